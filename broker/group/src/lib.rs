@@ -1,0 +1,1 @@
+//! The group coordinator's decisions, and its records; sans-IO.

@@ -1,0 +1,1 @@
+//! A partition replica's decisions: leadership, ISR, high watermark; sans-IO.

@@ -1,0 +1,2 @@
+//! One binary: the server, its tools, and Kafka's tools by name.
+fn main() {}

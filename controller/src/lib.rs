@@ -1,0 +1,1 @@
+//! The controller: metadata decisions, replicated by Raft.

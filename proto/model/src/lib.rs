@@ -1,0 +1,15 @@
+//! The words every crate shares: ids, offsets, epochs, Kafka's error codes. No behaviour beyond what a number
+//! of its kind allows: an offset may be counted on, two offsets may be subtracted, and nothing else compiles.
+
+mod error_code;
+mod id;
+mod number;
+mod topic;
+
+pub use error_code::ErrorCode;
+pub use id::{ParseUuidError, TopicId, Uuid};
+pub use number::{
+    BrokerEpoch, BrokerId, GenerationId, LeaderEpoch, Offset, PartitionEpoch, PartitionIndex, ProducerEpoch,
+    ProducerId, TimestampMs,
+};
+pub use topic::{InvalidTopicName, TopicIdPartition, TopicPartition, validate_topic_name};
