@@ -1,1 +1,11 @@
-//! Kafka's record batch, version 2: view, check, build, compress.
+//! Kafka's record batch, version 2: a view over its bytes, the check of its checksum, its records, building one, and
+//! the four codecs, each decompressing no more than it is allowed to.
+
+mod compression;
+mod header;
+
+pub use compression::Compression;
+pub use header::{
+    BATCH_HEADER_BYTES, BatchError, BatchView, Batches, LOG_OVERHEAD_BYTES, MAGIC_V2, TimestampType,
+    batch_size, set_base_offset, set_leader_epoch, set_log_append_time,
+};
