@@ -1,0 +1,73 @@
+//! The dispatch: which API keys are served, in which versions, by whom.
+//!
+//! One file per API key under `api/`, each opening with its versions and behaviour. `SUPPORTED` is the one table:
+//! ApiVersions answers from it, `docs/API_SUPPORT.md` is generated from it, and no other key reaches a handler.
+
+pub mod control_plane;
+pub mod data_plane;
+mod request;
+
+use std::sync::{Arc, LazyLock};
+
+use futures::future::BoxFuture;
+
+pub use request::{Principal, Request, RequestContext};
+
+use crate::broker::Broker;
+use crate::response::ResponseFrame;
+
+/// Serves one request. It runs on a network worker: it may write to the page cache and take a partition's lock for
+/// microseconds, and it does everything that waits inside the future it returns.
+pub type Handler = fn(&Arc<Broker>, Request) -> Reply;
+
+/// What becomes of a request. Answers leave a connection in the order its requests came.
+pub enum Reply {
+    /// The answer is there.
+    Ready(ResponseFrame),
+    /// The request has taken its effect and only its answer waits (for durability, for records, for a deadline).
+    /// Later requests of the connection are served meanwhile.
+    Pending(BoxFuture<'static, ResponseFrame>),
+    /// The request takes its effect inside the future. Later requests of the connection wait for it, as they do in
+    /// Kafka, so that a client's requests take effect in the order it sent them.
+    Deferred(BoxFuture<'static, Reply>),
+    /// There is no answer: Produce with acks=0.
+    NoResponse,
+    /// The connection ends, for the reason given: an unreadable request, or Kafka's way to say no at acks=0.
+    Close(&'static str),
+}
+
+/// One row of the table.
+#[derive(Clone, Copy)]
+pub struct ApiSupport {
+    pub key: i16,
+    /// As the protocol guide names it.
+    pub name: &'static str,
+    /// What ApiVersions says. Produce says 0 and serves from 3: librdkafka needs to see the 0 (KAFKA-18659).
+    pub advertised_min: i16,
+    /// The lowest version that is served.
+    pub min: i16,
+    pub max: i16,
+    pub handler: Handler,
+}
+
+impl ApiSupport {
+    /// A row whose advertised versions are the served ones.
+    #[must_use]
+    pub const fn new(key: i16, name: &'static str, min: i16, max: i16, handler: Handler) -> Self {
+        Self { key, name, advertised_min: min, min, max, handler }
+    }
+}
+
+/// All rows, by key.
+pub static SUPPORTED: LazyLock<Vec<ApiSupport>> = LazyLock::new(|| {
+    let mut rows = [data_plane::ROWS, control_plane::ROWS].concat();
+    rows.sort_by_key(|row| row.key);
+    rows
+});
+
+/// The row of a key, if it is served at all.
+#[must_use]
+pub fn support(key: i16) -> Option<&'static ApiSupport> {
+    let index = SUPPORTED.binary_search_by_key(&key, |row| row.key).ok()?;
+    SUPPORTED.get(index)
+}

@@ -1,0 +1,5 @@
+//! The rows of SUPPORTED that records pass through.
+
+use super::ApiSupport;
+
+pub const ROWS: &[ApiSupport] = &[];
