@@ -1,0 +1,85 @@
+//! A broker's life as the controller sees it: registration and heartbeats (KIP-631).
+
+use moldau_model::{BrokerEpoch, BrokerId, Offset, Uuid};
+
+/// Where clients or peers reach a broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerListener {
+    /// The listener's name, for example `PLAINTEXT`.
+    pub name: String,
+    /// The advertised host.
+    pub host: String,
+    /// The advertised port.
+    pub port: u16,
+    /// Kafka's number of the security protocol: 0 PLAINTEXT, 1 SSL, 2 `SASL_PLAINTEXT`, 3 `SASL_SSL`.
+    pub security_protocol: i16,
+}
+
+/// The levels of one feature that a broker can work with (KIP-584), both ends inclusive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeatureRange {
+    /// The feature's name, for example `metadata.version`.
+    pub name: String,
+    /// The lowest level supported.
+    pub min: i16,
+    /// The highest level supported.
+    pub max: i16,
+}
+
+/// A new incarnation of a broker enters the cluster. It starts fenced and leads nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegisterBroker {
+    /// The broker's `node.id`.
+    pub broker_id: BrokerId,
+    /// The cluster the broker's log directories belong to. Another one than the controller's is refused with
+    /// `INCONSISTENT_CLUSTER_ID`.
+    pub cluster_id: Uuid,
+    /// Random, new at each start of the process. The same incarnation may register again: it is a repetition.
+    pub incarnation_id: Uuid,
+    /// The listeners to advertise.
+    pub listeners: Vec<BrokerListener>,
+    /// The features this broker supports.
+    pub features: Vec<FeatureRange>,
+    /// `broker.rack`.
+    pub rack: Option<String>,
+    /// The ids of the log directories that are online.
+    pub log_dirs: Vec<Uuid>,
+    /// The broker epoch of the last incarnation if that one shut down cleanly, else `BrokerEpoch(-1)` (KIP-966).
+    /// An unclean incarnation leaves ISR and ELR.
+    pub previous_broker_epoch: BrokerEpoch,
+}
+
+/// The answer to [`RegisterBroker`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RegisteredBroker {
+    /// What the broker signs its requests with from now on; it is the metadata offset of the registration.
+    pub broker_epoch: BrokerEpoch,
+}
+
+/// "I am alive, and this is how far I am."
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// The broker's `node.id`.
+    pub broker_id: BrokerId,
+    /// From [`RegisteredBroker`]. An older one is refused with `STALE_BROKER_EPOCH`.
+    pub broker_epoch: BrokerEpoch,
+    /// The last metadata offset the broker applied. A broker is unfenced once it applied its own registration.
+    pub metadata_offset: Offset,
+    /// Whether the broker asks to be, or to stay, fenced.
+    pub want_fence: bool,
+    /// Whether the broker asks for a controlled shutdown.
+    pub want_shutdown: bool,
+    /// The ids of log directories that failed since registration.
+    pub offline_log_dirs: Vec<Uuid>,
+}
+
+/// The answer to a [`Heartbeat`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeartbeatReply {
+    /// Whether the broker has applied all that its unfencing asks for.
+    pub is_caught_up: bool,
+    /// Whether the broker is fenced now.
+    pub is_fenced: bool,
+    /// Whether the broker's leaderships have moved, so that it may stop.
+    pub should_shut_down: bool,
+}
