@@ -33,7 +33,7 @@ pub struct RegisterBroker {
     pub broker_id: BrokerId,
     /// The cluster the broker's log directories belong to. Another one than the controller's is refused with
     /// `INCONSISTENT_CLUSTER_ID`.
-    pub cluster_id: Uuid,
+    pub cluster_id: String,
     /// Random, new at each start of the process. The same incarnation may register again: it is a repetition.
     pub incarnation_id: Uuid,
     /// The listeners to advertise.

@@ -1,7 +1,7 @@
 //! How a broker learns the metadata: a snapshot where needed, then every committed batch in order.
 
 use bytes::Bytes;
-use moldau_model::{LeaderEpoch, Offset, Uuid};
+use moldau_model::{LeaderEpoch, Offset};
 use tokio::sync::mpsc;
 
 /// A place in the metadata log: the offset of one batch, and the epoch of the leader that wrote it.
@@ -14,10 +14,11 @@ pub struct MetadataPosition {
 }
 
 /// Asks for all that comes after `after`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchMetadata {
-    /// The cluster the asking broker belongs to. Another one is refused with `INCONSISTENT_CLUSTER_ID`.
-    pub cluster_id: Uuid,
+    /// The id of the cluster the asking broker belongs to, as its text: an operator may have chosen one that is no
+    /// canonical id. Another one is refused with `INCONSISTENT_CLUSTER_ID`.
+    pub cluster_id: String,
     /// The last position applied; `None` asks for everything. The answer starts with a snapshot if the batches
     /// after it are no longer kept, or if the position is not one of the log's.
     pub after: Option<MetadataPosition>,
