@@ -1,1 +1,25 @@
-//! A partition replica's decisions: leadership, ISR, high watermark; sans-IO.
+//! A partition replica's decisions: leadership, ISR, high watermark. Sans-IO: facts and the time come in as arguments,
+//! and what the shell must do comes out as values.
+//!
+//! How it is driven. Metadata moves the role ([`Replica::handle_registration`]). On a leader every append or finished
+//! sync is told by [`Replica::handle_log_ends`], every follower's fetch by [`Replica::handle_follower_fetch`], and the
+//! clock by [`Replica::poll_isr`]; those may hand out an [`AlterPartition`], of which at most one is under way and whose
+//! fate comes back by [`Replica::handle_alter_partition_result`]. All of them say whether the high watermark moved.
+//!
+//! The rule that ties replication to durability: the high watermark is the smallest *durable* log end over the maximal
+//! ISR. A follower's fetch offset says what it wants next and never counts.
+
+mod follower_progress;
+mod isr;
+mod leader;
+mod registration;
+mod replica;
+
+pub use follower_progress::FollowerFetch;
+pub use isr::{AlterPartition, AlterPartitionOutcome, IsrMember};
+pub use leader::{LeaderOutput, MinIsr};
+pub use registration::{LogEnds, PartitionRegistration};
+pub use replica::{Replica, Role, RoleChange, StaleFetch};
+
+#[cfg(test)]
+mod tests;
