@@ -1,1 +1,32 @@
-//! The partition log on disk, in Kafka's format.
+//! The partition log on disk, in Kafka's format to the byte.
+//!
+//! [`LogDirectory`] is one of `log.dirs`: its lock, its identity, its checkpoints, its partitions. [`PartitionLog`] is
+//! one partition: segments with their indexes, producer state, leader epochs. Everything is synchronous, knows no
+//! request and no network, and reaches the disk only through [`FileSystem`], so that tests can cut the power.
+//!
+//! One number orders all others, and it is asserted after every change:
+//! `log_start_offset <= durable_end_offset <= log_end_offset`.
+
+pub mod file_system;
+
+mod config;
+mod error;
+mod file_cache;
+mod log_directory;
+mod meta_properties;
+mod partition_log;
+mod read;
+mod sync;
+
+pub use config::{CleanupPolicy, LogConfig};
+pub use error::{AppendError, LogError, ReadError, RecordError};
+pub use file_cache::FileCache;
+pub use file_system::{File, FileSystem, RealFileSystem};
+pub use log_directory::{LogDirectory, PartitionCheckpoint, PartitionOnDisk};
+pub use meta_properties::MetaProperties;
+pub use partition_log::{
+    ActiveProducer, AppendInfo, AppendOrigin, CleanReport, EpochEnd, OpenMode, PartitionLog, RecoveryReport, RemovedSegments,
+    TimestampOffset,
+};
+pub use read::{FileSlice, LogRead};
+pub use sync::SyncTicket;
