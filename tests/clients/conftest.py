@@ -1,0 +1,165 @@
+"""A broker for each test that asks for one: the release binary, on free ports, in a folder of its own."""
+
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SETUP = pathlib.Path(os.environ.get("MOLDAU_TEST_SETUP", ROOT / "tests" / ".setup"))
+BINARY = pathlib.Path(os.environ.get("MOLDAU_BINARY", ROOT / "target" / "release" / "moldau"))
+START_SECONDS_MAX = 20
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Moldau:
+    """One `moldau start` process. `stop` is SIGTERM, `kill` is SIGKILL; `start` again keeps the data."""
+
+    def __init__(self, folder, **overrides):
+        self.folder = pathlib.Path(folder)
+        self.port, self.controller_port, self.http_port = free_port(), free_port(), free_port()
+        self.bootstrap = f"127.0.0.1:{self.port}"
+        self.log_path = self.folder / "moldau.log"
+        self.settings = {
+            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self.controller_port}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
+            "controller.listener.names": "CONTROLLER",
+            "controller.quorum.voters": f"1@127.0.0.1:{self.controller_port}",
+            "node.id": "1",
+            "log.dirs": str(self.folder / "data"),
+            "http.listener": f"127.0.0.1:{self.http_port}",
+            "group.initial.rebalance.delay.ms": "0",
+            **{key.replace("_", "."): str(value) for key, value in overrides.items()},
+        }
+        self.process = None
+
+    def command(self):
+        command = [str(BINARY), "start"]
+        for key, value in self.settings.items():
+            command += ["--override", f"{key}={value}"]
+        return command
+
+    def start(self):
+        log = open(self.log_path, "ab")
+        self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        deadline = time.monotonic() + START_SECONDS_MAX
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise AssertionError(f"moldau exited with {self.process.returncode}:\n{self.log()}")
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                return self
+            except OSError:
+                time.sleep(0.01)
+        raise AssertionError(f"moldau did not listen within {START_SECONDS_MAX} s:\n{self.log()}")
+
+    def stop(self):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            code = self.process.wait(timeout=30)
+            assert code == 0, f"SIGTERM ended moldau with {code}:\n{self.log()}"
+
+    def kill(self):
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(timeout=30)
+
+    def log(self):
+        return self.log_path.read_text(errors="replace")[-8000:]
+
+
+@pytest.fixture
+def start_moldau(tmp_path):
+    """Starts brokers that end with the test."""
+    started = []
+
+    def start(**overrides):
+        folder = tmp_path / f"node-{len(started)}"
+        folder.mkdir()
+        node = Moldau(folder, **overrides).start()
+        started.append(node)
+        return node
+
+    yield start
+    for node in started:
+        node.kill()
+        assert "panicked at" not in node.log(), node.log()
+
+
+@pytest.fixture
+def moldau(start_moldau):
+    return start_moldau()
+
+
+@pytest.fixture(scope="session")
+def tools(tmp_path_factory):
+    """Our own Kafka tools by the names users type: links to the one binary."""
+    folder = tmp_path_factory.mktemp("bin")
+    for name in ("kafka-topics", "kafka-console-producer", "kafka-console-consumer", "kafka-consumer-groups",
+                 "kafka-configs", "kafka-get-offsets", "kafka-broker-api-versions", "kafka-storage",
+                 "kafka-metadata-quorum"):
+        for suffix in ("", ".sh"):
+            (folder / (name + suffix)).symlink_to(BINARY)
+
+    def run(name, *arguments, input=None, timeout=60):
+        return subprocess.run([str(folder / name), *map(str, arguments)], input=input, text=True,
+                              capture_output=True, timeout=timeout)
+
+    return run
+
+
+JAVA_TOOLS = {
+    "kafka-topics": "org.apache.kafka.tools.TopicCommand",
+    "kafka-console-producer": "org.apache.kafka.tools.ConsoleProducer",
+    "kafka-console-consumer": "org.apache.kafka.tools.consumer.ConsoleConsumer",
+    "kafka-consumer-groups": "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+    "kafka-configs": "kafka.admin.ConfigCommand",
+    "kafka-get-offsets": "org.apache.kafka.tools.GetOffsetShell",
+    "kafka-broker-api-versions": "org.apache.kafka.tools.BrokerApiVersionsCommand",
+    "kafka-metadata-quorum": "org.apache.kafka.tools.MetadataQuorumCommand",
+    "kafka-delete-records": "org.apache.kafka.tools.DeleteRecordsCommand",
+    "kafka-log-dirs": "org.apache.kafka.tools.LogDirsCommand",
+    "kafka-dump-log": "org.apache.kafka.tools.DumpLogSegments",
+    "kafka-cluster": "org.apache.kafka.tools.ClusterTool",
+    "kafka-groups": "org.apache.kafka.tools.GroupsCommand",
+}
+
+
+@pytest.fixture(scope="session")
+def java(tmp_path_factory):
+    """Apache Kafka 4.3.0's own tools, by the same names."""
+    jars = SETUP / "jars"
+    if not jars.is_dir() or shutil.which("java") is None:
+        pytest.fail("Apache Kafka's jars are not set up: run tests/setup.sh")
+    log4j = tmp_path_factory.mktemp("java") / "log4j2.yaml"
+    log4j.write_text("Configuration:\n  Loggers:\n    Root: {level: 'OFF'}\n")
+
+    def run(name, *arguments, input=None, timeout=120):
+        return subprocess.run(
+            ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx256m",
+             f"-Dlog4j2.configurationFile={log4j}", "-cp", f"{jars}/*", JAVA_TOOLS[name], *map(str, arguments)],
+            input=input, text=True, capture_output=True, timeout=timeout)
+
+    return run
+
+
+def eventually(check, seconds=20, message="the condition"):
+    """Polls until `check()` is truthy; a bounded wait for something another process does."""
+    deadline = time.monotonic() + seconds
+    while True:
+        result = check()
+        if result:
+            return result
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{message} did not come true within {seconds} s")
+        time.sleep(0.05)

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Sets up and passes the tests: the README's second command, and what CI runs.
+#   tests/run.sh                    all stages
+#   tests/run.sh STAGE...           some of: setup check unit build clients containers
+# Each stage prints its minutes; a part that cannot run here says `skipped` and why, and is not counted as passed.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+export MOLDAU_TEST_SETUP=${MOLDAU_TEST_SETUP:-$PWD/tests/.setup}
+export CARGO_NET_RETRY=5 CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
+if command -v mold >/dev/null 2>&1; then export RUSTFLAGS="${RUSTFLAGS:-} -C link-arg=-fuse-ld=mold"; fi
+python=$MOLDAU_TEST_SETUP/venv/bin/python
+report=()
+failed=0
+
+stage_setup() { tests/setup.sh; }
+stage_check() {
+  cargo fmt --all --check &&
+    cargo clippy --workspace --all-targets --all-features --locked -- -D warnings &&
+    cargo deny --log-level error check bans licenses sources && check_advisories
+}
+# The advisory database is a git repository outside every package registry: where it cannot be fetched, say so.
+check_advisories() {
+  local output
+  output=$(cargo deny --log-level error check advisories 2>&1) && { echo "advisories ok"; return 0; }
+  if grep -q 'failed to fetch advisory database' <<<"$output"; then
+    echo "skipped: advisories (the advisory database cannot be fetched from here)"
+    return 0
+  fi
+  printf '%s\n' "$output"
+  return 1
+}
+stage_unit() { cargo test --workspace --all-features --locked; }
+stage_build() { cargo build --release --locked; }
+stage_clients() { "$python" -m pytest -q -ra --durations=10 tests/clients; }
+stage_containers() { tests/containers.sh; }
+
+run_stage() {
+  local name=$1 started=$SECONDS verdict
+  echo "== $name"
+  "stage_$name"
+  case $? in
+    0) verdict=passed ;;
+    77) verdict=skipped ;;
+    *) verdict=FAILED failed=1 ;;
+  esac
+  report+=("$(printf '%-12s %-8s %5.1f min' "$name" "$verdict" "$(((SECONDS - started) * 10 / 60))e-1")")
+}
+
+stages=("$@")
+[ ${#stages[@]} -gt 0 ] || stages=(setup check unit build clients containers)
+for stage in "${stages[@]}"; do
+  run_stage "$stage"
+  # Without its ground nothing later can tell anything.
+  if [ $failed = 1 ] && [[ $stage == setup || $stage == build ]]; then break; fi
+done
+echo "== stages"
+printf '%s\n' "${report[@]}"
+exit $failed

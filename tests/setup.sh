@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Brings what the tests need and a fresh machine lacks: Debian packages, Python clients, Apache Kafka's jars.
+# Idempotent. What it downloads lands in tests/.setup (or $MOLDAU_TEST_SETUP); packages are installed only where
+# this user may (root or passwordless sudo), otherwise the missing ones are named.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+setup=${MOLDAU_TEST_SETUP:-$PWD/tests/.setup}
+mkdir -p "$setup"
+
+retry() { # downloads fail now and then: three tries, then give up
+  local try
+  for try in 1 2 3; do "$@" && return 0; sleep $((try * 3)); done
+  echo "setup: failed three times: $*" >&2
+  return 1
+}
+
+as_root=""
+if [ "$(id -u)" != 0 ]; then as_root="sudo -n"; fi
+
+missing=()
+need() { command -v "$1" >/dev/null 2>&1 || missing+=("$2"); } # need COMMAND PACKAGE
+need cc gcc
+need python3 python3
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+need java default-jre-headless
+need mvn maven
+need kcat kcat
+need ip iproute2
+if [ "${MOLDAU_TEST_CONTAINERS:-yes}" = yes ]; then
+  need dockerd docker.io
+  need docker-compose docker-compose
+  need debootstrap debootstrap
+fi
+if [ ${#missing[@]} -gt 0 ]; then
+  echo "setup: installing ${missing[*]}"
+  if command -v apt-get >/dev/null && { [ -z "$as_root" ] || $as_root true 2>/dev/null; }; then
+    retry $as_root apt-get update -qq
+    retry $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  else
+    echo "setup: cannot install packages here; please install: ${missing[*]}" >&2
+    exit 1
+  fi
+fi
+
+if ! cmp -s tests/requirements.txt "$setup/requirements.txt"; then
+  python3 -m venv "$setup/venv"
+  retry "$setup/venv/bin/pip" install -q -r tests/requirements.txt
+  cp tests/requirements.txt "$setup/requirements.txt"
+fi
+if ! cmp -s tests/java/pom.xml "$setup/pom.xml"; then
+  retry mvn -q -B -f tests/java/pom.xml dependency:copy-dependencies -DoutputDirectory="$setup/jars"
+  cp tests/java/pom.xml "$setup/pom.xml"
+fi
+if ! cargo deny --version >/dev/null 2>&1; then
+  retry cargo install --quiet --locked cargo-deny
+fi
