@@ -1,1 +1,33 @@
 //! Kafka's wire: frames, headers, versions, safe decoding.
+//!
+//! A server reads four bytes and asks [`frame_size`], reads the frame, takes the header off with
+//! [`RequestHeader::parse`], and gives the rest to [`decode`] (or, for Produce, to [`ProduceRequestView::parse`]). It
+//! answers with [`encode_response`], or with [`FetchResponse::encode`]. A client goes the other way with
+//! [`encode_request`], [`decode_response`] and [`ServedVersions`].
+
+mod api_key;
+mod check;
+mod codec;
+mod error;
+mod fetch;
+mod frame;
+mod header;
+mod produce;
+mod wire;
+
+pub use api_key::{ApiKey, ApiScope, PRODUCE_ADVERTISED_MIN, VersionRange};
+pub use check::{check_request, check_response};
+pub use codec::{
+    ServedVersions, api_versions_request, decode, decode_response, encode_request, encode_response,
+    unsupported_api_versions,
+};
+pub use error::WireError;
+pub use fetch::{
+    AbortedTransaction, Chunk, EncodedFetch, EpochEndOffset, FetchPartition, FetchResponse, FetchTopic,
+    LeaderIdAndEpoch, NodeEndpoint, RecordsSource,
+};
+pub use frame::{
+    REQUEST_SIZE_MAX_DEFAULT, SIZE_PREFIX_BYTES, UNAUTHENTICATED_REQUEST_SIZE_MAX, frame_size, size_prefix,
+};
+pub use header::RequestHeader;
+pub use produce::{ProducePartitionView, ProduceRequestView, ProduceTopicRef, ProduceTopicView, text};
