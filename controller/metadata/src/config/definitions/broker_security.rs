@@ -1,0 +1,95 @@
+//! Settings of authentication, TLS and authorisation.
+
+use crate::config::definitions::definitions;
+
+definitions! {
+    /// Settings of authentication, TLS and authorisation.
+    pub SECURITY {
+        "alter.config.policy.class.name": Class = null, Any, Low, ReadOnly, "";
+        "authorizer.class.name": String = "", Any, Low, ReadOnly, "";
+        "client.quota.callback.class": Class = null, Any, Low, ReadOnly, "";
+        "config.providers": List = "", DistinctList, Low, ClusterWide, "";
+        "connection.failed.authentication.delay.ms": Int = "100", AtLeast(0), Low, ReadOnly, "";
+        "connections.max.reauth.ms": Long = "0", Any, Medium, ReadOnly, "";
+        "create.topic.policy.class.name": Class = null, Any, Low, ReadOnly, "";
+        "delegation.token.expiry.check.interval.ms": Long = "3600000", AtLeast(1), Low, ReadOnly, "";
+        "delegation.token.expiry.time.ms": Long = "86400000", AtLeast(1), Medium, ReadOnly, "";
+        "delegation.token.max.lifetime.ms": Long = "604800000", AtLeast(1), Medium, ReadOnly, "";
+        "delegation.token.secret.key": Password = null, Any, Medium, ReadOnly, "";
+        "principal.builder.class": Class = "org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder", Any, Medium, PerBroker, "";
+        "sasl.client.callback.handler.class": Class = null, Any, Medium, ReadOnly, "";
+        "sasl.enabled.mechanisms": List = "GSSAPI", DistinctList, Medium, PerBroker, "";
+        "sasl.jaas.config": Password = null, Any, Medium, PerBroker, "";
+        "sasl.kerberos.kinit.cmd": String = "/usr/bin/kinit", Any, Medium, PerBroker, "";
+        "sasl.kerberos.min.time.before.relogin": Long = "60000", Any, Medium, PerBroker, "";
+        "sasl.kerberos.principal.to.local.rules": List = "DEFAULT", DistinctList, Medium, PerBroker, "";
+        "sasl.kerberos.service.name": String = null, Any, Medium, PerBroker, "";
+        "sasl.kerberos.ticket.renew.jitter": Double = "0.05", Any, Medium, PerBroker, "";
+        "sasl.kerberos.ticket.renew.window.factor": Double = "0.8", Any, Medium, PerBroker, "";
+        "sasl.login.callback.handler.class": Class = null, Any, Medium, ReadOnly, "";
+        "sasl.login.class": Class = null, Any, Medium, ReadOnly, "";
+        "sasl.login.connect.timeout.ms": Int = null, Any, Low, ReadOnly, "";
+        "sasl.login.read.timeout.ms": Int = null, Any, Low, ReadOnly, "";
+        "sasl.login.refresh.buffer.seconds": Short = "300", Any, Medium, PerBroker, "";
+        "sasl.login.refresh.min.period.seconds": Short = "60", Any, Medium, PerBroker, "";
+        "sasl.login.refresh.window.factor": Double = "0.8", Any, Medium, PerBroker, "";
+        "sasl.login.refresh.window.jitter": Double = "0.05", Any, Medium, PerBroker, "";
+        "sasl.login.retry.backoff.max.ms": Long = "10000", Any, Low, ReadOnly, "";
+        "sasl.login.retry.backoff.ms": Long = "100", Any, Low, ReadOnly, "";
+        "sasl.mechanism.controller.protocol": String = "GSSAPI", Any, High, ReadOnly, "";
+        "sasl.mechanism.inter.broker.protocol": String = "GSSAPI", Any, Medium, PerBroker, "";
+        "sasl.oauthbearer.assertion.algorithm": String = "RS256", OneOfIgnoringCase(&["ES256", "RS256"]), Medium, ReadOnly, "";
+        "sasl.oauthbearer.assertion.claim.aud": String = null, Any, Medium, ReadOnly, "";
+        "sasl.oauthbearer.assertion.claim.exp.seconds": Int = "300", Between(0, 86400), Low, ReadOnly, "";
+        "sasl.oauthbearer.assertion.claim.iss": String = null, Any, Medium, ReadOnly, "";
+        "sasl.oauthbearer.assertion.claim.jti.include": Boolean = "false", Any, Medium, ReadOnly, "";
+        "sasl.oauthbearer.assertion.claim.nbf.seconds": Int = "60", Between(0, 3600), Low, ReadOnly, "";
+        "sasl.oauthbearer.assertion.claim.sub": String = null, Any, Medium, ReadOnly, "";
+        "sasl.oauthbearer.assertion.file": String = null, Any, Medium, ReadOnly, "";
+        "sasl.oauthbearer.assertion.private.key.file": String = null, Any, Medium, ReadOnly, "";
+        "sasl.oauthbearer.assertion.private.key.passphrase": Password = null, Any, Medium, ReadOnly, "";
+        "sasl.oauthbearer.assertion.template.file": String = null, Any, Medium, ReadOnly, "";
+        "sasl.oauthbearer.client.credentials.client.id": String = null, Any, Medium, ReadOnly, "";
+        "sasl.oauthbearer.client.credentials.client.secret": Password = null, Any, Medium, ReadOnly, "";
+        "sasl.oauthbearer.clock.skew.seconds": Int = "30", Any, Low, ReadOnly, "";
+        "sasl.oauthbearer.expected.audience": List = "", DistinctList, Low, ReadOnly, "";
+        "sasl.oauthbearer.expected.issuer": String = null, Any, Low, ReadOnly, "";
+        "sasl.oauthbearer.jwks.endpoint.refresh.ms": Long = "3600000", Any, Low, ReadOnly, "";
+        "sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms": Long = "10000", Any, Low, ReadOnly, "";
+        "sasl.oauthbearer.jwks.endpoint.retry.backoff.ms": Long = "100", Any, Low, ReadOnly, "";
+        "sasl.oauthbearer.jwks.endpoint.url": String = null, Any, Medium, ReadOnly, "";
+        "sasl.oauthbearer.jwt.retriever.class": Class = "org.apache.kafka.common.security.oauthbearer.DefaultJwtRetriever", Any, Medium, ReadOnly, "";
+        "sasl.oauthbearer.jwt.validator.class": Class = "org.apache.kafka.common.security.oauthbearer.DefaultJwtValidator", Any, Medium, ReadOnly, "";
+        "sasl.oauthbearer.scope": String = null, Any, Medium, ReadOnly, "";
+        "sasl.oauthbearer.scope.claim.name": String = "scope", Any, Low, ReadOnly, "";
+        "sasl.oauthbearer.sub.claim.name": String = "sub", Any, Low, ReadOnly, "";
+        "sasl.oauthbearer.token.endpoint.url": String = null, Any, Medium, ReadOnly, "";
+        "sasl.server.callback.handler.class": Class = null, Any, Medium, ReadOnly, "";
+        "sasl.server.max.receive.size": Int = "524288", Any, Medium, ReadOnly, "";
+        "security.inter.broker.protocol": String = "PLAINTEXT", OneOf(&["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]), Medium, ReadOnly, "";
+        "security.providers": String = null, Any, Low, ReadOnly, "";
+        "ssl.allow.dn.changes": Boolean = "false", Any, Low, ReadOnly, "";
+        "ssl.allow.san.changes": Boolean = "false", Any, Low, ReadOnly, "";
+        "ssl.cipher.suites": List = "", DistinctList, Medium, PerBroker, "";
+        "ssl.client.auth": String = "none", OneOf(&["required", "requested", "none"]), Medium, PerBroker, "";
+        "ssl.enabled.protocols": List = "TLSv1.2,TLSv1.3", DistinctList, Medium, PerBroker, "";
+        "ssl.endpoint.identification.algorithm": String = "https", Any, Low, PerBroker, "";
+        "ssl.engine.factory.class": Class = null, Any, Low, PerBroker, "";
+        "ssl.key.password": Password = null, Any, Medium, PerBroker, "";
+        "ssl.keymanager.algorithm": String = "SunX509", Any, Medium, PerBroker, "";
+        "ssl.keystore.certificate.chain": Password = null, Any, Medium, PerBroker, "";
+        "ssl.keystore.key": Password = null, Any, Medium, PerBroker, "";
+        "ssl.keystore.location": String = null, Any, Medium, PerBroker, "";
+        "ssl.keystore.password": Password = null, Any, Medium, PerBroker, "";
+        "ssl.keystore.type": String = "JKS", Any, Medium, PerBroker, "";
+        "ssl.principal.mapping.rules": String = "DEFAULT", Any, Low, ReadOnly, "";
+        "ssl.protocol": String = "TLSv1.3", Any, Medium, PerBroker, "";
+        "ssl.provider": String = null, Any, Medium, PerBroker, "";
+        "ssl.secure.random.implementation": String = null, Any, Low, PerBroker, "";
+        "ssl.trustmanager.algorithm": String = "PKIX", Any, Medium, PerBroker, "";
+        "ssl.truststore.certificates": Password = null, Any, Medium, PerBroker, "";
+        "ssl.truststore.location": String = null, Any, Medium, PerBroker, "";
+        "ssl.truststore.password": Password = null, Any, Medium, PerBroker, "";
+        "ssl.truststore.type": String = "JKS", Any, Medium, PerBroker, "";
+    }
+}

@@ -1,0 +1,21 @@
+//! Settings that Kafka does not have, and those that exist only while a broker runs.
+
+use crate::config::definitions::definitions;
+
+definitions! {
+    /// Ours alone.
+    pub OWN {
+        "cluster.secret": Password = null, Any, Medium, ReadOnly, "A secret that the nodes of one cluster share; with it set, the CONTROLLER listener refuses whoever does not know it.";
+        "flush.policy": String = "on-ack", OneOf(&["on-ack", "interval"]), High, ReadOnly, "When an acks=all record counts as stored: on-ack after fdatasync on every in-sync replica, interval once it is in the page cache, as Apache Kafka does; interval may lose acknowledged records when machines lose power.";
+        "http.listener": String = "127.0.0.1:9644", Any, Medium, ReadOnly, "Address of the console, of metrics and of health over HTTP; off switches it off.";
+    }
+}
+
+definitions! {
+    /// Broker settings that cannot stand in a file: replication throttles, bytes per second.
+    pub DYNAMIC_ONLY {
+        "follower.replication.throttled.rate": Long = "9223372036854775807", AtLeast(0), Medium, ClusterWide, "Upper bound of the bytes a second that this broker replicates as a follower, for throttled partitions.";
+        "leader.replication.throttled.rate": Long = "9223372036854775807", AtLeast(0), Medium, ClusterWide, "Upper bound of the bytes a second that this broker sends to followers, for throttled partitions.";
+        "replica.alter.log.dirs.io.max.bytes.per.second": Long = "9223372036854775807", AtLeast(0), Medium, ClusterWide, "Upper bound of the bytes a second for moving replicas between this broker's log directories.";
+    }
+}

@@ -1,0 +1,173 @@
+//! A topic's settings as typed values: what its log needs to know.
+
+use super::definitions::topic_definition;
+use super::value::{as_list, parse_boolean, parse_double};
+
+/// `message.timestamp.type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimestampType {
+    /// The producer's time.
+    CreateTime,
+    /// The broker's time at the append.
+    LogAppendTime,
+}
+
+/// `compression.type`: what batches are stored as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CompressionType {
+    /// As the producer sent them.
+    Producer,
+    Uncompressed,
+    Gzip,
+    Snappy,
+    Lz4,
+    Zstd,
+}
+
+/// The effective settings of one topic. Times in milliseconds, sizes in bytes; -1 stands for "no limit" where Kafka
+/// says so.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopicConfig {
+    /// `cleanup.policy` holds `delete`: retention applies.
+    pub cleanup_delete: bool,
+    /// `cleanup.policy` holds `compact`: the cleaner applies.
+    pub cleanup_compact: bool,
+    pub compression_type: CompressionType,
+    pub compression_gzip_level: i32,
+    pub compression_lz4_level: i32,
+    pub compression_zstd_level: i32,
+    pub delete_retention_ms: i64,
+    pub file_delete_delay_ms: i64,
+    /// Records appended before a flush is due; `i64::MAX` for never.
+    pub flush_messages: i64,
+    /// Time before a flush is due; `i64::MAX` for never.
+    pub flush_ms: i64,
+    pub index_interval_bytes: i32,
+    pub max_compaction_lag_ms: i64,
+    pub max_message_bytes: i32,
+    pub message_timestamp_after_max_ms: i64,
+    pub message_timestamp_before_max_ms: i64,
+    pub message_timestamp_type: TimestampType,
+    pub min_cleanable_dirty_ratio: f64,
+    pub min_compaction_lag_ms: i64,
+    pub min_insync_replicas: i32,
+    pub preallocate: bool,
+    /// -1: no limit.
+    pub retention_bytes: i64,
+    /// -1: no limit.
+    pub retention_ms: i64,
+    pub segment_bytes: i32,
+    pub segment_index_bytes: i32,
+    pub segment_jitter_ms: i64,
+    pub segment_ms: i64,
+    pub unclean_leader_election_enable: bool,
+}
+
+impl Default for TopicConfig {
+    /// Kafka's defaults.
+    fn default() -> Self {
+        Self::from_values(|_| None)
+    }
+}
+
+impl TopicConfig {
+    /// Builds the settings from their effective texts. A text that is missing or does not parse (it was stored by a
+    /// version that took it) counts as Kafka's default, since a log has to be opened in any case.
+    #[must_use]
+    pub fn from_values<'a>(value_of: impl Fn(&str) -> Option<&'a str>) -> Self {
+        let values = Values(&value_of);
+        let cleanup = values.text("cleanup.policy");
+        let policies = as_list(cleanup);
+        Self {
+            cleanup_delete: policies.contains(&"delete"),
+            cleanup_compact: policies.contains(&"compact"),
+            compression_type: match values.text("compression.type") {
+                "uncompressed" => CompressionType::Uncompressed,
+                "gzip" => CompressionType::Gzip,
+                "snappy" => CompressionType::Snappy,
+                "lz4" => CompressionType::Lz4,
+                "zstd" => CompressionType::Zstd,
+                _ => CompressionType::Producer,
+            },
+            compression_gzip_level: values.int("compression.gzip.level"),
+            compression_lz4_level: values.int("compression.lz4.level"),
+            compression_zstd_level: values.int("compression.zstd.level"),
+            delete_retention_ms: values.long("delete.retention.ms"),
+            file_delete_delay_ms: values.long("file.delete.delay.ms"),
+            flush_messages: values.long("flush.messages"),
+            flush_ms: values.long("flush.ms"),
+            index_interval_bytes: values.int("index.interval.bytes"),
+            max_compaction_lag_ms: values.long("max.compaction.lag.ms"),
+            max_message_bytes: values.int("max.message.bytes"),
+            message_timestamp_after_max_ms: values.long("message.timestamp.after.max.ms"),
+            message_timestamp_before_max_ms: values.long("message.timestamp.before.max.ms"),
+            message_timestamp_type: match values.text("message.timestamp.type") {
+                "LogAppendTime" => TimestampType::LogAppendTime,
+                _ => TimestampType::CreateTime,
+            },
+            min_cleanable_dirty_ratio: parse_double(values.text("min.cleanable.dirty.ratio")).unwrap_or(0.5),
+            min_compaction_lag_ms: values.long("min.compaction.lag.ms"),
+            min_insync_replicas: values.int("min.insync.replicas"),
+            preallocate: values.boolean("preallocate"),
+            retention_bytes: values.long("retention.bytes"),
+            retention_ms: values.long("retention.ms"),
+            segment_bytes: values.int("segment.bytes"),
+            segment_index_bytes: values.int("segment.index.bytes"),
+            segment_jitter_ms: values.long("segment.jitter.ms"),
+            segment_ms: values.long("segment.ms"),
+            unclean_leader_election_enable: values.boolean("unclean.leader.election.enable"),
+        }
+    }
+}
+
+struct Values<'f, F>(&'f F);
+
+impl<'a, F: Fn(&str) -> Option<&'a str>> Values<'_, F> {
+    fn text(&self, name: &str) -> &'a str {
+        let definition = topic_definition(name);
+        let valid = |value: &&str| definition.is_none_or(|d| d.validate(value).is_ok());
+        let own = (self.0)(name).map(str::trim).filter(valid);
+        own.or_else(|| definition.and_then(|d| d.default.text())).unwrap_or_default()
+    }
+
+    fn long(&self, name: &str) -> i64 {
+        self.text(name).parse().unwrap_or_default()
+    }
+
+    fn int(&self, name: &str) -> i32 {
+        self.text(name).parse().unwrap_or_default()
+    }
+
+    fn boolean(&self, name: &str) -> bool {
+        parse_boolean(self.text(name)).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_kafkas() {
+        let config = TopicConfig::default();
+        assert!(config.cleanup_delete && !config.cleanup_compact);
+        assert_eq!(config.retention_ms, 604_800_000);
+        assert_eq!(config.segment_bytes, 1 << 30);
+        assert_eq!(config.max_message_bytes, 1_048_588);
+        assert_eq!(config.flush_messages, i64::MAX);
+        assert_eq!(config.message_timestamp_type, TimestampType::CreateTime);
+    }
+
+    #[test]
+    fn a_value_that_does_not_parse_counts_as_the_default() {
+        let config = TopicConfig::from_values(|name| match name {
+            "retention.ms" => Some("soon"),
+            "segment.bytes" => Some(" 2097152 "),
+            "cleanup.policy" => Some("compact, delete"),
+            _ => None,
+        });
+        assert_eq!(config.retention_ms, 604_800_000);
+        assert_eq!(config.segment_bytes, 2 << 20);
+        assert!(config.cleanup_compact && config.cleanup_delete);
+    }
+}
