@@ -21,9 +21,9 @@ pub const MAGIC_V2: i8 = 2;
 
 const CRC_START: usize = 21;
 const COMPRESSION_MASK: i16 = 0x07;
-const TIMESTAMP_TYPE_MASK: i16 = 0x08;
-const TRANSACTIONAL_MASK: i16 = 0x10;
-const CONTROL_MASK: i16 = 0x20;
+pub(crate) const TIMESTAMP_TYPE_MASK: i16 = 0x08;
+pub(crate) const TRANSACTIONAL_MASK: i16 = 0x10;
+pub(crate) const CONTROL_MASK: i16 = 0x20;
 
 /// Whose clock a batch's timestamps are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,11 +1,19 @@
 //! Kafka's record batch, version 2: a view over its bytes, the check of its checksum, its records, building one, and
 //! the four codecs, each decompressing no more than it is allowed to.
 
+mod builder;
 mod compression;
+mod control;
 mod header;
+mod record;
+mod snappy;
+mod varint;
 
-pub use compression::Compression;
+pub use builder::{BatchBuilder, BuildError};
+pub use compression::{CompressError, Compression, DecompressError, DecompressLimit, compress, decompress};
+pub use control::{ControlRecord, ControlRecordError};
 pub use header::{
     BATCH_HEADER_BYTES, BatchError, BatchView, Batches, LOG_OVERHEAD_BYTES, MAGIC_V2, TimestampType,
     batch_size, set_base_offset, set_leader_epoch, set_log_append_time,
 };
+pub use record::{Header, Headers, Record, RecordError, RecordSet, Records};

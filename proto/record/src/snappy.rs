@@ -1,0 +1,74 @@
+//! Snappy as Kafka carries it: the Java client wraps raw snappy blocks in the framing of snappy-java's streams, other
+//! clients send one raw block. Written is the first, read are both.
+//!
+//! ```text
+//! 82 'S' 'N' 'A' 'P' 'P' 'Y' 00 | version i32 | oldest compatible version i32 | blocks: length i32, raw snappy
+//! ```
+
+use std::io;
+
+use crate::compression::{DecompressError, DecompressLimit};
+
+const STREAM_MAGIC: [u8; 8] = *b"\x82SNAPPY\0";
+const STREAM_HEADER_BYTES: usize = 16;
+const STREAM_VERSION: i32 = 1;
+/// The Java client's block.
+const BLOCK_BYTES: usize = 32 * 1024;
+/// Snappy's densest element makes 64 bytes of three, so a block that claims more than this many times its size lies.
+const EXPANSION_MAX: usize = 22;
+
+pub(crate) fn compress(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(STREAM_HEADER_BYTES + bytes.len() / 2);
+    out.extend_from_slice(&STREAM_MAGIC);
+    out.extend_from_slice(&STREAM_VERSION.to_be_bytes());
+    out.extend_from_slice(&STREAM_VERSION.to_be_bytes());
+    let mut encoder = snap::raw::Encoder::new();
+    for block in bytes.chunks(BLOCK_BYTES) {
+        let compressed = encoder.compress_vec(block)?;
+        let length = i32::try_from(compressed.len()).map_err(io::Error::other)?;
+        out.extend_from_slice(&length.to_be_bytes());
+        out.extend_from_slice(&compressed);
+    }
+    Ok(out)
+}
+
+pub(crate) fn decompress(bytes: &[u8], limit: DecompressLimit) -> Result<Vec<u8>, DecompressError> {
+    let mut out = Vec::new();
+    if !bytes.starts_with(&STREAM_MAGIC) {
+        append_block(bytes, limit, &mut out)?;
+        return Ok(out);
+    }
+    let mut rest = bytes.get(STREAM_HEADER_BYTES..).ok_or_else(|| corrupt("stream header ends early"))?;
+    while !rest.is_empty() {
+        let (length, after) =
+            rest.split_first_chunk::<4>().ok_or_else(|| corrupt("block length ends early"))?;
+        let length =
+            usize::try_from(i32::from_be_bytes(*length)).map_err(|_| corrupt("negative block length"))?;
+        let (block, after) = after.split_at_checked(length).ok_or_else(|| corrupt("block ends early"))?;
+        append_block(block, limit, &mut out)?;
+        rest = after;
+    }
+    Ok(out)
+}
+
+/// Decompresses one raw block to the end of `out`.
+fn append_block(block: &[u8], limit: DecompressLimit, out: &mut Vec<u8>) -> Result<(), DecompressError> {
+    let claimed = snap::raw::decompress_len(block).map_err(|error| corrupt(&error.to_string()))?;
+    if claimed > limit.0 - out.len() {
+        return Err(DecompressError::TooLarge { bytes_max: limit.0 });
+    }
+    if claimed > block.len().saturating_mul(EXPANSION_MAX) {
+        return Err(corrupt("block claims to expand more than snappy can"));
+    }
+    let start = out.len();
+    out.resize(start + claimed, 0);
+    let place = out.get_mut(start..).unwrap_or_default();
+    let written =
+        snap::raw::Decoder::new().decompress(block, place).map_err(|error| corrupt(&error.to_string()))?;
+    out.truncate(start + written);
+    Ok(())
+}
+
+fn corrupt(reason: &str) -> DecompressError {
+    DecompressError::Corrupt { codec: "snappy", reason: reason.to_owned() }
+}
