@@ -1,1 +1,28 @@
-//! The cluster's metadata: records, image, delta, replay; pure.
+//! The cluster's metadata: the records of the metadata log, the immutable image that their replay makes, and the
+//! difference between two images. Controller and brokers share it. Pure: no clock, no randomness, no I/O.
+//!
+//! One Raft entry is one [`MetadataBatch`]. [`MetadataImage::replay`] is the only way to change an image: live, after
+//! a restart and from a snapshot the same code runs.
+
+mod broker;
+mod codec;
+mod configs;
+mod delta;
+mod image;
+mod partition;
+mod record;
+mod replay;
+mod snapshot;
+mod sorted_map;
+mod topic;
+
+pub use broker::{BrokerRegistration, Listener, SecurityProtocol, SupportedFeatureRange};
+pub use codec::{BATCH_BYTES_MAX, DecodeError, decode_batch, encode_batch, encoded_batch_length};
+pub use configs::{ConfigResource, ConfigResourceType, ConfigsImage, ResourceConfigs};
+pub use delta::{BrokerDelta, ConfigDelta, MetadataDelta, PartitionDelta, TopicDelta};
+pub use image::{MetadataImage, MetadataPosition};
+pub use partition::PartitionRegistration;
+pub use record::{LeaderRecoveryState, MetadataBatch, MetadataRecord, RecordKind, records};
+pub use replay::ReplayError;
+pub use sorted_map::SortedMap;
+pub use topic::{TopicImage, TopicsImage};
