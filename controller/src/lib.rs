@@ -1,1 +1,18 @@
-//! The controller: metadata decisions, replicated by Raft.
+//! The controller: decides about the cluster's metadata, one request after another, and replicates each decision by
+//! Raft before anybody sees it.
+//!
+//! [`Controller::start`] brings one up; the [`ControllerHandle`] it gives is the [`ControllerChannel`] brokers talk to.
+//! `manage` holds the decisions, which are pure; `raft` holds all that knows the consensus library and its store; the
+//! event loop stands between them.
+//!
+//! [`ControllerChannel`]: moldau_cluster::ControllerChannel
+
+mod applied;
+mod error;
+mod handle;
+mod options;
+mod raft;
+
+pub use error::StartError;
+pub use handle::{Controller, ControllerHandle};
+pub use options::{ControllerOptions, QuorumVoter, RaftOptions};

@@ -1,0 +1,71 @@
+//! Why a controller does not start.
+
+use std::path::PathBuf;
+
+use moldau_model::BrokerId;
+use thiserror::Error;
+
+/// Why a controller does not start. Each is one line for the operator.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// `controller.quorum.voters` names a quorum that this version cannot form.
+    #[error(
+        "controller.quorum.voters names {count} voters, but this version runs a quorum of one; \
+         name this node alone, or leave the setting out"
+    )]
+    ManyVoters {
+        /// How many were named.
+        count: usize,
+    },
+    /// `controller.quorum.voters` names somebody else.
+    #[error("controller.quorum.voters names node {voter}, but node.id is {node_id}")]
+    NotAVoter {
+        /// The one that is named.
+        voter: BrokerId,
+        /// This node.
+        node_id: BrokerId,
+    },
+    /// Another process uses the metadata log.
+    #[error("{path} is in use by another process")]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// The metadata log belongs to another node or cluster.
+    #[error("{path} belongs to {what} {found}, but this node is configured with {expected}")]
+    WrongIdentity {
+        /// The identity file.
+        path: PathBuf,
+        /// Which id differs: `cluster.id`, `node.id` or `directory.id`.
+        what: &'static str,
+        /// The id that was found.
+        found: String,
+        /// The id that is configured.
+        expected: String,
+    },
+    /// The metadata log cannot be read. It must not be used: a vote or a committed entry may be missing.
+    #[error(
+        "the metadata log in {path} is damaged ({reason}); restore it from a backup, or, in a quorum of several, \
+         remove it and let this node join anew"
+    )]
+    Damaged {
+        /// The directory or file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file or directory could not be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// Raft's settings contradict one another, for example an election timeout below the heartbeat interval.
+    #[error("the quorum's timers are not usable: {0}")]
+    Timers(String),
+    /// Raft stopped before the controller was ready.
+    #[error("the metadata quorum did not start: {0}")]
+    Raft(String),
+}

@@ -1,0 +1,101 @@
+//! What a controller is started with. Plain values: parsing configuration is the command line's work.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use moldau_model::{BrokerId, Uuid};
+
+/// One member of `controller.quorum.voters`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuorumVoter {
+    /// Its `node.id`.
+    pub node_id: BrokerId,
+    /// Its CONTROLLER listener's host.
+    pub host: String,
+    /// Its CONTROLLER listener's port.
+    pub port: u16,
+}
+
+/// Raft's timers and bounds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RaftOptions {
+    /// How often a leader tells its followers that it is there.
+    pub heartbeat_interval: Duration,
+    /// The shortest time without a leader before a follower asks for votes.
+    pub election_timeout_min: Duration,
+    /// The longest one, which also is the leader's lease.
+    pub election_timeout_max: Duration,
+    /// How long a follower may take to install a snapshot.
+    pub install_snapshot_timeout: Duration,
+    /// A snapshot is taken, and the log before it purged, each time this many entries were committed.
+    pub snapshot_interval_entries: u64,
+    /// How many entries before a snapshot stay in the log, for followers that lag a little.
+    pub entries_kept_after_snapshot: u64,
+}
+
+impl Default for RaftOptions {
+    fn default() -> Self {
+        Self {
+            heartbeat_interval: Duration::from_millis(100),
+            election_timeout_min: Duration::from_millis(500),
+            election_timeout_max: Duration::from_millis(700),
+            install_snapshot_timeout: Duration::from_secs(30),
+            snapshot_interval_entries: 8192,
+            entries_kept_after_snapshot: 1024,
+        }
+    }
+}
+
+/// What [`Controller::start`](crate::Controller::start) needs to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControllerOptions {
+    /// `node.id`.
+    pub node_id: BrokerId,
+    /// `cluster.id`, as its text.
+    pub cluster_id: String,
+    /// `metadata.log.dir`, or else the first of `log.dirs`. It exists; the controller keeps all it has in
+    /// `__cluster_metadata` below it.
+    pub metadata_log_dir: PathBuf,
+    /// The `directory.id` of that directory.
+    pub directory_id: Uuid,
+    /// `controller.quorum.voters`; empty means this node alone.
+    pub voters: Vec<QuorumVoter>,
+    /// Raft's timers and bounds.
+    pub raft: RaftOptions,
+    /// `broker.session.timeout.ms`: a broker that is silent for so long is fenced.
+    pub broker_session_timeout: Duration,
+    /// `num.partitions`: of a topic created without a number of its own.
+    pub num_partitions: i32,
+    /// `default.replication.factor`: of a topic created without one of its own.
+    pub default_replication_factor: i16,
+    /// `unclean.leader.election.enable`: what holds for topics that do not say otherwise.
+    pub unclean_leader_election_enable: bool,
+    /// `min.insync.replicas`: what holds for topics that do not say otherwise.
+    pub min_insync_replicas: i32,
+    /// `delete.topic.enable`.
+    pub delete_topic_enable: bool,
+    /// How many requests may wait for the event loop; one more waits outside.
+    pub request_queue_length: usize,
+}
+
+impl ControllerOptions {
+    /// Kafka's defaults, for one node that is the whole quorum.
+    #[must_use]
+    pub fn new(node_id: BrokerId, cluster_id: String, metadata_log_dir: PathBuf, directory_id: Uuid) -> Self {
+        Self {
+            node_id,
+            cluster_id,
+            metadata_log_dir,
+            directory_id,
+            voters: Vec::new(),
+            raft: RaftOptions::default(),
+            broker_session_timeout: Duration::from_secs(9),
+            num_partitions: 1,
+            default_replication_factor: 1,
+            unclean_leader_election_enable: false,
+            min_insync_replicas: 1,
+            delete_topic_enable: true,
+            request_queue_length: 1024,
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The boundary to consensus: the names of the Raft library and of its store stand below here and nowhere else.
+//!
+//! What the rest of the controller sees is [`RaftNode`]: propose bytes, learn at which offset they were committed and
+//! applied, ask how the quorum is. Committed bytes reach the rest through [`Applied`](crate::applied::Applied).
+
+mod codec;
+mod identity;
+mod kv;
+mod log_store;
+mod network;
+mod node;
+mod snapshot;
+mod state_machine;
+mod types;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use node::{Leadership, ProposeError, QuorumState, RaftNode, RaftNodeOptions};
+
+/// The longest entry that the log takes, in bytes.
+pub(crate) const ENTRY_BYTES_MAX: usize = moldau_metadata::BATCH_BYTES_MAX;

@@ -1,0 +1,348 @@
+//! One member of the metadata quorum, started, asked and stopped.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use moldau_cluster::LeaderHint;
+use moldau_model::{BrokerId, LeaderEpoch, Offset, Uuid};
+use openraft::error::{ClientWriteError, Fatal, ForwardToLeader};
+use openraft::impls::ProgressResponder;
+use openraft::raft::ClientWriteResult;
+use openraft::vote::leader_id_std::CommittedLeaderId;
+use openraft::{BasicNode, Config, Raft, RaftMetrics, ServerState, SnapshotPolicy};
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use super::ENTRY_BYTES_MAX;
+use super::identity::{Identity, MetadataDirectory};
+use super::kv::RaftKv;
+use super::kv::sled_store::SledKv;
+use super::log_store::LogStore;
+use super::network::NoPeers;
+use super::snapshot::SnapshotFiles;
+use super::state_machine::{StateMachine, epoch};
+use super::types::{EncodedBatch, TypeConfig};
+use crate::applied::Applied;
+use crate::{RaftOptions, StartError};
+
+/// How long a lone voter may take to elect itself and to replay its log.
+const READY_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long a stopped node may take to let go of its files.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a node is started with.
+#[derive(Clone, Debug)]
+pub(crate) struct RaftNodeOptions {
+    pub(crate) node_id: BrokerId,
+    pub(crate) cluster_id: String,
+    pub(crate) metadata_log_dir: PathBuf,
+    pub(crate) directory_id: Uuid,
+    /// `host:port` of this node's CONTROLLER listener; may be empty.
+    pub(crate) address: String,
+    pub(crate) raft: RaftOptions,
+}
+
+/// This node leads: what the next proposal will be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Leadership {
+    /// The term, which a proposal must carry: in another one it fails.
+    pub(crate) term: u64,
+    /// Where the next proposal will stand, if nobody else proposes.
+    pub(crate) next_offset: Offset,
+}
+
+impl Leadership {
+    /// The term as the metadata's epoch.
+    pub(crate) fn epoch(&self) -> LeaderEpoch {
+        epoch(self.term)
+    }
+}
+
+/// Why a proposal was not committed, or may not have been.
+#[derive(Clone, Debug, Error)]
+pub(crate) enum ProposeError {
+    /// This node does not lead, or not in that term any more. What was proposed may be committed nevertheless.
+    #[error("this node is not the active controller")]
+    NotLeader(Option<LeaderHint>),
+    /// The entry was not proposed.
+    #[error("an entry of {length} bytes is longer than {ENTRY_BYTES_MAX}")]
+    TooLarge { length: usize },
+    /// The node stops, or failed.
+    #[error("the metadata quorum stopped: {0}")]
+    Stopped(String),
+}
+
+/// The quorum as this node sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct QuorumState {
+    pub(crate) leader: Option<BrokerId>,
+    pub(crate) epoch: LeaderEpoch,
+    /// The end of what is committed, exclusive.
+    pub(crate) high_watermark: Offset,
+    /// The end of this node's log, exclusive.
+    pub(crate) log_end_offset: Offset,
+    /// The voters, with their CONTROLLER listener's address.
+    pub(crate) voters: Vec<(BrokerId, String)>,
+}
+
+/// A proposal under way.
+pub(crate) struct Proposal(oneshot::Receiver<ClientWriteResult<TypeConfig>>);
+
+impl Proposal {
+    /// Waits until the proposal is committed and applied; gives its offset.
+    pub(crate) async fn applied(self) -> Result<Offset, ProposeError> {
+        match self.0.await {
+            Ok(Ok(response)) => Ok(Offset(response.log_id.index as i64)),
+            Ok(Err(
+                ClientWriteError::ForwardToLeader(leader) | ClientWriteError::LogEntryDiscarded(leader),
+            )) => Err(ProposeError::NotLeader(hint(leader))),
+            Ok(Err(error)) => Err(ProposeError::Stopped(error.to_string())),
+            Err(_) => Err(ProposeError::Stopped("the node has stopped".to_owned())),
+        }
+    }
+}
+
+fn hint(leader: ForwardToLeader<TypeConfig>) -> Option<LeaderHint> {
+    let node_id = BrokerId(i32::try_from(leader.leader_id?).ok()?);
+    Some(LeaderHint { node_id, address: leader.leader_node.map(|node| node.addr).unwrap_or_default() })
+}
+
+type Node = Raft<TypeConfig, StateMachine>;
+
+/// See the module.
+pub(crate) struct RaftNode {
+    raft: Node,
+    node_id: BrokerId,
+    store: Weak<SledKv>,
+    directory: parking_lot::Mutex<Option<MetadataDirectory>>,
+}
+
+struct Opened {
+    directory: MetadataDirectory,
+    store: Arc<SledKv>,
+    log: LogStore,
+    snapshots: SnapshotFiles,
+}
+
+impl RaftNode {
+    /// Opens the metadata log and returns once this node leads and has applied all that was committed.
+    pub(crate) async fn start(options: RaftNodeOptions, applied: Arc<Applied>) -> Result<Self, StartError> {
+        let begin = Instant::now();
+        let config = Arc::new(config(&options).map_err(|error| StartError::Timers(error.to_string()))?);
+        let to_open = options.clone();
+        let Opened { directory, store, log, snapshots } = tokio::task::spawn_blocking(move || open(&to_open))
+            .await
+            .map_err(|error| StartError::Raft(error.to_string()))??;
+        let opened = begin.elapsed();
+        let syncs_to_open = store.sync_count();
+        let node_id = options.node_id;
+        let id = u64::try_from(node_id.0)
+            .map_err(|_| StartError::Raft(format!("node.id {node_id} is negative")))?;
+        let last_purged = log.last_purged_log_id();
+        let machine = StateMachine::new(applied.clone(), snapshots);
+        let path = directory.path().to_owned();
+        let raft =
+            Node::new(id, config, NoPeers, log, machine).await.map_err(|error| start_error(&path, &error))?;
+        let node = Self {
+            raft,
+            node_id,
+            store: Arc::downgrade(&store),
+            directory: parking_lot::Mutex::new(Some(directory)),
+        };
+        if let Err(error) = node.lead(id, &options, last_purged.map(|id| id.index), &path, &applied).await {
+            drop(store);
+            node.shutdown().await;
+            return Err(error);
+        }
+        tracing::debug!(
+            opened_ms = opened.as_secs_f64() * 1e3,
+            ready_ms = begin.elapsed().as_secs_f64() * 1e3,
+            syncs_to_open,
+            syncs = store.sync_count(),
+            "the metadata log is ready"
+        );
+        Ok(node)
+    }
+
+    /// Founds the quorum on the first start; elects this node, since nobody else can be, without waiting for a timer.
+    async fn lead(
+        &self,
+        id: u64,
+        options: &RaftNodeOptions,
+        last_purged: Option<u64>,
+        path: &Path,
+        applied: &Applied,
+    ) -> Result<(), StartError> {
+        let purged = last_purged.map_or(-1, |index| index as i64);
+        if applied.position().map_or(-1, |position| position.offset.0) < purged {
+            let reason = format!("there is no snapshot of the entries up to {purged}, which were purged");
+            return Err(StartError::Damaged { path: path.to_owned(), reason });
+        }
+        let is_initialized = self.raft.is_initialized().await.map_err(|error| start_error(path, &error))?;
+        if is_initialized {
+            self.raft.trigger().elect(false).await.map_err(|error| start_error(path, &error))?;
+        } else {
+            let members = BTreeMap::from([(id, BasicNode::new(&options.address))]);
+            self.raft.initialize(members).await.map_err(|error| StartError::Raft(error.to_string()))?;
+        }
+        let ready = |metrics: &RaftMetrics<TypeConfig>| is_ready(metrics) || metrics.running_state.is_err();
+        let metrics = self
+            .raft
+            .wait(Some(READY_TIMEOUT))
+            .metrics(ready, "lead and be caught up")
+            .await
+            .map_err(|error| StartError::Raft(error.to_string()))?;
+        metrics.running_state.map_err(|error| start_error(path, &error))
+    }
+
+    /// Hands entries to Raft in the order of the calls. The proposal is made when this returns; the outcome comes later.
+    pub(crate) async fn propose(&self, term: u64, batch: Bytes) -> Result<Proposal, ProposeError> {
+        if batch.len() > ENTRY_BYTES_MAX {
+            return Err(ProposeError::TooLarge { length: batch.len() });
+        }
+        let (responder, receiver) = ProgressResponder::complete_only();
+        self.raft
+            .write(EncodedBatch(batch))
+            .with_leader(CommittedLeaderId::new(term))
+            .responder(responder)
+            .await
+            .map_err(|error| ProposeError::Stopped(error.to_string()))?;
+        Ok(Proposal(receiver))
+    }
+
+    /// Whether this node leads and has applied everything before. To be asked while no proposal is under way.
+    pub(crate) fn leadership(&self) -> Option<Leadership> {
+        use openraft::type_config::async_runtime::watch::WatchReceiver;
+        let receiver = self.raft.metrics();
+        let metrics = receiver.borrow_watched();
+        is_ready(&metrics).then(|| Leadership {
+            term: metrics.current_term,
+            next_offset: Offset(metrics.last_log_index.map_or(0, |index| index as i64 + 1)),
+        })
+    }
+
+    /// Whom to ask instead of this node.
+    pub(crate) fn leader_hint(&self) -> Option<LeaderHint> {
+        let state = self.quorum_state();
+        let leader = state.leader.filter(|leader| *leader != self.node_id)?;
+        let address = state.voters.into_iter().find(|(id, _)| *id == leader).map(|(_, address)| address);
+        Some(LeaderHint { node_id: leader, address: address.unwrap_or_default() })
+    }
+
+    pub(crate) fn quorum_state(&self) -> QuorumState {
+        use openraft::type_config::async_runtime::watch::WatchReceiver;
+        let receiver = self.raft.metrics();
+        let metrics = receiver.borrow_watched();
+        let end = |index: Option<u64>| Offset(index.map_or(0, |index| index as i64 + 1));
+        let membership = metrics.membership_config.membership();
+        QuorumState {
+            leader: metrics.current_leader.map(|id| BrokerId(id as i32)),
+            epoch: epoch(metrics.current_term),
+            high_watermark: end(metrics.local_committed.as_ref().map(|id| id.index)),
+            log_end_offset: end(metrics.last_log_index),
+            voters: membership
+                .voter_ids()
+                .map(|id| {
+                    let address = membership.get_node(&id).map(|node| node.addr.clone()).unwrap_or_default();
+                    (BrokerId(id as i32), address)
+                })
+                .collect(),
+        }
+    }
+
+    /// Waits until the node has failed, and says why. Never returns if it is stopped.
+    pub(crate) async fn failed(&self) -> String {
+        let failed = |metrics: &RaftMetrics<TypeConfig>| {
+            metrics.running_state.as_ref().is_err_and(|error| !matches!(error, Fatal::Stopped))
+        };
+        match self.raft.wait(None).metrics(failed, "fail").await.map(|metrics| metrics.running_state) {
+            Ok(Err(error)) => error.to_string(),
+            // The node was stopped before it could fail.
+            Ok(Ok(())) | Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Takes a snapshot now; for tests, which do not want to write thousands of entries.
+    #[cfg(test)]
+    pub(crate) async fn snapshot(&self) {
+        self.raft.trigger().snapshot().await.expect("the node runs");
+    }
+
+    /// Stops the node, and lets go of its files.
+    pub(crate) async fn shutdown(&self) {
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(%error, "the metadata quorum did not stop cleanly");
+        }
+        // The state machine's task ends by itself and still reads the store until then. The lock is kept as long.
+        let end = Instant::now() + RELEASE_TIMEOUT;
+        while self.store.strong_count() > 0 && Instant::now() < end {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        drop(self.directory.lock().take());
+    }
+}
+
+fn is_ready(metrics: &RaftMetrics<TypeConfig>) -> bool {
+    metrics.state == ServerState::Leader
+        && metrics.last_applied.as_ref().map(|id| id.index) == metrics.last_log_index
+        // The first entry of its own term tells a leader what was committed before.
+        && metrics.last_applied.as_ref().is_some_and(|id| id.leader_id.term == metrics.current_term)
+}
+
+/// All that blocks on the disk before Raft starts.
+fn open(options: &RaftNodeOptions) -> Result<Opened, StartError> {
+    let identity = Identity {
+        cluster_id: options.cluster_id.clone(),
+        node_id: options.node_id.0,
+        directory_id: options.directory_id.to_string(),
+    };
+    let directory = MetadataDirectory::open(&options.metadata_log_dir, &identity)?;
+    let path = directory.path().join("log");
+    let store = Arc::new(SledKv::open(&path)?);
+    directory.finish(&identity)?;
+    let kv: Arc<dyn RaftKv> = store.clone();
+    let error = |source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::InvalidData => {
+            StartError::Damaged { path: path.clone(), reason: source.to_string() }
+        }
+        _ => StartError::Io { path: path.clone(), source },
+    };
+    let log = LogStore::open(kv).map_err(&error)?;
+    let snapshots = SnapshotFiles::open(directory.path()).map_err(&error)?;
+    Ok(Opened { directory, store, log, snapshots })
+}
+
+fn config(options: &RaftNodeOptions) -> Result<Config, openraft::ConfigError> {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let raft = &options.raft;
+    Config {
+        cluster_name: options.cluster_id.clone(),
+        heartbeat_interval: millis(raft.heartbeat_interval),
+        election_timeout_min: millis(raft.election_timeout_min),
+        election_timeout_max: millis(raft.election_timeout_max),
+        install_snapshot_timeout: millis(raft.install_snapshot_timeout),
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(raft.snapshot_interval_entries.max(1)),
+        max_in_snapshot_log_to_keep: raft.entries_kept_after_snapshot,
+        purge_batch_size: 256,
+        max_payload_entries: 256,
+        api_channel_size: Some(4096),
+        notification_channel_size: Some(4096),
+        enable_pre_vote: Some(true),
+        // A leader that restarts is elected anew, so that a new term tells its old decisions from its new ones.
+        enable_leader_restore: Some(false),
+        ..Config::default()
+    }
+    .validate()
+}
+
+fn start_error(path: &Path, error: &Fatal<TypeConfig>) -> StartError {
+    match error {
+        Fatal::StorageError(error) => {
+            StartError::Damaged { path: path.to_owned(), reason: error.to_string() }
+        }
+        error => StartError::Raft(error.to_string()),
+    }
+}
