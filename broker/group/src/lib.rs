@@ -1,1 +1,29 @@
 //! The group coordinator's decisions, and its records; sans-IO.
+//!
+//! One [`GroupShard`] coordinates the groups of one partition of `__consumer_offsets`. It takes [`Input`]s with
+//! the time they came at and gives [`Output`]s: replies, and records to append. Nothing is answered before the
+//! records that it rests on are committed.
+
+mod config;
+mod partitioner;
+mod records;
+mod request;
+mod response;
+mod shard;
+
+pub use config::GroupConfig;
+pub use partitioner::partition_for_group;
+pub use records::{RecordError, Replayed};
+pub use request::{
+    DescribeGroupsRequest, HeartbeatRequest, JoinGroupProtocol, JoinGroupRequest, LeaveGroupRequest,
+    LeavingMember, ListGroupsRequest, OffsetCommitPartition, OffsetCommitRequest, OffsetCommitTopic,
+    OffsetDeleteRequest, OffsetDeleteTopic, OffsetFetchRequest, OffsetFetchTopic, Request, RequestToken,
+    SyncGroupAssignment, SyncGroupRequest,
+};
+pub use response::{
+    CommittedTopic, DeletedGroup, DeletedTopic, DescribedGroup, DescribedMember, FetchedOffset, FetchedTopic,
+    JoinGroupMember, JoinGroupResponse, LeaveGroupResponse, LeftMember, ListGroupsResponse, ListedGroup,
+    OffsetCommitResponse, OffsetDeleteResponse, OffsetFetchResponse, PartitionResult, Response,
+    SyncGroupResponse,
+};
+pub use shard::{AppendId, CoordinatorRecord, GroupShard, Input, Output, ShardState};

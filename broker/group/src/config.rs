@@ -1,0 +1,65 @@
+//! What the group coordinator may be told. Names and defaults are Kafka's wherever Kafka has the setting.
+
+/// Settings of the group coordinator, one set for all shards of a broker.
+///
+/// Every field is public since every value is taken as it is; the shell checks ranges when it parses Kafka's
+/// configuration. Durations are milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupConfig {
+    /// `group.min.session.timeout.ms`: a shorter session is refused with INVALID_SESSION_TIMEOUT. Default: 6000.
+    pub min_session_timeout_ms: i32,
+    /// `group.max.session.timeout.ms`: a longer session is refused likewise. Default: 1,800,000.
+    pub max_session_timeout_ms: i32,
+    /// `group.initial.rebalance.delay.ms`: how long the first rebalance of an empty group waits for more members.
+    /// It starts anew with each arrival, up to the members' rebalance timeout. Default: 3000.
+    pub initial_rebalance_delay_ms: i32,
+    /// `group.max.size`: members of one group, GROUP_MAX_SIZE_REACHED beyond. Default: 2,147,483,647.
+    pub group_max_size: usize,
+    /// `offset.metadata.max.bytes`: metadata of one committed offset, OFFSET_METADATA_TOO_LARGE beyond. Default: 4096.
+    pub offset_metadata_bytes_max: usize,
+    /// `offsets.retention.minutes`, in milliseconds: how long offsets outlive their use. Default: seven days.
+    pub offsets_retention_ms: i64,
+    /// `offsets.retention.check.interval.ms`: how often expired offsets are looked for. Default: 600,000.
+    pub offsets_retention_check_interval_ms: i64,
+    /// `offset.commit.timeout.ms`: how long a reply waits for its records to be replicated. Default: 5000.
+    pub offset_commit_timeout_ms: i64,
+
+    /// Groups on one shard; a request that would make one more is refused with COORDINATOR_NOT_AVAILABLE.
+    /// Kafka has no such bound. Default: 100,000.
+    pub groups_per_shard_max: usize,
+    /// Members that were given an id (KIP-394) and have not joined with it yet, of one group; refused with
+    /// GROUP_MAX_SIZE_REACHED beyond. Kafka counts them with the members only. Default: 10,000.
+    pub pending_joins_per_group_max: usize,
+    /// Bytes of all protocols' metadata of one member; INVALID_REQUEST beyond. Default: 1 MiB, what one
+    /// record of `__consumer_offsets` can carry (Kafka finds out when it writes the record).
+    pub member_metadata_bytes_max: usize,
+    /// Bytes of one group's record: all its members' subscriptions and assignments. A SyncGroup whose record
+    /// would be larger is answered as Kafka answers a record too large. Default: 1 MiB.
+    pub group_record_bytes_max: usize,
+    /// Appends not yet answered by `Appended`; a request that needs one more is refused with
+    /// COORDINATOR_NOT_AVAILABLE, which clients repeat. Default: 10,000.
+    pub pending_appends_max: usize,
+    /// Records in one append made by the coordinator itself (expiration, deleted topics). Default: 1000.
+    pub records_per_append_max: usize,
+}
+
+impl Default for GroupConfig {
+    fn default() -> Self {
+        Self {
+            min_session_timeout_ms: 6_000,
+            max_session_timeout_ms: 1_800_000,
+            initial_rebalance_delay_ms: 3_000,
+            group_max_size: i32::MAX as usize,
+            offset_metadata_bytes_max: 4_096,
+            offsets_retention_ms: 7 * 24 * 60 * 60 * 1_000,
+            offsets_retention_check_interval_ms: 600_000,
+            offset_commit_timeout_ms: 5_000,
+            groups_per_shard_max: 100_000,
+            pending_joins_per_group_max: 10_000,
+            member_metadata_bytes_max: 1 << 20,
+            group_record_bytes_max: 1 << 20,
+            pending_appends_max: 10_000,
+            records_per_append_max: 1_000,
+        }
+    }
+}

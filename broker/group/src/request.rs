@@ -1,0 +1,183 @@
+//! What a shard may be asked: Kafka's requests, one group each where Kafka's carry several, decoded by the shell.
+
+use bytes::Bytes;
+use moldau_model::{GenerationId, LeaderEpoch, Offset, PartitionIndex, TopicId, Uuid};
+
+/// Names one request until it is answered. The shell hands them out; no two unanswered requests share one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestToken(pub u64);
+
+/// One request to one shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    Join(JoinGroupRequest),
+    Sync(SyncGroupRequest),
+    Heartbeat(HeartbeatRequest),
+    Leave(LeaveGroupRequest),
+    OffsetCommit(OffsetCommitRequest),
+    OffsetFetch(OffsetFetchRequest),
+    OffsetDelete(OffsetDeleteRequest),
+    /// DeleteGroups: the ids of those groups that live on this shard.
+    DeleteGroups(Vec<String>),
+    DescribeGroups(DescribeGroupsRequest),
+    ListGroups(ListGroupsRequest),
+}
+
+/// JoinGroup, versions 0 to 9.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinGroupRequest {
+    /// Decides whether a new member is sent back for an id (4 and later) and whether a leader may be told to
+    /// skip the assignment (9).
+    pub api_version: i16,
+    pub group_id: String,
+    pub session_timeout_ms: i32,
+    /// Version 0 has none: the shell passes the session timeout, as Kafka does.
+    pub rebalance_timeout_ms: i32,
+    /// Empty for a new member.
+    pub member_id: String,
+    /// KIP-345.
+    pub group_instance_id: Option<String>,
+    pub protocol_type: String,
+    /// In the member's order of preference.
+    pub protocols: Vec<JoinGroupProtocol>,
+    pub reason: Option<String>,
+    /// From the request's header; empty where it had none.
+    pub client_id: String,
+    /// The peer's address as Kafka shows it, for example `/127.0.0.1`.
+    pub client_host: String,
+    /// Random; the tail of the member's id if this request makes one.
+    pub new_member_uuid: Uuid,
+}
+
+/// One protocol (assignor) that a member supports, with what it wants its leader to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinGroupProtocol {
+    pub name: String,
+    pub metadata: Bytes,
+}
+
+/// SyncGroup, versions 0 to 5.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncGroupRequest {
+    pub group_id: String,
+    pub generation_id: GenerationId,
+    pub member_id: String,
+    pub group_instance_id: Option<String>,
+    /// Version 5; `None` is not checked.
+    pub protocol_type: Option<String>,
+    /// Version 5; `None` is not checked.
+    pub protocol_name: Option<String>,
+    /// From the leader only.
+    pub assignments: Vec<SyncGroupAssignment>,
+}
+
+/// What the leader gives to one member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncGroupAssignment {
+    pub member_id: String,
+    pub assignment: Bytes,
+}
+
+/// Heartbeat, versions 0 to 4.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeartbeatRequest {
+    pub group_id: String,
+    pub generation_id: GenerationId,
+    pub member_id: String,
+    pub group_instance_id: Option<String>,
+}
+
+/// LeaveGroup, versions 0 to 5. Versions 0 to 2 name one member: the shell makes a list of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaveGroupRequest {
+    pub group_id: String,
+    pub members: Vec<LeavingMember>,
+}
+
+/// A member that leaves, by its id or, from version 3, by its instance id alone (KIP-345).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeavingMember {
+    /// Empty if the instance id tells.
+    pub member_id: String,
+    pub group_instance_id: Option<String>,
+    pub reason: Option<String>,
+}
+
+/// OffsetCommit, versions 2 to 10. That topics and partitions exist is the shell's to check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OffsetCommitRequest {
+    pub group_id: String,
+    /// `-1` from who is no member.
+    pub generation_id: GenerationId,
+    pub member_id: String,
+    pub group_instance_id: Option<String>,
+    /// Versions 2 to 4; `None` for `-1` and later versions.
+    pub retention_time_ms: Option<i64>,
+    pub topics: Vec<OffsetCommitTopic>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OffsetCommitTopic {
+    pub name: String,
+    /// Zero below version 10.
+    pub topic_id: TopicId,
+    pub partitions: Vec<OffsetCommitPartition>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OffsetCommitPartition {
+    pub partition: PartitionIndex,
+    pub committed_offset: Offset,
+    /// `-1` where the client did not say.
+    pub committed_leader_epoch: LeaderEpoch,
+    pub metadata: Option<String>,
+}
+
+/// OffsetFetch, versions 1 to 10, for one group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OffsetFetchRequest {
+    pub group_id: String,
+    /// Version 9 (KIP-848); classic groups do not look at it.
+    pub member_id: Option<String>,
+    /// Version 9; `-1` otherwise.
+    pub member_epoch: i32,
+    /// `None` asks for every offset of the group.
+    pub topics: Option<Vec<OffsetFetchTopic>>,
+    pub require_stable: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OffsetFetchTopic {
+    pub name: String,
+    /// Zero below version 10; echoed.
+    pub topic_id: TopicId,
+    pub partitions: Vec<PartitionIndex>,
+}
+
+/// OffsetDelete, version 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OffsetDeleteRequest {
+    pub group_id: String,
+    pub topics: Vec<OffsetDeleteTopic>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OffsetDeleteTopic {
+    pub name: String,
+    pub partitions: Vec<PartitionIndex>,
+}
+
+/// DescribeGroups, versions 0 to 6, for the groups of one shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescribeGroupsRequest {
+    /// From version 6 an unknown group is GROUP_ID_NOT_FOUND, below it is a Dead one.
+    pub api_version: i16,
+    pub groups: Vec<String>,
+}
+
+/// ListGroups, versions 0 to 5. Filters are compared without regard to case; an empty one lets all pass.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListGroupsRequest {
+    pub states_filter: Vec<String>,
+    pub types_filter: Vec<String>,
+}
