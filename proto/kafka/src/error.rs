@@ -28,6 +28,8 @@ pub enum WireError {
     CountTooLarge { count: usize, remaining: usize },
     #[error("more than {count_max} elements in one message")]
     TooManyElements { count_max: usize },
+    #[error("message would take more than {bytes_max} bytes of memory")]
+    TooCostly { bytes_max: usize },
     #[error("string is not UTF-8")]
     NotUtf8,
     #[error("presence byte {byte} of a nullable structure")]

@@ -13,6 +13,7 @@ mod fetch;
 mod frame;
 mod header;
 mod produce;
+mod schema;
 mod wire;
 
 pub use api_key::{ApiKey, ApiScope, PRODUCE_ADVERTISED_MIN, VersionRange};

@@ -1,6 +1,7 @@
 //! What a batch from a client may hold: lies about lengths and counts, broken codecs, bombs. All end in an error, and
 //! none costs more memory than the limit.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 use std::io::Write;
 
 use moldau_model::TimestampMs;
