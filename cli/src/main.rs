@@ -1,2 +1,25 @@
 //! One binary: the server, its tools, and Kafka's tools by name.
-fn main() {}
+
+mod client;
+mod compat;
+mod console;
+mod properties;
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let mut words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+    let program = words.next().unwrap_or_default();
+    let arguments: Vec<String> = words.collect();
+    let code = match (compat::tool_of_program(&program), arguments.split_first()) {
+        (Some(tool), _) => console::run(|console| compat::run(tool, &arguments, console)),
+        (None, Some((first, rest))) if first == "compat" && !rest.is_empty() => {
+            console::run(|console| compat::run(&rest[0], &rest[1..], console))
+        }
+        _ => 2,
+    };
+    ExitCode::from(code)
+}

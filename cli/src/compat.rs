@@ -1,0 +1,73 @@
+//! Kafka's command-line tools by their own names: the same options, text, streams and exit codes as Apache Kafka
+//! 4.3.0, where a line below does not say otherwise.
+//!
+//! Deviations, all of them kinder: old tutorials' `--zookeeper` and `--broker-list` get a note instead of a stack
+//! trace; a missing `--bootstrap-server` means `KAFKA_BOOTSTRAP_SERVERS` or `localhost:9092`; errors are a line, not
+//! a Java stack trace; and `kafka-consumer-groups` exits 1 when it failed, where Kafka's exits 0.
+
+pub(crate) mod java_order;
+pub(crate) mod options;
+pub(crate) mod tool;
+pub(crate) mod topics;
+
+use std::io;
+
+use crate::console::{Console, errln};
+
+/// One of Kafka's tools: its arguments in, its exit code out.
+type Tool = fn(&[String], &mut Console<'_>) -> io::Result<u8>;
+
+/// The tools by name, without `kafka-` and `.sh`.
+const TOOLS: &[(&str, Tool)] = &[("topics", topics::main)];
+
+/// The names under which the tools can be called, for the image's links and the help.
+pub(crate) fn names() -> impl Iterator<Item = String> {
+    TOOLS.iter().map(|(name, _)| format!("kafka-{name}"))
+}
+
+/// The tool that a program name stands for: `/opt/kafka/bin/kafka-topics.sh` is `topics`. `None` where the name
+/// is not one of Kafka's at all.
+pub(crate) fn tool_of_program(program: &str) -> Option<&str> {
+    let name = program.rsplit('/').next().unwrap_or(program);
+    name.strip_suffix(".sh").unwrap_or(name).strip_prefix("kafka-")
+}
+
+/// Runs a tool by its name.
+pub(crate) fn run(name: &str, arguments: &[String], console: &mut Console<'_>) -> io::Result<u8> {
+    let name = name.strip_suffix(".sh").unwrap_or(name);
+    let name = name.strip_prefix("kafka-").unwrap_or(name);
+    if let Some((_, tool)) = TOOLS.iter().find(|(known, _)| *known == name) {
+        return tool(arguments, console);
+    }
+    let known = names().collect::<Vec<_>>().join(", ");
+    errln!(console, "kafka-{name} is not part of moldau yet; these are: {known}");
+    Ok(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_found_by_any_spelling_of_their_name() {
+        for (program, tool) in [
+            ("kafka-topics.sh", Some("topics")),
+            ("/opt/kafka/bin/kafka-topics.sh", Some("topics")),
+            ("kafka-console-producer", Some("console-producer")),
+            ("moldau", None),
+            ("/usr/local/bin/moldau", None),
+        ] {
+            assert_eq!(tool_of_program(program), tool, "{program}");
+        }
+    }
+
+    #[test]
+    fn a_tool_that_is_missing_says_so_in_one_line() {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let code = run("kafka-mirror-maker.sh", &[], &mut Console { out: &mut out, err: &mut err }).unwrap();
+        assert_eq!((code, out.len()), (1, 0));
+        let text = String::from_utf8(err).unwrap();
+        assert_eq!(text.lines().count(), 1);
+        assert!(text.starts_with("kafka-mirror-maker is not part of moldau yet"), "{text}");
+    }
+}

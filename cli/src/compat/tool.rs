@@ -1,0 +1,197 @@
+//! What Kafka's tools have in common: usage tables, the checks of options, `--help` and `--version`, and the
+//! bootstrap servers.
+
+use std::io;
+use std::time::Duration;
+
+use super::options::{Argument, OptionError, Options, Spec};
+use crate::client::{API_TIMEOUT, Client, ClientError, ClientOptions, HostPort, WhenUnreachable};
+use crate::console::{Console, errln, outln};
+
+/// The version whose tools these are, as `--version` prints it.
+pub(crate) const KAFKA_VERSION: &str = "4.3.0";
+
+/// Options that tutorials for Kafka before 4 still show, and that are no longer options.
+const OLD_OPTIONS: &[(&str, Argument)] =
+    &[("zookeeper", Argument::Required), ("broker-list", Argument::Required)];
+
+/// Why a tool ends early.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// A wrong command line: the text and the option table on standard error, exit code 1.
+    Usage(String),
+    /// A text on standard error, exit code 1.
+    Text(String),
+    /// Everything was said; the exit code.
+    Exit(u8),
+    Client(ClientError),
+    /// A command line that turns out wrong only while the tool works, which Kafka reports like the work's errors.
+    Option(OptionError),
+    Io(io::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
+}
+
+impl From<OptionError> for Failure {
+    fn from(error: OptionError) -> Self {
+        Self::Option(error)
+    }
+}
+
+/// A tool's fixed facts.
+pub(crate) struct ToolInfo {
+    pub(crate) spec: Spec,
+    /// The option table, as the real tool prints it.
+    pub(crate) usage: &'static str,
+    /// The line above the table for `--help`.
+    pub(crate) about: &'static str,
+}
+
+impl ToolInfo {
+    /// Reads the command line, old tutorials' options included, and answers `--help` and `--version`.
+    pub(crate) fn parse(&self, arguments: &[String], console: &mut Console<'_>) -> Result<Options, Failure> {
+        let mut kept = Vec::with_capacity(arguments.len());
+        let mut words = arguments.iter();
+        while let Some(word) = words.next() {
+            let name = word.strip_prefix("--").unwrap_or("");
+            let (name, inline) = name.split_once('=').map_or((name, false), |(name, _)| (name, true));
+            if OLD_OPTIONS.iter().any(|(old, _)| *old == name)
+                && self.spec.options.iter().all(|(o, _)| *o != name)
+            {
+                if !inline {
+                    words.next();
+                }
+                errln!(
+                    console,
+                    "note: --{name} is gone since Kafka 4, going on with --bootstrap-server {}",
+                    default_bootstrap()
+                );
+            } else {
+                kept.push(word.clone());
+            }
+        }
+        let options = self.spec.parse(&kept).map_err(|error| Failure::Text(error.to_string()))?;
+        if options.has("help") {
+            return Err(Failure::Usage(self.about.to_owned()));
+        }
+        if options.has("version") {
+            outln!(console, "{KAFKA_VERSION}");
+            return Err(Failure::Exit(0));
+        }
+        Ok(options)
+    }
+
+    /// Says why the tool ended and returns the exit code. `prefix` goes before errors of the work itself, which
+    /// Kafka's tools print on standard output.
+    pub(crate) fn finish(
+        &self,
+        result: Result<(), Failure>,
+        prefix: &str,
+        console: &mut Console<'_>,
+    ) -> io::Result<u8> {
+        let text = match result {
+            Ok(()) => return Ok(0),
+            Err(Failure::Exit(code)) => return Ok(code),
+            Err(Failure::Io(error)) => return Err(error),
+            Err(Failure::Usage(text)) => {
+                console.out.flush()?;
+                errln!(console, "{text}");
+                write!(console.err, "{}", self.usage)?;
+                return Ok(1);
+            }
+            Err(Failure::Text(text)) => {
+                console.out.flush()?;
+                errln!(console, "{text}");
+                return Ok(1);
+            }
+            Err(Failure::Client(error)) => error.to_string(),
+            Err(Failure::Option(error)) => error.to_string(),
+        };
+        outln!(console, "{prefix}{text}");
+        Ok(1)
+    }
+}
+
+/// Refuses a line without an option that it needs.
+pub(crate) fn require(options: &Options, names: &[&str]) -> Result<(), Failure> {
+    match names.iter().find(|name| !options.has(name)) {
+        Some(missing) => Err(Failure::Usage(format!("Missing required argument \"[{missing}]\""))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses options that make no sense beside `used`, if that was given.
+pub(crate) fn refuse_beside(options: &Options, used: &str, others: &[&str]) -> Result<(), Failure> {
+    if !options.has(used) {
+        return Ok(());
+    }
+    match others.iter().find(|other| options.has(other)) {
+        Some(other) => {
+            Err(Failure::Usage(format!("Option \"[{used}]\" can't be used with option \"[{other}]\"")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Where tools connect to when nobody says.
+pub(crate) fn default_bootstrap() -> String {
+    std::env::var("KAFKA_BOOTSTRAP_SERVERS")
+        .ok()
+        .filter(|value| !value.trim().is_empty())
+        .unwrap_or_else(|| "localhost:9092".to_owned())
+}
+
+/// A client for the tool: `--bootstrap-server`, or the default.
+pub(crate) fn connect(options: &Options, client_id: &str) -> Result<Client, Failure> {
+    connect_within(options, client_id, API_TIMEOUT)
+}
+
+/// As `connect`, with another bound on each operation's time.
+pub(crate) fn connect_within(
+    options: &Options,
+    client_id: &str,
+    api_timeout: Duration,
+) -> Result<Client, Failure> {
+    let servers = options.one("bootstrap-server")?.map_or_else(default_bootstrap, str::to_owned);
+    command_config(options)?;
+    let bootstrap = HostPort::parse_list(&servers).map_err(|error| Failure::Text(error.to_string()))?;
+    Ok(Client::new(ClientOptions {
+        bootstrap,
+        client_id: client_id.to_owned(),
+        api_timeout,
+        when_unreachable: WhenUnreachable::Retry,
+    }))
+}
+
+/// The properties of `--command-config`. A file that cannot be read, or that asks for what this client cannot do
+/// (TLS, SASL), is refused rather than ignored.
+pub(crate) fn command_config(options: &Options) -> Result<Vec<(String, String)>, Failure> {
+    let Some(path) = options.one("command-config")? else { return Ok(Vec::new()) };
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::Text(format!("{path}: {error}")))?;
+    let properties =
+        crate::properties::parse(&text).map_err(|error| Failure::Text(format!("{path}: {error}")))?;
+    refuse_security(&properties)?;
+    Ok(properties)
+}
+
+/// Refuses a client configuration that this build cannot honour.
+pub(crate) fn refuse_security(properties: &[(String, String)]) -> Result<(), Failure> {
+    for (key, value) in properties {
+        if key == "security.protocol" && value != "PLAINTEXT" {
+            return Err(Failure::Text(format!(
+                "security.protocol={value} is not supported by this tool yet"
+            )));
+        }
+    }
+    Ok(())
+}
