@@ -78,6 +78,52 @@ class Moldau:
         return self.log_path.read_text(errors="replace")[-8000:]
 
 
+class Kafka:
+    """A real Apache Kafka 4.3.0 of one node, to compare with; stopped by its pid."""
+
+    def __init__(self, folder, heap="512M"):
+        self.folder, self.port, controller_port = pathlib.Path(folder), free_port(), free_port()
+        self.bootstrap = f"127.0.0.1:{self.port}"
+        properties = self.folder / "server.properties"
+        properties.write_text("\n".join([
+            "process.roles=broker,controller", "node.id=1", f"controller.quorum.voters=1@127.0.0.1:{controller_port}",
+            f"listeners=PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{controller_port}",
+            f"advertised.listeners=PLAINTEXT://127.0.0.1:{self.port}", "controller.listener.names=CONTROLLER",
+            f"log.dirs={self.folder}/data", "offsets.topic.replication.factor=1",
+            "transaction.state.log.replication.factor=1", "transaction.state.log.min.isr=1",
+            "share.coordinator.state.topic.replication.factor=1", "share.coordinator.state.topic.min.isr=1",
+            "group.initial.rebalance.delay.ms=0", ""]))
+        java = ["java", f"-Xms{heap}", f"-Xmx{heap}", "-cp", f"{SETUP}/jars/*"]
+        subprocess.run([*java, "kafka.tools.StorageTool", "format", "-t", "5L6g3nShT-eMCtK--X86sw", "-c",
+                        str(properties)], check=True, capture_output=True, timeout=120)
+        log = open(self.folder / "kafka.log", "ab")
+        self.process = subprocess.Popen([*java, "kafka.Kafka", str(properties)], stdin=subprocess.DEVNULL, stdout=log,
+                                        stderr=log)
+
+        def listens():
+            assert self.process.poll() is None, (self.folder / "kafka.log").read_text()[-4000:]
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                return True
+            except OSError:
+                return False
+
+        eventually(listens, 120, "Apache Kafka's listener")
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait(timeout=60)
+
+
+@pytest.fixture
+def kafka(tmp_path):
+    folder = tmp_path / "kafka"
+    folder.mkdir()
+    node = Kafka(folder)
+    yield node
+    node.stop()
+
+
 @pytest.fixture
 def start_moldau(tmp_path):
     """Starts brokers that end with the test."""

@@ -1,5 +1,7 @@
 //! What the tests over the whole workspace share: where it is, and its Rust sources.
 
+pub mod compare;
+
 use std::path::{Path, PathBuf};
 
 /// The workspace's root folder.

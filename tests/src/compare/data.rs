@@ -1,0 +1,253 @@
+//! Records in and out, offsets, producers.
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::{self as m, ApiKey, BrokerId, RequestKind};
+use kafka_protocol::records::{Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType};
+
+use super::admin::topic;
+use super::{Case, Peer};
+
+/// Long after any record's age could matter to retention, and the same for both systems.
+const TIMESTAMP_MS: i64 = 1_795_000_000_000;
+
+/// A batch of `count` records as a client would send it. kafka-protocol's encoder, not ours, writes it.
+fn batch(count: i64, producer_id: i64, first_sequence: i32) -> Bytes {
+    let records: Vec<Record> = (0..count)
+        .map(|n| Record {
+            transactional: false,
+            control: false,
+            delete_horizon: false,
+            partition_leader_epoch: -1,
+            producer_id,
+            producer_epoch: if producer_id < 0 { -1 } else { 0 },
+            timestamp_type: TimestampType::Creation,
+            offset: n,
+            sequence: if producer_id < 0 { -1 } else { first_sequence + i32::try_from(n).unwrap_or(0) },
+            timestamp: TIMESTAMP_MS + n,
+            key: Some(Bytes::from(format!("k{n}"))),
+            value: Some(Bytes::from(format!("v{n}"))),
+            headers: kafka_protocol::indexmap::IndexMap::new(),
+        })
+        .collect();
+    let mut out = BytesMut::new();
+    let options = RecordEncodeOptions { version: 2, compression: Compression::None };
+    let encoded = RecordBatchEncoder::encode(&mut out, &records, &options);
+    assert!(encoded.is_ok(), "the batch cannot be encoded");
+    out.freeze()
+}
+
+fn with_bad_crc(batch: &Bytes) -> Bytes {
+    let mut bytes = batch.to_vec();
+    if let Some(last) = bytes.last_mut() {
+        *last ^= 0xff;
+    }
+    Bytes::from(bytes)
+}
+
+fn produce(peer: &Peer, version: i16, acks: i16, parts: &[(&str, i32, Bytes)]) -> RequestKind {
+    use m::produce_request::{PartitionProduceData, TopicProduceData};
+    let topics = parts
+        .iter()
+        .map(|(name, partition, records)| {
+            let data = TopicProduceData::default().with_partition_data(vec![
+                PartitionProduceData::default().with_index(*partition).with_records(Some(records.clone())),
+            ]);
+            if version >= 13 { data.with_topic_id(peer.topic_id(name)) } else { data.with_name(topic(name)) }
+        })
+        .collect();
+    RequestKind::Produce(
+        m::ProduceRequest::default().with_acks(acks).with_timeout_ms(10_000).with_topic_data(topics),
+    )
+}
+
+struct Wish {
+    topic: &'static str,
+    partition: i32,
+    offset: i64,
+    leader_epoch: i32,
+}
+
+const fn wish(topic: &'static str, partition: i32, offset: i64) -> Wish {
+    Wish { topic, partition, offset, leader_epoch: -1 }
+}
+
+fn fetch(peer: &Peer, version: i16, wishes: &[Wish], partition_bytes_max: i32) -> RequestKind {
+    use m::fetch_request::{FetchPartition, FetchTopic};
+    let topics = wishes
+        .iter()
+        .map(|wish| {
+            let mut partition = FetchPartition::default()
+                .with_partition(wish.partition)
+                .with_fetch_offset(wish.offset)
+                .with_partition_max_bytes(partition_bytes_max);
+            if version >= 5 {
+                partition = partition.with_log_start_offset(-1);
+            }
+            if version >= 9 {
+                partition = partition.with_current_leader_epoch(wish.leader_epoch);
+            }
+            let topic_data = FetchTopic::default().with_partitions(vec![partition]);
+            if version >= 13 {
+                topic_data.with_topic_id(peer.topic_id(wish.topic))
+            } else {
+                topic_data.with_topic(topic(wish.topic))
+            }
+        })
+        .collect();
+    let request = m::FetchRequest::default()
+        .with_max_wait_ms(1)
+        .with_min_bytes(0)
+        .with_max_bytes(1 << 20)
+        .with_topics(topics);
+    let request = if version < 15 { request.with_replica_id(BrokerId(-1)) } else { request };
+    RequestKind::Fetch(if version >= 7 { request.with_session_id(0).with_session_epoch(-1) } else { request })
+}
+
+fn list_offsets(version: i16, timestamps: &[i64]) -> RequestKind {
+    use m::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+    let mut topics: Vec<ListOffsetsTopic> = Vec::new();
+    for (name, partition) in [("records", 0), ("two", 1), ("two", 7), ("nope", 0)] {
+        for timestamp in timestamps {
+            let mut wish =
+                ListOffsetsPartition::default().with_partition_index(partition).with_timestamp(*timestamp);
+            if version >= 4 {
+                wish = wish.with_current_leader_epoch(-1);
+            }
+            topics.push(ListOffsetsTopic::default().with_name(topic(name)).with_partitions(vec![wish]));
+            if name != "records" {
+                break;
+            }
+        }
+    }
+    RequestKind::ListOffsets(
+        m::ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(topics),
+    )
+}
+
+fn produce_sequence(peer: &Peer, version: i16, first_sequence: i32) -> RequestKind {
+    produce(peer, version, -1, &[("data", 0, batch(2, peer.producer_id, first_sequence))])
+}
+
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
+pub(super) fn cases() -> Vec<Case> {
+    use ApiKey::{
+        DeleteRecords, DescribeProducers, Fetch, InitProducerId, ListOffsets, OffsetForLeaderEpoch, Produce,
+    };
+    vec![
+        Case::new("ground: records", Produce, 9, 9, |peer, v| {
+            produce(peer, v, -1, &[("records", 0, batch(5, -1, -1)), ("two", 0, batch(1, -1, -1))])
+        })
+        .in_any_order(),
+        Case::new("produce", Produce, 3, 13, |peer, v| {
+            produce(peer, v, -1, &[("data", 0, batch(3, -1, -1)), ("two", 1, batch(1, -1, -1))])
+        })
+        .in_any_order(),
+        Case::new("produce with acks=1", Produce, 3, 13, |peer, v| {
+            produce(peer, v, 1, &[("data", 0, batch(3, -1, -1))])
+        }),
+        Case::new("produce to what is not there", Produce, 3, 13, |peer, v| {
+            produce(peer, v, -1, &[("nope", 0, batch(1, -1, -1)), ("two", 7, batch(1, -1, -1))])
+        })
+        .in_any_order(),
+        Case::new("produce with impossible acks", Produce, 3, 13, |peer, v| {
+            produce(peer, v, 2, &[("data", 0, batch(1, -1, -1))])
+        }),
+        Case::new("produce a batch with a wrong checksum", Produce, 3, 13, |peer, v| {
+            produce(peer, v, -1, &[("data", 0, with_bad_crc(&batch(1, -1, -1)))])
+        }),
+        Case::new("a producer's id", InitProducerId, 0, 5, |_, v| {
+            let request = m::InitProducerIdRequest::default().with_transaction_timeout_ms(i32::MAX);
+            RequestKind::InitProducerId(if v >= 3 {
+                request.with_producer_id(m::ProducerId(-1)).with_producer_epoch(-1)
+            } else {
+                request
+            })
+        })
+        .ignoring(&["producer_id"]),
+        Case::new("produce in sequence", Produce, 9, 9, |peer, v| produce_sequence(peer, v, 0)),
+        Case::new("produce the next in sequence", Produce, 9, 9, |peer, v| produce_sequence(peer, v, 2)),
+        Case::new("produce the same again", Produce, 9, 9, |peer, v| produce_sequence(peer, v, 0)),
+        Case::new("produce with a gap in the sequence", Produce, 3, 12, |peer, v| {
+            produce_sequence(peer, v, 9)
+        }),
+        Case::new("describe producers", DescribeProducers, 0, 0, |_, _| {
+            let wish = |name: &str, partitions: Vec<i32>| {
+                m::describe_producers_request::TopicRequest::default()
+                    .with_name(topic(name))
+                    .with_partition_indexes(partitions)
+            };
+            RequestKind::DescribeProducers(
+                m::DescribeProducersRequest::default()
+                    .with_topics(vec![wish("data", vec![0, 9]), wish("nope", vec![0])]),
+            )
+        })
+        .ignoring(&["producer_id", "last_timestamp"]),
+        Case::new("fetch", Fetch, 4, 18, |peer, v| fetch(peer, v, &[wish("records", 0, 0)], 1 << 20)),
+        Case::new("fetch from inside a batch", Fetch, 4, 18, |peer, v| {
+            fetch(peer, v, &[wish("records", 0, 3)], 1 << 20)
+        }),
+        Case::new("fetch at least one batch", Fetch, 4, 18, |peer, v| {
+            fetch(peer, v, &[wish("records", 0, 0)], 1)
+        }),
+        Case::new("fetch at the end and beyond", Fetch, 4, 18, |peer, v| {
+            fetch(peer, v, &[wish("records", 0, 5), wish("two", 0, 99), wish("two", 1, -7)], 1 << 20)
+        }),
+        Case::new("fetch what is not there", Fetch, 4, 18, |peer, v| {
+            fetch(peer, v, &[wish("two", 7, 0), wish("nope", 0, 0)], 1 << 20)
+        }),
+        Case::new("fetch with another leader epoch", Fetch, 9, 18, |peer, v| {
+            let epoch = |leader_epoch| Wish { topic: "records", partition: 0, offset: 0, leader_epoch };
+            fetch(peer, v, &[epoch(1000)], 1 << 20)
+        }),
+        Case::new("list offsets: latest", ListOffsets, 1, 10, |_, v| list_offsets(v, &[-1])),
+        Case::new("list offsets: earliest", ListOffsets, 1, 10, |_, v| list_offsets(v, &[-2])),
+        Case::new("list offsets: largest timestamp", ListOffsets, 7, 10, |_, v| list_offsets(v, &[-3])),
+        Case::new("list offsets: earliest local", ListOffsets, 8, 10, |_, v| list_offsets(v, &[-4])),
+        Case::new("list offsets: latest tiered", ListOffsets, 9, 10, |_, v| list_offsets(v, &[-5])),
+        Case::new("list offsets: by time", ListOffsets, 1, 10, |_, v| list_offsets(v, &[TIMESTAMP_MS + 2])),
+        Case::new("list offsets: by a time to come", ListOffsets, 1, 10, |_, v| {
+            list_offsets(v, &[TIMESTAMP_MS + 1_000_000])
+        }),
+        Case::new("offset for leader epoch", OffsetForLeaderEpoch, 2, 4, |_, v| {
+            use m::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
+            let wish = |name: &str, epoch| {
+                OffsetForLeaderTopic::default().with_topic(topic(name)).with_partitions(vec![
+                    OffsetForLeaderPartition::default()
+                        .with_current_leader_epoch(-1)
+                        .with_leader_epoch(epoch),
+                ])
+            };
+            let request = m::OffsetForLeaderEpochRequest::default().with_topics(vec![
+                wish("records", 0),
+                wish("two", 1000),
+                wish("nope", 0),
+            ]);
+            RequestKind::OffsetForLeaderEpoch(if v >= 3 {
+                request.with_replica_id(BrokerId(-1))
+            } else {
+                request
+            })
+        }),
+        Case::new("delete records", DeleteRecords, 0, 2, |_, v| {
+            use m::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
+            let wish = |name: &str, partition, offset| {
+                DeleteRecordsTopic::default().with_name(topic(name)).with_partitions(vec![
+                    DeleteRecordsPartition::default().with_partition_index(partition).with_offset(offset),
+                ])
+            };
+            RequestKind::DeleteRecords(
+                m::DeleteRecordsRequest::default()
+                    .with_topics(vec![
+                        wish("data", 0, i64::from(v) + 1),
+                        wish("two", 1, 999),
+                        wish("two", 7, 1),
+                        wish("nope", 0, 1),
+                    ])
+                    .with_timeout_ms(10_000),
+            )
+        }),
+        Case::new("fetch below the log's start", Fetch, 4, 18, |peer, v| {
+            fetch(peer, v, &[wish("data", 0, 0)], 1 << 20)
+        }),
+    ]
+}

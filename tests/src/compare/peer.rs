@@ -1,0 +1,184 @@
+//! One of the two systems: a connection, and the words for what it made up.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use kafka_protocol::messages::{ApiKey, RequestHeader, RequestKind, ResponseHeader, ResponseKind};
+use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
+
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+const ANSWER_WAIT: Duration = Duration::from_secs(20);
+
+/// Why there was no answer.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// A system under comparison. `words` maps what it made up to what stands for it in the printed answer.
+pub struct Peer {
+    address: String,
+    stream: Option<TcpStream>,
+    correlation_id: i32,
+    words: BTreeMap<String, String>,
+    pub topic_ids: BTreeMap<String, uuid::Uuid>,
+    pub member_id: String,
+    pub generation_id: i32,
+    pub producer_id: i64,
+}
+
+impl Peer {
+    #[must_use]
+    pub fn new(address: &str) -> Self {
+        let mut peer = Self {
+            address: address.to_string(),
+            stream: None,
+            correlation_id: 0,
+            words: BTreeMap::new(),
+            topic_ids: BTreeMap::new(),
+            member_id: String::new(),
+            generation_id: -1,
+            producer_id: -1,
+        };
+        if let Some(port) = address.rsplit(':').next() {
+            peer.call_it(port, "<port>");
+        }
+        peer
+    }
+
+    /// Has `word` printed wherever `text` stands.
+    pub fn call_it(&mut self, text: &str, word: &str) {
+        if !text.is_empty() {
+            self.words.insert(text.to_string(), word.to_string());
+        }
+    }
+
+    /// Sends one request and reads its answer. A connection that failed is made anew by the next call.
+    ///
+    /// # Errors
+    /// If the request cannot be encoded, the peer closes the connection, or its answer cannot be decoded.
+    pub fn call(&mut self, key: ApiKey, version: i16, request: &RequestKind) -> Result<ResponseKind, Error> {
+        let answer = self.exchange(key, version, request);
+        if answer.is_err() {
+            self.stream = None;
+        }
+        answer
+    }
+
+    fn exchange(&mut self, key: ApiKey, version: i16, request: &RequestKind) -> Result<ResponseKind, Error> {
+        self.correlation_id += 1;
+        let header = RequestHeader::default()
+            .with_request_api_key(key as i16)
+            .with_request_api_version(version)
+            .with_correlation_id(self.correlation_id)
+            .with_client_id(Some(StrBytes::from_static_str("compare")));
+        let mut frame = BytesMut::new();
+        header.encode(&mut frame, key.request_header_version(version))?;
+        request.encode(&mut frame, version)?;
+        let stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => TcpStream::connect(&self.address)?,
+        };
+        let stream = self.stream.insert(stream);
+        stream.set_read_timeout(Some(ANSWER_WAIT))?;
+        stream.write_all(&u32::try_from(frame.len())?.to_be_bytes())?;
+        stream.write_all(&frame)?;
+        let mut size = [0; 4];
+        stream.read_exact(&mut size)?;
+        let size = usize::try_from(i32::from_be_bytes(size))?;
+        if size > ANSWER_BYTES_MAX {
+            return Err(format!("an answer of {size} bytes").into());
+        }
+        let mut answer = vec![0; size];
+        stream.read_exact(&mut answer)?;
+        let mut answer = Bytes::from(answer);
+        let header = ResponseHeader::decode(&mut answer, key.response_header_version(version))?;
+        if header.correlation_id != self.correlation_id {
+            return Err(format!("answer {} to request {}", header.correlation_id, self.correlation_id).into());
+        }
+        let response = ResponseKind::decode(key, &mut answer, version)?;
+        if answer.has_remaining() {
+            return Err(format!("{} bytes behind the answer", answer.remaining()).into());
+        }
+        Ok(response)
+    }
+
+    /// Takes down what the system made up, so that it gets a word and can be asked about.
+    pub fn remember(&mut self, response: &ResponseKind) {
+        match response {
+            ResponseKind::Metadata(r) => {
+                if let Some(id) = &r.cluster_id {
+                    self.call_it(id.as_str(), "<cluster-id>");
+                }
+                for topic in &r.topics {
+                    let name = topic.name.as_ref().map(|n| n.0.to_string()).unwrap_or_default();
+                    self.remember_topic(&name, topic.topic_id);
+                }
+            }
+            ResponseKind::CreateTopics(r) => {
+                for topic in &r.topics {
+                    self.remember_topic(&topic.name.0, topic.topic_id);
+                }
+            }
+            ResponseKind::JoinGroup(r) => {
+                if !r.member_id.is_empty() {
+                    self.member_id = r.member_id.to_string();
+                    let word = format!("<member-{}>", r.member_id.split('-').next().unwrap_or_default());
+                    self.call_it(&r.member_id, &word);
+                }
+                if r.generation_id >= 0 {
+                    self.generation_id = r.generation_id;
+                }
+            }
+            ResponseKind::InitProducerId(r) => self.producer_id = r.producer_id.0,
+            _ => {}
+        }
+    }
+
+    fn remember_topic(&mut self, name: &str, id: uuid::Uuid) {
+        if !id.is_nil() && !name.is_empty() {
+            self.topic_ids.insert(name.to_string(), id);
+            self.call_it(&id.to_string(), &format!("<id of {name}>"));
+        }
+    }
+
+    /// The topic's id; a random-looking one that no system has, if it was never seen.
+    #[must_use]
+    pub fn topic_id(&self, name: &str) -> uuid::Uuid {
+        self.topic_ids.get(name).copied().unwrap_or(uuid::Uuid::from_u128(0xdead_beef << 64))
+    }
+
+    /// The answer with field names, one field a line, ignored ones blanked and made-up ones named.
+    #[must_use]
+    pub fn normalise(&self, response: &ResponseKind, ignore: &[&str]) -> String {
+        let text = format!("{response:#?}");
+        let mut lines: Vec<String> = Vec::new();
+        let mut skip_to_indent: Option<usize> = None;
+        for line in text.lines() {
+            let indent = line.len() - line.trim_start().len();
+            if let Some(stop) = skip_to_indent {
+                if indent == stop {
+                    skip_to_indent = None;
+                }
+                continue;
+            }
+            let trimmed = line.trim_start();
+            if trimmed.starts_with("unknown_tagged_fields") {
+                continue;
+            }
+            if let Some(field) = ignore.iter().find(|f| trimmed.starts_with(&format!("{f}: "))) {
+                if trimmed.ends_with(['(', '[', '{']) {
+                    skip_to_indent = Some(indent);
+                }
+                lines.push(format!("{}{field}: <ignored>", &line[..indent]));
+                continue;
+            }
+            let mut line = line.to_string();
+            for (text, word) in &self.words {
+                line = line.replace(text.as_str(), word);
+            }
+            lines.push(line);
+        }
+        lines.join("\n")
+    }
+}
