@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Builds the image here: binary, bases and all, without any image registry.
+#   deploy/docker/build.sh TAG
+# The base is a minimal Debian made by debootstrap from the mirror that this machine's apt uses. MOLDAU_BINARY names a
+# binary to take instead of building one.
+set -euo pipefail
+tag=${1:?usage: deploy/docker/build.sh TAG}
+cd "$(dirname "$0")/../.."
+base=moldau-base:bookworm
+builder=moldau-build:local
+
+if ! docker image inspect "$base" >/dev/null 2>&1; then
+  scratch=$(mktemp -d)
+  trap 'rm -rf "$scratch"' EXIT
+  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v security | sort -u | head -n 1)
+  debootstrap --variant=minbase bookworm "$scratch/root" "$mirror" >"$scratch/log" 2>&1 ||
+    { tail -n 20 "$scratch/log" >&2; exit 1; }
+  rm -rf "$scratch"/root/var/cache/apt/archives/*.deb "$scratch"/root/var/lib/apt/lists/*
+  tar -C "$scratch/root" -c . | docker import --change 'CMD ["bash"]' - "$base" >/dev/null
+fi
+
+binary=${MOLDAU_BINARY:-}
+if [ -z "$binary" ]; then
+  cargo build --release --locked
+  binary=target/release/moldau
+fi
+context=$(mktemp -d)
+cp "$binary" "$context/moldau"
+printf 'FROM %s\nCOPY moldau /prebuilt/moldau\n' "$base" >"$context/Dockerfile"
+docker build -q -t "$builder" "$context" >/dev/null
+rm -rf "$context"
+docker build -q -f deploy/docker/Dockerfile -t "$tag" \
+  --build-arg BUILD_IMAGE="$builder" --build-arg RUNTIME_IMAGE="$base" . >/dev/null
+docker image inspect --format '{{index .RepoTags 0}} {{.Size}} bytes' "$tag"
