@@ -11,6 +11,8 @@ mod codec;
 mod error;
 mod fetch;
 mod frame;
+#[cfg(any(test, feature = "test-support"))]
+pub mod fuzz;
 mod header;
 mod produce;
 mod schema;
