@@ -6,6 +6,7 @@
 
 mod broker;
 mod codec;
+pub mod config;
 mod configs;
 mod delta;
 mod image;

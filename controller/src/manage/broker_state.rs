@@ -1,0 +1,94 @@
+//! What becomes of a registered broker: fenced, unfenced, shutting down, out of a log directory, gone.
+
+use moldau_metadata::records::{BrokerRegistrationChange, UnregisterBroker};
+use moldau_metadata::{BrokerRegistration, MetadataImage, MetadataRecord};
+use moldau_model::{BrokerId, ErrorCode, Uuid};
+
+use super::partition_change::{BrokerEvent, changes, changes_of};
+use super::{ApiError, Decision, Settings};
+
+fn change_of(broker: &BrokerRegistration) -> BrokerRegistrationChange {
+    BrokerRegistrationChange {
+        broker_id: broker.id.0,
+        broker_epoch: broker.epoch.0,
+        ..BrokerRegistrationChange::default()
+    }
+}
+
+/// Fences a broker: it leaves all ISRs and leaderships. Nothing if it is fenced already, or not registered.
+#[must_use]
+pub fn fence_broker(image: &MetadataImage, settings: &Settings, id: BrokerId) -> Vec<MetadataRecord> {
+    let Some(broker) = image.broker(id).filter(|broker| !broker.fenced) else { return Vec::new() };
+    let mut records = changes(image, settings, BrokerEvent::Leaves(id));
+    records.push(BrokerRegistrationChange { fenced: Some(true), ..change_of(broker) }.into());
+    records
+}
+
+/// Unfences a broker: it gets the partitions that have no leader and may have it. Nothing if it is not fenced.
+#[must_use]
+pub fn unfence_broker(image: &MetadataImage, settings: &Settings, id: BrokerId) -> Vec<MetadataRecord> {
+    let Some(broker) = image.broker(id).filter(|broker| broker.fenced) else { return Vec::new() };
+    let change = BrokerRegistrationChange { fenced: Some(false), ..change_of(broker) };
+    let mut records = vec![change.into()];
+    if !broker.in_controlled_shutdown {
+        records.extend(changes(image, settings, BrokerEvent::MayLead(id)));
+    }
+    records
+}
+
+/// Starts a broker's controlled shutdown: it leaves ISRs and leaderships, and stays to be told so.
+/// Nothing if it is on its way down already.
+#[must_use]
+pub fn start_controlled_shutdown(
+    image: &MetadataImage,
+    settings: &Settings,
+    id: BrokerId,
+) -> Vec<MetadataRecord> {
+    let Some(broker) = image.broker(id).filter(|broker| !broker.in_controlled_shutdown) else {
+        return Vec::new();
+    };
+    let change = BrokerRegistrationChange { in_controlled_shutdown: Some(true), ..change_of(broker) };
+    let mut records = vec![change.into()];
+    records.extend(changes(image, settings, BrokerEvent::Leaves(id)));
+    records
+}
+
+/// Takes failed log directories out of a broker's registration, and the replicas in them out of ISRs and leaderships.
+#[must_use]
+pub fn fence_log_directories(
+    image: &MetadataImage,
+    settings: &Settings,
+    id: BrokerId,
+    failed: &[Uuid],
+) -> Vec<MetadataRecord> {
+    let Some(broker) = image.broker(id) else { return Vec::new() };
+    let online: Vec<Uuid> =
+        broker.log_directories.iter().filter(|directory| !failed.contains(directory)).copied().collect();
+    if online.len() == broker.log_directories.len() {
+        return Vec::new();
+    }
+    let change =
+        BrokerRegistrationChange { log_directories: Some(online.as_slice().into()), ..change_of(broker) };
+    let affected = |partition: &moldau_metadata::PartitionRegistration| {
+        partition.isr.contains(&id) && failed.contains(&partition.directory(id))
+    };
+    let mut records = vec![change.into()];
+    records.extend(changes_of(image, settings, BrokerEvent::Leaves(id), &affected));
+    records
+}
+
+/// Takes a broker out of the cluster for good, also out of the ELR. A broker that still runs is told by its next
+/// heartbeat that nobody knows it.
+pub fn unregister_broker(
+    image: &MetadataImage,
+    settings: &Settings,
+    id: BrokerId,
+) -> Result<Decision<()>, ApiError> {
+    let Some(broker) = image.broker(id) else {
+        let text = format!("Broker ID {id} is not currently registered");
+        return Err(ApiError::new(ErrorCode::BrokerIdNotRegistered, text));
+    };
+    let mut records = changes(image, settings, BrokerEvent::LeavesUncleanly(id));
+    records.push(UnregisterBroker { broker_id: id.0, broker_epoch: broker.epoch.0 }.into());
+    Ok(Decision { records, response: () })
+}

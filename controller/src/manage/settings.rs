@@ -1,0 +1,98 @@
+//! What the controller was started with, as far as decisions depend on it.
+
+use std::collections::BTreeMap;
+
+use moldau_metadata::MetadataImage;
+use moldau_metadata::config::{BrokerSettings, effective_topic_values};
+use moldau_metadata::{ConfigResource, ResourceConfigs};
+use moldau_model::BrokerId;
+
+/// The feature that makes replicas which fell out of a too small ISR eligible for leadership (KIP-966).
+const ELIGIBLE_LEADER_REPLICAS: &str = "eligible.leader.replicas.version";
+
+/// The controller's own settings.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    node_id: BrokerId,
+    statics: BTreeMap<String, String>,
+}
+
+impl Settings {
+    /// Those of a controller that was started with these keys and values, by Kafka's names, and defaults else.
+    #[must_use]
+    pub const fn new(node_id: BrokerId, statics: BTreeMap<String, String>) -> Self {
+        Self { node_id, statics }
+    }
+
+    /// Partitions of a topic that does not say how many it wants.
+    #[must_use]
+    pub fn num_partitions(&self) -> i32 {
+        self.number("num.partitions", 1)
+    }
+
+    /// Replicas of a partition whose topic does not say how many it wants.
+    #[must_use]
+    pub fn default_replication_factor(&self) -> i16 {
+        self.number("default.replication.factor", 1)
+    }
+
+    /// Whether topics may be deleted at all.
+    #[must_use]
+    pub fn delete_topic_enable(&self) -> bool {
+        let settings = BrokerSettings::of_statics(&self.statics);
+        settings.value("delete.topic.enable") != Some("false")
+    }
+
+    fn number<N: std::str::FromStr>(&self, name: &str, fallback: N) -> N {
+        let settings = BrokerSettings::of_statics(&self.statics);
+        // A text that is no number was refused when the process started.
+        settings.value(name).and_then(|value| value.trim().parse().ok()).unwrap_or(fallback)
+    }
+
+    /// The settings behind those that a topic makes itself, as this controller sees them.
+    pub(super) fn broker_settings<'a>(
+        &'a self,
+        image: &'a MetadataImage,
+        own: &ConfigResource,
+    ) -> BrokerSettings<'a> {
+        BrokerSettings {
+            statics: &self.statics,
+            of_this_broker: image.configs().of(own).map(|configs| &**configs),
+            of_all_brokers: image.configs().of(&ConfigResource::default_broker()).map(|configs| &**configs),
+        }
+    }
+
+    /// The resource that holds the dynamic settings of this node.
+    pub(super) fn own_resource(&self) -> ConfigResource {
+        ConfigResource::broker(self.node_id)
+    }
+
+    /// What matters of a topic's configs for choosing leaders.
+    pub(super) fn election_rules(&self, image: &MetadataImage, topic: &str) -> ElectionRules {
+        let topic = image.configs().of(&ConfigResource::topic(topic)).map(|configs| &**configs);
+        self.election_rules_of(image, topic)
+    }
+
+    fn election_rules_of(&self, image: &MetadataImage, topic: Option<&ResourceConfigs>) -> ElectionRules {
+        let own = self.own_resource();
+        let values = effective_topic_values(topic, &self.broker_settings(image, &own));
+        let value = |name: &str| values.get(name).map(|value| value.trim());
+        ElectionRules {
+            min_isr: value("min.insync.replicas").and_then(|text| text.parse().ok()).unwrap_or(1),
+            unclean: value("unclean.leader.election.enable")
+                .is_some_and(|text| text.eq_ignore_ascii_case("true")),
+            elr: image.feature_level(ELIGIBLE_LEADER_REPLICAS) > 0,
+        }
+    }
+}
+
+/// How the leader of a partition may be chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ElectionRules {
+    /// `min.insync.replicas`: with fewer, nothing more is committed.
+    pub(super) min_isr: usize,
+    /// Whether records may be lost to have a leader at all.
+    pub(super) unclean: bool,
+    /// Whether eligible leader replicas are kept.
+    pub(super) elr: bool,
+}
