@@ -1,5 +1,6 @@
 //! What a controller is started with. Plain values: parsing configuration is the command line's work.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -64,16 +65,9 @@ pub struct ControllerOptions {
     pub raft: RaftOptions,
     /// `broker.session.timeout.ms`: a broker that is silent for so long is fenced.
     pub broker_session_timeout: Duration,
-    /// `num.partitions`: of a topic created without a number of its own.
-    pub num_partitions: i32,
-    /// `default.replication.factor`: of a topic created without one of its own.
-    pub default_replication_factor: i16,
-    /// `unclean.leader.election.enable`: what holds for topics that do not say otherwise.
-    pub unclean_leader_election_enable: bool,
-    /// `min.insync.replicas`: what holds for topics that do not say otherwise.
-    pub min_insync_replicas: i32,
-    /// `delete.topic.enable`.
-    pub delete_topic_enable: bool,
+    /// The process's settings by Kafka's names, texts as they were given: what decisions about topics fall back to
+    /// (`num.partitions`, `default.replication.factor`, `min.insync.replicas`, `delete.topic.enable`, ...).
+    pub settings: BTreeMap<String, String>,
     /// How many requests may wait for the event loop; one more waits outside.
     pub request_queue_length: usize,
 }
@@ -90,11 +84,7 @@ impl ControllerOptions {
             voters: Vec::new(),
             raft: RaftOptions::default(),
             broker_session_timeout: Duration::from_secs(9),
-            num_partitions: 1,
-            default_replication_factor: 1,
-            unclean_leader_election_enable: false,
-            min_insync_replicas: 1,
-            delete_topic_enable: true,
+            settings: BTreeMap::new(),
             request_queue_length: 1024,
         }
     }

@@ -188,7 +188,9 @@ pub(super) fn decode_entry(index: u64, bytes: Bytes) -> io::Result<Entry> {
         KIND_BATCH => EntryPayload::Normal(EncodedBatch(row.batch)),
         KIND_MEMBERSHIP => EntryPayload::Membership(row.membership.unwrap_or_default().try_into()?),
         kind => {
-            return Err(damaged(format!("entry {index} is of kind {kind}, which this version does not know")));
+            return Err(damaged(format!(
+                "entry {index} is of kind {kind}, which this version does not know"
+            )));
         }
     };
     Ok(Entry { log_id: log_id(row.term, index), payload })

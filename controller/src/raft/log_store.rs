@@ -269,7 +269,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 tail.bytes -= back.bytes;
             }
         }
-        tail.last = last_log_id.max(tail.last_purged);
+        tail.last = last_log_id.min(tail.last).max(tail.last_purged);
         tail.written = from.checked_sub(1).and_then(|last| tail.written.map(|written| written.min(last)));
         Ok(())
     }

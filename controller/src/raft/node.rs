@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use super::ENTRY_BYTES_MAX;
 use super::identity::{Identity, MetadataDirectory};
 use super::kv::RaftKv;
-use super::kv::sled_store::SledKv;
+use super::kv::sled_store::{SledKv, is_released};
 use super::log_store::LogStore;
 use super::network::NoPeers;
 use super::snapshot::SnapshotFiles;
@@ -133,9 +133,11 @@ impl RaftNode {
         let begin = Instant::now();
         let config = Arc::new(config(&options).map_err(|error| StartError::Timers(error.to_string()))?);
         let to_open = options.clone();
-        let Opened { directory, store, log, snapshots } = tokio::task::spawn_blocking(move || open(&to_open))
-            .await
-            .map_err(|error| StartError::Raft(error.to_string()))??;
+        // sled panics on some kinds of damage.
+        let Opened { directory, store, log, snapshots } =
+            tokio::task::spawn_blocking(move || open(&to_open)).await.map_err(|error| {
+                StartError::Damaged { path: options.metadata_log_dir.clone(), reason: error.to_string() }
+            })??;
         let opened = begin.elapsed();
         let syncs_to_open = store.sync_count();
         let node_id = options.node_id;
@@ -278,10 +280,12 @@ impl RaftNode {
         }
         // The state machine's task ends by itself and still reads the store until then. The lock is kept as long.
         let end = Instant::now() + RELEASE_TIMEOUT;
-        while self.store.strong_count() > 0 && Instant::now() < end {
+        let directory = self.directory.lock().take();
+        let Some(directory) = directory else { return };
+        let path = log_path(&directory);
+        while (self.store.strong_count() > 0 || !is_released(&path)) && Instant::now() < end {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        drop(self.directory.lock().take());
     }
 }
 
@@ -292,6 +296,10 @@ fn is_ready(metrics: &RaftMetrics<TypeConfig>) -> bool {
         && metrics.last_applied.as_ref().is_some_and(|id| id.leader_id.term == metrics.current_term)
 }
 
+fn log_path(directory: &MetadataDirectory) -> PathBuf {
+    directory.path().join("log")
+}
+
 /// All that blocks on the disk before Raft starts.
 fn open(options: &RaftNodeOptions) -> Result<Opened, StartError> {
     let identity = Identity {
@@ -300,7 +308,7 @@ fn open(options: &RaftNodeOptions) -> Result<Opened, StartError> {
         directory_id: options.directory_id.to_string(),
     };
     let directory = MetadataDirectory::open(&options.metadata_log_dir, &identity)?;
-    let path = directory.path().join("log");
+    let path = log_path(&directory);
     let store = Arc::new(SledKv::open(&path)?);
     directory.finish(&identity)?;
     let kv: Arc<dyn RaftKv> = store.clone();

@@ -3,16 +3,24 @@
 //! sled's `flush` hands its buffers to the kernel and starts write-back, but asks neither for the file's metadata nor
 //! for the device's cache. So `sync` flushes and then syncs the one file that sled keeps its pages in. What is too long for
 //! a page goes to files that sled never syncs; entries therefore are cut into parts, each a row.
+//!
+//! A sector that went bad makes sled forget, without a word, what was written there or after it. So each write carries a
+//! summary: how many writes there were, and what the log then holds. A small file beside the store remembers the count
+//! that was last synced. The file itself is not synced each time: it may remember too little, never too much. A store
+//! that counts less than the file, or holds less than its summary says, has lost what was acknowledged.
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use rustix::fs::{FlockOperation, flock};
 use sled::{Batch, Db};
 
-use super::{RaftKv, Write};
+use super::{RaftKv, Write, meta};
 use crate::StartError;
 
 /// The longest value that sled is given. sled writes a leaf of its tree to a file of its own, which it never syncs, once
@@ -23,11 +31,16 @@ const CACHE_BYTES: u64 = 8 << 20;
 /// Rows begin with a letter: entries first, then what else there is.
 const ENTRY_ROW: u8 = b'e';
 const META_ROW: u8 = b'm';
+const SUMMARY_ROW: u8 = b's';
+/// A count, and its CRC-32C.
+const WITNESS_LENGTH: usize = 12;
 
 /// See the module.
 pub(in crate::raft) struct SledKv {
     db: Db,
     pages: File,
+    witness: File,
+    summary: Mutex<Summary>,
     syncs: AtomicU64,
 }
 
@@ -49,11 +62,73 @@ impl SledKv {
             .map_err(|error| open_error(path, error))?;
         let pages =
             OpenOptions::new().read(true).write(true).open(&pages_path).map_err(io_error(&pages_path))?;
-        let store = Self { db, pages, syncs: AtomicU64::new(0) };
+        let witness_path = path.with_extension("synced");
+        let witness = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&witness_path)
+            .map_err(io_error(&witness_path))?;
+        let store = Self { db, pages, witness, summary: Mutex::default(), syncs: AtomicU64::new(0) };
         if is_new {
             store.make_durable(path)?;
         }
+        let summary = store.stored_summary().map_err(io_error(path))?;
+        let synced = store.read_witness().map_err(io_error(&witness_path))?;
+        if summary.writes < synced {
+            let reason = format!("it holds {} writes, but {synced} were acknowledged", summary.writes);
+            return Err(StartError::Damaged { path: path.to_owned(), reason });
+        }
+        *store.summary.lock() = summary;
         Ok(store)
+    }
+
+    fn stored_summary(&self) -> io::Result<Summary> {
+        match self.db.get([SUMMARY_ROW]).map_err(to_io)? {
+            Some(row) => Summary::decode(&row).ok_or_else(|| damaged("its summary has the wrong length")),
+            None => Ok(Summary::default()),
+        }
+    }
+
+    /// Whether what is there is what the summary says. Where a power cut may have torn the last write, it need not be.
+    fn check_summary(&self, bounds: Option<(u64, u64)>) -> io::Result<()> {
+        let summary = *self.summary.lock();
+        if summary.writes > self.read_witness()? {
+            return Ok(());
+        }
+        if bounds != summary.bounds() {
+            return Err(damaged(format!(
+                "the log is {bounds:?}, but {:?} was acknowledged",
+                summary.bounds()
+            )));
+        }
+        let vote = self.get_meta(meta::VOTE)?.map_or(0, |vote| crc32c::crc32c(&vote));
+        if vote != summary.vote_crc {
+            return Err(damaged("the vote is not the one that was acknowledged"));
+        }
+        Ok(())
+    }
+
+    /// The count that is known to be synced; 0 where the file was torn or is new.
+    fn read_witness(&self) -> io::Result<u64> {
+        let mut bytes = [0; WITNESS_LENGTH];
+        if self.witness.read_at(&mut bytes, 0)? < WITNESS_LENGTH {
+            return Ok(0);
+        }
+        let (count, crc) = bytes.split_at(8);
+        if crc32c::crc32c(count).to_be_bytes() != *crc {
+            return Ok(0);
+        }
+        Ok(count.iter().fold(0, |number, byte| (number << 8) | u64::from(*byte)))
+    }
+
+    fn write_witness(&self, count: u64) -> io::Result<()> {
+        let mut bytes = [0; WITNESS_LENGTH];
+        bytes[..8].copy_from_slice(&count.to_be_bytes());
+        let crc = crc32c::crc32c(&bytes[..8]);
+        bytes[8..].copy_from_slice(&crc.to_be_bytes());
+        self.witness.write_all_at(&bytes, 0)
     }
 
     /// Syncs what sled has just created: its files, and their names.
@@ -70,6 +145,12 @@ impl SledKv {
     /// How many times the store was synced since it was opened.
     pub(in crate::raft) fn sync_count(&self) -> u64 {
         self.syncs.load(Ordering::Relaxed)
+    }
+
+    /// Loses one part of an entry, as a store that tears its batches would.
+    #[cfg(test)]
+    pub(in crate::raft) fn remove_part(&self, index: u64, part: u32) {
+        assert!(self.db.remove(entry_key(index, part)).expect("the store works").is_some());
     }
 
     fn append(&self, batch: &mut Batch, index: u64, entry: &Bytes) {
@@ -93,6 +174,9 @@ impl SledKv {
     }
 
     fn commit(&self, batch: &mut Batch) -> io::Result<()> {
+        let mut summary = self.summary.lock();
+        summary.writes += 1;
+        batch.insert(&[SUMMARY_ROW][..], &summary.encode()[..]);
         self.db.apply_batch(std::mem::take(batch)).map_err(to_io)
     }
 }
@@ -101,6 +185,7 @@ impl RaftKv for SledKv {
     fn write(&self, writes: &[Write]) -> io::Result<()> {
         let mut batch = Batch::default();
         for write in writes {
+            self.summary.lock().note(write);
             match write {
                 Write::Append { index, entry } => self.append(&mut batch, *index, entry),
                 Write::PutMeta { key, value } => batch.insert(meta_key(key), &value[..]),
@@ -122,7 +207,8 @@ impl RaftKv for SledKv {
         self.db.flush().map_err(to_io)?;
         self.pages.sync_data()?;
         self.syncs.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        // The writer is the only one to write, so all that was counted is synced now.
+        self.write_witness(self.summary.lock().writes)
     }
 
     fn range(&self, start: u64, end: u64) -> io::Result<Vec<(u64, Bytes)>> {
@@ -173,6 +259,7 @@ impl RaftKv for SledKv {
         if next.1 != 0 {
             torn = Some(next.0);
         }
+        self.check_summary(bounds)?;
         if let Some(index) = torn {
             tracing::warn!(index, "the last entry of the metadata log was not written whole; it is dropped");
             self.write(&[Write::Truncate { from: index }])?;
@@ -183,6 +270,63 @@ impl RaftKv for SledKv {
     fn get_meta(&self, key: &str) -> io::Result<Option<Bytes>> {
         let value = self.db.get(meta_key(key)).map_err(to_io)?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+    }
+}
+
+/// What the store holds after so many writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Summary {
+    writes: u64,
+    first: u64,
+    /// One behind the last entry; not above `first` if there is none.
+    end: u64,
+    /// CRC-32C of the vote, 0 if there is none.
+    vote_crc: u32,
+}
+
+impl Summary {
+    fn note(&mut self, write: &Write) {
+        match write {
+            Write::Append { index, .. } => {
+                if self.bounds().is_none() {
+                    self.first = *index;
+                }
+                self.end = index + 1;
+            }
+            Write::Truncate { from } => self.end = self.end.min(*from),
+            Write::Purge { to } => self.first = self.first.max(to + 1),
+            Write::PutMeta { key: meta::VOTE, value } => self.vote_crc = crc32c::crc32c(value),
+            Write::PutMeta { .. } => {}
+        }
+    }
+
+    fn bounds(&self) -> Option<(u64, u64)> {
+        (self.first < self.end).then(|| (self.first, self.end - 1))
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(28);
+        for number in [self.writes, self.first, self.end] {
+            bytes.extend_from_slice(&number.to_be_bytes());
+        }
+        bytes.extend_from_slice(&self.vote_crc.to_be_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (numbers, vote_crc) = (bytes.get(..24)?, bytes.get(24..)?.first_chunk()?);
+        let number =
+            |at: usize| numbers[at..at + 8].iter().fold(0, |number, byte| (number << 8) | u64::from(*byte));
+        let vote_crc = u32::from_be_bytes(*vote_crc);
+        Some(Self { writes: number(0), first: number(8), end: number(16), vote_crc })
+    }
+}
+
+impl Drop for SledKv {
+    fn drop(&mut self) {
+        if let Err(error) = self.witness.sync_data() {
+            tracing::warn!(%error, "the count of synced metadata writes could not be synced");
+        }
     }
 }
 
@@ -273,6 +417,12 @@ fn open_error(path: &Path, error: sled::Error) -> StartError {
         sled::Error::Io(source) => StartError::Io { path, source },
         error => StartError::Damaged { path, reason: error.to_string() },
     }
+}
+
+/// Whether sled has let go of its files in `path`. Its threads may hold them a moment longer than its handle lives.
+pub(in crate::raft) fn is_released(path: &Path) -> bool {
+    let Ok(pages) = File::open(path.join("db")) else { return true };
+    flock(&pages, FlockOperation::NonBlockingLockExclusive).is_ok()
 }
 
 /// Syncs a file, or a directory's names.
