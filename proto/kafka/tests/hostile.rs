@@ -34,6 +34,9 @@ fn four_bytes_do_not_end_the_process() {
     assert_eq!(refused::<MetadataRequest>(9, &compact), CountTooLarge { count, remaining: 0 });
     assert_eq!(refused::<MetadataRequest>(9, &[0xff; 5]), VarintTooLong);
     assert_eq!(refused::<MetadataRequest>(9, &[0xff; 50]), VarintTooLong);
+    // Ten topics in ten bytes, where a topic of version 10 takes an id, a name and tags: eighteen bytes at least.
+    let crowded = [&[11][..], &[0; 10]].concat();
+    assert_eq!(refused::<MetadataRequest>(10, &crowded), CountTooLarge { count: 10, remaining: 10 });
     // Produce v9: null transactional id, acks, timeout, then 2^32-2 topics.
     let produce = [&[0, 0, 1, 0, 0, 0, 9][..], &compact].concat();
     assert_eq!(refused::<ProduceRequest>(9, &produce), CountTooLarge { count, remaining: 0 });

@@ -121,13 +121,19 @@ fn a_raw_snappy_block_is_read_too_and_its_claim_is_not_believed() {
     let raw = snap::raw::Encoder::new().compress_vec(&text).unwrap();
     assert_eq!(decompress(Compression::Snappy, &raw, LIMIT).unwrap().as_ref(), text);
     // Claims 4 GiB - 1, within an otherwise unlimited limit; then 1 MiB from nothing.
-    let huge = [0xff, 0xff, 0xff, 0xff, 0x0f, 0x00];
-    assert!(matches!(
-        decompress(Compression::Snappy, &huge, DecompressLimit(usize::MAX)),
-        Err(DecompressError::Corrupt { .. })
-    ));
-    let claim = [0x80, 0x80, 0x40, 0x00];
-    assert!(matches!(decompress(Compression::Snappy, &claim, LIMIT), Err(DecompressError::Corrupt { .. })));
+    for (claim, limit) in [
+        (&[0xff, 0xff, 0xff, 0xff, 0x0f, 0x00][..], DecompressLimit(usize::MAX)),
+        (&[0x80, 0x80, 0x40, 0x00], LIMIT),
+    ] {
+        let Err(DecompressError::Corrupt { reason, .. }) = decompress(Compression::Snappy, claim, limit)
+        else {
+            panic!("{claim:02x?} was taken");
+        };
+        assert!(
+            reason.contains("claims to expand"),
+            "{reason}: the claim itself is refused, before memory is"
+        );
+    }
 }
 
 #[test]
