@@ -140,8 +140,8 @@ pub fn decompress(
 
 const STEP_BYTES: usize = 16 * 1024;
 
-/// Reads to the end, or to the first byte beyond the limit. The buffer grows with what comes, never beyond the limit
-/// and one step.
+/// Reads to the end, or to the first byte beyond the limit. The buffer grows with what comes and never beyond the limit;
+/// an allocator that cannot grow in place holds the old half beside it for a moment.
 fn read_capped(
     codec: &'static str,
     mut reader: impl Read,
