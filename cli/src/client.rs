@@ -7,8 +7,14 @@ pub(crate) mod address;
 pub(crate) mod api;
 pub(crate) mod configs;
 pub(crate) mod connection;
+pub(crate) mod consumer;
 pub(crate) mod error;
+pub(crate) mod groups;
+pub(crate) mod membership;
 pub(crate) mod metadata;
+pub(crate) mod offsets;
+pub(crate) mod partitioner;
+pub(crate) mod producer;
 pub(crate) mod regex;
 pub(crate) mod topics;
 

@@ -5,7 +5,11 @@
 //! trace; a missing `--bootstrap-server` means `KAFKA_BOOTSTRAP_SERVERS` or `localhost:9092`; errors are a line, not
 //! a Java stack trace; and `kafka-consumer-groups` exits 1 when it failed, where Kafka's exits 0.
 
+pub(crate) mod console_consumer;
+pub(crate) mod console_producer;
+pub(crate) mod formatter;
 pub(crate) mod java_order;
+pub(crate) mod line_reader;
 pub(crate) mod options;
 pub(crate) mod tool;
 pub(crate) mod topics;
@@ -18,7 +22,11 @@ use crate::console::{Console, errln};
 type Tool = fn(&[String], &mut Console<'_>) -> io::Result<u8>;
 
 /// The tools by name, without `kafka-` and `.sh`.
-const TOOLS: &[(&str, Tool)] = &[("topics", topics::main)];
+const TOOLS: &[(&str, Tool)] = &[
+    ("topics", topics::main),
+    ("console-producer", console_producer::main),
+    ("console-consumer", console_consumer::main),
+];
 
 /// The names under which the tools can be called, for the image's links and the help.
 pub(crate) fn names() -> impl Iterator<Item = String> {

@@ -3,6 +3,8 @@
 mod client;
 mod compat;
 mod console;
+mod consume;
+mod produce;
 mod properties;
 
 use std::process::ExitCode;

@@ -1,0 +1,312 @@
+//! Fetching from partitions at positions of the caller's: what a consumer does once it knows its partitions.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::{Duration, Instant};
+
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::fetch_response::PartitionData;
+use kafka_protocol::messages::{BrokerId, FetchRequest};
+use moldau_model::ErrorCode;
+use moldau_record::{BatchView, Batches, ControlRecord, DecompressLimit, TimestampType};
+
+use super::metadata::topic_name;
+use super::offsets::{EARLIEST, LATEST, Partition};
+use super::{Client, ClientError};
+
+/// Names, not ids, go with every version up to this one.
+const FETCH_VERSION_MAX: i16 = 12;
+const FETCH_BYTES_MAX: i32 = 50 << 20;
+const PARTITION_BYTES_MAX: i32 = 1 << 20;
+/// What one batch may decompress to: as much as an answer may hold, and then some.
+const DECOMPRESS_BYTES_MAX: usize = 256 << 20;
+
+/// A record that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct IncomingRecord {
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    /// -1 where the record has none.
+    pub(crate) timestamp: i64,
+    /// Whether the broker set the timestamp.
+    pub(crate) log_append_time: bool,
+    pub(crate) headers: Vec<(String, Option<Vec<u8>>)>,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+}
+
+/// Positions and fetching. Not a group's member: see `membership`.
+pub(crate) struct Fetcher {
+    pub(crate) read_committed: bool,
+    /// Where to go on when a position does not exist any more: `EARLIEST` or `LATEST`.
+    pub(crate) reset_to: i64,
+    positions: BTreeMap<Partition, i64>,
+    leaders: BTreeMap<Partition, i32>,
+}
+
+impl Fetcher {
+    pub(crate) fn new(read_committed: bool, reset_to: i64) -> Self {
+        Self { read_committed, reset_to, positions: BTreeMap::new(), leaders: BTreeMap::new() }
+    }
+
+    /// The next offset to read, by partition.
+    pub(crate) fn positions(&self) -> &BTreeMap<Partition, i64> {
+        &self.positions
+    }
+
+    /// Reads these partitions from now on, from these offsets; negative ones are special times.
+    pub(crate) fn assign(
+        &mut self,
+        client: &mut Client,
+        starts: Vec<(Partition, i64)>,
+    ) -> Result<(), ClientError> {
+        let (special, plain): (Vec<_>, Vec<_>) = starts.into_iter().partition(|(_, offset)| *offset < 0);
+        self.positions = plain.into_iter().collect();
+        self.leaders.clear();
+        for (partition, at) in client.list_offsets(&special, self.read_committed)? {
+            self.positions.insert(partition, at?.offset);
+        }
+        Ok(())
+    }
+
+    /// Waits up to `wait` for records and returns what came, by partition in offset order. Positions move behind
+    /// it. Moved leaders and broken connections cost a round without records.
+    pub(crate) fn poll(
+        &mut self,
+        client: &mut Client,
+        wait: Duration,
+    ) -> Result<Vec<IncomingRecord>, ClientError> {
+        if self.positions.is_empty() {
+            std::thread::sleep(wait);
+            return Ok(Vec::new());
+        }
+        let deadline = client.deadline();
+        if self.leaders.len() < self.positions.len() {
+            self.find_leaders(client, deadline)?;
+        }
+        let mut records = Vec::new();
+        let mut asked = Vec::new();
+        for (leader, partitions) in self.by_leader() {
+            match self.send(client, leader, &partitions, wait, deadline) {
+                Ok(sent) => asked.push((leader, sent)),
+                Err(error) => self.lost(client, leader, error)?,
+            }
+        }
+        if asked.is_empty() {
+            std::thread::sleep(wait.min(Duration::from_millis(100)));
+        }
+        for (leader, (correlation_id, version)) in asked {
+            let answer = client.broker(leader, deadline).and_then(|connection| {
+                connection.receive_as::<FetchRequest>(correlation_id, version, deadline)
+            });
+            match answer {
+                Ok(response) => {
+                    ClientError::check(response.error_code, None)?;
+                    for topic in response.responses {
+                        for data in topic.partitions {
+                            let partition = (topic.topic.0.to_string(), data.partition_index);
+                            self.take(client, partition, &data, &mut records)?;
+                        }
+                    }
+                }
+                Err(error) => self.lost(client, leader, error)?,
+            }
+        }
+        Ok(records)
+    }
+
+    fn by_leader(&self) -> BTreeMap<i32, Vec<Partition>> {
+        let mut groups: BTreeMap<i32, Vec<Partition>> = BTreeMap::new();
+        for partition in self.positions.keys() {
+            if let Some(leader) = self.leaders.get(partition) {
+                groups.entry(*leader).or_default().push(partition.clone());
+            }
+        }
+        groups
+    }
+
+    fn find_leaders(&mut self, client: &mut Client, deadline: Instant) -> Result<(), ClientError> {
+        let items: Vec<(Partition, ())> =
+            self.positions.keys().map(|partition| (partition.clone(), ())).collect();
+        match client.by_leader(&items, deadline) {
+            Ok(groups) => {
+                self.leaders = groups
+                    .into_iter()
+                    .filter_map(|(leader, group)| Some((leader?, group)))
+                    .flat_map(|(leader, group)| {
+                        group.into_iter().map(move |(partition, ())| (partition, leader))
+                    })
+                    .collect();
+                Ok(())
+            }
+            Err(error) if error.is_retriable() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A broker that did not answer: look for other leaders in the next round.
+    fn lost(&mut self, client: &mut Client, leader: i32, error: ClientError) -> Result<(), ClientError> {
+        client.forget_broker(leader);
+        self.leaders.clear();
+        if error.is_retriable() || matches!(error, ClientError::Timeout(_)) { Ok(()) } else { Err(error) }
+    }
+
+    fn send(
+        &self,
+        client: &mut Client,
+        leader: i32,
+        partitions: &[Partition],
+        wait: Duration,
+        deadline: Instant,
+    ) -> Result<(i32, i16), ClientError> {
+        let mut topics: BTreeMap<&str, Vec<FetchPartition>> = BTreeMap::new();
+        for partition in partitions {
+            topics.entry(&partition.0).or_default().push(
+                FetchPartition::default()
+                    .with_partition(partition.1)
+                    .with_current_leader_epoch(-1)
+                    .with_fetch_offset(self.positions.get(partition).copied().unwrap_or(0))
+                    .with_last_fetched_epoch(-1)
+                    .with_log_start_offset(-1)
+                    .with_partition_max_bytes(PARTITION_BYTES_MAX),
+            );
+        }
+        let topics = topics
+            .into_iter()
+            .map(|(topic, list)| FetchTopic::default().with_topic(topic_name(topic)).with_partitions(list));
+        let request = FetchRequest::default()
+            .with_replica_id(BrokerId(-1))
+            .with_max_wait_ms(i32::try_from(wait.as_millis()).unwrap_or(i32::MAX))
+            .with_min_bytes(1)
+            .with_max_bytes(FETCH_BYTES_MAX)
+            .with_isolation_level(i8::from(self.read_committed))
+            .with_session_epoch(-1)
+            .with_topics(topics.collect());
+        let connection = client.broker(leader, deadline)?;
+        let version = connection.version_of::<FetchRequest>()?.min(FETCH_VERSION_MAX);
+        Ok((connection.send_version(&request, version, deadline)?, version))
+    }
+
+    /// Takes one partition's records over, and moves its position.
+    fn take(
+        &mut self,
+        client: &mut Client,
+        partition: Partition,
+        data: &PartitionData,
+        records: &mut Vec<IncomingRecord>,
+    ) -> Result<(), ClientError> {
+        let Some(position) = self.positions.get(&partition).copied() else { return Ok(()) };
+        match ErrorCode::from_code(data.error_code) {
+            ErrorCode::None => {}
+            ErrorCode::OffsetOutOfRange => {
+                let asked = [(partition.clone(), self.reset_to)];
+                for (partition, at) in client.list_offsets(&asked, self.read_committed)? {
+                    self.positions.insert(partition, at?.offset);
+                }
+                return Ok(());
+            }
+            code if code.is_retriable() => {
+                self.leaders.clear();
+                return Ok(());
+            }
+            code => return Err(ClientError::broker(code.code(), None)),
+        }
+        let malformed = |reason: String| ClientError::Malformed {
+            address: format!("the leader of {}-{}", partition.0, partition.1),
+            reason,
+        };
+        let mut aborted = Aborted::new(data, self.read_committed);
+        let bytes = data.records.as_deref().unwrap_or_default();
+        let mut next = position;
+        for batch in Batches::new(bytes) {
+            // The last batch may be cut: the rest comes with the next fetch.
+            let Ok(batch) = batch else { break };
+            batch.check_crc().map_err(|error| malformed(error.to_string()))?;
+            if aborted.hides(&batch) {
+                next = next.max(batch.next_offset().0);
+                continue;
+            }
+            read_batch(&batch, &partition, position, records).map_err(malformed)?;
+            next = next.max(batch.next_offset().0);
+        }
+        self.positions.insert(partition, next);
+        Ok(())
+    }
+}
+
+/// Adds the batch's records from `position` on.
+fn read_batch(
+    batch: &BatchView<'_>,
+    partition: &Partition,
+    position: i64,
+    records: &mut Vec<IncomingRecord>,
+) -> Result<(), String> {
+    let set = batch.records(DecompressLimit(DECOMPRESS_BYTES_MAX)).map_err(|error| error.to_string())?;
+    for record in &set {
+        let record = record.map_err(|error| error.to_string())?;
+        if record.offset.0 < position {
+            continue;
+        }
+        let headers = record.headers.into_iter().map(|header| {
+            (String::from_utf8_lossy(header.key).into_owned(), header.value.map(<[u8]>::to_vec))
+        });
+        records.push(IncomingRecord {
+            topic: partition.0.clone(),
+            partition: partition.1,
+            offset: record.offset.0,
+            timestamp: record.timestamp.0,
+            log_append_time: batch.timestamp_type() == TimestampType::LogAppendTime,
+            headers: headers.collect(),
+            key: record.key.map(<[u8]>::to_vec),
+            value: record.value.map(<[u8]>::to_vec),
+        });
+    }
+    Ok(())
+}
+
+/// The transactions that a `read_committed` reader leaves out, while it walks through one answer.
+struct Aborted {
+    /// Starts of aborted transactions still to come, the next one last.
+    starts: Vec<(i64, i64)>,
+    open: HashSet<i64>,
+}
+
+impl Aborted {
+    fn new(data: &PartitionData, read_committed: bool) -> Self {
+        let listed = data.aborted_transactions.iter().flatten().filter(|_| read_committed);
+        let mut starts: Vec<(i64, i64)> = listed.map(|t| (t.first_offset, t.producer_id.0)).collect();
+        starts.sort_unstable_by(|a, b| b.cmp(a));
+        Self { starts, open: HashSet::new() }
+    }
+
+    /// Whether nobody is to see this batch: a marker, or part of an aborted transaction.
+    fn hides(&mut self, batch: &BatchView<'_>) -> bool {
+        while let Some((start, producer)) = self.starts.last().copied() {
+            if start > batch.last_offset().0 {
+                break;
+            }
+            self.open.insert(producer);
+            self.starts.pop();
+        }
+        if batch.is_control() {
+            let abort = batch.records(DecompressLimit(1 << 10)).ok().and_then(|set| {
+                let record = set.iter().next()?.ok()?;
+                ControlRecord::parse(record.key, record.value).ok()
+            });
+            if matches!(abort, Some(ControlRecord::Abort { .. })) {
+                self.open.remove(&batch.producer_id().0);
+            }
+            return true;
+        }
+        batch.is_transactional() && self.open.contains(&batch.producer_id().0)
+    }
+}
+
+/// `earliest`, `latest` or a number, as `--offset` takes it.
+pub(crate) fn parse_start(text: &str) -> Option<i64> {
+    match text {
+        "earliest" => Some(EARLIEST),
+        "latest" => Some(LATEST),
+        number => number.parse().ok().filter(|offset| *offset >= 0),
+    }
+}

@@ -1,0 +1,189 @@
+//! Identity of the log directories: `meta.properties`, version 1, made at the first start or by `kafka-storage format`.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use moldau_model::Uuid;
+
+use crate::properties;
+
+const FILE_NAME: &str = "meta.properties";
+/// Beside it, the file that `kafka-storage format` of Apache Kafka leaves is of no use here.
+const VERSION: &str = "1";
+
+/// What a formatted directory says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) cluster_id: String,
+    pub(crate) node_id: i32,
+    pub(crate) directory_id: Uuid,
+}
+
+/// Why storage cannot be used. One line each.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StorageError {
+    #[error("{path}: {source}", path = path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{path}: {reason}", path = path.display())]
+    Unreadable { path: PathBuf, reason: String },
+    #[error("{path} belongs to {what} {found}, not {expected}: start with that one, or choose another log.dirs", path = path.display())]
+    Foreign { path: PathBuf, what: &'static str, found: String, expected: String },
+}
+
+/// A log directory and its identity, which may be new.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Formatted {
+    pub(crate) path: PathBuf,
+    pub(crate) identity: Identity,
+    pub(crate) is_new: bool,
+}
+
+/// The identity of a directory; `None` where it has none yet.
+pub(crate) fn read(directory: &Path) -> Result<Option<Identity>, StorageError> {
+    let path = directory.join(FILE_NAME);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(StorageError::Io { path, source }),
+    };
+    let unreadable = |reason: String| StorageError::Unreadable { path: path.clone(), reason };
+    let properties = properties::parse(&text).map_err(|error| unreadable(error.to_string()))?;
+    let find = |key: &str| {
+        properties.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+    };
+    let required = |key: &str| find(key).ok_or_else(|| unreadable(format!("{key} is missing")));
+    if required("version")? != VERSION {
+        return Err(unreadable(format!("version {} is not {VERSION}", required("version")?)));
+    }
+    let node_id = required("node.id")?.parse().map_err(|_| unreadable("node.id is not a number".to_owned()))?;
+    let directory_id =
+        required("directory.id")?.parse().map_err(|error| unreadable(format!("directory.id is {error}")))?;
+    Ok(Some(Identity { cluster_id: required("cluster.id")?.to_owned(), node_id, directory_id }))
+}
+
+/// Writes the identity so that a crash leaves the old state or the new one.
+pub(crate) fn write(directory: &Path, identity: &Identity) -> Result<(), StorageError> {
+    let io = |source| StorageError::Io { path: directory.to_owned(), source };
+    fs::create_dir_all(directory).map_err(io)?;
+    let text = format!(
+        "cluster.id={}\ndirectory.id={}\nnode.id={}\nversion={VERSION}\n",
+        identity.cluster_id, identity.directory_id, identity.node_id
+    );
+    let temporary = directory.join(format!("{FILE_NAME}.tmp"));
+    let written = File::create(&temporary).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    });
+    written.map_err(io)?;
+    fs::rename(&temporary, directory.join(FILE_NAME)).map_err(io)?;
+    File::open(directory).and_then(|handle| handle.sync_all()).map_err(io)
+}
+
+/// Gives every directory an identity of this node and of one cluster: the given id, else the one that a directory
+/// has, else a new one. Nothing is written if one of them belongs to somebody else.
+pub(crate) fn format(
+    directories: &[PathBuf],
+    node_id: i32,
+    cluster_id: Option<&str>,
+    random: &mut dyn FnMut() -> Uuid,
+) -> Result<Vec<Formatted>, StorageError> {
+    let found = directories.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
+    let present = found.iter().flatten().next().map(|identity| identity.cluster_id.clone());
+    let cluster_id = match (cluster_id, present) {
+        (Some(given), _) => given.to_owned(),
+        (None, Some(present)) => present,
+        (None, None) => random().to_string(),
+    };
+    for (path, identity) in directories.iter().zip(&found) {
+        let Some(identity) = identity else { continue };
+        let foreign = |what, found: String, expected: String| {
+            Err(StorageError::Foreign { path: path.clone(), what, found, expected })
+        };
+        if identity.cluster_id != cluster_id {
+            return foreign("cluster.id", identity.cluster_id.clone(), cluster_id);
+        }
+        if identity.node_id != node_id {
+            return foreign("node.id", identity.node_id.to_string(), node_id.to_string());
+        }
+    }
+    let mut formatted = Vec::with_capacity(directories.len());
+    for (path, identity) in directories.iter().zip(found) {
+        let is_new = identity.is_none();
+        let identity = match identity {
+            Some(identity) => identity,
+            None => {
+                let identity = Identity { cluster_id: cluster_id.clone(), node_id, directory_id: random() };
+                write(path, &identity)?;
+                identity
+            }
+        };
+        formatted.push(Formatted { path: path.clone(), identity, is_new });
+    }
+    Ok(formatted)
+}
+
+/// A random id, from the operating system.
+pub(crate) fn random_id() -> io::Result<Uuid> {
+    let mut bytes = [0u8; 16];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(Uuid::from_random_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counting() -> impl FnMut() -> Uuid {
+        let mut next = 0u8;
+        move || {
+            next += 1;
+            Uuid::from_bytes([next; 16])
+        }
+    }
+
+    #[test]
+    fn a_new_directory_gets_an_identity_that_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let paths = [directory.path().join("a"), directory.path().join("b")];
+        let first = format(&paths, 1, None, &mut counting()).unwrap();
+        assert!(first.iter().all(|f| f.is_new));
+        assert_ne!(first[0].identity.directory_id, first[1].identity.directory_id);
+        let second = format(&paths, 1, None, &mut counting()).unwrap();
+        assert!(second.iter().all(|f| !f.is_new));
+        assert_eq!(second[0].identity, first[0].identity);
+        // A directory added later joins the cluster of the others.
+        let third = format(&[paths[0].clone(), directory.path().join("c")], 1, None, &mut counting()).unwrap();
+        assert_eq!(third[1].identity.cluster_id, first[0].identity.cluster_id);
+    }
+
+    #[test]
+    fn somebody_elses_directory_is_refused_and_nothing_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let (old, new) = (directory.path().join("old"), directory.path().join("new"));
+        format(&[old.clone()], 1, Some("A"), &mut counting()).unwrap();
+        for (node, cluster, text) in [
+            (1, Some("B"), "belongs to cluster.id A, not B"),
+            (2, Some("A"), "belongs to node.id 1, not 2"),
+        ] {
+            let error = format(&[new.clone(), old.clone()], node, cluster, &mut counting()).unwrap_err().to_string();
+            assert!(error.contains(text), "{error}");
+            assert_eq!(read(&new).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn a_damaged_file_is_named_with_its_fault() {
+        let directory = tempfile::tempdir().unwrap();
+        for (text, fault) in [
+            ("", "version is missing"),
+            ("version=0\n", "version 0 is not 1"),
+            ("version=1\nnode.id=x\n", "node.id is not a number"),
+            ("version=1\nnode.id=1\ndirectory.id=x\ncluster.id=A\n", "directory.id is not a 22-character"),
+        ] {
+            fs::write(directory.path().join(FILE_NAME), text).unwrap();
+            let error = read(directory.path()).unwrap_err().to_string();
+            assert!(error.contains(fault), "{error}");
+        }
+    }
+}
