@@ -9,9 +9,12 @@
 
 mod applied;
 mod error;
+mod event_loop;
 mod handle;
+pub mod manage;
 mod options;
 mod raft;
+mod service;
 
 pub use error::StartError;
 pub use handle::{Controller, ControllerHandle};

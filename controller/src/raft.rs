@@ -17,7 +17,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use node::{Leadership, ProposeError, QuorumState, RaftNode, RaftNodeOptions};
+pub(crate) use node::{Leadership, ProposeError, RaftNode, RaftNodeOptions};
 
 /// The longest entry that the log takes, in bytes.
 pub(crate) const ENTRY_BYTES_MAX: usize = moldau_metadata::BATCH_BYTES_MAX;

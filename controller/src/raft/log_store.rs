@@ -117,11 +117,6 @@ impl LogStore {
         Ok(Self { store, writer: Arc::new(writer), tail })
     }
 
-    /// The last entry, or the last purged one.
-    pub(super) fn last_log_id(&self) -> Option<LogId> {
-        self.tail.lock().last
-    }
-
     /// The last entry that was purged.
     pub(super) fn last_purged_log_id(&self) -> Option<LogId> {
         self.tail.lock().last_purged

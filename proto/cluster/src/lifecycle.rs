@@ -26,6 +26,20 @@ pub struct FeatureRange {
     pub max: i16,
 }
 
+/// The features that this version knows, each with the levels it can work with; a new cluster starts with the highest.
+/// Groups of the new protocol, shares, streams and transactions join the list with the issues that bring them.
+pub const SUPPORTED_FEATURES: &[(&str, i16, i16)] =
+    &[("eligible.leader.replicas.version", 0, 1), ("metadata.version", 7, 30)];
+
+impl FeatureRange {
+    /// [`SUPPORTED_FEATURES`] as a registration carries them.
+    #[must_use]
+    pub fn supported() -> Vec<Self> {
+        let range = |&(name, min, max): &(&str, i16, i16)| Self { name: name.to_owned(), min, max };
+        SUPPORTED_FEATURES.iter().map(range).collect()
+    }
+}
+
 /// A new incarnation of a broker enters the cluster. It starts fenced and leads nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegisterBroker {

@@ -1,0 +1,285 @@
+//! The active controller's one thread of decisions.
+//!
+//! A request is decided on the newest *speculative* image: what is committed, plus what this controller has proposed and
+//! expects to be committed. Its records are replayed into that image at once and proposed to Raft, and the next request
+//! is decided without waiting. Answers go out once everything they stand on is committed and applied, also those that
+//! change nothing. When a proposal fails, all that stood on it fails with it, and the speculation is dropped.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesOrdered;
+use moldau_cluster::ControllerError;
+use moldau_metadata::{MetadataBatch, MetadataImage, MetadataRecord, encode_batch};
+use moldau_model::{Offset, TimestampMs};
+use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
+
+use crate::applied::Applied;
+use crate::manage::{BrokerSessions, Inputs, Random, Settings, fence_broker};
+use crate::raft::{Leadership, ProposeError, RaftNode};
+
+/// How many proposals may be under way; requests wait in their queue beyond.
+const IN_FLIGHT_MAX: usize = 1024;
+/// How often the sessions of brokers are looked at.
+const SESSION_CHECK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What a decision sees.
+pub(crate) struct Deciding<'a> {
+    /// The newest speculative image.
+    pub(crate) image: &'a MetadataImage,
+    pub(crate) sessions: &'a mut BrokerSessions,
+    pub(crate) inputs: Inputs<'a>,
+    /// Milliseconds since this controller started: a clock that nobody sets.
+    pub(crate) now: TimestampMs,
+}
+
+/// What is told when a decision's fate is known: the offset from which it is visible, or why it is not.
+pub(crate) type Reply =
+    Box<dyn FnOnce(Result<Offset, ControllerError>, &mut BrokerSessions, TimestampMs) + Send>;
+
+/// What was decided.
+pub(crate) struct Decided {
+    pub(crate) records: Vec<MetadataRecord>,
+    pub(crate) reply: Reply,
+}
+
+/// A request, with its decision.
+pub(crate) enum Work {
+    /// Decides, unless this node is not the active controller.
+    Decide { decide: Box<dyn FnOnce(&mut Deciding<'_>) -> Decided + Send>, refuse: Refuse },
+}
+
+/// Tells the asker that nothing was decided.
+pub(crate) type Refuse = Box<dyn FnOnce(ControllerError) + Send>;
+
+/// What this controller expects to be committed.
+struct Speculation {
+    image: MetadataImage,
+    leadership: Leadership,
+}
+
+struct InFlight {
+    offset: Offset,
+    replies: Vec<Reply>,
+}
+
+/// See the module.
+pub(crate) struct EventLoop {
+    node: Arc<RaftNode>,
+    applied: Arc<Applied>,
+    settings: Settings,
+    sessions: BrokerSessions,
+    start: Instant,
+    speculation: Option<Speculation>,
+    /// Oldest first, as `outcomes`.
+    in_flight: VecDeque<InFlight>,
+    outcomes: FuturesOrdered<BoxFuture<'static, Result<Offset, ProposeError>>>,
+}
+
+impl EventLoop {
+    pub(crate) fn new(
+        node: Arc<RaftNode>,
+        applied: Arc<Applied>,
+        settings: Settings,
+        session_timeout: Duration,
+    ) -> Self {
+        let timeout_ms = i64::try_from(session_timeout.as_millis()).unwrap_or(i64::MAX);
+        Self {
+            node,
+            applied,
+            settings,
+            sessions: BrokerSessions::new(timeout_ms),
+            start: Instant::now(),
+            speculation: None,
+            in_flight: VecDeque::new(),
+            outcomes: FuturesOrdered::new(),
+        }
+    }
+
+    /// Works until `stop` says so or nobody can ask any more. What is under way then is answered by the drop of its
+    /// reply.
+    pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Work>, mut stop: watch::Receiver<bool>) {
+        let mut session_check = tokio::time::interval(SESSION_CHECK_INTERVAL);
+        session_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = until_true(&mut stop) => return,
+                Some(outcome) = self.outcomes.next() => self.complete(outcome),
+                // Before the requests only when it is due, and rarely due: heartbeats that wait in the queue after a
+                // stall are at most one check late.
+                _ = session_check.tick() => self.fence_expired().await,
+                work = requests.recv(), if self.in_flight.len() < IN_FLIGHT_MAX => match work {
+                    Some(work) => self.work(work).await,
+                    None => return,
+                },
+            }
+        }
+    }
+
+    fn now(&self) -> TimestampMs {
+        TimestampMs(i64::try_from(self.start.elapsed().as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// Sees to it that there is a speculation if this node leads. Between leaderships nothing may be under way.
+    fn speculate(&mut self) -> bool {
+        if self.speculation.is_none() && self.in_flight.is_empty() {
+            if let Some(leadership) = self.node.leadership() {
+                let image = self.applied.image();
+                tracing::info!(
+                    epoch = leadership.epoch().0,
+                    next_offset = leadership.next_offset.0,
+                    "this node is the active controller"
+                );
+                // Who is alive is not known yet: everybody gets a fresh session.
+                self.sessions.adopt(&image, self.now());
+                self.speculation = Some(Speculation { image, leadership });
+            }
+        }
+        self.speculation.is_some()
+    }
+
+    async fn work(&mut self, work: Work) {
+        let Work::Decide { decide, refuse } = work;
+        if !self.speculate() {
+            refuse(ControllerError::NotController { leader: self.node.leader_hint() });
+            return;
+        }
+        let now = self.now();
+        let mut seed = [0; 32];
+        if let Err(error) = getrandom::fill(&mut seed) {
+            tracing::error!(%error, "the operating system gives no randomness");
+            refuse(ControllerError::Kafka(moldau_model::ErrorCode::UnknownServerError));
+            return;
+        }
+        let Some(speculation) = &self.speculation else { return };
+        let decided = decide(&mut Deciding {
+            image: &speculation.image,
+            sessions: &mut self.sessions,
+            inputs: Inputs {
+                next_offset: speculation.leadership.next_offset,
+                random: &mut Random::from_seed(seed),
+                settings: &self.settings,
+            },
+            now,
+        });
+        self.propose(decided, now).await;
+    }
+
+    async fn propose(&mut self, decided: Decided, now: TimestampMs) {
+        let Decided { records, reply } = decided;
+        let Some(speculation) = &mut self.speculation else { return };
+        if records.is_empty() {
+            // It may stand on what is not committed yet, and then waits for that.
+            match self.in_flight.back_mut() {
+                Some(last) => last.replies.push(reply),
+                None => reply(Ok(speculation.image.position().offset), &mut self.sessions, now),
+            }
+            return;
+        }
+        let Leadership { term, next_offset } = speculation.leadership;
+        let batch = MetadataBatch::from(records);
+        let image = match speculation.image.replay_image(&batch, next_offset, speculation.leadership.epoch())
+        {
+            Ok(image) => image,
+            Err(error) => {
+                // A decision that contradicts the image is a fault of ours. Proposed, it would stop every node.
+                tracing::error!(%error, "a decision does not replay; it is refused");
+                let error = ControllerError::Kafka(moldau_model::ErrorCode::UnknownServerError);
+                reply(Err(error), &mut self.sessions, now);
+                return;
+            }
+        };
+        match self.node.propose(term, encode_batch(&batch)).await {
+            Ok(proposal) => {
+                speculation.image = image;
+                speculation.leadership.next_offset = next_offset.plus(1);
+                self.in_flight.push_back(InFlight { offset: next_offset, replies: vec![reply] });
+                self.outcomes.push_back(Box::pin(proposal.applied()));
+            }
+            Err(error) => {
+                let error = self.channel_error(error);
+                reply(Err(error), &mut self.sessions, now);
+            }
+        }
+    }
+
+    fn channel_error(&self, error: ProposeError) -> ControllerError {
+        match error {
+            ProposeError::NotLeader(leader) => ControllerError::NotController { leader },
+            ProposeError::TooLarge { .. } => ControllerError::Kafka(moldau_model::ErrorCode::PolicyViolation),
+            ProposeError::Stopped(reason) => {
+                tracing::error!(%reason, "the metadata quorum does not take proposals");
+                ControllerError::Stopping
+            }
+        }
+    }
+
+    /// The oldest proposal's fate is known.
+    fn complete(&mut self, outcome: Result<Offset, ProposeError>) {
+        let now = self.now();
+        let Some(InFlight { offset: expected, replies }) = self.in_flight.pop_front() else { return };
+        let outcome = match outcome {
+            // What stood on a failed proposal is not what was decided, whatever became of it.
+            Ok(_) if self.speculation.is_none() => {
+                Err(ControllerError::NotController { leader: self.node.leader_hint() })
+            }
+            Ok(offset) => {
+                self.note_offset(expected, offset);
+                Ok(offset)
+            }
+            Err(error) => {
+                tracing::warn!(%error, offset = expected.0, "a decision was not committed");
+                self.speculation = None;
+                Err(self.channel_error(error))
+            }
+        };
+        for reply in replies {
+            reply(outcome.clone(), &mut self.sessions, now);
+        }
+    }
+
+    /// Raft may have put an entry of its own before ours. Offsets still grow, which is all that decisions rely on.
+    fn note_offset(&mut self, expected: Offset, offset: Offset) {
+        let Some(speculation) = &mut self.speculation else { return };
+        assert!(offset >= expected, "a proposal for offset {expected} was committed at {offset}");
+        if offset > expected {
+            let next = &mut speculation.leadership.next_offset;
+            *next = (*next).max(offset.plus(1 + self.in_flight.len() as i64));
+        }
+        if self.in_flight.is_empty() {
+            // Both were replayed from the same batches. The applied one has the true position.
+            let applied = self.applied.image();
+            debug_assert!(applied == speculation.image, "what was speculated is not what was applied");
+            speculation.image = applied;
+        }
+    }
+
+    /// Fences the brokers that were silent for too long. Nobody waits for it: it is asked for again until it holds.
+    async fn fence_expired(&mut self) {
+        if !self.speculate() {
+            return;
+        }
+        let now = self.now();
+        let Some(speculation) = &self.speculation else { return };
+        for expired in self.sessions.expired(&speculation.image, now) {
+            let Some(speculation) = &self.speculation else { return };
+            let records = fence_broker(&speculation.image, &self.settings, expired.broker_id);
+            tracing::info!(
+                broker = expired.broker_id.0,
+                epoch = expired.broker_epoch.0,
+                "fencing a broker that was silent for too long"
+            );
+            self.propose(Decided { records, reply: Box::new(|_, _, _| {}) }, now).await;
+        }
+    }
+}
+
+async fn until_true(stop: &mut watch::Receiver<bool>) {
+    // An error says that the controller's handle is gone, and with it everybody who could ask.
+    drop(stop.wait_for(|stop| *stop).await);
+}

@@ -1,0 +1,225 @@
+//! What brokers ask of a controller, each turned into one decision of the event loop or a look at what is applied.
+
+mod kafka;
+mod watch;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use moldau_cluster::{
+    AllocateProducerIds, AlterPartition, AlterPartitionReply, ControllerError, Forward, Forwarded, Heartbeat,
+    HeartbeatReply, MetadataWatch, ProducerIdBlock, QuorumDescription, QuorumNode, QuorumReplica,
+    RegisterBroker, RegisteredBroker, WatchMetadata,
+};
+use moldau_metadata::MetadataRecord;
+use moldau_model::{BrokerId, ErrorCode, Offset, TimestampMs, Uuid};
+use tokio::sync::{mpsc, oneshot, watch as flag};
+
+use crate::applied::Applied;
+use crate::event_loop::{Decided, Deciding, Work};
+use crate::manage::{
+    ApiError, Decision, allocate_producer_ids, alter_partition, bootstrap_records, register_broker,
+};
+use crate::raft::RaftNode;
+
+/// How long an answer may take: longer than an election, shorter than clients wait.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What all requests need.
+pub(crate) struct Service {
+    pub(crate) node_id: BrokerId,
+    pub(crate) cluster_id: String,
+    pub(crate) directory_id: Uuid,
+    pub(crate) node: Arc<RaftNode>,
+    pub(crate) applied: Arc<Applied>,
+    pub(crate) requests: mpsc::Sender<Work>,
+    pub(crate) stop: flag::Sender<bool>,
+}
+
+/// A decision's answer, or the refusal of the request as a whole; and the offset from which what it says is visible.
+type Answer<R> = (Result<R, ApiError>, Offset);
+
+impl Service {
+    /// Has a decision made, committed and applied.
+    async fn decide<R: Send + 'static>(
+        &self,
+        decide: impl FnOnce(&mut Deciding<'_>) -> Result<Decision<R>, ApiError> + Send + 'static,
+    ) -> Result<Answer<R>, ControllerError> {
+        self.decide_and_then(decide, |_, _, _| {}).await
+    }
+
+    /// As [`Self::decide`]; `committed` is told of a decision that is, before the answer goes out.
+    async fn decide_and_then<R: Send + 'static>(
+        &self,
+        decide: impl FnOnce(&mut Deciding<'_>) -> Result<Decision<R>, ApiError> + Send + 'static,
+        committed: impl FnOnce(&R, &mut crate::manage::BrokerSessions, TimestampMs) + Send + 'static,
+    ) -> Result<Answer<R>, ControllerError> {
+        let (sender, receiver) = oneshot::channel::<Result<Answer<R>, ControllerError>>();
+        // Whichever of the two closures is called takes the sender; an asker who is gone needs no answer.
+        let sender = Arc::new(parking_lot::Mutex::new(Some(sender)));
+        let refuse_sender = sender.clone();
+        let tell = |sender: &parking_lot::Mutex<Option<oneshot::Sender<_>>>, answer| {
+            if let Some(sender) = sender.lock().take() {
+                drop(sender.send(answer));
+            }
+        };
+        let work = Work::Decide {
+            decide: Box::new(move |deciding| {
+                let (records, response) = match decide(deciding) {
+                    Ok(decision) => (decision.records, Ok(decision.response)),
+                    Err(refusal) => (Vec::new(), Err(refusal)),
+                };
+                let reply = Box::new(
+                    move |fate: Result<Offset, ControllerError>,
+                          sessions: &mut crate::manage::BrokerSessions,
+                          now| {
+                        if let (Ok(_), Ok(response)) = (&fate, &response) {
+                            committed(response, sessions, now);
+                        }
+                        tell(&sender, fate.map(|offset| (response, offset)));
+                    },
+                );
+                Decided { records, reply }
+            }),
+            refuse: Box::new(move |error| tell(&refuse_sender, Err(error))),
+        };
+        let answer = async {
+            self.requests.send(work).await.map_err(|_| ControllerError::Stopping)?;
+            receiver.await.unwrap_or(Err(ControllerError::Stopping))
+        };
+        tokio::time::timeout(REPLY_TIMEOUT, answer).await.unwrap_or(Err(ControllerError::Timeout))
+    }
+
+    /// Writes the first batch of a new cluster.
+    pub(crate) async fn bootstrap(&self) -> Result<(), ControllerError> {
+        let cluster_id = self.cluster_id.clone();
+        let (result, _) = self
+            .decide(move |deciding| {
+                let levels: Vec<(&str, i16)> =
+                    moldau_cluster::SUPPORTED_FEATURES.iter().map(|(name, _, max)| (*name, *max)).collect();
+                let is_new = deciding.image.cluster_id().is_none();
+                let records: Vec<MetadataRecord> =
+                    if is_new { bootstrap_records(&cluster_id, &levels) } else { Vec::new() };
+                Ok(Decision { records, response: () })
+            })
+            .await?;
+        result.map_err(|error| ControllerError::Kafka(error.code))
+    }
+
+    pub(crate) async fn register_broker(
+        &self,
+        request: RegisterBroker,
+    ) -> Result<RegisteredBroker, ControllerError> {
+        let id = request.broker_id;
+        let decide = move |deciding: &mut Deciding<'_>| {
+            let session = deciding.sessions.state(id, deciding.now);
+            register_broker(deciding.image, &request, session, &mut deciding.inputs)
+        };
+        let registered =
+            move |registered: &RegisteredBroker, sessions: &mut crate::manage::BrokerSessions, now| {
+                sessions.handle_registered(id, registered.broker_epoch, now);
+            };
+        whole(self.decide_and_then(decide, registered).await?, "registration", id)
+    }
+
+    pub(crate) async fn heartbeat(&self, request: Heartbeat) -> Result<HeartbeatReply, ControllerError> {
+        let id = request.broker_id;
+        let answer = self
+            .decide(move |deciding| {
+                deciding.sessions.handle_heartbeat(
+                    deciding.image,
+                    deciding.inputs.settings,
+                    &request,
+                    deciding.now,
+                )
+            })
+            .await?;
+        whole(answer, "heartbeat", id)
+    }
+
+    pub(crate) async fn allocate_producer_ids(
+        &self,
+        request: AllocateProducerIds,
+    ) -> Result<ProducerIdBlock, ControllerError> {
+        let answer = self.decide(move |deciding| allocate_producer_ids(deciding.image, &request)).await?;
+        whole(answer, "producer id allocation", request.broker_id)
+    }
+
+    pub(crate) async fn alter_partition(
+        &self,
+        request: AlterPartition,
+    ) -> Result<AlterPartitionReply, ControllerError> {
+        let id = request.broker_id;
+        let answer = self
+            .decide(move |deciding| alter_partition(deciding.image, deciding.inputs.settings, &request))
+            .await?;
+        whole(answer, "ISR change", id)
+    }
+
+    /// # Errors
+    /// `INCONSISTENT_CLUSTER_ID`.
+    pub(crate) fn watch_metadata(&self, request: &WatchMetadata) -> Result<MetadataWatch, ControllerError> {
+        if request.cluster_id != self.cluster_id {
+            return Err(ControllerError::Kafka(ErrorCode::InconsistentClusterId));
+        }
+        if *self.stop.borrow() {
+            return Err(ControllerError::Stopping);
+        }
+        Ok(watch::spawn(self.applied.clone(), request.after, self.stop.subscribe()))
+    }
+
+    pub(crate) fn describe_quorum(&self) -> QuorumDescription {
+        let state = self.node.quorum_state();
+        let is_leader = state.leader == Some(self.node_id);
+        let voters = state.voters.iter().map(|(id, _)| {
+            let is_self = *id == self.node_id;
+            // A leader is never behind itself.
+            let now = if is_self && is_leader { wall_clock() } else { TimestampMs::NONE };
+            QuorumReplica {
+                node_id: *id,
+                directory_id: if is_self { self.directory_id } else { Uuid::ZERO },
+                log_end_offset: if is_self { state.log_end_offset } else { Offset::NONE },
+                last_fetch_timestamp_ms: now,
+                last_caught_up_timestamp_ms: now,
+            }
+        });
+        let image = self.applied.image();
+        let is_voter = |id: BrokerId| state.voters.iter().any(|(voter, _)| *voter == id);
+        let observers = image.brokers().filter(|broker| !is_voter(broker.id)).map(|broker| QuorumReplica {
+            node_id: broker.id,
+            directory_id: broker.log_directories.first().copied().unwrap_or(Uuid::ZERO),
+            log_end_offset: Offset::NONE,
+            last_fetch_timestamp_ms: TimestampMs::NONE,
+            last_caught_up_timestamp_ms: TimestampMs::NONE,
+        });
+        QuorumDescription {
+            leader_id: state.leader.unwrap_or(BrokerId::NONE),
+            leader_epoch: state.epoch,
+            high_watermark: state.high_watermark,
+            voters: voters.collect(),
+            observers: observers.collect(),
+            nodes: state
+                .voters
+                .iter()
+                .map(|(id, _)| QuorumNode { node_id: *id, listeners: Vec::new() })
+                .collect(),
+        }
+    }
+
+    pub(crate) async fn forward(&self, request: Forward) -> Result<Forwarded, ControllerError> {
+        kafka::handle(self, request).await
+    }
+}
+
+/// An answer whose refusal is all there is to say.
+fn whole<R>((result, _): Answer<R>, what: &str, id: BrokerId) -> Result<R, ControllerError> {
+    result.map_err(|error| {
+        tracing::info!(broker = id.0, %error, "refused a {what}");
+        ControllerError::Kafka(error.code)
+    })
+}
+
+fn wall_clock() -> TimestampMs {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    TimestampMs(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,89 @@
+//! Kafka's admin requests, as brokers pass them on: decoded here, decided by the event loop, answered in the version in
+//! which they were asked. One file for each API key.
+
+mod alter_configs;
+mod create_partitions;
+mod create_topics;
+mod delete_topics;
+mod elect_leaders;
+mod incremental_alter_configs;
+mod unregister_broker;
+mod update_features;
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::protocol::{Encodable, Request, StrBytes};
+use moldau_cluster::{ControllerError, Forward, Forwarded};
+use moldau_kafka::{ApiKey, decode};
+use moldau_model::{ErrorCode, Offset};
+
+use super::Service;
+use crate::manage::ApiError;
+
+/// The APIs that a controller carries out for a broker's client.
+pub(super) async fn handle(service: &Service, request: Forward) -> Result<Forwarded, ControllerError> {
+    let unsupported = || ControllerError::Kafka(ErrorCode::UnsupportedVersion);
+    let api_key = ApiKey::from_code(request.api_key).ok_or_else(unsupported)?;
+    let version = request.api_version;
+    if !api_key.library_versions().contains(version) {
+        return Err(unsupported());
+    }
+    let (principal, client_host) = (&request.principal, &request.client_host);
+    tracing::debug!(%principal, %client_host, api = api_key.name(), version, "a forwarded request");
+    let body = request.body;
+    match api_key {
+        ApiKey::AlterConfigs => answer(version, alter_configs::handle(service, parse(version, body)?).await?),
+        ApiKey::CreatePartitions => {
+            answer(version, create_partitions::handle(service, parse(version, body)?).await?)
+        }
+        ApiKey::CreateTopics => {
+            answer(version, create_topics::handle(service, version, parse(version, body)?).await?)
+        }
+        ApiKey::DeleteTopics => {
+            answer(version, delete_topics::handle(service, version, parse(version, body)?).await?)
+        }
+        ApiKey::ElectLeaders => {
+            answer(version, elect_leaders::handle(service, version, parse(version, body)?).await?)
+        }
+        ApiKey::IncrementalAlterConfigs => {
+            answer(version, incremental_alter_configs::handle(service, parse(version, body)?).await?)
+        }
+        ApiKey::UnregisterBroker => {
+            answer(version, unregister_broker::handle(service, &parse(version, body)?).await?)
+        }
+        ApiKey::UpdateFeatures => {
+            answer(version, update_features::handle(service, version, parse(version, body)?).await?)
+        }
+        _ => Err(unsupported()),
+    }
+}
+
+fn parse<T: Request>(version: i16, mut body: Bytes) -> Result<T, ControllerError> {
+    decode(version, &mut body).map_err(|error| {
+        tracing::info!(%error, "a forwarded request does not decode");
+        ControllerError::Kafka(ErrorCode::InvalidRequest)
+    })
+}
+
+fn answer<R: Encodable>(
+    version: i16,
+    (response, metadata_offset): (R, Offset),
+) -> Result<Forwarded, ControllerError> {
+    let mut body = BytesMut::new();
+    response.encode(&mut body, version).map_err(|error| {
+        tracing::error!(%error, "a response does not fit its version");
+        ControllerError::Kafka(ErrorCode::UnknownServerError)
+    })?;
+    Ok(Forwarded { body: body.freeze(), metadata_offset })
+}
+
+fn text(text: impl Into<String>) -> StrBytes {
+    StrBytes::from_string(text.into())
+}
+
+/// A result's error as responses carry it: code and message, 0 and null where there is none.
+fn error_fields<T>(result: &Result<T, ApiError>) -> (i16, Option<StrBytes>) {
+    match result {
+        Ok(_) => (ErrorCode::None.code(), None),
+        Err(error) => (error.code.code(), error.message.clone().map(text)),
+    }
+}

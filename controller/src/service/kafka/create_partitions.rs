@@ -1,0 +1,42 @@
+//! CreatePartitions, versions 0 to 3.
+
+use std::collections::BTreeSet;
+
+use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
+use kafka_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse, TopicName};
+use moldau_cluster::ControllerError;
+use moldau_model::{BrokerId, Offset};
+
+use super::{Service, error_fields, text};
+use crate::manage::{self, MorePartitions, create_partitions};
+
+pub(super) async fn handle(
+    service: &Service,
+    request: CreatePartitionsRequest,
+) -> Result<(CreatePartitionsResponse, Offset), ControllerError> {
+    let names: BTreeSet<String> = request.topics.iter().map(|topic| topic.name.to_string()).collect();
+    let topics = request.topics.into_iter().map(|topic| MorePartitions {
+        name: topic.name.to_string(),
+        count: topic.count,
+        assignments: topic.assignments.map(|assignments| {
+            let replicas =
+                |ids: Vec<kafka_protocol::messages::BrokerId>| ids.iter().map(|id| BrokerId(id.0)).collect();
+            assignments.into_iter().map(|assignment| replicas(assignment.broker_ids)).collect()
+        }),
+    });
+    let question =
+        manage::CreatePartitionsRequest { topics: topics.collect(), validate_only: request.validate_only };
+    let (result, offset) = service
+        .decide(move |deciding| create_partitions(deciding.image, &question, &mut deciding.inputs))
+        .await?;
+    let results =
+        result.unwrap_or_else(|error| names.into_iter().map(|name| (name, Err(error.clone()))).collect());
+    let results = results.into_iter().map(|(name, result)| {
+        let (code, message) = error_fields(&result);
+        CreatePartitionsTopicResult::default()
+            .with_name(TopicName(text(name)))
+            .with_error_code(code)
+            .with_error_message(message)
+    });
+    Ok((CreatePartitionsResponse::default().with_results(results.collect()), offset))
+}

@@ -1,0 +1,61 @@
+//! IncrementalAlterConfigs, versions 0 and 1: changes some configs of a resource (KIP-339).
+
+use kafka_protocol::messages::incremental_alter_configs_request::AlterConfigsResource;
+use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
+use kafka_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
+use moldau_cluster::ControllerError;
+use moldau_model::Offset;
+
+use super::alter_configs::results;
+use super::{Service, error_fields, text};
+use crate::manage::{
+    self, AlterConfigsResult, ApiError, ConfigAlteration, ConfigOperation, ResourceAlteration,
+    incremental_alter_configs,
+};
+
+pub(super) async fn handle(
+    service: &Service,
+    request: IncrementalAlterConfigsRequest,
+) -> Result<(IncrementalAlterConfigsResponse, Offset), ControllerError> {
+    let mut refused = Vec::new();
+    let mut resources = Vec::new();
+    for resource in request.resources {
+        let (resource_type, resource_name) = (resource.resource_type, resource.resource_name.to_string());
+        match alterations(resource) {
+            Ok(alterations) => {
+                resources.push(ResourceAlteration { resource_type, resource_name, alterations })
+            }
+            Err(error) => {
+                refused.push(AlterConfigsResult { resource_type, resource_name, result: Err(error) })
+            }
+        }
+    }
+    let asked =
+        resources.iter().map(|resource| (resource.resource_type, resource.resource_name.clone())).collect();
+    let question = manage::AlterConfigsRequest { resources, validate_only: request.validate_only };
+    let (result, offset) = service
+        .decide(move |deciding| incremental_alter_configs(deciding.image, &question, &deciding.inputs))
+        .await?;
+    let responses = results(asked, result).into_iter().chain(refused).map(|result| {
+        let (code, message) = error_fields(&result.result);
+        AlterConfigsResourceResponse::default()
+            .with_error_code(code)
+            .with_error_message(message)
+            .with_resource_type(result.resource_type)
+            .with_resource_name(text(result.resource_name))
+    });
+    Ok((IncrementalAlterConfigsResponse::default().with_responses(responses.collect()), offset))
+}
+
+/// An operation that does not exist refuses its resource, and no other.
+fn alterations(resource: AlterConfigsResource) -> Result<Vec<ConfigAlteration>, ApiError> {
+    let alteration =
+        |config: kafka_protocol::messages::incremental_alter_configs_request::AlterableConfig| -> Result<_, ApiError> {
+            Ok(ConfigAlteration {
+                key: config.name.to_string(),
+                operation: ConfigOperation::from_code(config.config_operation)?,
+                value: config.value.map(|value| value.to_string()),
+            })
+        };
+    resource.configs.into_iter().map(alteration).collect()
+}

@@ -1,0 +1,152 @@
+//! UpdateFeatures, versions 0 to 2: raises or lowers finalized features (KIP-584, KIP-1022). All updates of a request
+//! take effect, or none does.
+
+use std::collections::BTreeSet;
+
+use kafka_protocol::messages::update_features_response::UpdatableFeatureResult;
+use kafka_protocol::messages::{UpdateFeaturesRequest, UpdateFeaturesResponse};
+use moldau_cluster::{ControllerError, SUPPORTED_FEATURES};
+use moldau_metadata::{MetadataImage, MetadataRecord, records};
+use moldau_model::{BrokerId, ErrorCode, Offset};
+
+use super::{Service, text};
+use crate::manage::{ApiError, Decision};
+
+const METADATA_VERSION: &str = "metadata.version";
+
+/// Kafka's kinds of an update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum UpgradeType {
+    Upgrade,
+    SafeDowngrade,
+    UnsafeDowngrade,
+    Unknown,
+}
+
+#[derive(Clone, Debug)]
+struct Update {
+    feature: String,
+    level: i16,
+    upgrade_type: UpgradeType,
+}
+
+pub(super) async fn handle(
+    service: &Service,
+    version: i16,
+    request: UpdateFeaturesRequest,
+) -> Result<(UpdateFeaturesResponse, Offset), ControllerError> {
+    let updates: Vec<Update> = request
+        .feature_updates
+        .into_iter()
+        .map(|update| Update {
+            feature: update.feature.to_string(),
+            level: update.max_version_level,
+            upgrade_type: match (version, update.upgrade_type, update.allow_downgrade) {
+                (0, _, false) | (1.., 1, _) => UpgradeType::Upgrade,
+                (0, _, true) | (1.., 2, _) => UpgradeType::SafeDowngrade,
+                (1.., 3, _) => UpgradeType::UnsafeDowngrade,
+                _ => UpgradeType::Unknown,
+            },
+        })
+        .collect();
+    let names: Vec<String> = updates.iter().map(|update| update.feature.clone()).collect();
+    let (node_id, validate_only) = (service.node_id, request.validate_only);
+    let (result, offset) =
+        service.decide(move |deciding| decide(deciding.image, node_id, &updates, validate_only)).await?;
+    Ok((response(version, names, result), offset))
+}
+
+/// The level records, or why there are none.
+fn decide(
+    image: &MetadataImage,
+    node_id: BrokerId,
+    updates: &[Update],
+    validate_only: bool,
+) -> Result<Decision<()>, ApiError> {
+    let mut seen = BTreeSet::new();
+    let mut records: Vec<MetadataRecord> = Vec::new();
+    for update in updates {
+        if !seen.insert(update.feature.as_str()) {
+            return Err(ApiError::new(ErrorCode::InvalidRequest, "Duplicate feature."));
+        }
+        let current = image.feature_level(&update.feature);
+        if let Err(error) = check(image, node_id, update, current) {
+            let text = format!(
+                "The update failed for all features since the following feature had an error: {}",
+                error.message.unwrap_or_default()
+            );
+            return Err(ApiError::new(error.code, text));
+        }
+        if update.level != current {
+            let level = i32::from(update.level);
+            records.push(records::FeatureLevel { name: update.feature.clone(), level }.into());
+        }
+    }
+    if validate_only {
+        records.clear();
+    }
+    Ok(Decision { records, response: () })
+}
+
+fn check(image: &MetadataImage, node_id: BrokerId, update: &Update, current: i16) -> Result<(), ApiError> {
+    let Update { feature, level, upgrade_type } = update;
+    let invalid = |reason: String| {
+        let text = format!("Invalid update version {level} for feature {feature}. {reason}");
+        Err(ApiError::new(ErrorCode::InvalidUpdateVersion, text))
+    };
+    if *upgrade_type == UpgradeType::Unknown {
+        let text = "The controller does not support the given upgrade type.";
+        return Err(ApiError::new(ErrorCode::InvalidRequest, text));
+    }
+    if *level < 0 {
+        return invalid("A feature version cannot be less than 0.".to_owned());
+    }
+    let Some((_, min, max)) = SUPPORTED_FEATURES.iter().find(|(name, _, _)| name == feature) else {
+        return invalid(format!("Local controller {node_id} does not support this feature."));
+    };
+    // Level 0 takes a feature away; the metadata's own cannot go.
+    if !(*min..=*max).contains(level) && (*level != 0 || feature == METADATA_VERSION) {
+        return invalid(format!("Local controller {node_id} only supports versions {min}-{max}"));
+    }
+    for broker in image.brokers() {
+        let range = broker.features.iter().find(|range| *range.name == **feature);
+        match range {
+            _ if *level == 0 => {}
+            None => return invalid(format!("Broker {} does not support this feature.", broker.id)),
+            Some(range) if !(range.min_level..=range.max_level).contains(level) => {
+                return invalid(format!(
+                    "Broker {} only supports versions {}-{}",
+                    broker.id, range.min_level, range.max_level
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    match upgrade_type {
+        UpgradeType::Upgrade if *level < current => invalid(
+            "Can't downgrade the version of this feature without setting the upgrade type to either safe or unsafe \
+             downgrade."
+                .to_owned(),
+        ),
+        UpgradeType::SafeDowngrade | UpgradeType::UnsafeDowngrade if *level > current => {
+            invalid("Can't downgrade to a newer version.".to_owned())
+        }
+        // Records of a later level may be in the log already, and nobody has checked whether they are.
+        UpgradeType::SafeDowngrade | UpgradeType::UnsafeDowngrade
+            if feature == METADATA_VERSION && *level < current =>
+        {
+            invalid("Metadata downgrade is not supported in this version.".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn response(version: i16, names: Vec<String>, result: Result<(), ApiError>) -> UpdateFeaturesResponse {
+    let (code, message) = super::error_fields(&result);
+    let response = UpdateFeaturesResponse::default().with_error_code(code).with_error_message(message);
+    if version >= 2 || code != ErrorCode::None.code() {
+        return response;
+    }
+    let result = |name| UpdatableFeatureResult::default().with_feature(text(name));
+    response.with_results(names.into_iter().map(result).collect())
+}
