@@ -30,10 +30,16 @@ pub enum AppendError {
     RecordListTooLarge { size_bytes: usize, max_bytes: u32 },
     #[error("timestamp {timestamp} is out of the range {earliest} to {latest}")]
     InvalidTimestamp { timestamp: TimestampMs, earliest: TimestampMs, latest: TimestampMs },
+    #[error("a client may not set the broker's timestamp type")]
+    TimestampTypeFromClient,
     #[error("sequence {received} of producer {producer_id} does not follow {expected_after}")]
     OutOfOrderSequence { producer_id: ProducerId, received: i32, expected_after: i32 },
     #[error("epoch {received} of producer {producer_id} is older than {current}")]
     InvalidProducerEpoch { producer_id: ProducerId, received: ProducerEpoch, current: ProducerEpoch },
+    #[error("producer {producer_id} wrote outside of its open transaction")]
+    InvalidTxnState { producer_id: ProducerId },
+    #[error("coordinator epoch {received} is older than {current}")]
+    TransactionCoordinatorFenced { received: i32, current: i32 },
     #[error("leader epoch {received} is older than the log's {latest}")]
     FencedLeaderEpoch { received: LeaderEpoch, latest: LeaderEpoch },
     #[error("batch at offset {received} does not follow the log's end {log_end_offset}")]
@@ -54,9 +60,11 @@ impl AppendError {
             Self::UnsupportedCompression { .. } => ErrorCode::UnsupportedCompressionType,
             Self::MessageTooLarge { .. } => ErrorCode::MessageTooLarge,
             Self::RecordListTooLarge { .. } => ErrorCode::RecordListTooLarge,
-            Self::InvalidTimestamp { .. } => ErrorCode::InvalidTimestamp,
+            Self::InvalidTimestamp { .. } | Self::TimestampTypeFromClient => ErrorCode::InvalidTimestamp,
             Self::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
             Self::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
+            Self::InvalidTxnState { .. } => ErrorCode::InvalidTxnState,
+            Self::TransactionCoordinatorFenced { .. } => ErrorCode::TransactionCoordinatorFenced,
             Self::FencedLeaderEpoch { .. } => ErrorCode::NotLeaderOrFollower,
             Self::OffsetsOutOfOrder { .. } => ErrorCode::UnknownServerError,
             Self::Offline { .. } | Self::Io(_) => ErrorCode::KafkaStorageError,

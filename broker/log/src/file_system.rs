@@ -3,7 +3,7 @@
 //! Two things survive a loss of power: bytes of a file after its [`File::sync_data`], and a name in a directory after
 //! [`FileSystem::sync_dir`] of that directory. Everything else may be there, be gone, or be there in part.
 
-#[cfg(any())]
+#[cfg(any(test, feature = "test-support"))]
 mod fault;
 mod real;
 
@@ -13,7 +13,7 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-#[cfg(any())]
+#[cfg(any(test, feature = "test-support"))]
 pub use fault::{FaultFileSystem, FaultKind, Operation};
 pub use real::RealFileSystem;
 
@@ -116,6 +116,9 @@ pub trait FileSystem: Send + Sync + Debug {
 
     /// Returns once the directory's names are on stable storage.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Returns once everything written so far to the volume that holds `path` is on stable storage, names included.
+    fn sync_volume(&self, path: &Path) -> io::Result<()>;
 
     /// The file's length, or `None` if there is no such file.
     fn file_length(&self, path: &Path) -> io::Result<Option<u64>>;

@@ -9,13 +9,23 @@
 
 pub mod file_system;
 
+mod log_directory;
+mod partition_log;
+
+mod cleaner;
+
+mod batch_header;
+mod checkpoint;
 mod config;
 mod error;
 mod file_cache;
-mod log_directory;
+mod index;
+mod leader_epoch_cache;
 mod meta_properties;
-mod partition_log;
+mod partition_metadata;
+mod producer_state;
 mod read;
+mod segment;
 mod sync;
 
 pub use config::{CleanupPolicy, LogConfig};
@@ -25,8 +35,8 @@ pub use file_system::{File, FileSystem, RealFileSystem};
 pub use log_directory::{LogDirectory, PartitionCheckpoint, PartitionOnDisk};
 pub use meta_properties::MetaProperties;
 pub use partition_log::{
-    ActiveProducer, AppendInfo, AppendOrigin, CleanReport, EpochEnd, OpenMode, PartitionLog, RecoveryReport, RemovedSegments,
-    TimestampOffset,
+    ActiveProducer, AppendInfo, AppendOrigin, CleanReport, EpochEnd, LogEnvironment, OpenMode, PartitionLog,
+    RecoveryReport, RemovedSegments, TimestampOffset,
 };
 pub use read::{FileSlice, LogRead};
 pub use sync::SyncTicket;

@@ -1,12 +1,27 @@
 //! One of `log.dirs`: who owns it, what it holds, and whether it still can be trusted.
 
+mod clean_shutdown;
+mod names;
+
+use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use moldau_model::{BrokerEpoch, Offset, TimestampMs, TopicId, TopicPartition};
+use parking_lot::Mutex;
 
-use crate::file_system::Space;
-use crate::{FileCache, FileSystem, LogConfig, LogError, MetaProperties, PartitionLog, RecoveryReport};
+use crate::checkpoint::Checkpoints;
+use crate::file_system::{FileLock, Space};
+use crate::partition_log::LogEnvironment;
+use crate::sync::DirectorySync;
+use crate::{
+    FileCache, FileSystem, LogConfig, LogError, MetaProperties, OpenMode, PartitionLog, RecoveryReport,
+    meta_properties, partition_metadata,
+};
+use clean_shutdown::CleanShutdown;
+
+const LOCK_FILE: &str = ".lock";
 
 /// A partition's directory, as found at the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,23 +42,65 @@ pub struct PartitionCheckpoint {
     pub high_watermark: Offset,
 }
 
+/// A partition whose directory was renamed and waits to be removed.
+#[derive(Debug)]
+struct Deleted {
+    path: PathBuf,
+    at: TimestampMs,
+}
+
 /// One log directory, held by its lock file. All methods take `&self`: share it in an `Arc`.
 #[derive(Debug)]
 pub struct LogDirectory {
     path: PathBuf,
+    file_system: Arc<dyn FileSystem>,
+    environment: LogEnvironment,
+    checkpoints: Arc<Checkpoints>,
+    meta_properties: Mutex<Option<MetaProperties>>,
+    clean_shutdown: Option<CleanShutdown>,
+    deleted: Mutex<Vec<Deleted>>,
+    offline: OnceLock<Arc<str>>,
+    _lock: Box<dyn FileLock>,
 }
 
-#[allow(unused_variables, clippy::todo)]
 impl LogDirectory {
     /// Makes the directory if need be, takes its lock, reads identity, checkpoints and the clean-shutdown marker (which
-    /// it removes: from here on a crash is a crash). Files that are corrupt never stand in the way: they count as
-    /// missing, with a warning. A readable `meta.properties` of another version does.
+    /// it removes: from here on a crash is a crash). Checkpoints that are corrupt never stand in the way: they count as
+    /// missing, with a warning. A `meta.properties` that cannot be read does.
     pub fn open(
         file_system: Arc<dyn FileSystem>,
         file_cache: Arc<FileCache>,
         path: PathBuf,
     ) -> Result<Self, LogError> {
-        todo!()
+        file_system.create_dir_all(&path).map_err(LogError::io(&path))?;
+        let lock = file_system.lock(&path.join(LOCK_FILE)).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => LogError::Locked { path: path.clone() },
+            _ => LogError::Io { path: path.join(LOCK_FILE), source: error },
+        })?;
+        let meta_properties = read_meta_properties(&*file_system, &path)?;
+        let checkpoints =
+            Checkpoints::load(Arc::clone(&file_system), path.clone()).map_err(LogError::io(&path))?;
+        let checkpoints = Arc::new(checkpoints);
+        let clean_shutdown = clean_shutdown::take(&*file_system, &path).map_err(LogError::io(&path))?;
+        // Also makes durable the names of partitions that a killed process left in the page cache.
+        file_system.sync_dir(&path).map_err(LogError::io(&path))?;
+        let environment = LogEnvironment {
+            file_system: Arc::clone(&file_system),
+            file_cache,
+            parent: Some(Arc::new(DirectorySync::new(path.clone()))),
+            checkpoints: Some(Arc::clone(&checkpoints)),
+        };
+        Ok(Self {
+            path,
+            file_system,
+            environment,
+            checkpoints,
+            meta_properties: Mutex::new(meta_properties),
+            clean_shutdown,
+            deleted: Mutex::new(Vec::new()),
+            offline: OnceLock::new(),
+            _lock: lock,
+        })
     }
 
     #[must_use]
@@ -54,29 +111,47 @@ impl LogDirectory {
     /// `None` in a directory that was never formatted.
     #[must_use]
     pub fn meta_properties(&self) -> Option<MetaProperties> {
-        todo!()
+        self.meta_properties.lock().clone()
     }
 
     /// Writes `meta.properties`. The caller has checked that the directory has none, or the same.
     pub fn format(&self, properties: &MetaProperties) -> Result<(), LogError> {
-        todo!()
+        let path = self.path.join(meta_properties::FILE_NAME);
+        let text = properties.encode();
+        self.file_system.replace_file(&path, text.as_bytes()).map_err(LogError::io(path))?;
+        *self.meta_properties.lock() = Some(properties.clone());
+        Ok(())
     }
 
     /// Whether the last owner closed the directory cleanly.
     #[must_use]
     pub fn was_clean_shutdown(&self) -> bool {
-        todo!()
+        self.clean_shutdown.is_some()
     }
 
     /// The broker epoch of that shutdown, if it was clean and told (KIP-966).
     #[must_use]
     pub fn clean_shutdown_broker_epoch(&self) -> Option<BrokerEpoch> {
-        todo!()
+        self.clean_shutdown.and_then(|shutdown| shutdown.broker_epoch)
     }
 
     /// The partitions found, in no order. Leftovers of deletions are removed on the way.
     pub fn list_partitions(&self) -> Result<Vec<PartitionOnDisk>, LogError> {
-        todo!()
+        let entries = self.file_system.read_dir(&self.path).map_err(LogError::io(&self.path))?;
+        let mut partitions = Vec::new();
+        for entry in entries.into_iter().filter(|entry| entry.is_directory) {
+            let directory = self.path.join(&entry.name);
+            let waits = self.deleted.lock().iter().any(|deleted| deleted.path == directory);
+            if names::is_deleted(&entry.name) && !waits {
+                self.file_system.remove_dir_all(&directory).map_err(LogError::io(&directory))?;
+            } else if let Some(topic_partition) = names::parse_partition(&entry.name) {
+                let file = directory.join(partition_metadata::FILE_NAME);
+                let bytes = self.file_system.read_small(&file, partition_metadata::FILE_BYTES_MAX);
+                let topic_id = bytes.ok().and_then(|bytes| partition_metadata::decode(&bytes));
+                partitions.push(PartitionOnDisk { topic_partition, topic_id, directory });
+            }
+        }
+        Ok(partitions)
     }
 
     /// Opens a partition, or makes it. Making it costs no sync: the first ticket of the partition syncs the names, and
@@ -88,60 +163,147 @@ impl LogDirectory {
         config: LogConfig,
         now: TimestampMs,
     ) -> Result<(PartitionLog, RecoveryReport), LogError> {
-        todo!()
+        self.check_online()?;
+        let directory = self.path.join(topic_partition.to_string());
+        let is_new = match self.file_system.read_dir(&directory) {
+            Ok(_) => false,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+            Err(error) => return Err(LogError::Io { path: directory, source: error }),
+        };
+        if is_new {
+            self.checkpoints.forget(topic_partition).map_err(LogError::io(&self.path))?;
+        }
+        let checkpointed = self.checkpoints.of(topic_partition);
+        let mode = OpenMode {
+            clean_shutdown: self.was_clean_shutdown(),
+            recovery_point: checkpointed.recovery_point.unwrap_or(Offset::ZERO),
+            log_start_offset: checkpointed.log_start_offset.unwrap_or(Offset::ZERO),
+        };
+        PartitionLog::open(&self.environment, directory, topic_partition.clone(), topic_id, config, mode, now)
     }
 
     /// Renames the partition's directory to `<topic>-<partition>.<hex>-delete`; `purge_deleted` removes it later.
     /// Reads under way go on.
-    pub fn delete_partition(&self, log: PartitionLog, now: TimestampMs) -> Result<(), LogError> {
-        todo!()
+    pub fn delete_partition(&self, mut log: PartitionLog, now: TimestampMs) -> Result<(), LogError> {
+        log.poison("the partition was deleted".into());
+        let topic_partition = log.topic_partition().clone();
+        let directory = log.directory().to_owned();
+        drop(log);
+        self.delete_directory(&topic_partition, &directory, now)
     }
 
     /// The same for a partition that was found but never opened (of a topic that is gone).
     pub fn delete_stray(&self, stray: &PartitionOnDisk, now: TimestampMs) -> Result<(), LogError> {
-        todo!()
+        self.delete_directory(&stray.topic_partition, &stray.directory, now)
+    }
+
+    fn delete_directory(
+        &self,
+        topic_partition: &TopicPartition,
+        directory: &Path,
+        now: TimestampMs,
+    ) -> Result<(), LogError> {
+        let path = self.path.join(names::deleted(topic_partition));
+        self.file_system.rename(directory, &path).map_err(LogError::io(directory))?;
+        self.deleted.lock().push(Deleted { path, at: now });
+        Ok(())
     }
 
     /// Removes partitions deleted `delay_ms` ago or earlier. Returns how many.
     pub fn purge_deleted(&self, now: TimestampMs, delay_ms: i64) -> usize {
-        todo!()
+        let mut due = Vec::new();
+        self.deleted.lock().retain(|deleted| {
+            let is_due = now.0.saturating_sub(deleted.at.0) >= delay_ms;
+            if is_due {
+                due.push(deleted.path.clone());
+            }
+            !is_due
+        });
+        let mut removed = 0;
+        for path in due {
+            match self.file_system.remove_dir_all(&path) {
+                Ok(()) => removed += 1,
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "not removed, the next start does it")
+                }
+            }
+        }
+        removed
     }
 
-    /// What `replication-offset-checkpoint` said at the start.
+    /// What `replication-offset-checkpoint` says.
     #[must_use]
     pub fn high_watermark_checkpoint(&self, topic_partition: &TopicPartition) -> Option<Offset> {
-        todo!()
+        self.checkpoints.of(topic_partition).high_watermark
     }
 
     /// Writes the three checkpoint files, each atomically, if their content changed. `partitions` are all of this
     /// directory. Blocks on syncs.
     pub fn write_checkpoints(&self, partitions: &[PartitionCheckpoint]) -> Result<(), LogError> {
-        todo!()
+        self.check_online()?;
+        let of = |offset: fn(&PartitionCheckpoint) -> Offset| -> HashMap<TopicPartition, Offset> {
+            partitions
+                .iter()
+                .map(|partition| (partition.topic_partition.clone(), offset(partition)))
+                .filter(|(_, offset)| *offset > Offset::ZERO)
+                .collect()
+        };
+        let written = self.checkpoints.write_all(
+            of(|partition| partition.recovery_point),
+            of(|partition| partition.log_start_offset),
+            of(|partition| partition.high_watermark),
+        );
+        written.map_err(LogError::io(&self.path))
     }
 
-    /// The last step of a clean shutdown, after every log was closed: writes checkpoints and marker.
+    /// The last step of a clean shutdown, after every log was closed: writes checkpoints, makes everything durable, and
+    /// then the marker that says so.
     pub fn close_clean(
         &self,
         partitions: &[PartitionCheckpoint],
         broker_epoch: BrokerEpoch,
     ) -> Result<(), LogError> {
-        todo!()
+        self.write_checkpoints(partitions)?;
+        self.file_system.sync_volume(&self.path).map_err(LogError::io(&self.path))?;
+        clean_shutdown::write(&*self.file_system, &self.path, broker_epoch).map_err(LogError::io(&self.path))
     }
 
     /// Takes the directory offline for good, after a failed sync or write. The first reason stays; returns whether this
     /// was it.
     pub fn take_offline(&self, reason: impl Into<Arc<str>>) -> bool {
-        todo!()
+        self.offline.set(reason.into()).is_ok()
     }
 
     /// Why the directory is offline, if it is.
     #[must_use]
     pub fn offline_reason(&self) -> Option<Arc<str>> {
-        todo!()
+        self.offline.get().cloned()
+    }
+
+    fn check_online(&self) -> Result<(), LogError> {
+        match self.offline.get() {
+            Some(reason) => Err(LogError::Offline { reason: Arc::clone(reason) }),
+            None => Ok(()),
+        }
     }
 
     /// Size and free bytes of the volume, for DescribeLogDirs.
     pub fn space(&self) -> Result<Space, LogError> {
-        todo!()
+        self.file_system.space(&self.path).map_err(LogError::io(&self.path))
+    }
+}
+
+fn read_meta_properties(
+    file_system: &dyn FileSystem,
+    directory: &Path,
+) -> Result<Option<MetaProperties>, LogError> {
+    let path = directory.join(meta_properties::FILE_NAME);
+    match file_system.read_small(&path, meta_properties::FILE_BYTES_MAX) {
+        Ok(bytes) => match MetaProperties::decode(&bytes) {
+            Ok(properties) => Ok(Some(properties)),
+            Err(message) => Err(LogError::Corrupt { path, message }),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(LogError::Io { path, source }),
     }
 }

@@ -1,15 +1,49 @@
 //! One partition's log. Externally locked: changes take `&mut self`, and no method blocks on a sync unless it says so.
 
-use std::io;
+mod append;
+mod open;
+mod reading;
+mod recent;
+mod retention;
+mod roll;
+mod timestamps;
+mod truncation;
+
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use moldau_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, TimestampMs, TopicId, TopicPartition};
 
-use crate::{AppendError, FileCache, FileSystem, LogConfig, LogError, LogRead, ReadError, SyncTicket};
+use crate::batch_header::BatchHeader;
+use crate::checkpoint::Checkpoints;
+use crate::file_cache::Storage;
+use crate::leader_epoch_cache::LeaderEpochCache;
+use crate::producer_state::{ProducerAppend, ProducerState};
+use crate::segment::Segment;
+use crate::sync::{Completed, DirectorySync, Durability};
+use crate::{FileCache, FileSystem, LogConfig, LogError, SyncTicket};
+use recent::RecentBatches;
+
+/// What all logs of one directory share.
+#[derive(Clone, Debug)]
+pub struct LogEnvironment {
+    pub(crate) file_system: Arc<dyn FileSystem>,
+    pub(crate) file_cache: Arc<FileCache>,
+    pub(crate) parent: Option<Arc<DirectorySync>>,
+    pub(crate) checkpoints: Option<Arc<Checkpoints>>,
+}
+
+impl LogEnvironment {
+    /// For a log on its own; the logs of a [`crate::LogDirectory`] get theirs from it.
+    #[must_use]
+    pub fn new(file_system: Arc<dyn FileSystem>, file_cache: Arc<FileCache>) -> Self {
+        Self { file_system, file_cache, parent: None, checkpoints: None }
+    }
+}
 
 /// What the broker knows about a log before it opens it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenMode {
     /// The whole directory was closed cleanly: nothing needs to be scanned.
     pub clean_shutdown: bool,
@@ -46,10 +80,12 @@ pub enum AppendOrigin {
 pub struct AppendInfo {
     pub first_offset: Offset,
     pub last_offset: Offset,
-    /// The broker's time if the topic keeps that, else [`TimestampMs::NONE`].
+    /// The broker's time if the topic keeps that, else [`TimestampMs::NONE`]. Of a duplicate, the time it was stored
+    /// with.
     pub log_append_time: TimestampMs,
     pub log_start_offset: Offset,
-    /// The batch was in the log already: the offsets are those of the first time.
+    /// The batch was in the log already: the offsets are those of the first time. The answer must wait for them to be
+    /// committed as it does for new ones.
     pub duplicate: bool,
 }
 
@@ -102,7 +138,14 @@ pub struct CleanReport {
     pub first_dirty_offset: Offset,
 }
 
-/// One partition: `log_start_offset <= durable_end_offset <= log_end_offset`.
+/// A file that was renamed to `.deleted`.
+#[derive(Debug)]
+struct DeletedFile {
+    path: PathBuf,
+    due: TimestampMs,
+}
+
+/// One partition: `log_start_offset <= log_end_offset` and `durable_end_offset <= log_end_offset`.
 ///
 /// Driven like this: `open`; then `append_*`, `read`, `truncate_*` as the replica's role demands; after appends
 /// `begin_sync`, run the ticket without the lock, `complete_sync`; `delete_old_segments`, `purge_deleted` and `clean`
@@ -111,26 +154,32 @@ pub struct CleanReport {
 pub struct PartitionLog {
     topic_partition: TopicPartition,
     topic_id: TopicId,
-    directory: PathBuf,
+    storage: Arc<Storage>,
+    parent: Option<Arc<DirectorySync>>,
+    checkpoints: Option<Arc<Checkpoints>>,
+    config: LogConfig,
+    /// By base offset; never empty, the last is active.
+    segments: VecDeque<Segment>,
+    log_start_offset: Offset,
+    log_end_offset: Offset,
+    epochs: LeaderEpochCache,
+    /// The checkpoint file lacks an epoch. It need not be written before a segment is closed: recovery finds the epochs
+    /// of the segments that it scans in their batches.
+    epochs_dirty: bool,
+    epochs_due: bool,
+    producers: ProducerState,
+    recent: RecentBatches,
+    durability: Durability,
+    deleted: Vec<DeletedFile>,
+    /// Everything below it was compacted, as far as this process knows.
+    first_dirty_offset: Offset,
+    offline: Option<Arc<str>>,
+    /// Reused from append to append.
+    scratch_headers: Vec<BatchHeader>,
+    scratch_producers: ProducerAppend,
 }
 
-#[allow(unused_variables, clippy::todo)]
 impl PartitionLog {
-    /// Opens or makes the log in `directory`. After an unclean shutdown everything from the recovery point's segment on
-    /// is checked and the log cut to its longest valid prefix.
-    pub fn open(
-        file_system: Arc<dyn FileSystem>,
-        file_cache: Arc<FileCache>,
-        directory: PathBuf,
-        topic_partition: TopicPartition,
-        topic_id: TopicId,
-        config: LogConfig,
-        mode: OpenMode,
-        now: TimestampMs,
-    ) -> Result<(Self, RecoveryReport), LogError> {
-        todo!()
-    }
-
     #[must_use]
     pub fn topic_partition(&self) -> &TopicPartition {
         &self.topic_partition
@@ -143,220 +192,190 @@ impl PartitionLog {
 
     #[must_use]
     pub fn directory(&self) -> &Path {
-        &self.directory
+        &self.storage.directory
     }
 
     #[must_use]
     pub fn config(&self) -> &LogConfig {
-        todo!()
+        &self.config
     }
 
     /// Takes effect with the next append, roll or retention pass.
     pub fn update_config(&mut self, config: LogConfig) {
-        todo!()
+        self.config = config;
     }
 
     #[must_use]
     pub fn log_start_offset(&self) -> Offset {
-        todo!()
+        self.log_start_offset
     }
 
     /// The offset of the next record.
     #[must_use]
     pub fn log_end_offset(&self) -> Offset {
-        todo!()
+        self.log_end_offset
     }
 
     /// Exclusive: everything below it survives a loss of power. Also the recovery point.
     #[must_use]
     pub fn durable_end_offset(&self) -> Offset {
-        todo!()
+        self.durability.durable_end_offset()
     }
 
     /// Exclusive: what a `read_committed` consumer may see, given the high watermark.
     #[must_use]
     pub fn last_stable_offset(&self, high_watermark: Offset) -> Offset {
-        todo!()
+        let first_unstable = self.producers.first_unstable_offset(high_watermark);
+        first_unstable.map_or(high_watermark, |first| first.min(high_watermark)).max(self.log_start_offset)
     }
 
     /// Bytes of all segments' records.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
-        todo!()
+        self.segments.iter().map(Segment::size_bytes).sum()
     }
 
     /// The base offsets of all segments, oldest first.
     #[must_use]
     pub fn segment_base_offsets(&self) -> Vec<Offset> {
-        todo!()
-    }
-
-    /// Appends a leader's batches. They are checked first, all of them; then base offsets, the leader epoch and, where
-    /// the topic wants it, the broker's time are patched into `batches` and everything is written at once.
-    ///
-    /// On an error the log is as it was. If even that could not be brought about, the log refuses everything from then
-    /// on with [`AppendError::Offline`].
-    pub fn append_as_leader(
-        &mut self,
-        batches: &mut [u8],
-        leader_epoch: LeaderEpoch,
-        origin: AppendOrigin,
-        now: TimestampMs,
-    ) -> Result<AppendInfo, AppendError> {
-        todo!()
-    }
-
-    /// Appends what a follower fetched, byte for byte: offsets and epochs are the leader's. A cut batch at the end is
-    /// left out. Returns the new log end offset.
-    pub fn append_as_follower(&mut self, batches: &[u8], now: TimestampMs) -> Result<Offset, AppendError> {
-        todo!()
+        self.segments.iter().map(Segment::base_offset).collect()
     }
 
     /// Notes that `leader_epoch` begins at the log's end (becoming leader), so that the epoch's start is known before
     /// its first record.
     pub fn assign_leader_epoch(&mut self, leader_epoch: LeaderEpoch) {
-        todo!()
+        self.epochs_dirty |= self.epochs.assign(leader_epoch, self.log_end_offset);
     }
 
     /// The newest epoch that the log knows.
     #[must_use]
     pub fn latest_epoch(&self) -> Option<LeaderEpoch> {
-        todo!()
+        self.epochs.latest()
     }
 
     /// The largest epoch not above `leader_epoch` and where it ended; `None` if `leader_epoch` is newer than all known
     /// (KIP-101, KIP-279).
     #[must_use]
     pub fn end_offset_for_epoch(&self, leader_epoch: LeaderEpoch) -> Option<EpochEnd> {
-        todo!()
+        self.epochs.end_offset_for(leader_epoch, self.log_end_offset)
     }
 
     /// The epoch of the record at `offset`.
     #[must_use]
     pub fn epoch_for_offset(&self, offset: Offset) -> Option<LeaderEpoch> {
-        todo!()
-    }
-
-    /// Finds batches from the one that holds `from` on, below `upper_bound` (exclusive: high watermark, last stable
-    /// offset or log end, as the reader may see), at most `max_bytes` of them; if `at_least_one_batch`, the first batch
-    /// comes whole whatever its size (KIP-74).
-    pub fn read(
-        &self,
-        from: Offset,
-        max_bytes: usize,
-        upper_bound: Offset,
-        at_least_one_batch: bool,
-    ) -> Result<LogRead, ReadError> {
-        todo!()
-    }
-
-    /// The first record below `upper_bound` whose timestamp is at least `timestamp`.
-    pub fn offset_for_timestamp(
-        &self,
-        timestamp: TimestampMs,
-        upper_bound: Offset,
-    ) -> Result<Option<TimestampOffset>, ReadError> {
-        todo!()
-    }
-
-    /// The first record with the largest timestamp below `upper_bound` (KIP-734).
-    pub fn max_timestamp_offset(&self, upper_bound: Offset) -> Result<Option<TimestampOffset>, ReadError> {
-        todo!()
-    }
-
-    /// Cuts the log so that it ends at `offset` at the latest; the batch that holds `offset` goes whole. Blocks on a
-    /// sync. Returns whether anything was cut.
-    pub fn truncate_to(&mut self, offset: Offset) -> Result<bool, LogError> {
-        todo!()
-    }
-
-    /// Empties the log and lets it begin at `offset`. Blocks on a sync.
-    pub fn truncate_fully_and_start_at(&mut self, offset: Offset, now: TimestampMs) -> Result<(), LogError> {
-        todo!()
-    }
-
-    /// Moves the log start up to `offset` (DeleteRecords), which is at most `high_watermark`. Persist it by
-    /// `LogDirectory::write_checkpoints` before answering. Returns the log start.
-    pub fn delete_records_to(&mut self, offset: Offset, high_watermark: Offset) -> Result<Offset, LogError> {
-        todo!()
-    }
-
-    /// Removes what retention by time, by size and the log start allow, never beyond the high watermark.
-    pub fn delete_old_segments(
-        &mut self,
-        now: TimestampMs,
-        high_watermark: Offset,
-    ) -> Result<RemovedSegments, LogError> {
-        todo!()
-    }
-
-    /// Unlinks the files of segments that were removed `file.delete.delay.ms` ago. Returns how many files went.
-    pub fn purge_deleted(&mut self, now: TimestampMs) -> usize {
-        todo!()
-    }
-
-    /// Starts a new segment, if the active one holds anything.
-    pub fn roll(&mut self, now: TimestampMs) -> Result<(), LogError> {
-        todo!()
-    }
-
-    /// Rolls the active segment if its first record is older than `segment.ms`: compaction waits for closed segments.
-    pub fn roll_if_due(&mut self, now: TimestampMs) -> Result<bool, LogError> {
-        todo!()
-    }
-
-    /// Whether a compacted log has enough to gain from [`PartitionLog::clean`].
-    #[must_use]
-    pub fn is_cleaning_due(&self, upper_bound: Offset, now: TimestampMs) -> bool {
-        todo!()
-    }
-
-    /// Compacts closed segments below `upper_bound` (the high watermark at most): of each key the last value stays.
-    /// Reads and writes files and blocks on syncs, holding `&mut self` all the while: for the small, hot internal
-    /// topics that is a matter of milliseconds.
-    pub fn clean(&mut self, upper_bound: Offset, now: TimestampMs) -> Result<CleanReport, LogError> {
-        todo!()
+        self.epochs.epoch_for(offset)
     }
 
     /// The producers that have a place in the duplicate window, by id.
     #[must_use]
     pub fn active_producers(&self) -> Vec<ActiveProducer> {
-        todo!()
+        self.producers.active()
     }
 
     /// Forgets producers that were idle for `producer.id.expiration.ms`. Returns how many.
     pub fn remove_expired_producers(&mut self, now: TimestampMs) -> usize {
-        todo!()
+        self.producers.remove_expired(now, self.config.producer_id_expiration_ms)
     }
 
     /// A ticket for all that is written but not durable; `None` if there is nothing, or a ticket is out already: then
     /// ask again when that one is completed.
     pub fn begin_sync(&mut self) -> Option<SyncTicket> {
-        todo!()
+        if self.offline.is_some() {
+            return None;
+        }
+        let epochs = self.epochs_due.then(|| self.epochs.encode());
+        let ticket = self.durability.begin(self.log_end_offset, epochs, &self.storage, self.parent.as_ref());
+        if ticket.is_some() && self.epochs_due {
+            self.epochs_due = false;
+            self.epochs_dirty = false;
+        }
+        ticket
     }
 
-    /// Takes back a ticket that was run. Returns the durable end, which moves only if the run succeeded.
+    /// Takes back a ticket that was run. Returns the durable end, which moves only if the run succeeded. If it failed,
+    /// the log refuses everything from then on, as after [`PartitionLog::poison`].
     pub fn complete_sync(&mut self, ticket: SyncTicket) -> Offset {
-        todo!()
+        match self.durability.complete(ticket) {
+            Completed::Durable => {}
+            // The ticket may have written the epochs of the history that was cut off.
+            Completed::Overtaken => self.epochs_dirty = true,
+            Completed::Failed => self.poison("a sync failed".into()),
+        }
+        self.check();
+        self.durability.durable_end_offset()
     }
 
     /// Refuses appends, reads and syncs from now on: the log directory is offline. The first reason stays.
     pub fn poison(&mut self, reason: Arc<str>) {
-        todo!()
+        self.offline.get_or_insert(reason);
     }
 
-    /// Writes out indexes, producer state and leader epochs and syncs everything: after it the log counts as closed
-    /// cleanly. The log cannot be appended to afterwards.
-    pub fn close(&mut self, now: TimestampMs) -> Result<(), LogError> {
-        todo!()
+    /// Writes out indexes, producer state and leader epochs and syncs the records. Names, indexes and checkpoints
+    /// become durable with `LogDirectory::close_clean`, which comes after it. Nothing can be appended afterwards.
+    pub fn close(&mut self, _now: TimestampMs) -> Result<(), LogError> {
+        self.check_online()?;
+        self.try_close().map_err(LogError::io(self.directory()))?;
+        self.poison("the log is closed".into());
+        Ok(())
+    }
+
+    fn try_close(&mut self) -> std::io::Result<()> {
+        self.durability.sync_files_now()?;
+        if let Some(active) = self.segments.back_mut() {
+            active.finish_indexes()?;
+        }
+        self.write_producer_snapshot()?;
+        if self.epochs_dirty {
+            self.write_epochs_unsynced()?;
+        }
+        self.durability.set_durable(self.log_end_offset);
+        Ok(())
+    }
+
+    pub(crate) fn storage(&self) -> &Arc<Storage> {
+        &self.storage
+    }
+
+    pub(crate) fn segments(&self) -> &VecDeque<Segment> {
+        &self.segments
+    }
+
+    pub(crate) fn segments_mut(&mut self) -> &mut VecDeque<Segment> {
+        &mut self.segments
+    }
+
+    pub(crate) fn producers(&self) -> &ProducerState {
+        &self.producers
+    }
+
+    pub(crate) fn first_dirty_offset(&self) -> Offset {
+        self.first_dirty_offset
+    }
+
+    pub(crate) fn set_first_dirty_offset(&mut self, offset: Offset) {
+        self.first_dirty_offset = offset;
+    }
+
+    pub(crate) fn check_online(&self) -> Result<(), LogError> {
+        match &self.offline {
+            Some(reason) => Err(LogError::Offline { reason: Arc::clone(reason) }),
+            None => Ok(()),
+        }
+    }
+
+    /// The order of the log's offsets. What breaks it would lose records later: stop here.
+    fn check(&self) {
+        assert!(self.log_start_offset <= self.log_end_offset, "the log starts behind its end");
+        assert!(self.durability.durable_end_offset() <= self.log_end_offset, "more is durable than there is");
+        let active = self.segments.back().map(Segment::base_offset);
+        assert!(
+            active.is_some_and(|base| base <= self.log_end_offset),
+            "the active segment begins behind the log's end"
+        );
+    }
+
+    /// The segment that holds `offset`, or would.
+    fn segment_at(&self, offset: Offset) -> usize {
+        self.segments.partition_point(|segment| segment.base_offset() <= offset).saturating_sub(1)
     }
 }
-
-impl From<io::Error> for ReadFailed {
-    fn from(error: io::Error) -> Self {
-        Self(error)
-    }
-}
-
-#[derive(Debug)]
-struct ReadFailed(#[allow(dead_code)] io::Error);

@@ -1,26 +1,238 @@
-//! A ticket for one fdatasync: taken under the partition's lock, run without it, given back under it.
+//! What is written but not durable, and the ticket by which it becomes so: taken under the partition's lock, run
+//! without it, given back under it.
 
 use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use moldau_model::Offset;
+use parking_lot::Mutex;
+
+use crate::file_cache::Storage;
+use crate::file_system::OpenFile;
+use crate::{File, FileSystem};
+
+/// Syncs the log directory's own names, once for all partitions made since the last time.
+#[derive(Debug)]
+pub(crate) struct DirectorySync {
+    path: PathBuf,
+    /// How many partitions were made.
+    made: AtomicU64,
+    /// How many of them have a durable name.
+    durable: Mutex<u64>,
+}
+
+impl DirectorySync {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path, made: AtomicU64::new(0), durable: Mutex::new(0) }
+    }
+
+    /// A name was added; the number is what [`DirectorySync::ensure`] wants.
+    pub(crate) fn note_made(&self) -> u64 {
+        self.made.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Returns once the names up to the given one are durable.
+    pub(crate) fn ensure(&self, file_system: &dyn FileSystem, number: u64) -> io::Result<()> {
+        let mut durable = self.durable.lock();
+        if *durable >= number {
+            return Ok(());
+        }
+        let made = self.made.load(Ordering::SeqCst);
+        file_system.sync_dir(&self.path)?;
+        *durable = made;
+        Ok(())
+    }
+}
+
+/// The part of a sync that is not a file which is open already.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NamesToSync {
+    /// The partition's directory has new names.
+    pub(crate) directory: bool,
+    /// `partition.metadata` is new.
+    pub(crate) partition_metadata: bool,
+    /// The partition itself is new in the log directory.
+    pub(crate) made: Option<u64>,
+}
 
 /// What must reach stable storage so that [`SyncTicket::end_offset`] is durable.
 #[derive(Debug)]
-#[must_use = "a ticket that is dropped leaves the log unable to become durable again"]
+#[must_use = "a log whose ticket is dropped never becomes durable again"]
 pub struct SyncTicket {
-    pub(crate) end_offset: Offset,
+    end_offset: Offset,
+    truncations: u64,
+    files: Vec<Arc<dyn File>>,
+    names: NamesToSync,
+    /// The content of the leader epoch checkpoint, if it is to be written.
+    leader_epochs: Option<String>,
+    storage: Arc<Storage>,
+    parent: Option<Arc<DirectorySync>>,
+    succeeded: AtomicBool,
 }
 
 impl SyncTicket {
     /// Syncs the dirty files, and the directories of those that are new. Blocks on the disk; holds no lock of the log.
     /// After an error the log directory must go offline: never run a ticket again.
     pub fn run(&self) -> io::Result<()> {
-        todo!()
+        for file in &self.files {
+            file.sync_data()?;
+        }
+        let file_system = &*self.storage.file_system;
+        if self.names.partition_metadata {
+            let path = self.storage.directory.join(crate::partition_metadata::FILE_NAME);
+            file_system.open(&path, OpenFile::Read)?.sync_data()?;
+        }
+        if let Some(text) = &self.leader_epochs {
+            let path = self.storage.directory.join(crate::leader_epoch_cache::FILE_NAME);
+            file_system.replace_file(&path, text.as_bytes())?;
+        } else if self.names.directory {
+            file_system.sync_dir(&self.storage.directory)?;
+        }
+        if let (Some(made), Some(parent)) = (self.names.made, &self.parent) {
+            parent.ensure(file_system, made)?;
+        }
+        self.succeeded.store(true, Ordering::Release);
+        Ok(())
     }
 
     /// The exclusive end of what is durable once the ticket was run and completed.
     #[must_use]
     pub fn end_offset(&self) -> Offset {
         self.end_offset
+    }
+}
+
+/// How a completed ticket turned out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Completed {
+    Durable,
+    /// The log was cut meanwhile: what the ticket promised is not there any more. Everything is dirty again.
+    Overtaken,
+    Failed,
+}
+
+/// A log's dirty files and its durable end.
+#[derive(Debug)]
+pub(crate) struct Durability {
+    durable_end_offset: Offset,
+    dirty: Vec<Arc<dyn File>>,
+    names: NamesToSync,
+    /// Counts truncations, so that a ticket from before one is known.
+    truncations: u64,
+    in_flight: bool,
+    in_flight_files: Vec<Arc<dyn File>>,
+    /// Offsets below it were durable once and were cut off since. A recovery point on disk may still name them, and
+    /// recovery trusts every segment before the recovery point's: until the log has grown beyond, a segment is synced
+    /// before it is closed.
+    distrusted_end_offset: Offset,
+}
+
+impl Durability {
+    pub(crate) fn new(durable_end_offset: Offset) -> Self {
+        Self {
+            durable_end_offset,
+            dirty: Vec::new(),
+            names: NamesToSync::default(),
+            truncations: 0,
+            in_flight: false,
+            in_flight_files: Vec::new(),
+            distrusted_end_offset: Offset::ZERO,
+        }
+    }
+
+    pub(crate) fn durable_end_offset(&self) -> Offset {
+        self.durable_end_offset
+    }
+
+    pub(crate) fn names(&mut self) -> &mut NamesToSync {
+        &mut self.names
+    }
+
+    /// The file was written. It stays open until it is synced: an error of writeback is reported to the descriptors
+    /// that were open when it happened.
+    pub(crate) fn mark(&mut self, file: &Arc<dyn File>) {
+        if !self.dirty.iter().any(|dirty| Arc::ptr_eq(dirty, file)) {
+            self.dirty.push(Arc::clone(file));
+        }
+    }
+
+    pub(crate) fn begin(
+        &mut self,
+        end_offset: Offset,
+        leader_epochs: Option<String>,
+        storage: &Arc<Storage>,
+        parent: Option<&Arc<DirectorySync>>,
+    ) -> Option<SyncTicket> {
+        if self.in_flight || (self.dirty.is_empty() && end_offset == self.durable_end_offset) {
+            return None;
+        }
+        self.in_flight = true;
+        let files = std::mem::take(&mut self.dirty);
+        self.in_flight_files.clone_from(&files);
+        Some(SyncTicket {
+            end_offset,
+            truncations: self.truncations,
+            files,
+            names: std::mem::take(&mut self.names),
+            leader_epochs,
+            storage: Arc::clone(storage),
+            parent: parent.cloned(),
+            succeeded: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn complete(&mut self, ticket: SyncTicket) -> Completed {
+        if !ticket.succeeded.load(Ordering::Acquire) {
+            // `in_flight` stays: nothing here ever becomes durable again.
+            return Completed::Failed;
+        }
+        self.in_flight = false;
+        self.in_flight_files.clear();
+        if ticket.truncations != self.truncations {
+            for file in &ticket.files {
+                self.mark(file);
+            }
+            return Completed::Overtaken;
+        }
+        assert!(
+            ticket.end_offset >= self.durable_end_offset,
+            "the durable end went backwards without a truncation"
+        );
+        self.durable_end_offset = ticket.end_offset;
+        Completed::Durable
+    }
+
+    /// Syncs all files at once, under the lock, those of a ticket under way included.
+    pub(crate) fn sync_files_now(&mut self) -> io::Result<()> {
+        for file in self.dirty.iter().chain(&self.in_flight_files) {
+            file.sync_data()?;
+        }
+        self.dirty.clear();
+        Ok(())
+    }
+
+    /// The log ends at `end_offset` now, and that is durable.
+    pub(crate) fn truncated(&mut self, end_offset: Offset) {
+        self.truncations += 1;
+        self.distrusted_end_offset = self.distrusted_end_offset.max(self.durable_end_offset);
+        self.durable_end_offset = self.durable_end_offset.min(end_offset);
+    }
+
+    /// The log is empty and begins at `offset`.
+    pub(crate) fn restarted(&mut self, offset: Offset) {
+        self.truncated(offset);
+        self.durable_end_offset = offset;
+    }
+
+    /// Everything up to here was just synced by other means.
+    pub(crate) fn set_durable(&mut self, end_offset: Offset) {
+        self.durable_end_offset = end_offset;
+    }
+
+    /// Whether a segment that is closed at `end_offset` must be durable first.
+    pub(crate) fn must_sync_before_roll(&self, end_offset: Offset) -> bool {
+        end_offset <= self.distrusted_end_offset
     }
 }

@@ -94,6 +94,10 @@ impl FileSystem for RealFileSystem {
         fs::File::open(path)?.sync_all()
     }
 
+    fn sync_volume(&self, path: &Path) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(fs::File::open(path)?)?)
+    }
+
     fn file_length(&self, path: &Path) -> io::Result<Option<u64>> {
         match fs::metadata(path) {
             Ok(metadata) => Ok(Some(metadata.len())),

@@ -1,0 +1,132 @@
+//! The three checkpoint files of a log directory, and what they say at the moment.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use moldau_model::{Offset, TopicPartition};
+use parking_lot::Mutex;
+
+use super::{
+    FILE_BYTES_MAX, HIGH_WATERMARK, LOG_START_OFFSET, RECOVERY_POINT, decode_offsets, encode_offsets,
+};
+use crate::FileSystem;
+
+type Offsets = HashMap<TopicPartition, Offset>;
+
+/// Every change is written atomically before it is believed.
+#[derive(Debug)]
+pub(crate) struct Checkpoints {
+    file_system: Arc<dyn FileSystem>,
+    directory: PathBuf,
+    /// One lock for all: two writers would use the same temporary file.
+    on_disk: Mutex<OnDisk>,
+}
+
+#[derive(Debug, Default)]
+struct OnDisk {
+    recovery_points: Offsets,
+    log_starts: Offsets,
+    high_watermarks: Offsets,
+}
+
+/// What the files say of one partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Checkpointed {
+    pub(crate) recovery_point: Option<Offset>,
+    pub(crate) log_start_offset: Option<Offset>,
+    pub(crate) high_watermark: Option<Offset>,
+}
+
+impl Checkpoints {
+    /// Reads the files. One that is corrupt counts as missing: its partitions are then recovered from their start.
+    pub(crate) fn load(file_system: Arc<dyn FileSystem>, directory: PathBuf) -> io::Result<Self> {
+        let read = |name: &str| -> io::Result<Offsets> {
+            let path = directory.join(name);
+            let bytes = match file_system.read_small(&path, FILE_BYTES_MAX) {
+                Ok(bytes) => bytes,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Offsets::new()),
+                Err(error) => return Err(error),
+            };
+            Ok(decode_offsets(&bytes).unwrap_or_else(|error| {
+                tracing::warn!(path = %path.display(), %error, "checkpoint ignored");
+                Offsets::new()
+            }))
+        };
+        let on_disk = OnDisk {
+            recovery_points: read(RECOVERY_POINT)?,
+            log_starts: read(LOG_START_OFFSET)?,
+            high_watermarks: read(HIGH_WATERMARK)?,
+        };
+        Ok(Self { file_system, directory, on_disk: Mutex::new(on_disk) })
+    }
+
+    pub(crate) fn of(&self, partition: &TopicPartition) -> Checkpointed {
+        let on_disk = self.on_disk.lock();
+        Checkpointed {
+            recovery_point: on_disk.recovery_points.get(partition).copied(),
+            log_start_offset: on_disk.log_starts.get(partition).copied(),
+            high_watermark: on_disk.high_watermarks.get(partition).copied(),
+        }
+    }
+
+    fn write(&self, name: &str, current: &mut Offsets, new: Offsets) -> io::Result<()> {
+        if *current == new {
+            return Ok(());
+        }
+        let mut lines: Vec<(&TopicPartition, Offset)> =
+            new.iter().map(|(at, offset)| (at, *offset)).collect();
+        lines.sort_unstable();
+        self.file_system.replace_file(&self.directory.join(name), encode_offsets(&lines).as_bytes())?;
+        *current = new;
+        Ok(())
+    }
+
+    /// Replaces the files whose content is to change.
+    pub(crate) fn write_all(
+        &self,
+        recovery_points: Offsets,
+        log_starts: Offsets,
+        high_watermarks: Offsets,
+    ) -> io::Result<()> {
+        let mut on_disk = self.on_disk.lock();
+        // Log starts first: a log must not be found to end before them when the others are already newer.
+        self.write(LOG_START_OFFSET, &mut on_disk.log_starts, log_starts)?;
+        self.write(RECOVERY_POINT, &mut on_disk.recovery_points, recovery_points)?;
+        self.write(HIGH_WATERMARK, &mut on_disk.high_watermarks, high_watermarks)
+    }
+
+    /// Takes a partition out: what the files say is about one that had the same name.
+    pub(crate) fn forget(&self, partition: &TopicPartition) -> io::Result<()> {
+        let mut on_disk = self.on_disk.lock();
+        let without = |offsets: &Offsets| {
+            let mut offsets = offsets.clone();
+            offsets.remove(partition);
+            offsets
+        };
+        let on_disk = &mut *on_disk;
+        for (name, current) in [
+            (LOG_START_OFFSET, &mut on_disk.log_starts),
+            (RECOVERY_POINT, &mut on_disk.recovery_points),
+            (HIGH_WATERMARK, &mut on_disk.high_watermarks),
+        ] {
+            if current.contains_key(partition) {
+                let new = without(current);
+                self.write(name, current, new)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the file names no later log start than this one.
+    pub(crate) fn lower_log_start(&self, partition: &TopicPartition, log_start: Offset) -> io::Result<()> {
+        let mut on_disk = self.on_disk.lock();
+        if on_disk.log_starts.get(partition).is_none_or(|stored| *stored <= log_start) {
+            return Ok(());
+        }
+        let mut new = on_disk.log_starts.clone();
+        new.insert(partition.clone(), log_start);
+        self.write(LOG_START_OFFSET, &mut on_disk.log_starts, new)
+    }
+}

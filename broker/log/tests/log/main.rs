@@ -1,0 +1,16 @@
+//! The log as its users see it, over a file system whose power can be cut.
+
+mod append;
+mod cleaner;
+mod directory;
+mod faults;
+mod files;
+mod model;
+mod power_cut;
+mod producers;
+mod reading;
+mod recovery;
+mod retention;
+mod support;
+mod timestamps;
+mod truncation;
