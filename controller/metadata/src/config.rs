@@ -15,8 +15,9 @@ mod topic_config;
 mod value;
 
 pub use broker_config::{
-    BrokerConfig, ConfigProblem, DEVIATIONS, Deviation, FlushPolicy, GroupSettings, HttpListener, OffsetsTopicSettings,
-    ProcessRoles, QuorumVoter, ReplicationSettings, TransactionSettings, UnknownSetting,
+    BrokerConfig, ConfigProblem, DEVIATIONS, Deviation, FlushPolicy, GroupSettings, HttpListener,
+    OffsetsTopicSettings, ProcessRoles, QuorumVoter, ReplicationSettings, TransactionSettings,
+    UnknownSetting,
 };
 pub use definitions::{ConfigDefinition, ConfigType, DefaultValue, Importance, UpdateMode, ValidValues};
 pub use effective::{
@@ -28,6 +29,6 @@ pub use suggest::nearest_name;
 pub use synonyms::{broker_synonyms, group_broker_synonym, topic_broker_synonym};
 pub use topic_config::{CompressionType, TimestampType, TopicConfig};
 pub use value::{
-    InvalidValue, as_list, validate_client_metrics_config, validate_dynamic_broker_config, validate_group_config,
-    validate_topic_configs,
+    InvalidValue, as_list, validate_client_metrics_config, validate_dynamic_broker_config,
+    validate_group_config, validate_topic_configs,
 };
