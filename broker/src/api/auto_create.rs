@@ -1,0 +1,142 @@
+//! Topics that come into being because somebody uses them: on a Metadata request for an unknown topic, and
+//! `__consumer_offsets` on the first search for a coordinator. The controller creates them; this waits, within a bound,
+//! until the broker's own image shows them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
+use kafka_protocol::protocol::{Decodable, Encodable};
+use moldau_cluster::Forward;
+use moldau_kafka::ApiKey;
+use moldau_model::{BrokerId, ErrorCode};
+
+use super::RequestContext;
+use super::message::{text, topic_name};
+use crate::control::ControlPlane;
+use crate::coordinator::OFFSETS_TOPIC;
+
+/// The version in which the broker itself writes CreateTopics.
+const CREATE_TOPICS_VERSION: i16 = 7;
+/// How long an answer waits for a topic it asked for. Beyond it the client is told to ask again, as Kafka always does.
+const CREATION_LIMIT: Duration = Duration::from_secs(2);
+/// Brokers a topic of the cluster's own is spread over where the user did not say: as Kafka's default, if there are as many.
+const INTERNAL_REPLICATION_FACTOR_MAX: i16 = 3;
+
+/// In whose name a topic is created.
+pub(crate) struct Requester {
+    principal: String,
+    client_host: String,
+    client_id: Option<String>,
+    listener: String,
+}
+
+impl Requester {
+    /// The sender of a request.
+    pub(crate) fn of(context: &RequestContext) -> Self {
+        Self {
+            principal: context.principal.to_string(),
+            client_host: context.client_address.ip().to_string(),
+            client_id: context.client_id.as_deref().map(str::to_owned),
+            listener: context.listener.to_string(),
+        }
+    }
+
+    /// A request to be carried out by the controller in this name.
+    pub(crate) fn forward(&self, api_key: i16, api_version: i16, body: Bytes) -> Forward {
+        Forward {
+            api_key,
+            api_version,
+            body,
+            principal: self.principal.clone(),
+            client_host: self.client_host.clone(),
+            client_id: self.client_id.clone(),
+            listener: self.listener.clone(),
+        }
+    }
+}
+
+/// Creates topics with the controller's defaults, those of Kafka's own with theirs. Returns when the broker's image shows
+/// them, or when the bound is reached; what went wrong the image tells.
+pub(crate) async fn create_topics(control: &ControlPlane, names: &[String], requester: &Requester) {
+    let topics = names.iter().map(|name| creatable(control, name)).collect();
+    let request = CreateTopicsRequest::default()
+        .with_topics(topics)
+        .with_timeout_ms(i32::try_from(CREATION_LIMIT.as_millis()).unwrap_or(i32::MAX));
+    let mut body = BytesMut::new();
+    if let Err(error) = request.encode(&mut body, CREATE_TOPICS_VERSION) {
+        tracing::error!(%error, "cannot encode CreateTopics");
+        return;
+    }
+    let forward = requester.forward(ApiKey::CreateTopics.code(), CREATE_TOPICS_VERSION, body.freeze());
+    let forwarded = match tokio::time::timeout(CREATION_LIMIT, control.channel.forward(forward)).await {
+        Ok(Ok(forwarded)) => forwarded,
+        Ok(Err(error)) => {
+            tracing::warn!(%error, ?names, "topics cannot be created");
+            return;
+        }
+        Err(_) => {
+            tracing::warn!(?names, "the controller has not created topics in time");
+            return;
+        }
+    };
+    note_refusals(&forwarded.body);
+    control.metadata.wait_for_offset(forwarded.metadata_offset, CREATION_LIMIT).await;
+    // A topic is of use when somebody leads it: its leader may be elected one batch later.
+    let all_led = |image: &moldau_metadata::MetadataImage| {
+        names
+            .iter()
+            .filter_map(|name| image.topics().by_name(name))
+            .all(|topic| topic.partitions().all(|(_, partition)| partition.leader != BrokerId::NONE))
+    };
+    control.metadata.wait_until(CREATION_LIMIT, all_led).await;
+}
+
+fn creatable(control: &ControlPlane, name: &str) -> CreatableTopic {
+    let topic = CreatableTopic::default().with_name(topic_name(name));
+    if name != OFFSETS_TOPIC {
+        return topic.with_num_partitions(-1).with_replication_factor(-1);
+    }
+    let settings = &control.config.offsets_topic;
+    let replication_factor = if settings.replication_factor_is_chosen {
+        settings.replication_factor
+    } else {
+        let alive = control.image().alive_brokers().count();
+        i16::try_from(alive).unwrap_or(i16::MAX).clamp(1, INTERNAL_REPLICATION_FACTOR_MAX)
+    };
+    let config = |name: &str, value: String| {
+        CreatableTopicConfig::default().with_name(text(name)).with_value(Some(text(value)))
+    };
+    topic
+        .with_num_partitions(settings.partition_count)
+        .with_replication_factor(replication_factor)
+        .with_configs(vec![
+            config("compression.type", "producer".into()),
+            config("cleanup.policy", "compact".into()),
+            config("segment.bytes", settings.segment_bytes.to_string()),
+        ])
+}
+
+fn note_refusals(body: &Bytes) {
+    let mut body = body.clone();
+    let Ok(response) = CreateTopicsResponse::decode(&mut body, CREATE_TOPICS_VERSION) else {
+        tracing::error!("the controller's answer to CreateTopics is unreadable");
+        return;
+    };
+    for topic in response.topics {
+        let error = ErrorCode::from_code(topic.error_code);
+        if !error.is_none() && error != ErrorCode::TopicAlreadyExists {
+            tracing::warn!(topic = topic.name.as_str(), %error, message = ?topic.error_message, "topic not created");
+        }
+    }
+}
+
+/// Makes sure that `__consumer_offsets` exists and that the group's partition has a leader; where that is this broker, that
+/// its groups are loaded. Within a bound; the caller looks at the image for what came of it.
+pub(crate) async fn ensure_offsets_topic(control: &Arc<ControlPlane>, requester: &Requester) {
+    if control.image().topics().by_name(OFFSETS_TOPIC).is_none() {
+        create_topics(control, &[OFFSETS_TOPIC.to_owned()], requester).await;
+    }
+}

@@ -1,0 +1,158 @@
+//! The requests that change metadata: CreateTopics (19), DeleteTopics (20), AlterConfigs (33), CreatePartitions (37) and
+//! IncrementalAlterConfigs (44).
+//!
+//! A broker passes them on as they came, with who sent them, and passes the answer back as it came. It answers only once
+//! its own image shows what was done, so that whoever created a topic can produce to it at once. Where the controller
+//! cannot be reached, the answer is Kafka's for that: each part of the request with the same code.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse as AlteredResource;
+use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
+use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
+use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
+use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse as IncrementallyAlteredResource;
+use kafka_protocol::messages::{
+    AlterConfigsRequest, AlterConfigsResponse, CreatePartitionsRequest, CreatePartitionsResponse,
+    CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
+    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
+};
+use moldau_cluster::{ControllerError, Forwarded};
+use moldau_kafka::ApiKey;
+use moldau_model::ErrorCode;
+
+use super::auto_create::Requester;
+use super::message::text;
+use super::{ApiSupport, Reply, Request, RequestContext};
+use crate::broker::Broker;
+use crate::control::CATCH_UP_LIMIT;
+use crate::response::ResponseFrame;
+
+pub(super) const CREATE_TOPICS: ApiSupport = ApiSupport::new(19, "CreateTopics", 2, 7, handle);
+pub(super) const DELETE_TOPICS: ApiSupport = ApiSupport::new(20, "DeleteTopics", 1, 6, handle);
+pub(super) const ALTER_CONFIGS: ApiSupport = ApiSupport::new(33, "AlterConfigs", 0, 2, handle);
+pub(super) const CREATE_PARTITIONS: ApiSupport = ApiSupport::new(37, "CreatePartitions", 0, 3, handle);
+pub(super) const INCREMENTAL_ALTER_CONFIGS: ApiSupport =
+    ApiSupport::new(44, "IncrementalAlterConfigs", 0, 1, handle);
+
+fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
+    let (context, body) = request.into_body();
+    let Some(api_key) = ApiKey::from_code(context.api_key) else { return Reply::Close("unknown api key") };
+    // The controller must not see what a broker would have refused to read.
+    if let Err(error) = moldau_kafka::check_request(api_key, context.api_version, &body) {
+        tracing::debug!(%error, %api_key, "unreadable request");
+        return Reply::Close("unreadable request");
+    }
+    let control = Arc::clone(&broker.control);
+    // Deferred: what a client sends next may rely on what this one changes.
+    Reply::Deferred(Box::pin(async move {
+        let forward = Requester::of(&context).forward(context.api_key, context.api_version, body.clone());
+        match control.channel.forward(forward).await {
+            Ok(forwarded) => {
+                control.metadata.wait_for_offset(forwarded.metadata_offset, CATCH_UP_LIMIT).await;
+                Reply::Ready(passed_back(api_key, &context, &forwarded))
+            }
+            // Kafka's broker closes the connection where the controller does not know the request.
+            Err(ControllerError::Kafka(ErrorCode::UnsupportedVersion)) => {
+                Reply::Close("the controller does not serve this request")
+            }
+            Err(error) => {
+                tracing::warn!(%error, %api_key, "request cannot be forwarded");
+                refused(api_key, &context, body, error.error_code())
+            }
+        }
+    }))
+}
+
+/// The controller's answer, under this connection's header.
+fn passed_back(api_key: ApiKey, context: &RequestContext, forwarded: &Forwarded) -> ResponseFrame {
+    let is_flexible = api_key.response_header_version(context.api_version) >= 1;
+    let header_length = 4 + usize::from(is_flexible);
+    let Ok(size) = i32::try_from(header_length + forwarded.body.len()) else {
+        return ResponseFrame::unanswerable();
+    };
+    let mut frame = BytesMut::with_capacity(4 + header_length + forwarded.body.len());
+    frame.put_i32(size);
+    frame.put_i32(context.correlation_id);
+    if is_flexible {
+        // No tagged fields.
+        frame.put_u8(0);
+    }
+    frame.put_slice(&forwarded.body);
+    ResponseFrame::new(frame)
+}
+
+/// The request's own shape of answer, with one code throughout.
+fn refused(api_key: ApiKey, context: &RequestContext, mut body: Bytes, error: ErrorCode) -> Reply {
+    let code = error.code();
+    let message = || Some(text(error.message()));
+    let version = context.api_version;
+    let unreadable = Reply::Close("unreadable request");
+    match api_key {
+        ApiKey::CreateTopics => {
+            let Ok(request) = moldau_kafka::decode::<CreateTopicsRequest>(version, &mut body) else {
+                return unreadable;
+            };
+            let topics = request.topics.into_iter().map(|topic| {
+                CreatableTopicResult::default()
+                    .with_name(topic.name)
+                    .with_error_code(code)
+                    .with_error_message(message())
+            });
+            context.ready(&CreateTopicsResponse::default().with_topics(topics.collect()))
+        }
+        ApiKey::DeleteTopics => {
+            let Ok(request) = moldau_kafka::decode::<DeleteTopicsRequest>(version, &mut body) else {
+                return unreadable;
+            };
+            let by_name = request.topic_names.into_iter().map(|name| (Some(name), uuid::Uuid::nil()));
+            let by_state = request.topics.into_iter().map(|topic| (topic.name, topic.topic_id));
+            let topics = by_name.chain(by_state).map(|(name, id)| {
+                let result =
+                    DeletableTopicResult::default().with_name(name).with_topic_id(id).with_error_code(code);
+                if version >= 5 { result.with_error_message(message()) } else { result }
+            });
+            context.ready(&DeleteTopicsResponse::default().with_responses(topics.collect()))
+        }
+        ApiKey::CreatePartitions => {
+            let Ok(request) = moldau_kafka::decode::<CreatePartitionsRequest>(version, &mut body) else {
+                return unreadable;
+            };
+            let topics = request.topics.into_iter().map(|topic| {
+                CreatePartitionsTopicResult::default()
+                    .with_name(topic.name)
+                    .with_error_code(code)
+                    .with_error_message(message())
+            });
+            context.ready(&CreatePartitionsResponse::default().with_results(topics.collect()))
+        }
+        ApiKey::AlterConfigs => {
+            let Ok(request) = moldau_kafka::decode::<AlterConfigsRequest>(version, &mut body) else {
+                return unreadable;
+            };
+            let resources = request.resources.into_iter().map(|resource| {
+                AlteredResource::default()
+                    .with_error_code(code)
+                    .with_error_message(message())
+                    .with_resource_type(resource.resource_type)
+                    .with_resource_name(resource.resource_name)
+            });
+            context.ready(&AlterConfigsResponse::default().with_responses(resources.collect()))
+        }
+        _ => {
+            let Ok(request) = moldau_kafka::decode::<IncrementalAlterConfigsRequest>(version, &mut body)
+            else {
+                return unreadable;
+            };
+            let resources = request.resources.into_iter().map(|resource| {
+                IncrementallyAlteredResource::default()
+                    .with_error_code(code)
+                    .with_error_message(message())
+                    .with_resource_type(resource.resource_type)
+                    .with_resource_name(resource.resource_name)
+            });
+            context.ready(&IncrementalAlterConfigsResponse::default().with_responses(resources.collect()))
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What the group APIs share: a request goes to the shard of its group, its answer comes back in time.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use kafka_protocol::protocol::Encodable;
+use moldau_group::{Request as GroupRequest, Response as GroupResponse};
+use moldau_model::ErrorCode;
+
+use super::{Reply, RequestContext};
+use crate::control::ControlPlane;
+use crate::coordinator::Answer;
+
+/// Whether the group id can be one: all but OffsetCommit, OffsetFetch and DescribeGroups refuse the empty one.
+pub(crate) fn check_group_id(group_id: &str) -> Result<(), ErrorCode> {
+    if group_id.is_empty() { Err(ErrorCode::InvalidGroupId) } else { Ok(()) }
+}
+
+/// Submits a request and answers when its shard does. The request has taken its place when this returns.
+pub(crate) fn ask<R: Encodable + Send + 'static>(
+    control: &Arc<ControlPlane>,
+    context: RequestContext,
+    group_id: &str,
+    request: GroupRequest,
+    answer: impl FnOnce(&RequestContext, Result<GroupResponse, ErrorCode>) -> R + Send + 'static,
+) -> Reply {
+    match control.coordinator.submit(group_id, request) {
+        Err(error) => {
+            let response = answer(&context, Err(error));
+            context.ready(&response)
+        }
+        Ok(receiver) => Reply::Pending(Box::pin(async move {
+            let response = answer(&context, outcome(receiver).await);
+            context.response(&response)
+        })),
+    }
+}
+
+/// The shard's answer. A shard that ended without one was not the coordinator any more.
+async fn outcome(receiver: Answer) -> Result<GroupResponse, ErrorCode> {
+    receiver.await.map_err(|_| ErrorCode::NotCoordinator)
+}
+
+/// The answers of several shards, in the order they were submitted in.
+pub(crate) fn all(
+    answers: Vec<Result<Answer, ErrorCode>>,
+) -> BoxFuture<'static, Vec<Result<GroupResponse, ErrorCode>>> {
+    Box::pin(async move {
+        let mut outcomes = Vec::with_capacity(answers.len());
+        for answer in answers {
+            outcomes.push(match answer {
+                Ok(receiver) => outcome(receiver).await,
+                Err(error) => Err(error),
+            });
+        }
+        outcomes
+    })
+}
+
+/// A shard answered with another kind of response than was asked for: a fault of ours.
+pub(crate) fn mismatched(response: &GroupResponse) -> ErrorCode {
+    tracing::error!(?response, "the coordinator's answer is of another kind than the request");
+    ErrorCode::UnknownServerError
+}

@@ -1,0 +1,186 @@
+//! OffsetFetch (9), versions 1 to 9: how far groups have read.
+//!
+//! - 2: null topics mean all of them, and an error of the whole answer. 5: leader epochs (KIP-320).
+//! - 7: offsets of open transactions may be refused (KIP-447). 8: several groups at once (KIP-709).
+//! - 9: member id and epoch of consumer groups (KIP-848). 10 (topic ids) is unknown to kafka-protocol 0.18.
+
+use std::sync::Arc;
+
+use kafka_protocol::messages::offset_fetch_response::{
+    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
+    OffsetFetchResponseTopic, OffsetFetchResponseTopics,
+};
+use kafka_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse};
+use moldau_group::{
+    OffsetFetchRequest as Fetch, OffsetFetchResponse as Fetched, OffsetFetchTopic, Request as GroupRequest,
+    Response as GroupResponse,
+};
+use moldau_metadata::MetadataImage;
+use moldau_model::{ErrorCode, PartitionIndex, TopicId};
+
+use super::group_request::{all, mismatched};
+use super::message::{group_id, owned, text, topic_name};
+use super::{ApiSupport, Reply, Request, RequestContext};
+use crate::broker::Broker;
+
+pub(super) const SUPPORT: ApiSupport = ApiSupport::new(9, "OffsetFetch", 1, 9, handle);
+
+/// The first version that asks for several groups.
+const GROUPS_VERSION: i16 = 8;
+
+fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
+    let (context, request) = match request.decode::<OffsetFetchRequest>() {
+        Ok(decoded) => decoded,
+        Err(reply) => return reply,
+    };
+    let image = broker.control.image();
+    let fetches = if context.api_version >= GROUPS_VERSION {
+        groups_of(&image, &request)
+    } else {
+        vec![group_of(&image, &request)]
+    };
+    let asked: Vec<(String, Option<Vec<OffsetFetchTopic>>)> =
+        fetches.iter().map(|fetch| (fetch.group_id.clone(), fetch.topics.clone())).collect();
+    let submit = |fetch: Fetch| {
+        let group_id = fetch.group_id.clone();
+        broker.control.coordinator.submit(&group_id, GroupRequest::OffsetFetch(fetch))
+    };
+    let answers = all(fetches.into_iter().map(submit).collect());
+    Reply::Pending(Box::pin(async move {
+        let outcomes = answers.await.into_iter().map(|answer| match answer {
+            Ok(GroupResponse::OffsetFetch(fetched)) => Ok(fetched),
+            Ok(other) => Err(mismatched(&other)),
+            Err(error) => Err(error),
+        });
+        let groups = asked.into_iter().zip(outcomes).collect();
+        context.response(&response(&context, groups))
+    }))
+}
+
+type Asked = (String, Option<Vec<OffsetFetchTopic>>);
+
+fn topic(image: &MetadataImage, name: &str, partitions: &[i32]) -> OffsetFetchTopic {
+    OffsetFetchTopic {
+        name: name.to_owned(),
+        topic_id: image.topics().by_name(name).map_or(TopicId::ZERO, |topic| topic.id()),
+        partitions: partitions.iter().copied().map(PartitionIndex).collect(),
+    }
+}
+
+fn group_of(image: &MetadataImage, request: &OffsetFetchRequest) -> Fetch {
+    let topics = request
+        .topics
+        .as_ref()
+        .map(|topics| topics.iter().map(|t| topic(image, &t.name, &t.partition_indexes)).collect::<Vec<_>>());
+    Fetch {
+        group_id: request.group_id.to_string(),
+        member_id: None,
+        member_epoch: -1,
+        topics,
+        require_stable: request.require_stable,
+    }
+}
+
+fn groups_of(image: &MetadataImage, request: &OffsetFetchRequest) -> Vec<Fetch> {
+    let fetches = request.groups.iter().map(|group| Fetch {
+        group_id: group.group_id.to_string(),
+        member_id: owned(group.member_id.clone()),
+        member_epoch: group.member_epoch,
+        topics: group.topics.as_ref().map(|topics| {
+            topics.iter().map(|t| topic(image, &t.name, &t.partition_indexes)).collect::<Vec<_>>()
+        }),
+        require_stable: request.require_stable,
+    });
+    fetches.collect()
+}
+
+fn response(
+    context: &RequestContext,
+    groups: Vec<(Asked, Result<Fetched, ErrorCode>)>,
+) -> OffsetFetchResponse {
+    if context.api_version >= GROUPS_VERSION {
+        let groups = groups.into_iter().map(|((id, _), outcome)| {
+            let group = OffsetFetchResponseGroup::default().with_group_id(group_id(id));
+            match outcome {
+                Ok(fetched) => {
+                    let error = fetched.error;
+                    group.with_topics(topics_of_group(fetched)).with_error_code(error.code())
+                }
+                Err(error) => group.with_error_code(error.code()),
+            }
+        });
+        return OffsetFetchResponse::default().with_groups(groups.collect());
+    }
+    let Some(((_, asked), outcome)) = groups.into_iter().next() else {
+        return OffsetFetchResponse::default();
+    };
+    let (error, topics) = match outcome {
+        Ok(fetched) if fetched.error.is_none() => (ErrorCode::None, topics_alone(context, fetched)),
+        Ok(fetched) => (fetched.error, failed_topics(context, asked, fetched.error)),
+        Err(error) => (error, failed_topics(context, asked, error)),
+    };
+    let response = OffsetFetchResponse::default().with_topics(topics);
+    if context.api_version >= 2 { response.with_error_code(error.code()) } else { response }
+}
+
+fn topics_of_group(fetched: Fetched) -> Vec<OffsetFetchResponseTopics> {
+    let topics = fetched.topics.into_iter().map(|topic| {
+        let partitions = topic.partitions.into_iter().map(|partition| {
+            OffsetFetchResponsePartitions::default()
+                .with_partition_index(partition.partition.0)
+                .with_committed_offset(partition.committed_offset.0)
+                .with_committed_leader_epoch(partition.committed_leader_epoch.0)
+                .with_metadata(Some(text(partition.metadata)))
+                .with_error_code(partition.error.code())
+        });
+        OffsetFetchResponseTopics::default()
+            .with_name(topic_name(topic.name))
+            .with_partitions(partitions.collect())
+    });
+    topics.collect()
+}
+
+fn topics_alone(context: &RequestContext, fetched: Fetched) -> Vec<OffsetFetchResponseTopic> {
+    let topics = fetched.topics.into_iter().map(|topic| {
+        let partitions = topic.partitions.into_iter().map(|partition| {
+            let told = OffsetFetchResponsePartition::default()
+                .with_partition_index(partition.partition.0)
+                .with_committed_offset(partition.committed_offset.0)
+                .with_metadata(Some(text(partition.metadata)))
+                .with_error_code(partition.error.code());
+            if context.api_version >= 5 {
+                told.with_committed_leader_epoch(partition.committed_leader_epoch.0)
+            } else {
+                told
+            }
+        });
+        OffsetFetchResponseTopic::default()
+            .with_name(topic_name(topic.name))
+            .with_partitions(partitions.collect())
+    });
+    topics.collect()
+}
+
+/// Before version 2 the error of the whole stands at every partition that was asked for; later there are no topics then.
+fn failed_topics(
+    context: &RequestContext,
+    asked: Option<Vec<OffsetFetchTopic>>,
+    error: ErrorCode,
+) -> Vec<OffsetFetchResponseTopic> {
+    if context.api_version >= 2 {
+        return Vec::new();
+    }
+    let topics = asked.unwrap_or_default().into_iter().map(|topic| {
+        let partitions = topic.partitions.into_iter().map(|partition| {
+            OffsetFetchResponsePartition::default()
+                .with_partition_index(partition.0)
+                .with_committed_offset(-1)
+                .with_metadata(Some(text("")))
+                .with_error_code(error.code())
+        });
+        OffsetFetchResponseTopic::default()
+            .with_name(topic_name(topic.name))
+            .with_partitions(partitions.collect())
+    });
+    topics.collect()
+}

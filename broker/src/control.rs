@@ -1,0 +1,131 @@
+//! What the control-plane APIs share: the metadata, the way to the controllers, the coordinators, the settings.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use moldau_cluster::ControllerChannel;
+use moldau_group::GroupConfig;
+use moldau_metadata::config::{BrokerConfig, BrokerSettings};
+use moldau_metadata::{ConfigResource, MetadataDelta, MetadataImage};
+use moldau_model::{BrokerId, Uuid};
+
+use crate::coordinator::{GroupCoordinator, OffsetsStore};
+use crate::lifecycle::MetadataPublisher;
+use crate::metadata_cache::MetadataCache;
+
+/// How long an answer waits for the broker's own image to show what the controller has committed.
+pub(crate) const CATCH_UP_LIMIT: Duration = Duration::from_secs(5);
+
+/// The control plane of one broker.
+pub struct ControlPlane {
+    pub node_id: BrokerId,
+    pub cluster_id: Arc<str>,
+    pub config: BrokerConfig,
+    pub metadata: Arc<MetadataCache>,
+    pub channel: Arc<dyn ControllerChannel>,
+    pub coordinator: Arc<GroupCoordinator>,
+}
+
+impl ControlPlane {
+    /// The control plane of a broker that has not seen any metadata. Needs a tokio runtime: the coordinator's clock ticks
+    /// from here on.
+    #[must_use]
+    pub fn new(
+        node_id: BrokerId,
+        cluster_id: impl Into<Arc<str>>,
+        config: BrokerConfig,
+        metadata: Arc<MetadataCache>,
+        channel: Arc<dyn ControllerChannel>,
+        store: Arc<dyn OffsetsStore>,
+    ) -> Self {
+        let partition_count = config.offsets_topic.partition_count;
+        let coordinator = GroupCoordinator::start(group_config(&config), partition_count, store);
+        Self { node_id, cluster_id: cluster_id.into(), config, metadata, channel, coordinator }
+    }
+
+    /// The newest metadata.
+    #[must_use]
+    pub fn image(&self) -> Arc<MetadataImage> {
+        self.metadata.image()
+    }
+
+    /// The settings in force on this broker, as `image` has them.
+    #[must_use]
+    pub fn settings<'a>(&'a self, image: &'a MetadataImage) -> BrokerSettings<'a> {
+        let configs = image.configs();
+        BrokerSettings {
+            statics: &self.config.settings,
+            of_this_broker: configs.of(&ConfigResource::broker(self.node_id)).map(|configs| &**configs),
+            of_all_brokers: configs.of(&ConfigResource::default_broker()).map(|configs| &**configs),
+        }
+    }
+
+    /// The broker that clients are told is the controller. Any broker forwards what only the controller can do, so this one
+    /// names itself; the controllers' own addresses are none of the clients' business.
+    #[must_use]
+    pub fn controller_for_clients(&self, image: &MetadataImage) -> BrokerId {
+        if image.is_alive_broker(self.node_id) {
+            return self.node_id;
+        }
+        image.alive_brokers().next().map_or(BrokerId::NONE, |broker| broker.id)
+    }
+}
+
+/// The coordinator's settings, out of the broker's.
+fn group_config(config: &BrokerConfig) -> GroupConfig {
+    GroupConfig {
+        min_session_timeout_ms: config.group.session_timeout_ms_min,
+        max_session_timeout_ms: config.group.session_timeout_ms_max,
+        initial_rebalance_delay_ms: config.group.initial_rebalance_delay_ms,
+        group_max_size: usize::try_from(config.group.size_max).unwrap_or(usize::MAX),
+        offset_metadata_bytes_max: usize::try_from(config.offsets_topic.metadata_bytes_max).unwrap_or(0),
+        offsets_retention_ms: config.offsets_topic.retention_ms,
+        offsets_retention_check_interval_ms: config.offsets_topic.retention_check_interval_ms,
+        offset_commit_timeout_ms: i64::from(config.offsets_topic.commit_timeout_ms),
+        ..GroupConfig::default()
+    }
+}
+
+/// What the replicas do with new metadata: they come first, before clients see it.
+#[async_trait]
+pub trait ReplicaPublisher: Send + Sync {
+    /// Becomes leader and follower, creates and deletes logs. May take as long as the disk does.
+    async fn apply(&self, delta: &MetadataDelta, image: &Arc<MetadataImage>);
+
+    /// The log directories that failed since the start.
+    fn offline_log_dirs(&self) -> Vec<Uuid>;
+}
+
+/// All that follows the metadata on one broker: replicas, then clients' view, then coordinators.
+pub struct BrokerPublisher {
+    node_id: BrokerId,
+    replicas: Arc<dyn ReplicaPublisher>,
+    coordinator: Arc<GroupCoordinator>,
+}
+
+impl BrokerPublisher {
+    #[must_use]
+    pub fn new(
+        node_id: BrokerId,
+        replicas: Arc<dyn ReplicaPublisher>,
+        coordinator: Arc<GroupCoordinator>,
+    ) -> Self {
+        Self { node_id, replicas, coordinator }
+    }
+}
+
+#[async_trait]
+impl MetadataPublisher for BrokerPublisher {
+    async fn before_swap(&self, delta: &MetadataDelta, image: &Arc<MetadataImage>) {
+        self.replicas.apply(delta, image).await;
+    }
+
+    async fn after_swap(&self, delta: &MetadataDelta, image: &Arc<MetadataImage>) {
+        self.coordinator.apply(self.node_id, delta, image);
+    }
+
+    fn offline_log_dirs(&self) -> Vec<Uuid> {
+        self.replicas.offline_log_dirs()
+    }
+}

@@ -1,0 +1,95 @@
+//! Shards come and go with the leaderships of their partitions.
+
+use std::sync::Arc;
+
+use moldau_group::Input;
+use moldau_metadata::{MetadataDelta, MetadataImage};
+use moldau_model::{BrokerId, LeaderEpoch, PartitionIndex};
+use std::sync::atomic::Ordering;
+
+use super::slot::Slot;
+use super::{GroupCoordinator, OFFSETS_TOPIC};
+
+impl GroupCoordinator {
+    /// Follows a metadata change of the broker `node_id`. Loads are started, not waited for.
+    pub fn apply(self: &Arc<Self>, node_id: BrokerId, delta: &MetadataDelta, image: &MetadataImage) {
+        if let Some(topic) = image.topics().by_name(OFFSETS_TOPIC) {
+            self.partition_count.store(topic.partition_count().max(1), Ordering::Relaxed);
+        }
+        let deleted = delta.deleted_topics.values().map(|topic| topic.name());
+        let deleted: Vec<String> =
+            deleted.filter(|name| image.topics().by_name(name).is_none()).map(ToString::to_string).collect();
+        if deleted.iter().any(|name| name == OFFSETS_TOPIC) {
+            for partition in self.partitions() {
+                self.resigned(partition);
+            }
+        }
+        for topic in delta.topics.values().filter(|topic| &**topic.topic.name() == OFFSETS_TOPIC) {
+            for (partition, change) in &topic.partitions {
+                if change.after.leader == node_id {
+                    self.elected(*partition, change.after.leader_epoch);
+                } else {
+                    self.resigned(*partition);
+                }
+            }
+        }
+        if !deleted.is_empty() {
+            for slot in self.slots() {
+                slot.handle(self, Input::TopicsDeleted(deleted.clone()));
+            }
+        }
+    }
+
+    /// This broker leads the partition from `leader_epoch` on: its groups are loaded.
+    fn elected(self: &Arc<Self>, partition: PartitionIndex, leader_epoch: LeaderEpoch) {
+        if self.is_stopped.load(Ordering::Acquire) {
+            return;
+        }
+        let slot = {
+            let mut slots = self.slots.write();
+            let slot = slots.entry(partition).or_insert_with(|| Arc::new(Slot::new(self, partition)));
+            Arc::clone(slot)
+        };
+        // Other changes of the partition, of its ISR for one, keep the leadership.
+        if slot.leader_epoch() == leader_epoch {
+            return;
+        }
+        slot.begin_load(self, leader_epoch);
+        let coordinator = Arc::clone(self);
+        tokio::task::spawn_blocking(move || coordinator.load(&slot, leader_epoch));
+    }
+
+    /// Reads the partition into its shard. Blocks.
+    fn load(self: &Arc<Self>, slot: &Arc<Slot>, leader_epoch: LeaderEpoch) {
+        let partition = slot.partition();
+        let mut count = 0u64;
+        let loaded = self.store.load(partition, leader_epoch, &mut |offset, key, value| {
+            count += 1;
+            slot.replay(leader_epoch, offset, key, value)
+        });
+        match loaded {
+            Ok(()) => {
+                if slot.finish_load(self, leader_epoch) {
+                    tracing::debug!(%partition, records = count, "groups loaded");
+                }
+            }
+            Err(error) => {
+                // As in Kafka, a partition that cannot be read has no coordinator until it is led anew.
+                tracing::error!(%partition, %error, "cannot load groups");
+                if slot.leader_epoch() == leader_epoch {
+                    self.resigned(partition);
+                }
+            }
+        }
+        self.note_activity();
+    }
+
+    /// This broker does not lead the partition any more.
+    pub(super) fn resigned(self: &Arc<Self>, partition: PartitionIndex) {
+        let slot = self.slots.write().remove(&partition);
+        if let Some(slot) = slot {
+            slot.unload(self);
+            self.note_activity();
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! What the coordinator needs of the log of a partition of `__consumer_offsets`.
+
+use futures::future::BoxFuture;
+use moldau_group::CoordinatorRecord;
+use moldau_model::{ErrorCode, LeaderEpoch, PartitionIndex};
+
+/// What became of an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendOutcome {
+    /// Durable on every in-sync replica: below the high watermark.
+    Committed,
+    /// Not in the log, and it never will be.
+    Refused(ErrorCode),
+    /// Written, and not known to be committed: the leadership or the broker ended first.
+    Unknown,
+}
+
+/// Why a partition cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("the partition is not led by this broker any more")]
+    NotLeader,
+    #[error("cannot read the partition: {0}")]
+    Read(String),
+    #[error("record at offset {offset}: {source}")]
+    Record { offset: i64, source: moldau_group::RecordError },
+}
+
+/// Takes one record in; an error ends the load.
+pub type ReplayRecord<'a> = dyn FnMut(i64, &[u8], Option<&[u8]>) -> Result<(), LoadError> + 'a;
+
+/// The logs of `__consumer_offsets`, as far as this broker leads them.
+pub trait OffsetsStore: Send + Sync {
+    /// Reads all records with a key, from the log's start to its end at the time of the call. Blocks; runs on a thread of
+    /// its own. Control batches have no records here.
+    ///
+    /// # Errors
+    /// What the log, or `replay`, says.
+    fn load(
+        &self,
+        partition: PartitionIndex,
+        leader_epoch: LeaderEpoch,
+        replay: &mut ReplayRecord<'_>,
+    ) -> Result<(), LoadError>;
+
+    /// Appends the records as one batch, with acks=all, if this broker still leads in `leader_epoch`. It is written when
+    /// this returns: two calls, one after the other, stand in the log in that order. The future ends when its fate is
+    /// known. Does not block beyond a write to the page cache.
+    fn append(
+        &self,
+        partition: PartitionIndex,
+        leader_epoch: LeaderEpoch,
+        records: &[CoordinatorRecord],
+    ) -> BoxFuture<'static, AppendOutcome>;
+}

@@ -1,0 +1,152 @@
+//! Registers the broker and keeps its session alive.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use moldau_cluster::{ControllerChannel, ControllerError, Heartbeat, HeartbeatReply, RegisterBroker};
+use moldau_model::{BrokerEpoch, ErrorCode, Offset};
+use tokio::sync::watch;
+
+use super::{BrokerState, LifecycleOptions, MetadataPublisher};
+use crate::metadata_cache::MetadataCache;
+
+/// Pause after a failed request to the controller.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// How often a broker that wants to stop asks whether it may.
+const SHUTDOWN_INTERVAL: Duration = Duration::from_millis(20);
+
+pub(super) struct Heartbeats {
+    pub(super) options: LifecycleOptions,
+    pub(super) channel: Arc<dyn ControllerChannel>,
+    pub(super) cache: Arc<MetadataCache>,
+    pub(super) publisher: Arc<dyn MetadataPublisher>,
+    pub(super) state: watch::Sender<BrokerState>,
+    pub(super) broker_epoch: watch::Sender<BrokerEpoch>,
+    pub(super) shutdown_wanted: watch::Receiver<bool>,
+}
+
+impl Heartbeats {
+    pub(super) async fn run(mut self) {
+        let Some(mut epoch) = self.register().await else { return };
+        let mut applied = self.cache.watch_applied();
+        loop {
+            let sent_offset = *applied.borrow_and_update();
+            match self.beat(epoch, sent_offset).await {
+                Ok(reply) => {
+                    if self.note(reply) {
+                        return;
+                    }
+                }
+                // The controller has forgotten this incarnation: it may enter again.
+                Err(ControllerError::Kafka(ErrorCode::BrokerIdNotRegistered)) => {
+                    match self.register().await {
+                        Some(again) => epoch = again,
+                        None => return,
+                    }
+                    continue;
+                }
+                Err(ControllerError::Kafka(ErrorCode::StaleBrokerEpoch)) => {
+                    tracing::error!("another incarnation of this broker has registered");
+                    self.refuse(ErrorCode::StaleBrokerEpoch);
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "heartbeat failed");
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                    continue;
+                }
+            }
+            self.pause(&mut applied).await;
+        }
+    }
+
+    /// Waits for the next heartbeat's time: the interval, or sooner while there is something to tell.
+    async fn pause(&mut self, applied: &mut watch::Receiver<Offset>) {
+        if *self.shutdown_wanted.borrow() {
+            tokio::time::sleep(SHUTDOWN_INTERVAL).await;
+            return;
+        }
+        let is_fenced = *self.state.borrow() == BrokerState::Fenced;
+        tokio::select! {
+            () = tokio::time::sleep(self.options.heartbeat_interval) => {}
+            changed = applied.changed(), if is_fenced => { changed.ok(); }
+            wanted = self.shutdown_wanted.changed() => { wanted.ok(); }
+        }
+    }
+
+    async fn beat(
+        &self,
+        broker_epoch: BrokerEpoch,
+        metadata_offset: Offset,
+    ) -> Result<HeartbeatReply, ControllerError> {
+        let request = Heartbeat {
+            broker_id: self.options.broker_id,
+            broker_epoch,
+            metadata_offset,
+            want_fence: false,
+            want_shutdown: *self.shutdown_wanted.borrow(),
+            offline_log_dirs: self.publisher.offline_log_dirs(),
+        };
+        self.channel.heartbeat(request).await
+    }
+
+    /// Takes a reply in. True if the broker may stop.
+    fn note(&self, reply: HeartbeatReply) -> bool {
+        let wants_shutdown = *self.shutdown_wanted.borrow();
+        let next = if wants_shutdown && reply.should_shut_down {
+            BrokerState::Stopped
+        } else if wants_shutdown {
+            BrokerState::ShuttingDown
+        } else if reply.is_fenced {
+            BrokerState::Fenced
+        } else {
+            BrokerState::Running
+        };
+        let changed = self.state.send_if_modified(|state| std::mem::replace(state, next) != next);
+        if changed {
+            tracing::info!(state = ?next, "broker state");
+        }
+        next == BrokerState::Stopped
+    }
+
+    fn refuse(&self, code: ErrorCode) {
+        self.state.send_replace(BrokerState::Refused(code));
+    }
+
+    /// Registers this incarnation, again and again while the reason not to may pass. `None` where it will not.
+    async fn register(&self) -> Option<BrokerEpoch> {
+        loop {
+            let request = RegisterBroker {
+                broker_id: self.options.broker_id,
+                cluster_id: self.options.cluster_id.clone(),
+                incarnation_id: self.options.incarnation_id,
+                listeners: self.options.listeners.clone(),
+                features: self.options.features.clone(),
+                rack: self.options.rack.clone(),
+                log_dirs: self.options.log_dirs.clone(),
+                previous_broker_epoch: self.options.previous_broker_epoch,
+            };
+            match self.channel.register_broker(request).await {
+                Ok(registered) => {
+                    self.broker_epoch.send_replace(registered.broker_epoch);
+                    self.state.send_replace(BrokerState::Fenced);
+                    return Some(registered.broker_epoch);
+                }
+                Err(ControllerError::Kafka(
+                    code @ (ErrorCode::InconsistentClusterId
+                    | ErrorCode::InvalidRegistration
+                    | ErrorCode::UnsupportedVersion),
+                )) => {
+                    tracing::error!(%code, "the controller does not take this broker");
+                    self.refuse(code);
+                    return None;
+                }
+                // DUPLICATE_BROKER_REGISTRATION passes when the other incarnation's session ends.
+                Err(error) => {
+                    tracing::warn!(%error, "registration failed, trying again");
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+            }
+        }
+    }
+}

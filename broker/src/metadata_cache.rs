@@ -1,0 +1,98 @@
+//! The broker's own copy of the metadata: one image, swapped whole, and the offset it has reached.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use moldau_metadata::MetadataImage;
+use moldau_model::Offset;
+use tokio::sync::watch;
+
+/// The newest image this broker has applied. Readers never wait and never see half a change.
+pub struct MetadataCache {
+    image: ArcSwap<MetadataImage>,
+    applied: watch::Sender<Offset>,
+}
+
+impl Default for MetadataCache {
+    fn default() -> Self {
+        Self::new(MetadataImage::empty())
+    }
+}
+
+impl MetadataCache {
+    /// A cache that starts with this image.
+    #[must_use]
+    pub fn new(image: MetadataImage) -> Self {
+        let applied = watch::Sender::new(image.position().offset);
+        Self { image: ArcSwap::from_pointee(image), applied }
+    }
+
+    /// The newest image.
+    #[must_use]
+    pub fn image(&self) -> Arc<MetadataImage> {
+        self.image.load_full()
+    }
+
+    /// The offset of the newest batch that was applied.
+    #[must_use]
+    pub fn applied_offset(&self) -> Offset {
+        *self.applied.borrow()
+    }
+
+    /// Tells of every later change of [`Self::applied_offset`].
+    #[must_use]
+    pub fn watch_applied(&self) -> watch::Receiver<Offset> {
+        self.applied.subscribe()
+    }
+
+    /// Puts a newer image in place and wakes who waits for it.
+    pub fn replace(&self, image: Arc<MetadataImage>) {
+        let offset = image.position().offset;
+        self.image.store(image);
+        self.applied.send_replace(offset);
+    }
+
+    /// Waits until the image has reached `offset`. False if that took longer than `limit`.
+    pub async fn wait_for_offset(&self, offset: Offset, limit: Duration) -> bool {
+        self.wait_until(limit, |image| image.position().offset >= offset).await
+    }
+
+    /// Waits until `condition` holds for the image. False if that took longer than `limit`.
+    pub async fn wait_until(&self, limit: Duration, condition: impl Fn(&MetadataImage) -> bool) -> bool {
+        let mut applied = self.applied.subscribe();
+        let wait = async {
+            loop {
+                applied.mark_unchanged();
+                if condition(&self.image.load()) {
+                    return true;
+                }
+                if applied.changed().await.is_err() {
+                    return false;
+                }
+            }
+        };
+        tokio::time::timeout(limit, wait).await.unwrap_or(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_for_an_offset_is_woken_by_the_image_that_reaches_it() {
+        let cache = Arc::new(MetadataCache::default());
+        assert!(cache.wait_for_offset(Offset(-1), Duration::ZERO).await);
+        assert!(!cache.wait_for_offset(Offset(0), Duration::from_millis(1)).await);
+        let waiter = tokio::spawn({
+            let cache = Arc::clone(&cache);
+            async move { cache.wait_for_offset(Offset(1), Duration::from_secs(60)).await }
+        });
+        tokio::task::yield_now().await;
+        let batch = moldau_metadata::MetadataBatch::default();
+        let (image, _) = cache.image().replay(&batch, Offset(1), moldau_model::LeaderEpoch(1)).unwrap();
+        cache.replace(Arc::new(image));
+        assert!(waiter.await.unwrap());
+    }
+}
