@@ -110,9 +110,18 @@ impl EventLoop {
                 biased;
                 () = until_true(&mut stop) => return,
                 Some(outcome) = self.outcomes.next() => self.complete(outcome),
-                // Before the requests only when it is due, and rarely due: heartbeats that wait in the queue after a
-                // stall are at most one check late.
-                _ = session_check.tick() => self.fence_expired().await,
+                // Before the requests, which could keep it from ever being looked at.
+                _ = session_check.tick() => {
+                    // After a stall, heartbeats wait in the queue. Nobody is silent whose word has not been read.
+                    for _ in 0..requests.len() {
+                        if self.in_flight.len() < IN_FLIGHT_MAX
+                            && let Ok(work) = requests.try_recv()
+                        {
+                            self.work(work).await;
+                        }
+                    }
+                    self.fence_expired().await;
+                }
                 work = requests.recv(), if self.in_flight.len() < IN_FLIGHT_MAX => match work {
                     Some(work) => self.work(work).await,
                     None => return,
@@ -127,18 +136,19 @@ impl EventLoop {
 
     /// Sees to it that there is a speculation if this node leads. Between leaderships nothing may be under way.
     fn speculate(&mut self) -> bool {
-        if self.speculation.is_none() && self.in_flight.is_empty() {
-            if let Some(leadership) = self.node.leadership() {
-                let image = self.applied.image();
-                tracing::info!(
-                    epoch = leadership.epoch().0,
-                    next_offset = leadership.next_offset.0,
-                    "this node is the active controller"
-                );
-                // Who is alive is not known yet: everybody gets a fresh session.
-                self.sessions.adopt(&image, self.now());
-                self.speculation = Some(Speculation { image, leadership });
-            }
+        if self.speculation.is_none()
+            && self.in_flight.is_empty()
+            && let Some(leadership) = self.node.leadership()
+        {
+            let image = self.applied.image();
+            tracing::info!(
+                epoch = leadership.epoch().0,
+                next_offset = leadership.next_offset.0,
+                "this node is the active controller"
+            );
+            // Who is alive is not known yet: everybody gets a fresh session.
+            self.sessions.adopt(&image, self.now());
+            self.speculation = Some(Speculation { image, leadership });
         }
         self.speculation.is_some()
     }
