@@ -41,7 +41,7 @@ impl GroupCoordinator {
     }
 
     /// This broker leads the partition from `leader_epoch` on: its groups are loaded.
-    fn elected(self: &Arc<Self>, partition: PartitionIndex, leader_epoch: LeaderEpoch) {
+    pub(super) fn elected(self: &Arc<Self>, partition: PartitionIndex, leader_epoch: LeaderEpoch) {
         if self.is_stopped.load(Ordering::Acquire) {
             return;
         }

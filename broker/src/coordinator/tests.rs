@@ -1,0 +1,248 @@
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use moldau_group::{
+    CoordinatorRecord, JoinGroupProtocol, JoinGroupRequest, OffsetCommitPartition, OffsetCommitRequest,
+    OffsetCommitTopic, OffsetFetchRequest,
+};
+use moldau_model::{GenerationId, LeaderEpoch, Offset, TopicId, Uuid};
+use parking_lot::Mutex;
+
+use super::*;
+
+const LIMIT: Duration = Duration::from_secs(30);
+const EPOCH: LeaderEpoch = LeaderEpoch(3);
+
+/// Logs in memory. What an append comes to is decided by `outcome`; while `gate` is false, nothing is decided.
+struct MemoryStore {
+    logs: Mutex<HashMap<PartitionIndex, Vec<CoordinatorRecord>>>,
+    outcome: Mutex<AppendOutcome>,
+    gate: watch::Sender<bool>,
+    broken: AtomicBool,
+}
+
+impl MemoryStore {
+    fn new(is_open: bool) -> Arc<Self> {
+        Arc::new(Self {
+            logs: Mutex::default(),
+            outcome: Mutex::new(AppendOutcome::Committed),
+            gate: watch::Sender::new(is_open),
+            broken: AtomicBool::new(false),
+        })
+    }
+}
+
+impl OffsetsStore for MemoryStore {
+    fn load(
+        &self,
+        partition: PartitionIndex,
+        _: LeaderEpoch,
+        replay: &mut ReplayRecord<'_>,
+    ) -> Result<(), LoadError> {
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(LoadError::Read("the disk is gone".into()));
+        }
+        let records = self.logs.lock().get(&partition).cloned().unwrap_or_default();
+        for (offset, record) in records.iter().enumerate() {
+            replay(offset as i64, &record.key, record.value.as_deref())?;
+        }
+        Ok(())
+    }
+
+    fn append(
+        &self,
+        partition: PartitionIndex,
+        _: LeaderEpoch,
+        records: &[CoordinatorRecord],
+    ) -> BoxFuture<'static, AppendOutcome> {
+        let outcome = *self.outcome.lock();
+        if outcome != AppendOutcome::Refused(ErrorCode::NotLeaderOrFollower) {
+            self.logs.lock().entry(partition).or_default().extend_from_slice(records);
+        }
+        let mut gate = self.gate.subscribe();
+        Box::pin(async move {
+            match gate.wait_for(|is_open| *is_open).await {
+                Ok(_) => outcome,
+                Err(_) => AppendOutcome::Unknown,
+            }
+        })
+    }
+}
+
+fn commit(group_id: &str, offset: i64) -> Request {
+    let partition = OffsetCommitPartition {
+        partition: PartitionIndex(0),
+        committed_offset: Offset(offset),
+        committed_leader_epoch: LeaderEpoch::NONE,
+        metadata: None,
+    };
+    let topic = OffsetCommitTopic {
+        name: "pageview".into(),
+        topic_id: TopicId::ZERO,
+        partitions: vec![partition],
+    };
+    Request::OffsetCommit(OffsetCommitRequest {
+        api_version: 8,
+        group_id: group_id.into(),
+        generation_id: GenerationId(-1),
+        member_id: String::new(),
+        group_instance_id: None,
+        retention_time_ms: None,
+        topics: vec![topic],
+    })
+}
+
+fn fetch(group_id: &str) -> Request {
+    Request::OffsetFetch(OffsetFetchRequest {
+        group_id: group_id.into(),
+        member_id: None,
+        member_epoch: -1,
+        topics: None,
+        require_stable: false,
+    })
+}
+
+fn join(group_id: &str) -> Request {
+    Request::Join(JoinGroupRequest {
+        api_version: 3,
+        group_id: group_id.into(),
+        session_timeout_ms: 10_000,
+        rebalance_timeout_ms: 10_000,
+        member_id: String::new(),
+        group_instance_id: None,
+        protocol_type: "consumer".into(),
+        protocols: vec![JoinGroupProtocol { name: "range".into(), metadata: Bytes::from_static(b"x") }],
+        reason: None,
+        client_id: "client".into(),
+        client_host: "/127.0.0.1".into(),
+        new_member_uuid: Uuid::ONE,
+    })
+}
+
+async fn led(store: &Arc<MemoryStore>, group_id: &str) -> (Arc<GroupCoordinator>, PartitionIndex) {
+    let store: Arc<dyn OffsetsStore> = Arc::<MemoryStore>::clone(store);
+    let config = GroupConfig { initial_rebalance_delay_ms: 0, ..GroupConfig::default() };
+    let coordinator = GroupCoordinator::start(config, 50, store);
+    let partition = coordinator.partition_for(group_id);
+    coordinator.elected(partition, EPOCH);
+    assert!(coordinator.wait_active(partition, LIMIT).await);
+    (coordinator, partition)
+}
+
+async fn answer(answer: Result<Answer, ErrorCode>) -> Response {
+    tokio::time::timeout(LIMIT, answer.unwrap()).await.unwrap().unwrap()
+}
+
+fn committed_code(response: &Response) -> ErrorCode {
+    let Response::OffsetCommit(committed) = response else { panic!("{response:?}") };
+    committed.topics[0].partitions[0].error
+}
+
+fn fetched_offset(response: &Response) -> i64 {
+    let Response::OffsetFetch(fetched) = response else { panic!("{response:?}") };
+    fetched.topics[0].partitions[0].committed_offset.0
+}
+
+#[tokio::test]
+async fn a_group_of_another_broker_is_sent_there() {
+    let store = MemoryStore::new(true);
+    let (coordinator, partition) = led(&store, "here").await;
+    let elsewhere = (0..).map(|i| format!("g{i}")).find(|id| coordinator.partition_for(id) != partition);
+    let refused = coordinator.submit(&elsewhere.unwrap(), join("g")).unwrap_err();
+    assert_eq!(refused, ErrorCode::NotCoordinator);
+    coordinator.stop();
+    let refused = coordinator.submit("here", join("here")).unwrap_err();
+    assert_eq!(refused, ErrorCode::CoordinatorNotAvailable);
+}
+
+#[tokio::test]
+async fn a_commit_is_answered_when_its_record_is_committed_and_not_before() {
+    let store = MemoryStore::new(false);
+    let (coordinator, _) = led(&store, "group").await;
+    let mut waiting = coordinator.submit("group", commit("group", 7)).unwrap();
+    tokio::task::yield_now().await;
+    assert!(waiting.try_recv().is_err(), "answered before the append's fate was known");
+    store.gate.send_replace(true);
+    assert_eq!(committed_code(&answer(Ok(waiting)).await), ErrorCode::None);
+    assert_eq!(fetched_offset(&answer(coordinator.submit("group", fetch("group"))).await), 7);
+}
+
+#[tokio::test]
+async fn a_commit_that_is_not_in_the_log_is_an_error_and_leaves_nothing() {
+    let store = MemoryStore::new(true);
+    let (coordinator, _) = led(&store, "group").await;
+    assert_eq!(committed_code(&answer(coordinator.submit("group", commit("group", 1))).await), ErrorCode::None);
+    *store.outcome.lock() = AppendOutcome::Refused(ErrorCode::NotLeaderOrFollower);
+    let refused = committed_code(&answer(coordinator.submit("group", commit("group", 2))).await);
+    assert!(!refused.is_none());
+    assert_eq!(fetched_offset(&answer(coordinator.submit("group", fetch("group"))).await), 1);
+}
+
+#[tokio::test]
+async fn a_new_leadership_reads_what_the_last_one_wrote() {
+    let store = MemoryStore::new(true);
+    let (coordinator, partition) = led(&store, "group").await;
+    for offset in 1..=20 {
+        answer(coordinator.submit("group", commit("group", offset))).await;
+    }
+    coordinator.resigned(partition);
+    assert_eq!(coordinator.submit("group", fetch("group")).unwrap_err(), ErrorCode::NotCoordinator);
+    coordinator.elected(partition, EPOCH.next());
+    assert!(coordinator.wait_active(partition, LIMIT).await);
+    assert_eq!(fetched_offset(&answer(coordinator.submit("group", fetch("group"))).await), 20);
+}
+
+#[tokio::test]
+async fn who_waits_is_told_when_the_leadership_ends() {
+    let store = MemoryStore::new(false);
+    let (coordinator, partition) = led(&store, "group").await;
+    let waiting = coordinator.submit("group", commit("group", 1));
+    coordinator.resigned(partition);
+    let told = tokio::time::timeout(LIMIT, waiting.unwrap()).await.unwrap();
+    // A closed channel is answered with NOT_COORDINATOR by the API; the shard may as well have said it itself.
+    if let Ok(response) = told {
+        assert_eq!(committed_code(&response), ErrorCode::NotCoordinator);
+    }
+}
+
+#[tokio::test]
+async fn the_outcome_of_an_older_leaderships_append_is_nobodys_business() {
+    let store = MemoryStore::new(false);
+    let (coordinator, partition) = led(&store, "group").await;
+    drop(coordinator.submit("group", commit("group", 1)));
+    coordinator.elected(partition, EPOCH.next());
+    assert!(coordinator.wait_active(partition, LIMIT).await);
+    store.gate.send_replace(true);
+    // The append's task runs now; the shard of the new leadership must neither panic nor take it for its own.
+    tokio::task::yield_now().await;
+    assert_eq!(fetched_offset(&answer(coordinator.submit("group", fetch("group"))).await), 1);
+}
+
+#[tokio::test]
+async fn a_partition_that_cannot_be_read_has_no_coordinator() {
+    let store = MemoryStore::new(true);
+    store.broken.store(true, Ordering::SeqCst);
+    let shared: Arc<dyn OffsetsStore> = Arc::<MemoryStore>::clone(&store);
+    let coordinator = GroupCoordinator::start(GroupConfig::default(), 50, shared);
+    let partition = coordinator.partition_for("group");
+    let mut activity = coordinator.activity.subscribe();
+    coordinator.elected(partition, EPOCH);
+    tokio::time::timeout(LIMIT, activity.wait_for(|count| *count > 0)).await.unwrap().unwrap();
+    assert_eq!(coordinator.submit("group", fetch("group")).unwrap_err(), ErrorCode::NotCoordinator);
+}
+
+#[tokio::test]
+async fn time_passes_for_groups_without_a_request() {
+    let store = MemoryStore::new(true);
+    let shared: Arc<dyn OffsetsStore> = Arc::<MemoryStore>::clone(&store);
+    // The first rebalance ends by the passing of time alone.
+    let config = GroupConfig { initial_rebalance_delay_ms: 20, ..GroupConfig::default() };
+    let coordinator = GroupCoordinator::start(config, 50, shared);
+    let partition = coordinator.partition_for("group");
+    coordinator.elected(partition, EPOCH);
+    assert!(coordinator.wait_active(partition, LIMIT).await);
+    let response = answer(coordinator.submit("group", join("group"))).await;
+    let Response::Join(joined) = response else { panic!("{response:?}") };
+    assert_eq!((joined.error, joined.generation_id), (ErrorCode::None, GenerationId(1)));
+}
