@@ -7,7 +7,7 @@ use kafka_protocol::messages::{DeleteGroupsRequest, DeleteGroupsResponse};
 use moldau_group::{Request as GroupRequest, Response as GroupResponse};
 use moldau_model::ErrorCode;
 
-use super::group_request::{all, check_group_id, mismatched};
+use super::group_request::{all, mismatched};
 use super::message::group_id;
 use super::{ApiSupport, Reply, Request};
 use crate::broker::Broker;
@@ -25,10 +25,9 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
             names.push(name.to_string());
         }
     }
-    let answers = names.iter().map(|name| {
-        check_group_id(name)?;
-        broker.control.coordinator.submit(name, GroupRequest::DeleteGroups(vec![name.clone()]))
-    });
+    let answers = names
+        .iter()
+        .map(|name| broker.control.coordinator.submit(name, GroupRequest::DeleteGroups(vec![name.clone()])));
     let answers = all(answers.collect());
     Reply::Pending(Box::pin(async move {
         let results = names.iter().zip(answers.await).map(|(name, answer)| {

@@ -78,8 +78,8 @@ fn describe(
             validate_topic_name(name)
                 .map_err(|error| (ErrorCode::InvalidTopicException, error.to_string()))?;
             if image.topics().by_name(name).is_none() {
-                let error = ErrorCode::UnknownTopicOrPartition;
-                return Err((error, error.message().to_owned()));
+                // As Kafka, which has no message of its own for it here.
+                return Err((ErrorCode::UnknownTopicOrPartition, String::new()));
             }
             Ok(describe_topic(of(ConfigResourceType::Topic), &settings))
         }
@@ -87,14 +87,14 @@ fn describe(
             Ok(describe_broker_defaults(settings.of_all_brokers))
         }
         Some(ConfigResourceType::Broker) => {
-            check_broker(control, name)?;
+            check_broker(control, name, " or empty string,")?;
             Ok(describe_broker(&settings))
         }
         Some(ConfigResourceType::BrokerLogger) => {
             if name.is_empty() {
                 return Err((ErrorCode::InvalidRequest, "Broker id must not be empty".into()));
             }
-            check_broker(control, name)?;
+            check_broker(control, name, "")?;
             Ok(vec![root_logger()])
         }
         Some(ConfigResourceType::Group) if name.is_empty() => {
@@ -107,18 +107,17 @@ fn describe(
         Some(ConfigResourceType::ClientMetrics) => {
             Ok(describe_client_metrics(of(ConfigResourceType::ClientMetrics)))
         }
-        None => {
-            Err((ErrorCode::InvalidRequest, format!("Unsupported resource type: {}", resource.resource_type)))
-        }
+        None => Err((ErrorCode::InvalidRequest, ErrorCode::InvalidRequest.message().to_owned())),
     }
 }
 
-fn check_broker(control: &ControlPlane, name: &str) -> Result<(), Refusal> {
+/// A broker speaks for itself alone. `or_else` is what else could have been asked for.
+fn check_broker(control: &ControlPlane, name: &str, or_else: &str) -> Result<(), Refusal> {
     match name.parse::<i32>() {
         Ok(id) if id == control.node_id.0 => Ok(()),
         Ok(id) => Err((
             ErrorCode::InvalidRequest,
-            format!("Unexpected broker id, expected {} or empty string, but received {id}", control.node_id),
+            format!("Unexpected broker id, expected {}{or_else} but received {id}", control.node_id),
         )),
         Err(_) => {
             Err((ErrorCode::InvalidRequest, format!("Broker id must be an integer, but it is: {name}")))

@@ -25,9 +25,17 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         Ok(decoded) => decoded,
         Err(reply) => return reply,
     };
+    if request.cursor.as_ref().is_some_and(|cursor| cursor.partition_index < 0) {
+        let topics = request.topics.into_iter().map(|topic| {
+            DescribeTopicPartitionsResponseTopic::default()
+                .with_error_code(ErrorCode::InvalidRequest.code())
+                .with_name(Some(topic.name))
+        });
+        return context.ready(&DescribeTopicPartitionsResponse::default().with_topics(topics.collect()));
+    }
     let image = broker.control.image();
     let limit = request.response_partition_limit.min(broker.control.config.request_partitions_max).max(1);
-    let cursor = request.cursor.as_ref().map(|c| (c.topic_name.to_string(), c.partition_index.max(0)));
+    let cursor = request.cursor.as_ref().map(|c| (c.topic_name.to_string(), c.partition_index));
     let from = cursor.as_ref().map_or("", |(name, _)| name.as_str());
     let names: BTreeSet<String> = if request.topics.is_empty() {
         image.topics().iter_from(from).map(|topic| topic.name().to_string()).collect()

@@ -109,7 +109,7 @@ fn find(control: &ControlPlane, context: &RequestContext, key_type: i8, key: &St
             .with_node_id(broker_id(id))
             .with_host(text(&listener.host))
             .with_port(i32::from(listener.port))
-            .with_error_message(Some(text("NONE")).filter(|_| context.api_version < 4)),
+            .with_error_message(Some(text(if context.api_version < 4 { "NONE" } else { "" }))),
         None => refuse(ErrorCode::CoordinatorNotAvailable, ErrorCode::CoordinatorNotAvailable.message()),
     }
 }

@@ -123,7 +123,7 @@ fn answer(
             .iter()
             .map(|name| match image.topics().by_name(name) {
                 Some(topic) => known(image, context, request, topic),
-                None => unknown_name(context, name),
+                None => unknown_name(context, request, name),
             })
             .collect(),
         Wanted::Ids(ids) => ids
@@ -164,7 +164,7 @@ fn brokers(image: &MetadataImage, context: &RequestContext) -> Vec<MetadataRespo
         .collect()
 }
 
-fn unknown_name(context: &RequestContext, name: &str) -> MetadataResponseTopic {
+fn unknown_name(context: &RequestContext, request: &MetadataRequest, name: &str) -> MetadataResponseTopic {
     let error = match validate_topic_name(name) {
         Ok(()) => ErrorCode::UnknownTopicOrPartition,
         Err(_) => ErrorCode::InvalidTopicException,
@@ -173,6 +173,16 @@ fn unknown_name(context: &RequestContext, name: &str) -> MetadataResponseTopic {
         .with_error_code(error.code())
         .with_name(Some(topic_name(name)))
         .with_is_internal(context.api_version >= 1 && is_internal(name))
+        .with_topic_authorized_operations(topic_operations(context, request))
+}
+
+/// What may be done with a topic, whether it exists or not, if that was asked for.
+fn topic_operations(context: &RequestContext, request: &MetadataRequest) -> i32 {
+    if context.api_version >= 8 && request.include_topic_authorized_operations {
+        authorized_operations::TOPIC
+    } else {
+        OPERATIONS_NOT_ASKED
+    }
 }
 
 fn known(
@@ -201,17 +211,12 @@ fn known(
         }
         answer
     });
-    let asked = version >= 8 && request.include_topic_authorized_operations;
     MetadataResponseTopic::default()
         .with_name(Some(topic_name(topic.name())))
         .with_topic_id(if version >= 10 { wire_uuid(topic.id()) } else { uuid::Uuid::nil() })
         .with_is_internal(version >= 1 && is_internal(topic.name()))
         .with_partitions(partitions.collect())
-        .with_topic_authorized_operations(if asked {
-            authorized_operations::TOPIC
-        } else {
-            OPERATIONS_NOT_ASKED
-        })
+        .with_topic_authorized_operations(topic_operations(context, request))
 }
 
 /// Clients of version 0 choke on replicas they are told no address of: those are left out, which is an error of its own.

@@ -12,21 +12,20 @@ pub(crate) fn is_internal(topic: &str) -> bool {
 }
 
 /// One partition, as told to clients of one listener.
-pub(crate) struct PartitionView<'a> {
+pub(crate) struct PartitionView {
     pub(crate) error: ErrorCode,
     /// `BrokerId::NONE` where clients cannot reach it.
     pub(crate) leader: BrokerId,
-    pub(crate) partition: &'a PartitionRegistration,
     pub(crate) offline_replicas: Vec<BrokerId>,
 }
 
 /// Looks at a partition from a listener. `tells_listener` is whether the request's version knows `LISTENER_NOT_FOUND`.
-pub(crate) fn view<'a>(
+pub(crate) fn view(
     image: &MetadataImage,
     listener: &str,
-    partition: &'a PartitionRegistration,
+    partition: &PartitionRegistration,
     tells_listener: bool,
-) -> PartitionView<'a> {
+) -> PartitionView {
     let offline_replicas =
         partition.replicas.iter().copied().filter(|id| !is_reachable(image, listener, *id)).collect();
     let (error, leader) = if is_reachable(image, listener, partition.leader) {
@@ -36,7 +35,7 @@ pub(crate) fn view<'a>(
     } else {
         (ErrorCode::LeaderNotAvailable, BrokerId::NONE)
     };
-    PartitionView { error, leader, partition, offline_replicas }
+    PartitionView { error, leader, offline_replicas }
 }
 
 /// Whether clients of this listener reach the broker.

@@ -77,11 +77,8 @@ fn commit(group_id: &str, offset: i64) -> Request {
         committed_leader_epoch: LeaderEpoch::NONE,
         metadata: None,
     };
-    let topic = OffsetCommitTopic {
-        name: "pageview".into(),
-        topic_id: TopicId::ZERO,
-        partitions: vec![partition],
-    };
+    let topic =
+        OffsetCommitTopic { name: "pageview".into(), topic_id: TopicId::ZERO, partitions: vec![partition] };
     Request::OffsetCommit(OffsetCommitRequest {
         api_version: 8,
         group_id: group_id.into(),
@@ -172,7 +169,10 @@ async fn a_commit_is_answered_when_its_record_is_committed_and_not_before() {
 async fn a_commit_that_is_not_in_the_log_is_an_error_and_leaves_nothing() {
     let store = MemoryStore::new(true);
     let (coordinator, _) = led(&store, "group").await;
-    assert_eq!(committed_code(&answer(coordinator.submit("group", commit("group", 1))).await), ErrorCode::None);
+    assert_eq!(
+        committed_code(&answer(coordinator.submit("group", commit("group", 1))).await),
+        ErrorCode::None
+    );
     *store.outcome.lock() = AppendOutcome::Refused(ErrorCode::NotLeaderOrFollower);
     let refused = committed_code(&answer(coordinator.submit("group", commit("group", 2))).await);
     assert!(!refused.is_none());
