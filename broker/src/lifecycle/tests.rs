@@ -22,6 +22,8 @@ struct FakeController {
     refusals: Mutex<Vec<ErrorCode>>,
     heartbeat_error: Mutex<Option<ErrorCode>>,
     may_shut_down: AtomicBool,
+    /// The metadata offset of the last heartbeat, plus one: 0 before the first.
+    last_heartbeat: watch::Sender<i64>,
     watches: Mutex<Vec<Option<MetadataPosition>>>,
     events: Mutex<Vec<Vec<MetadataEvent>>>,
     open: Mutex<Vec<mpsc::Sender<MetadataEvent>>>,
@@ -43,6 +45,7 @@ impl ControllerChannel for FakeController {
         if let Some(code) = self.heartbeat_error.lock().take() {
             return Err(code.into());
         }
+        self.last_heartbeat.send_replace(request.metadata_offset.0 + 1);
         let is_caught_up = request.metadata_offset.0 >= REGISTRATION_OFFSET;
         Ok(HeartbeatReply {
             is_caught_up,
@@ -158,6 +161,16 @@ async fn a_broker_is_unfenced_once_it_has_applied_its_registration() {
     tokio::time::timeout(LIMIT, life.lifecycle.wait_unfenced()).await.unwrap().unwrap();
     assert_eq!(life.lifecycle.broker_epoch(), BrokerEpoch(5));
     assert_eq!(life.cache.applied_offset(), Offset(5));
+}
+
+#[tokio::test]
+async fn a_fenced_broker_tells_of_every_step_without_waiting_for_the_interval() {
+    let life = live(with_events(vec![vec![snapshot(3)]]));
+    let mut heartbeats = life.controller.last_heartbeat.subscribe();
+    tokio::time::timeout(LIMIT, heartbeats.wait_for(|offset| *offset == 4)).await.unwrap().unwrap();
+    let open = life.controller.open.lock()[0].clone();
+    open.send(batch(5)).await.unwrap();
+    tokio::time::timeout(LIMIT, life.lifecycle.wait_unfenced()).await.unwrap().unwrap();
 }
 
 #[tokio::test]
