@@ -15,6 +15,7 @@ pub(crate) mod metadata;
 pub(crate) mod offsets;
 pub(crate) mod partitioner;
 pub(crate) mod producer;
+pub(crate) mod quorum;
 pub(crate) mod regex;
 pub(crate) mod topics;
 

@@ -26,6 +26,7 @@ const TOOLS: &[(&str, Tool)] = &[
     ("topics", topics::main),
     ("console-producer", console_producer::main),
     ("console-consumer", console_consumer::main),
+    ("server-start", crate::start::server_start),
 ];
 
 /// The names under which the tools can be called, for the image's links and the help.

@@ -4,8 +4,10 @@ mod client;
 mod compat;
 mod console;
 mod consume;
+mod native;
 mod produce;
 mod properties;
+mod start;
 
 use std::process::ExitCode;
 
@@ -21,7 +23,7 @@ fn main() -> ExitCode {
         (None, Some((first, rest))) if first == "compat" && !rest.is_empty() => {
             console::run(|console| compat::run(&rest[0], &rest[1..], console))
         }
-        _ => 2,
+        _ => console::run(|console| native::run(&arguments, console)),
     };
     ExitCode::from(code)
 }

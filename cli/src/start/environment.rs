@@ -69,7 +69,9 @@ pub(crate) fn read(variables: impl IntoIterator<Item = (String, String)>) -> Env
             _ if name.starts_with("ZOOKEEPER_") => environment
                 .warnings
                 .push(format!("{variable} is ignored: no ZooKeeper needed, its service can be removed")),
-            _ if IGNORED.contains(&name) || IGNORED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) => {
+            _ if IGNORED.contains(&name)
+                || IGNORED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) =>
+            {
                 if name != "BOOTSTRAP_SERVERS" && (family, name) != (Family::Moldau, "LOG") {
                     environment.ignored.push(variable);
                 }
@@ -100,7 +102,12 @@ fn family_of(variable: &str) -> Option<(Family, &str)> {
 /// `LOG_DIRS` is `log.dirs`.
 fn key_of(name: &str) -> String {
     // The long ones first, and by way of characters that no name has, so that nothing is replaced twice.
-    name.to_ascii_lowercase().replace("___", "\u{1}").replace("__", "\u{2}").replace('_', ".").replace('\u{1}', "-").replace('\u{2}', "_")
+    name.to_ascii_lowercase()
+        .replace("___", "\u{1}")
+        .replace("__", "\u{2}")
+        .replace('_', ".")
+        .replace('\u{1}', "-")
+        .replace('\u{2}', "_")
 }
 
 /// Kubernetes puts `KAFKA_PORT`, `KAFKA_SERVICE_HOST`, `KAFKA_PORT_9092_TCP_ADDR` ... into every pod beside a Service
@@ -108,11 +115,12 @@ fn key_of(name: &str) -> String {
 fn is_service_link(name: &str) -> bool {
     let in_port = |at: usize| {
         let rest = &name[at + "PORT".len()..];
-        rest.is_empty() || rest.strip_prefix('_').is_some_and(|rest| {
-            let digits = rest.trim_start_matches(|c: char| c.is_ascii_digit());
-            digits.len() < rest.len()
-                && ["_TCP", "_UDP", "_SCTP"].iter().any(|protocol| digits.starts_with(protocol))
-        })
+        rest.is_empty()
+            || rest.strip_prefix('_').is_some_and(|rest| {
+                let digits = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+                digits.len() < rest.len()
+                    && ["_TCP", "_UDP", "_SCTP"].iter().any(|protocol| digits.starts_with(protocol))
+            })
     };
     name.ends_with("SERVICE_HOST")
         || name.contains("SERVICE_PORT")
@@ -164,7 +172,11 @@ mod tests {
             "KAFKA_HEADLESS_PORT",
             "KAFKA_HEADLESS_PORT_9093_TCP_PORT",
         ] {
-            assert_eq!(environment(&[(variable, "tcp://10.0.0.1:9092")]), Environment::default(), "{variable}");
+            assert_eq!(
+                environment(&[(variable, "tcp://10.0.0.1:9092")]),
+                Environment::default(),
+                "{variable}"
+            );
         }
     }
 

@@ -85,8 +85,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("server.properties");
         std::fs::write(&path, file).unwrap();
-        let environment =
-            super::super::environment::read(environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
+        let environment = super::super::environment::read(
+            environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())),
+        );
         let overrides: Vec<String> = overrides.iter().map(|text| (*text).to_owned()).collect();
         merge(&[path], &environment, &overrides).unwrap()
     }

@@ -49,14 +49,14 @@ pub(crate) fn read(directory: &Path) -> Result<Option<Identity>, StorageError> {
     };
     let unreadable = |reason: String| StorageError::Unreadable { path: path.clone(), reason };
     let properties = properties::parse(&text).map_err(|error| unreadable(error.to_string()))?;
-    let find = |key: &str| {
-        properties.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
-    };
+    let find =
+        |key: &str| properties.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
     let required = |key: &str| find(key).ok_or_else(|| unreadable(format!("{key} is missing")));
     if required("version")? != VERSION {
         return Err(unreadable(format!("version {} is not {VERSION}", required("version")?)));
     }
-    let node_id = required("node.id")?.parse().map_err(|_| unreadable("node.id is not a number".to_owned()))?;
+    let node_id =
+        required("node.id")?.parse().map_err(|_| unreadable("node.id is not a number".to_owned()))?;
     let directory_id =
         required("directory.id")?.parse().map_err(|error| unreadable(format!("directory.id is {error}")))?;
     Ok(Some(Identity { cluster_id: required("cluster.id")?.to_owned(), node_id, directory_id }))
@@ -86,14 +86,14 @@ pub(crate) fn format(
     directories: &[PathBuf],
     node_id: i32,
     cluster_id: Option<&str>,
-    random: &mut dyn FnMut() -> Uuid,
+    random: &mut dyn FnMut() -> io::Result<Uuid>,
 ) -> Result<Vec<Formatted>, StorageError> {
     let found = directories.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
     let present = found.iter().flatten().next().map(|identity| identity.cluster_id.clone());
     let cluster_id = match (cluster_id, present) {
         (Some(given), _) => given.to_owned(),
         (None, Some(present)) => present,
-        (None, None) => random().to_string(),
+        (None, None) => random().map_err(no_random)?.to_string(),
     };
     for (path, identity) in directories.iter().zip(&found) {
         let Some(identity) = identity else { continue };
@@ -113,7 +113,11 @@ pub(crate) fn format(
         let identity = match identity {
             Some(identity) => identity,
             None => {
-                let identity = Identity { cluster_id: cluster_id.clone(), node_id, directory_id: random() };
+                let identity = Identity {
+                    cluster_id: cluster_id.clone(),
+                    node_id,
+                    directory_id: random().map_err(no_random)?,
+                };
                 write(path, &identity)?;
                 identity
             }
@@ -121,6 +125,10 @@ pub(crate) fn format(
         formatted.push(Formatted { path: path.clone(), identity, is_new });
     }
     Ok(formatted)
+}
+
+fn no_random(source: io::Error) -> StorageError {
+    StorageError::Io { path: PathBuf::from("random numbers"), source }
 }
 
 /// A random id, from the operating system.
@@ -134,11 +142,11 @@ pub(crate) fn random_id() -> io::Result<Uuid> {
 mod tests {
     use super::*;
 
-    fn counting() -> impl FnMut() -> Uuid {
+    fn counting() -> impl FnMut() -> io::Result<Uuid> {
         let mut next = 0u8;
         move || {
             next += 1;
-            Uuid::from_bytes([next; 16])
+            Ok(Uuid::from_bytes([next; 16]))
         }
     }
 
@@ -153,7 +161,8 @@ mod tests {
         assert!(second.iter().all(|f| !f.is_new));
         assert_eq!(second[0].identity, first[0].identity);
         // A directory added later joins the cluster of the others.
-        let third = format(&[paths[0].clone(), directory.path().join("c")], 1, None, &mut counting()).unwrap();
+        let third =
+            format(&[paths[0].clone(), directory.path().join("c")], 1, None, &mut counting()).unwrap();
         assert_eq!(third[1].identity.cluster_id, first[0].identity.cluster_id);
     }
 
@@ -162,11 +171,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (old, new) = (directory.path().join("old"), directory.path().join("new"));
         format(&[old.clone()], 1, Some("A"), &mut counting()).unwrap();
-        for (node, cluster, text) in [
-            (1, Some("B"), "belongs to cluster.id A, not B"),
-            (2, Some("A"), "belongs to node.id 1, not 2"),
-        ] {
-            let error = format(&[new.clone(), old.clone()], node, cluster, &mut counting()).unwrap_err().to_string();
+        for (node, cluster, text) in
+            [(1, Some("B"), "belongs to cluster.id A, not B"), (2, Some("A"), "belongs to node.id 1, not 2")]
+        {
+            let error =
+                format(&[new.clone(), old.clone()], node, cluster, &mut counting()).unwrap_err().to_string();
             assert!(error.contains(text), "{error}");
             assert_eq!(read(&new).unwrap(), None);
         }

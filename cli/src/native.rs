@@ -1,0 +1,319 @@
+//! `moldau`'s own commands: nouns and verbs, text or JSON, exit codes that scripts can tell apart.
+//!
+//! 0 done, 1 failed, 2 wrong usage, 3 no broker reachable, 4 not healthy.
+
+mod cluster;
+mod group;
+mod health;
+mod records;
+mod topic;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::client::{Client, ClientError, ClientOptions, HostPort, WhenUnreachable};
+use crate::compat::tool::default_bootstrap;
+use crate::console::{Console, errln, outln};
+use crate::start::{self, StartArguments};
+
+/// A Kafka-compatible broker and its tools in one binary.
+#[derive(Parser)]
+#[command(name = "moldau", version, about, disable_help_subcommand = true)]
+#[command(
+    after_help = "Kafka's own tools are here too: moldau compat topics --list, or as kafka-topics.sh by a link."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// How to reach the cluster, and how to print.
+#[derive(Args, Clone)]
+pub(super) struct Common {
+    /// Brokers to ask first, host:port[,host:port]; default KAFKA_BOOTSTRAP_SERVERS, else localhost:9092
+    #[arg(short, long, global = true, value_name = "SERVERS")]
+    bootstrap_server: Option<String>,
+    /// How to print
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    pub(super) format: Format,
+    /// Give up after this many milliseconds
+    #[arg(long, global = true, default_value_t = 10_000)]
+    timeout_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start a node; without any setting, one on localhost:9092 with its data in ./moldau-data
+    Start {
+        /// A properties file in Kafka's format; several lie over one another
+        #[arg(long, value_name = "FILE")]
+        config: Vec<PathBuf>,
+        /// One setting, over the environment and the files
+        #[arg(long = "override", value_name = "KEY=VALUE")]
+        overrides: Vec<String>,
+    },
+    /// Topics: list, create, describe, alter, delete
+    Topic {
+        #[command(flatten)]
+        common: Common,
+        #[command(subcommand)]
+        verb: topic::Verb,
+    },
+    /// Consumer groups: list, describe, reset, delete
+    Group {
+        #[command(flatten)]
+        common: Common,
+        #[command(subcommand)]
+        verb: group::Verb,
+    },
+    /// Send each line of standard input as a record
+    Produce {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        arguments: records::ProduceArguments,
+    },
+    /// Print the records of a topic
+    Consume {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        arguments: records::ConsumeArguments,
+    },
+    /// The cluster: info, health, quorum
+    Cluster {
+        #[command(flatten)]
+        common: Common,
+        #[command(subcommand)]
+        verb: cluster::Verb,
+    },
+    /// Whether this node is ready, for a container's HEALTHCHECK
+    Health {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        arguments: health::Arguments,
+    },
+    /// One of Kafka's tools by its name, for example: moldau compat topics --list
+    Compat {
+        /// topics, console-producer, consumer-groups ... and its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// A completion script for a shell
+    Completions { shell: clap_complete::Shell },
+    /// The version
+    Version,
+}
+
+/// Why a command failed, by exit code.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Client(ClientError),
+    Text(String),
+    Unhealthy,
+    Io(io::Error),
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+pub(crate) fn run(arguments: &[String], console: &mut Console<'_>) -> io::Result<u8> {
+    let words = std::iter::once("moldau".to_owned()).chain(arguments.iter().cloned());
+    let cli = match Cli::try_parse_from(words) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are asked for and go to standard output; the rest is wrong usage.
+            let is_error = error.use_stderr();
+            let text = if crate::console::colours() {
+                error.render().ansi().to_string()
+            } else {
+                error.render().to_string()
+            };
+            if is_error {
+                write!(console.err, "{text}")?;
+            } else {
+                write!(console.out, "{text}")?;
+            }
+            return Ok(if is_error { 2 } else { 0 });
+        }
+    };
+    let result = match cli.command {
+        Command::Start { config, overrides } => {
+            return start::run(&StartArguments { files: config, overrides }, console);
+        }
+        Command::Compat { arguments } => {
+            let names = crate::compat::names().collect::<Vec<_>>().join(", ");
+            debug_assert!(arguments.is_empty(), "main takes these before");
+            errln!(console, "moldau compat TOOL ARGUMENTS; the tools are: {names}");
+            return Ok(2);
+        }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "moldau", &mut script);
+            console.out.write_all(&script)?;
+            return Ok(0);
+        }
+        Command::Version => {
+            outln!(console, "moldau {}", env!("CARGO_PKG_VERSION"));
+            return Ok(0);
+        }
+        Command::Topic { common, verb } => topic::run(&common, verb, console),
+        Command::Group { common, verb } => group::run(&common, verb, console),
+        Command::Produce { common, arguments } => records::produce(&common, &arguments, console),
+        Command::Consume { common, arguments } => records::consume(&common, &arguments, console),
+        Command::Cluster { common, verb } => cluster::run(&common, &verb, console),
+        Command::Health { common, arguments } => health::run(&common, &arguments, console),
+    };
+    finish(result, console)
+}
+
+fn finish(result: Result<(), Failure>, console: &mut Console<'_>) -> io::Result<u8> {
+    match result {
+        Ok(()) => Ok(0),
+        Err(Failure::Io(error)) => Err(error),
+        Err(Failure::Unhealthy) => Ok(4),
+        Err(Failure::Text(text)) => {
+            console.out.flush()?;
+            errln!(console, "error: {text}");
+            Ok(1)
+        }
+        Err(Failure::Client(error)) => {
+            console.out.flush()?;
+            errln!(console, "error: {error}{}", next_step(&error));
+            Ok(if error.is_unreachable() { 3 } else { 1 })
+        }
+    }
+}
+
+/// What the user may do about an error, where there is something to say.
+fn next_step(error: &ClientError) -> &'static str {
+    use moldau_model::ErrorCode;
+    match error {
+        ClientError::Unreachable { .. } => {
+            "\n  is it running? start one with `moldau start`, or name another with -b HOST:PORT"
+        }
+        ClientError::Connection { .. } => {
+            "\n  the cluster told clients to connect there: check advertised.listeners"
+        }
+        ClientError::Broker { code: ErrorCode::UnknownTopicOrPartition, .. } => {
+            "\n  see what there is with `moldau topic list`"
+        }
+        ClientError::Broker { code: ErrorCode::GroupIdNotFound, .. } => {
+            "\n  see what there is with `moldau group list`"
+        }
+        ClientError::Broker { code: ErrorCode::InvalidReplicationFactor, .. } => {
+            "\n  see the brokers with `moldau cluster info`"
+        }
+        ClientError::Broker { code: ErrorCode::NonEmptyGroup, .. } => "\n  stop its members first",
+        _ => "",
+    }
+}
+
+impl Common {
+    pub(super) fn client(&self, client_id: &str) -> Result<Client, Failure> {
+        let servers = self.bootstrap_server.clone().unwrap_or_else(default_bootstrap);
+        Ok(Client::new(ClientOptions {
+            bootstrap: HostPort::parse_list(&servers).map_err(|error| Failure::Text(error.to_string()))?,
+            client_id: client_id.to_owned(),
+            api_timeout: Duration::from_millis(self.timeout_ms),
+            when_unreachable: WhenUnreachable::Fail,
+        }))
+    }
+
+    pub(super) fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+}
+
+/// Prints a value as JSON, a line that other programs read.
+pub(super) fn json(value: &serde_json::Value, console: &mut Console<'_>) -> io::Result<()> {
+    outln!(console, "{value}");
+    Ok(())
+}
+
+/// Prints rows in columns as wide as their widest cell.
+pub(super) fn table(heads: &[&str], rows: &[Vec<String>], console: &mut Console<'_>) -> io::Result<()> {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain(heads.get(column).map(|head| head.len())).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..heads.len()).map(width).collect();
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let padded: Vec<String> = cells.zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        padded.join("  ").trim_end().to_owned()
+    };
+    outln!(console, "{}", line(&mut heads.iter().copied()));
+    for row in rows {
+        outln!(console, "{}", line(&mut row.iter().map(String::as_str)));
+    }
+    Ok(())
+}
+
+/// Numbers as `1,2,3`.
+pub(super) fn join(numbers: &[i32]) -> String {
+    numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(line: &str) -> (u8, String, String) {
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let code = run(&words, &mut Console { out: &mut out, err: &mut err }).unwrap();
+        (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn wrong_usage_is_two_and_goes_to_standard_error() {
+        for line in ["", "topic", "topic frobnicate", "topic create", "--nope"] {
+            let (code, out, err) = outcome(line);
+            assert_eq!((code, out.as_str(), err.is_empty()), (2, "", false), "{line}");
+        }
+    }
+
+    #[test]
+    fn help_and_version_are_no_errors() {
+        for line in ["--help", "topic --help", "version", "--version", "completions bash"] {
+            let (code, out, err) = outcome(line);
+            assert_eq!((code, err.as_str(), out.is_empty()), (0, "", false), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_broker_that_is_not_there_is_three_with_cause_and_next_step() {
+        // Port 1 of the loopback: nobody listens there.
+        let (code, out, err) = outcome("topic list -b 127.0.0.1:1");
+        assert_eq!((code, out.as_str()), (3, ""));
+        assert!(
+            err.starts_with("error: cannot reach a broker at 127.0.0.1:1: connection refused\n"),
+            "{err}"
+        );
+        assert!(err.contains("moldau start"), "{err}");
+    }
+}

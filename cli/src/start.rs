@@ -1,0 +1,205 @@
+//! `moldau start`: settings from files, the environment and the command line; storage; then the node itself.
+
+mod banner;
+pub(crate) mod environment;
+mod node;
+mod settings;
+pub(crate) mod storage;
+
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use moldau_metadata::config::{BrokerConfig, UnknownSetting};
+
+use crate::console::{Console, errln};
+use environment::Environment;
+
+/// The log's filter where `MOLDAU_LOG` does not say otherwise: the libraries' own chatter helps nobody.
+const LOG_FILTER: &str = "info,openraft=error,sled=warn";
+
+/// What `moldau start` was told.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct StartArguments {
+    /// Properties files, the later ones over the earlier ones.
+    pub(crate) files: Vec<PathBuf>,
+    /// `key=value`, over everything.
+    pub(crate) overrides: Vec<String>,
+}
+
+/// Everything a node needs to start, checked.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) config: BrokerConfig,
+    pub(crate) cluster_id: String,
+    pub(crate) metadata_directory_id: moldau_model::Uuid,
+    /// Directories that this start made.
+    pub(crate) new_directories: Vec<PathBuf>,
+}
+
+/// Runs a node until it is told to stop. Returns the exit code.
+pub(crate) fn run(arguments: &StartArguments, console: &mut Console<'_>) -> io::Result<u8> {
+    let started = Instant::now();
+    log_to_stderr();
+    raise_open_files();
+    let environment = environment::read(std::env::vars_os().filter_map(|(name, value)| {
+        // A name or value that is no text is no setting.
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    }));
+    say(&environment);
+    match prepare(arguments, &environment) {
+        Ok(prepared) => match node::run(prepared, started, console) {
+            Ok(()) => Ok(0),
+            Err(text) => {
+                errln!(console, "moldau: {text}");
+                Ok(1)
+            }
+        },
+        Err(problems) => {
+            for problem in problems {
+                errln!(console, "moldau: {problem}");
+            }
+            Ok(1)
+        }
+    }
+}
+
+/// `kafka-server-start.sh [-daemon] server.properties [--override key=value]*`.
+pub(crate) fn server_start(arguments: &[String], console: &mut Console<'_>) -> io::Result<u8> {
+    let mut start = StartArguments::default();
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        match (word.as_str(), word.strip_prefix("--override=")) {
+            ("--override", _) => start.overrides.extend(words.next().cloned()),
+            (_, Some(text)) => start.overrides.push(text.to_owned()),
+            ("-daemon", _) => errln!(console, "note: -daemon is ignored, this runs in the foreground"),
+            ("--version", _) => {
+                errln!(console, "{}", crate::compat::tool::KAFKA_VERSION);
+                return Ok(0);
+            }
+            (file, _) if !file.starts_with('-') => start.files.push(PathBuf::from(file)),
+            (other, _) => {
+                errln!(console, "{other} is not a recognized option");
+                errln!(
+                    console,
+                    "USAGE: kafka-server-start.sh [-daemon] server.properties [--override property=value]*"
+                );
+                return Ok(1);
+            }
+        }
+    }
+    run(&start, console)
+}
+
+/// Reads and checks everything, and gives new directories their identity. The errors are a line each.
+fn prepare(arguments: &StartArguments, environment: &Environment) -> Result<Prepared, Vec<String>> {
+    let one = |error: &dyn std::fmt::Display| vec![error.to_string()];
+    let settings =
+        settings::merge(&arguments.files, environment, &arguments.overrides).map_err(|error| one(&error))?;
+    let mut config = BrokerConfig::from_settings(settings)
+        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    for unknown in config.unknown_settings() {
+        tracing::warn!("{}", unknown_text(&unknown));
+    }
+    if !(config.roles.broker && config.roles.controller) {
+        let text = "process.roles: this version runs both roles in one process; leave it out, or write broker,controller";
+        return Err(vec![text.to_owned()]);
+    }
+    // What is printed, and what errors name, should be found from any directory.
+    for path in config.log_dirs.iter_mut().chain([&mut config.metadata_log_dir]) {
+        *path = std::path::absolute(&*path).map_err(|error| one(&error))?;
+    }
+    let mut directories = config.log_dirs.clone();
+    if !directories.contains(&config.metadata_log_dir) {
+        directories.push(config.metadata_log_dir.clone());
+    }
+    let mut random = || storage::random_id();
+    let formatted =
+        storage::format(&directories, config.node_id.0, environment.cluster_id.as_deref(), &mut random)
+            .map_err(|error| one(&error))?;
+    let of_metadata = formatted.iter().find(|directory| directory.path == config.metadata_log_dir);
+    let identity = of_metadata.map(|directory| directory.identity.clone());
+    let identity = identity.ok_or_else(|| vec!["log.dirs: no directory is named".to_owned()])?;
+    Ok(Prepared {
+        cluster_id: identity.cluster_id,
+        metadata_directory_id: identity.directory_id,
+        new_directories: formatted.into_iter().filter(|d| d.is_new).map(|d| d.path).collect(),
+        config,
+    })
+}
+
+fn unknown_text(unknown: &UnknownSetting) -> String {
+    let key = &unknown.key;
+    match unknown.nearest {
+        _ if unknown.is_retired => format!("{key} is ignored: Kafka has no such setting any more"),
+        Some(nearest) => format!("{key} is ignored: no such setting; did you mean {nearest}?"),
+        None => format!("{key} is ignored: no such setting"),
+    }
+}
+
+fn say(environment: &Environment) {
+    if !environment.ignored.is_empty() {
+        tracing::info!("ignored, for there is no Java here: {}", environment.ignored.join(", "));
+    }
+    for warning in &environment.warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
+fn log_to_stderr() {
+    let filter = std::env::var("MOLDAU_LOG").unwrap_or_else(|_| LOG_FILTER.to_owned());
+    let filter = tracing_subscriber::EnvFilter::try_new(filter)
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(LOG_FILTER));
+    let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    // Fails only where a subscriber is set already, which then is good enough.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(colours)
+        .with_target(false)
+        .try_init();
+}
+
+/// A node may hold thousands of files and connections: takes as many descriptors as it may without asking.
+fn raise_open_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prepared(overrides: &[&str]) -> Result<Prepared, Vec<String>> {
+        let arguments = StartArguments {
+            files: Vec::new(),
+            overrides: overrides.iter().map(|text| (*text).to_owned()).collect(),
+        };
+        prepare(&arguments, &Environment::default())
+    }
+
+    #[test]
+    fn a_first_start_makes_an_identity_and_a_second_one_finds_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let dirs = format!("log.dirs={}", directory.path().join("data").display());
+        let first = prepared(&[&dirs]).unwrap();
+        assert_eq!(first.new_directories.len(), 1);
+        let second = prepared(&[&dirs]).unwrap();
+        assert_eq!(second.new_directories.len(), 0);
+        assert_eq!(second.cluster_id, first.cluster_id);
+        assert_eq!(second.metadata_directory_id, first.metadata_directory_id);
+    }
+
+    #[test]
+    fn a_wrong_value_is_one_line_that_names_the_key() {
+        let problems = prepared(&["num.partitions=x"]).unwrap_err();
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].contains("num.partitions"), "{problems:?}");
+        let problems = prepared(&["process.roles=broker", "controller.quorum.voters=1@h:1"]).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+    }
+}
