@@ -175,3 +175,59 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(offset: i64) -> MetadataPosition {
+        MetadataPosition { offset: Offset(offset), epoch: LeaderEpoch(1) }
+    }
+
+    #[test]
+    fn a_watcher_gets_what_is_kept_and_learns_what_is_not() {
+        let applied = Applied::default();
+        assert!(matches!(applied.next(at(0)), Next::Wait));
+        let count = KEPT_LENGTH_MAX as i64 + 10;
+        for offset in 0..count {
+            applied.apply(Offset(offset), LeaderEpoch(1), None).unwrap();
+        }
+        // The batches 0 to 9 are gone; 9 itself is the last position that can be resumed from.
+        assert!(matches!(applied.next(at(8)), Next::Lost));
+        for after in [9, 10, count - 2] {
+            let Next::Event(event) = applied.next(at(after)) else { panic!("nothing after {after}") };
+            assert_eq!(event.position(), at(after + 1));
+        }
+        for waiting in [count - 1, count, count + 5] {
+            assert!(matches!(applied.next(at(waiting)), Next::Wait), "after {waiting}");
+        }
+        for offset in [9, 20, count - 1] {
+            let elsewhere = MetadataPosition { epoch: LeaderEpoch(2), ..at(offset) };
+            assert!(matches!(applied.next(elsewhere), Next::Lost), "{elsewhere:?}");
+        }
+        applied.install(Some(at(count + 90)), &[]).unwrap();
+        assert!(matches!(applied.next(at(count - 1)), Next::Lost));
+        assert!(matches!(applied.next(at(count + 90)), Next::Wait));
+    }
+
+    #[tokio::test]
+    async fn a_watcher_that_falls_behind_is_dropped_and_comes_again() {
+        let applied = std::sync::Arc::new(Applied::default());
+        applied.apply(Offset(0), LeaderEpoch(1), None).unwrap();
+        let (_stop, stopped) = watch::channel(false);
+        let mut events = crate::service::watch_applied(applied.clone(), Some(at(0)), stopped.clone());
+        applied.apply(Offset(1), LeaderEpoch(1), None).unwrap();
+        let mut last = events.recv().await.unwrap().position();
+        assert_eq!(last, at(1));
+        for offset in 2..=3 * KEPT_LENGTH_MAX as i64 {
+            applied.apply(Offset(offset), LeaderEpoch(1), None).unwrap();
+        }
+        while let Some(event) = events.recv().await {
+            assert_eq!(event.position().offset, last.offset.plus(1), "a gap was hidden");
+            last = event.position();
+        }
+        assert!(last.offset < Offset(3 * KEPT_LENGTH_MAX as i64), "it was not slow");
+        let mut events = crate::service::watch_applied(applied, Some(last), stopped);
+        assert!(matches!(events.recv().await, Some(MetadataEvent::Snapshot { .. })));
+    }
+}

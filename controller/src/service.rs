@@ -3,6 +3,9 @@
 mod kafka;
 mod watch;
 
+#[cfg(test)]
+pub(crate) use watch::spawn as watch_applied;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -11,7 +11,7 @@ use crate::applied::{Applied, Next};
 const CHANNEL_LENGTH: usize = 64;
 
 /// Streams what follows on `after`, a snapshot first where needed. The task ends with the receiver, and with `stop`.
-pub(super) fn spawn(
+pub(crate) fn spawn(
     applied: Arc<Applied>,
     after: Option<MetadataPosition>,
     mut stop: watch::Receiver<bool>,
