@@ -5,7 +5,41 @@
 
 pub mod control_plane;
 pub mod data_plane;
+pub mod dispatch;
 mod request;
+
+mod api_versions;
+mod authorized_operations;
+mod auto_create;
+mod delete_groups;
+mod delete_records;
+mod describe_cluster;
+mod describe_configs;
+mod describe_groups;
+mod describe_log_dirs;
+mod describe_producers;
+mod describe_quorum;
+mod describe_topic_partitions;
+mod fetch;
+mod find_coordinator;
+mod forwarded;
+mod group_request;
+mod heartbeat;
+mod init_producer_id;
+mod join_group;
+mod leave_group;
+mod list_config_resources;
+mod list_groups;
+mod list_offsets;
+mod message;
+mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
+mod offset_for_leader_epoch;
+mod produce;
+mod sync_group;
+mod topic_view;
 
 use std::sync::{Arc, LazyLock};
 

@@ -1,29 +1,100 @@
 //! One broker: what its parts share, its start and its stop.
 
-use std::sync::Arc;
+mod start;
+mod stop;
 
-use crate::options::BrokerOptions;
+use std::sync::{Arc, OnceLock};
+
+use moldau_model::BrokerEpoch;
+use tokio::sync::watch;
+
+pub use start::StartError;
+
+use crate::background::Background;
+use crate::control::ControlPlane;
+use crate::fetch_session::FetchSessionCache;
+use crate::lifecycle::{BrokerState, Lifecycle};
+use crate::options::{BoundAddress, BrokerOptions};
+use crate::producer_ids::ProducerIds;
+use crate::replica_manager::ReplicaManager;
+use crate::sync::Syncer;
 
 /// What the handlers and the background tasks of one broker share.
 pub struct Broker {
     pub options: BrokerOptions,
+    /// Metadata, the way to the controllers, group coordinators.
+    pub control: Arc<ControlPlane>,
+    /// The partitions and their logs.
+    pub replica_manager: Arc<ReplicaManager>,
+    pub fetch_sessions: FetchSessionCache,
+    pub producer_ids: ProducerIds,
+    life: OnceLock<Life>,
 }
 
-/// Why a broker does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    #[error("cannot listen on {address} for listener {name}: {source}")]
-    Listen { name: String, address: std::net::SocketAddr, source: std::io::Error },
+/// What the lifecycle tells, once it has started.
+struct Life {
+    state: watch::Receiver<BrokerState>,
+    broker_epoch: watch::Receiver<BrokerEpoch>,
 }
 
-/// A running broker.
+impl Broker {
+    /// What this broker signs its requests to the controller with; -1 before it is registered.
+    #[must_use]
+    pub fn broker_epoch(&self) -> BrokerEpoch {
+        self.life.get().map_or(BrokerEpoch(-1), |life| *life.broker_epoch.borrow())
+    }
+
+    /// Whether clients are sent here.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.life.get().is_some_and(|life| *life.state.borrow() == BrokerState::Running)
+    }
+}
+
+/// A running broker. Dropping it without [`BrokerHandle::stop`] is a crash: the next start recovers.
 pub struct BrokerHandle {
     broker: Arc<Broker>,
+    addresses: Vec<BoundAddress>,
+    http_address: Option<std::net::SocketAddr>,
+    lifecycle: Lifecycle,
+    stop: watch::Sender<bool>,
+    /// The listeners' tasks and the HTTP server's.
+    servers: Vec<tokio::task::JoinHandle<()>>,
+    background: Background,
+    syncers: Vec<Syncer>,
 }
 
 impl BrokerHandle {
     #[must_use]
     pub fn broker(&self) -> &Arc<Broker> {
         &self.broker
+    }
+
+    /// Where the listeners are, in the order of the configuration.
+    #[must_use]
+    pub fn addresses(&self) -> &[BoundAddress] {
+        &self.addresses
+    }
+
+    /// Where health is served, unless it is off or its default port was taken.
+    #[must_use]
+    pub fn http_address(&self) -> Option<std::net::SocketAddr> {
+        self.http_address
+    }
+
+    /// Waits until the controller sends clients here.
+    ///
+    /// # Errors
+    /// The state the broker has ended in: refused or stopped.
+    pub async fn wait_ready(&self) -> Result<(), BrokerState> {
+        self.lifecycle.wait_unfenced().await
+    }
+
+    /// Waits until the broker cannot go on: refused by the controller, or without a usable log directory.
+    pub async fn wait_failed(&self) -> BrokerState {
+        let mut state = self.lifecycle.watch_state();
+        let failed =
+            state.wait_for(|state| matches!(state, BrokerState::Refused(_))).await.map(|state| *state);
+        failed.unwrap_or(BrokerState::Stopped)
     }
 }

@@ -113,9 +113,8 @@ impl GroupCoordinator {
     /// Waits until the partition's groups are loaded. False if this broker does not lead it, or not within `limit`.
     pub async fn wait_active(&self, partition: PartitionIndex, limit: Duration) -> bool {
         let mut activity = self.activity.subscribe();
-        let is_active = || {
-            self.slot(partition).is_some_and(|slot| matches!(slot.state(), ShardState::Active { .. }))
-        };
+        let is_active =
+            || self.slot(partition).is_some_and(|slot| matches!(slot.state(), ShardState::Active { .. }));
         let wait = async {
             loop {
                 activity.mark_unchanged();

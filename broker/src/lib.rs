@@ -1,13 +1,28 @@
 //! The broker: Kafka's wire on one side, the log on the other.
 //!
-//! Read in this order: [`broker`] (what one broker holds, its start and its stop), `net` (bytes to frames and back),
-//! [`api`] (one file per API key), `replica_manager` (partitions and their logs), `sync` (what makes records durable).
+//! Read in this order: [`broker`] (what one broker holds, its start and its stop), [`net`] (bytes to frames and back),
+//! [`api`] (one file per API key), [`replica_manager`] (partitions and their logs), [`sync`] (what makes records
+//! durable), [`background`] (retention, checkpoints, cleaning), [`lifecycle`] (what the controller knows of us).
 
 pub mod api;
+pub mod authorize;
+pub mod background;
 pub mod broker;
 pub mod clock;
+pub mod control;
+pub mod coordinator;
+pub mod fetch_session;
+pub mod http;
+pub mod lifecycle;
+pub mod log_dirs;
+pub mod metadata_cache;
+pub mod net;
 pub mod options;
+pub mod producer_ids;
+pub mod purgatory;
+pub mod replica_manager;
 pub mod response;
+pub mod sync;
 
 pub use broker::{Broker, BrokerHandle, StartError};
-pub use options::{BrokerOptions, ListenerOptions};
+pub use options::{BoundAddress, BrokerOptions};

@@ -153,8 +153,7 @@ impl Lifecycle {
     pub async fn controlled_shutdown(&self, limit: Duration) -> bool {
         self.wants_shutdown.send_replace(true);
         let mut state = self.state.clone();
-        let stopped =
-            state.wait_for(|state| matches!(state, BrokerState::Stopped | BrokerState::Refused(_)));
+        let stopped = state.wait_for(|state| matches!(state, BrokerState::Stopped | BrokerState::Refused(_)));
         match tokio::time::timeout(limit, stopped).await {
             Ok(Ok(state)) => *state == BrokerState::Stopped,
             Ok(Err(_)) | Err(_) => false,

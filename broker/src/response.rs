@@ -1,34 +1,28 @@
 //! A response on its way to the socket: size prefix, header and body as chunks, none of them copied again.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
-use std::fs::File;
-
-/// Part of a file that goes to the socket as it is.
-#[derive(Clone)]
-pub struct FileRange {
-    pub file: Arc<File>,
-    pub position: u64,
-    pub length: u64,
-}
+use moldau_log::FileSlice;
 
 /// One piece of a response.
+#[derive(Debug)]
 pub enum Chunk {
     Bytes(Bytes),
-    File(FileRange),
+    /// Part of a log segment, sent by the kernel.
+    File(FileSlice),
 }
 
 /// A whole response, its four-byte size first. One vectored write sends it, unless it holds file ranges.
+#[derive(Debug)]
 pub struct ResponseFrame {
+    /// None at all: there is no way to answer, so the connection ends.
     chunks: Vec<Chunk>,
 }
 
 impl ResponseFrame {
     /// A response that is already one buffer: size, header, body.
     #[must_use]
-    pub fn new(bytes: Bytes) -> Self {
-        Self { chunks: vec![Chunk::Bytes(bytes)] }
+    pub fn new(bytes: impl Into<Bytes>) -> Self {
+        Self { chunks: vec![Chunk::Bytes(bytes.into())] }
     }
 
     /// The chunks in the order they are sent; the first one starts with the size.
@@ -37,6 +31,13 @@ impl ResponseFrame {
         Self { chunks }
     }
 
+    /// An answer that could not be made: the connection ends in its place.
+    #[must_use]
+    pub fn unanswerable() -> Self {
+        Self { chunks: Vec::new() }
+    }
+
+    /// The chunks; none for an answer that could not be made.
     #[must_use]
     pub fn into_chunks(self) -> Vec<Chunk> {
         self.chunks

@@ -1,5 +1,18 @@
 //! The rows of SUPPORTED that records pass through.
 
-use super::ApiSupport;
+use super::{
+    ApiSupport, api_versions, delete_records, describe_log_dirs, describe_producers, fetch, init_producer_id,
+    list_offsets, offset_for_leader_epoch, produce,
+};
 
-pub const ROWS: &[ApiSupport] = &[];
+pub const ROWS: &[ApiSupport] = &[
+    ApiSupport { advertised_min: moldau_kafka::PRODUCE_ADVERTISED_MIN, ..produce::SUPPORT },
+    fetch::SUPPORT,
+    list_offsets::SUPPORT,
+    api_versions::SUPPORT,
+    delete_records::SUPPORT,
+    init_producer_id::SUPPORT,
+    offset_for_leader_epoch::SUPPORT,
+    describe_log_dirs::SUPPORT,
+    describe_producers::SUPPORT,
+];

@@ -5,7 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
+use kafka_protocol::protocol::{Encodable, Request as KafkaRequest};
+use moldau_kafka::ApiKey;
 use tokio::sync::OwnedSemaphorePermit;
+
+use super::Reply;
+use crate::response::ResponseFrame;
 
 /// Who a connection speaks for. Authorization asks for it; until there is authentication it is `User:ANONYMOUS`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +44,28 @@ pub struct RequestContext {
     pub client_address: SocketAddr,
     pub principal: Principal,
     pub received_at: Instant,
+}
+
+impl RequestContext {
+    /// The frame of a response of kafka-protocol's. One that does not fit its version is our mistake: it is logged, and
+    /// the connection ends.
+    #[must_use]
+    pub fn response<R: Encodable>(&self, body: &R) -> ResponseFrame {
+        let Some(api_key) = ApiKey::from_code(self.api_key) else { return ResponseFrame::unanswerable() };
+        match moldau_kafka::encode_response(api_key, self.api_version, self.correlation_id, body) {
+            Ok(frame) => ResponseFrame::new(frame),
+            Err(error) => {
+                tracing::error!(%api_key, version = self.api_version, %error, "cannot encode a response");
+                ResponseFrame::unanswerable()
+            }
+        }
+    }
+
+    /// The same as a reply.
+    #[must_use]
+    pub fn ready<R: Encodable>(&self, body: &R) -> Reply {
+        Reply::Ready(self.response(body))
+    }
 }
 
 /// One request: its context and the frame it came in.
@@ -81,6 +108,20 @@ impl Request {
         frame.advance(self.body_offset);
         drop(self.memory);
         (self.context, frame)
+    }
+
+    /// The body as kafka-protocol's type, after the structural check. A body that does not decode ends the connection,
+    /// as it does in Kafka.
+    pub fn decode<T: KafkaRequest>(self) -> Result<(RequestContext, T), Reply> {
+        let (context, mut body) = self.into_body();
+        match moldau_kafka::decode(context.api_version, &mut body) {
+            Ok(request) => Ok((context, request)),
+            Err(error) => {
+                let (peer, api_key, version) = (context.client_address, context.api_key, context.api_version);
+                tracing::debug!(%peer, api_key, version, %error, "unreadable request");
+                Err(Reply::Close("unreadable request"))
+            }
+        }
     }
 
     /// Header and body as the client sent them, to be forwarded to the controller.

@@ -1,0 +1,99 @@
+//! DescribeLogDirs (35), versions 1 to 4 (KIP-113): what lies in which log directory, and how much room there is.
+//!
+//! - 2: flexible. 3: an error for the whole answer. 4: the volume's size and room (KIP-827).
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use kafka_protocol::messages::describe_log_dirs_response::{
+    DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
+};
+use kafka_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
+use moldau_model::ErrorCode;
+
+use super::message::{text, topic_name};
+use super::{ApiSupport, Reply, Request, RequestContext};
+use crate::authorize::{Operation, Resource, is_authorized};
+use crate::broker::Broker;
+use crate::log_dirs::LogDir;
+use crate::replica_manager::Partition;
+use crate::response::ResponseFrame;
+
+pub(super) const SUPPORT: ApiSupport = ApiSupport::new(35, "DescribeLogDirs", 1, 4, handle);
+
+fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
+    let (context, request) = match request.decode::<DescribeLogDirsRequest>() {
+        Ok(decoded) => decoded,
+        Err(reply) => return reply,
+    };
+    if !is_authorized(&context, Operation::Describe, Resource::Cluster) {
+        let refused =
+            if context.api_version >= 3 { ErrorCode::ClusterAuthorizationFailed } else { ErrorCode::None };
+        return context.ready(&DescribeLogDirsResponse::default().with_error_code(refused.code()));
+    }
+    // Asking a volume for its room may wait for the volume.
+    let broker = Arc::clone(broker);
+    Reply::Pending(Box::pin(async move {
+        let described = tokio::task::spawn_blocking(move || {
+            let response = describe_all(&broker, &context, &request);
+            context.response(&response)
+        });
+        described.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "describing log directories failed");
+            ResponseFrame::unanswerable()
+        })
+    }))
+}
+
+fn describe_all(
+    broker: &Broker,
+    context: &RequestContext,
+    request: &DescribeLogDirsRequest,
+) -> DescribeLogDirsResponse {
+    let wanted: Option<HashSet<(&str, i32)>> = request.topics.as_ref().map(|topics| {
+        let of_topic = topics.iter().map(|topic| (topic.topic.as_str(), &topic.partitions));
+        of_topic.flat_map(|(name, partitions)| partitions.iter().map(move |index| (name, *index))).collect()
+    });
+    let mut partitions = broker.replica_manager.partitions();
+    partitions.retain(|partition| {
+        let id = partition.topic_partition();
+        wanted.as_ref().is_none_or(|wanted| wanted.contains(&(&*id.topic, id.partition.0)))
+    });
+    partitions.sort_by(|a, b| a.topic_partition().cmp(b.topic_partition()));
+    let results =
+        broker.replica_manager.dirs().iter().map(|dir| describe(dir, context.api_version, &partitions));
+    DescribeLogDirsResponse::default().with_results(results.collect())
+}
+
+fn describe(dir: &LogDir, version: i16, partitions: &[Arc<Partition>]) -> DescribeLogDirsResult {
+    let mut result =
+        DescribeLogDirsResult::default().with_log_dir(text(dir.log.path().display().to_string()));
+    let space = if dir.is_online() { dir.log.space().ok() } else { None };
+    let Some(space) = space else {
+        result.error_code = ErrorCode::KafkaStorageError.code();
+        if version >= 4 {
+            (result.total_bytes, result.usable_bytes) = (-1, -1);
+        }
+        return result;
+    };
+    if version >= 4 {
+        result.total_bytes = i64::try_from(space.total_bytes).unwrap_or(i64::MAX);
+        result.usable_bytes = i64::try_from(space.usable_bytes).unwrap_or(i64::MAX);
+    }
+    let mut topics: BTreeMap<&str, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
+    for partition in partitions.iter().filter(|partition| partition.dir.id == dir.id) {
+        let Some(size) = partition.size_bytes() else { continue };
+        let id = partition.topic_partition();
+        topics.entry(&id.topic).or_default().push(
+            DescribeLogDirsPartition::default()
+                .with_partition_index(id.partition.0)
+                .with_partition_size(i64::try_from(size).unwrap_or(i64::MAX))
+                .with_offset_lag(0)
+                .with_is_future_key(false),
+        );
+    }
+    let topics = topics.into_iter().map(|(name, partitions)| {
+        DescribeLogDirsTopic::default().with_name(topic_name(name)).with_partitions(partitions)
+    });
+    result.with_topics(topics.collect())
+}

@@ -1,0 +1,96 @@
+//! From a frame to a reply: header, version, then the handler.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use moldau_kafka::{ApiKey, RequestHeader, VersionRange, WireError};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{Principal, Reply, Request, RequestContext, support};
+use crate::broker::Broker;
+use crate::response::ResponseFrame;
+
+/// A header is read from a copy of this many bytes, because the frame itself stays writable: Produce patches it.
+const HEADER_BYTES_USUAL: usize = 256;
+
+/// A frame that is no request the broker serves. Kafka closes the connection on it, and so do we.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    #[error("unreadable header: {0}")]
+    Header(#[from] WireError),
+    #[error("{key} version {version} is not served")]
+    NotServed { key: ApiKey, version: i16 },
+}
+
+/// One connection's way to the handlers. Keeps what all its requests have in common.
+pub struct Dispatcher {
+    broker: Arc<Broker>,
+    listener: Arc<str>,
+    client_address: SocketAddr,
+    principal: Principal,
+    /// The last client id seen: it hardly ever changes, and is not worth an allocation per request.
+    client_id: Option<Arc<str>>,
+}
+
+impl Dispatcher {
+    #[must_use]
+    pub fn new(
+        broker: Arc<Broker>,
+        listener: Arc<str>,
+        client_address: SocketAddr,
+        principal: Principal,
+    ) -> Self {
+        Self { broker, listener, client_address, principal, client_id: None }
+    }
+
+    /// Serves one frame (without its size prefix).
+    pub fn dispatch(
+        &mut self,
+        frame: BytesMut,
+        memory: Option<OwnedSemaphorePermit>,
+    ) -> Result<Reply, Refused> {
+        let (header, body_offset) = parse_header(&frame)?;
+        let (key, version) = (header.api_key, header.api_version);
+        if key == ApiKey::ApiVersions && !header.has_known_version() {
+            let served = support(key.code())
+                .map_or(VersionRange::new(0, 0), |row| VersionRange::new(row.min, row.max));
+            let answer = moldau_kafka::unsupported_api_versions(header.correlation_id, served)?;
+            return Ok(Reply::Ready(ResponseFrame::new(answer)));
+        }
+        let row = support(key.code())
+            .filter(|row| (row.min..=row.max).contains(&version))
+            .ok_or(Refused::NotServed { key, version })?;
+        if self.client_id.as_deref() != header.client_id.as_deref() {
+            self.client_id = header.client_id.as_deref().map(Arc::from);
+        }
+        let context = RequestContext {
+            api_key: key.code(),
+            api_version: version,
+            correlation_id: header.correlation_id,
+            client_id: self.client_id.clone(),
+            listener: Arc::clone(&self.listener),
+            client_address: self.client_address,
+            principal: self.principal.clone(),
+            received_at: Instant::now(),
+        };
+        Ok((row.handler)(&self.broker, Request::new(context, frame, body_offset, memory)))
+    }
+}
+
+/// The header, and where the body starts.
+fn parse_header(frame: &[u8]) -> Result<(RequestHeader, usize), WireError> {
+    let usual = frame.get(..HEADER_BYTES_USUAL).unwrap_or(frame);
+    match parse_prefix(usual) {
+        // A long client id or many tagged fields; or a frame that really ends early.
+        Err(WireError::Truncated { .. }) if usual.len() < frame.len() => parse_prefix(frame),
+        result => result,
+    }
+}
+
+fn parse_prefix(prefix: &[u8]) -> Result<(RequestHeader, usize), WireError> {
+    let mut bytes = Bytes::copy_from_slice(prefix);
+    let header = RequestHeader::parse(&mut bytes)?;
+    Ok((header, prefix.len() - bytes.len()))
+}

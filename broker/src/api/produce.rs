@@ -1,0 +1,272 @@
+//! Produce (0), versions 3 to 13, advertised from 0 (KAFKA-18659).
+//!
+//! - 5: log start offset in the answer. 7: zstd allowed (KIP-110). 8: errors of single records (KIP-467). 9: flexible.
+//! - 10: the new leader in the answer (KIP-951). 11, 12: transactions v2 (KIP-890). 13: topics by id (KIP-516).
+//!
+//! The records are not decoded here: their place in the frame is found, and the log checks and patches them there.
+//! acks=0 has no answer, so an error in it ends the connection, as in Kafka; acks=1 is answered from the page cache; acks=all
+//! when the high watermark has passed, while the connection's next requests are served.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka_protocol::messages::ProduceResponse;
+use kafka_protocol::messages::produce_response::{
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
+};
+use moldau_kafka::{ProducePartitionView, ProduceRequestView, ProduceTopicRef};
+use moldau_log::{AppendInfo, AppendOrigin};
+use moldau_metadata::MetadataImage;
+use moldau_model::{BrokerId, ErrorCode, Offset, TopicId, TopicIdPartition};
+use moldau_record::{BatchView, Compression};
+
+use super::message::{broker_id, text, topic_name, wire_uuid};
+use super::topic_view::is_internal;
+use super::{ApiSupport, Reply, Request, RequestContext};
+use crate::authorize::{Operation, Resource, is_authorized};
+use crate::broker::Broker;
+use crate::purgatory::DelayedProduce;
+use crate::replica_manager::AppendRefused;
+use crate::response::ResponseFrame;
+
+pub(super) const SUPPORT: ApiSupport = ApiSupport::new(0, "Produce", 3, 13, handle);
+
+const ACKS_ALL: i16 = -1;
+
+/// What became of one partition's records.
+struct Outcome {
+    id: TopicIdPartition,
+    result: Result<AppendInfo, AppendRefused>,
+}
+
+/// Everything the answer is made of.
+struct Answer {
+    broker: Arc<Broker>,
+    context: RequestContext,
+    topics: Vec<(String, TopicId, Vec<Outcome>)>,
+}
+
+fn handle(broker: &Arc<Broker>, mut request: Request) -> Reply {
+    let version = request.context.api_version;
+    let view = match ProduceRequestView::parse(version, request.body()) {
+        Ok(view) => view,
+        Err(error) => {
+            tracing::debug!(peer = %request.context.client_address, %error, "unreadable produce request");
+            return Reply::Close("unreadable produce request");
+        }
+    };
+    let partition_count = view.topics.iter().map(|topic| topic.partitions.len()).sum();
+    let delayed = (view.acks == ACKS_ALL).then(|| Arc::new(DelayedProduce::new(partition_count)));
+    let topics = append_all(broker, &mut request, &view, delayed.as_ref());
+    let answer = Answer { broker: Arc::clone(broker), context: request.context.clone(), topics };
+    // The frame's memory is given back before anything waits.
+    drop(request);
+    if view.acks == 0 {
+        return if answer.has_error() {
+            Reply::Close("error in a produce without acks")
+        } else {
+            Reply::NoResponse
+        };
+    }
+    let Some(delayed) = delayed else { return Reply::Ready(answer.frame(None)) };
+    if delayed.seal() {
+        return Reply::Ready(answer.frame(Some(&delayed)));
+    }
+    let timeout = Duration::from_millis(u64::try_from(view.timeout_ms).unwrap_or(0));
+    Reply::Pending(Box::pin(async move {
+        delayed.wait(timeout).await;
+        answer.frame(Some(&delayed))
+    }))
+}
+
+fn append_all(
+    broker: &Arc<Broker>,
+    request: &mut Request,
+    view: &ProduceRequestView,
+    delayed: Option<&Arc<DelayedProduce>>,
+) -> Vec<(String, TopicId, Vec<Outcome>)> {
+    let image = broker.control.image();
+    let mut slot = 0;
+    let mut topics = Vec::with_capacity(view.topics.len());
+    for topic in &view.topics {
+        let (name, topic_id, refusal) = find_topic(&image, request, &topic.topic);
+        let refusal = refusal
+            .or_else(|| (!matches!(view.acks, -1..=1)).then_some(ErrorCode::InvalidRequiredAcks))
+            .or_else(|| check_topic(&request.context, view, &name));
+        let mut outcomes = Vec::with_capacity(topic.partitions.len());
+        for partition in &topic.partitions {
+            let id = TopicIdPartition { topic_id, partition: partition.index };
+            let result = match refusal {
+                Some(code) => Err(code.into()),
+                None => {
+                    append(broker, &image, request, id, partition, delayed.map(|delayed| (delayed, slot)))
+                }
+            };
+            outcomes.push(Outcome { id, result });
+            slot += 1;
+        }
+        topics.push((name, topic_id, outcomes));
+    }
+    topics
+}
+
+fn find_topic(
+    image: &MetadataImage,
+    request: &Request,
+    topic: &ProduceTopicRef,
+) -> (String, TopicId, Option<ErrorCode>) {
+    match topic {
+        ProduceTopicRef::Name(range) => {
+            let name = moldau_kafka::text(request.body(), range);
+            match image.topics().by_name(name) {
+                Some(topic) => (name.to_owned(), topic.id(), None),
+                None => (name.to_owned(), TopicId::ZERO, Some(ErrorCode::UnknownTopicOrPartition)),
+            }
+        }
+        ProduceTopicRef::Id(id) => match image.topics().by_id(*id) {
+            Some(topic) => (topic.name().to_string(), *id, None),
+            None => (String::new(), *id, Some(ErrorCode::UnknownTopicId)),
+        },
+    }
+}
+
+/// What Kafka refuses before it looks at the records.
+fn check_topic(context: &RequestContext, view: &ProduceRequestView, topic: &str) -> Option<ErrorCode> {
+    if !is_authorized(context, Operation::Write, Resource::Topic(topic)) {
+        return Some(ErrorCode::TopicAuthorizationFailed);
+    }
+    if is_internal(topic) {
+        return Some(ErrorCode::InvalidTopicException);
+    }
+    // Transactions have no coordinator here yet: an append that nobody could end must not begin.
+    view.transactional_id.is_some().then_some(ErrorCode::InvalidTxnState)
+}
+
+fn append(
+    broker: &Broker,
+    image: &MetadataImage,
+    request: &mut Request,
+    id: TopicIdPartition,
+    view: &ProducePartitionView,
+    delayed: Option<(&Arc<DelayedProduce>, usize)>,
+) -> Result<AppendInfo, AppendRefused> {
+    if image.topics().partition(id.topic_id, id.partition).is_none() {
+        return Err(ErrorCode::UnknownTopicOrPartition.into());
+    }
+    let partition = broker.replica_manager.get(id)?;
+    let version = request.context.api_version;
+    let records = view.records.clone().and_then(|range| request.body_mut().get_mut(range));
+    let Some(records) = records.filter(|records| !records.is_empty()) else {
+        return Err(invalid(format!(
+            "Produce requests with version {version} must have exactly one record batch per partition"
+        )));
+    };
+    if let Ok(batch) = BatchView::first(records) {
+        if version < 7 && batch.compression() == Some(Compression::Zstd) {
+            return Err(ErrorCode::UnsupportedCompressionType.into());
+        }
+        if batch.is_transactional() {
+            return Err(ErrorCode::InvalidTxnState.into());
+        }
+    }
+    partition.append(records, AppendOrigin::Client, delayed)
+}
+
+fn invalid(message: String) -> AppendRefused {
+    AppendRefused { code: ErrorCode::InvalidRecord, message: Some(message), record_errors: Vec::new() }
+}
+
+impl Answer {
+    fn has_error(&self) -> bool {
+        self.topics.iter().any(|(_, _, outcomes)| outcomes.iter().any(|outcome| outcome.result.is_err()))
+    }
+
+    fn frame(self, delayed: Option<&DelayedProduce>) -> ResponseFrame {
+        let version = self.context.api_version;
+        let image = self.broker.control.image();
+        let mut leaders = BTreeSet::new();
+        let mut slot = 0;
+        let mut responses = Vec::with_capacity(self.topics.len());
+        for (name, topic_id, outcomes) in self.topics {
+            let mut partitions = Vec::with_capacity(outcomes.len());
+            for outcome in outcomes {
+                let waited = delayed.map_or(ErrorCode::None, |delayed| delayed.outcome(slot));
+                slot += 1;
+                let mut answer = partition_answer(version, &outcome, waited);
+                if version >= 10 && answer.error_code == ErrorCode::NotLeaderOrFollower.code() {
+                    let state = image.topics().partition(outcome.id.topic_id, outcome.id.partition);
+                    if let Some(state) = state.filter(|state| state.has_leader()) {
+                        leaders.insert(state.leader);
+                        answer.current_leader = LeaderIdAndEpoch::default()
+                            .with_leader_id(broker_id(state.leader))
+                            .with_leader_epoch(state.leader_epoch.0);
+                    }
+                }
+                partitions.push(answer);
+            }
+            let mut topic = TopicProduceResponse::default().with_partition_responses(partitions);
+            if version >= 13 {
+                topic.topic_id = wire_uuid(topic_id);
+            } else {
+                topic.name = topic_name(name);
+            }
+            responses.push(topic);
+        }
+        let mut response = ProduceResponse::default().with_responses(responses);
+        if version >= 10 {
+            response.node_endpoints = endpoints(&image, &self.context, &leaders);
+        }
+        self.context.response(&response)
+    }
+}
+
+fn partition_answer(version: i16, outcome: &Outcome, waited: ErrorCode) -> PartitionProduceResponse {
+    let mut answer = PartitionProduceResponse::default().with_index(outcome.id.partition.0);
+    match &outcome.result {
+        Ok(info) => {
+            answer.error_code = waited.code();
+            answer.base_offset = info.first_offset.0;
+            answer.log_append_time_ms = info.log_append_time.0;
+            if version >= 5 {
+                answer.log_start_offset = info.log_start_offset.0;
+            }
+        }
+        Err(refused) => {
+            answer.error_code = refused.code.code();
+            answer.base_offset = Offset::NONE.0;
+            answer.log_append_time_ms = -1;
+            if version >= 5 {
+                answer.log_start_offset = Offset::NONE.0;
+            }
+            if version >= 8 {
+                answer.error_message = refused.message.as_ref().map(text);
+                let errors = refused.record_errors.iter().map(|error| {
+                    BatchIndexAndErrorMessage::default()
+                        .with_batch_index(error.batch_index)
+                        .with_batch_index_error_message(Some(text(&error.message)))
+                });
+                answer.record_errors = errors.collect();
+            }
+        }
+    }
+    answer
+}
+
+fn endpoints(
+    image: &MetadataImage,
+    context: &RequestContext,
+    leaders: &BTreeSet<BrokerId>,
+) -> Vec<NodeEndpoint> {
+    image
+        .alive_brokers_with_listener(&context.listener)
+        .filter(|(broker, _)| leaders.contains(&broker.id))
+        .map(|(broker, listener)| {
+            NodeEndpoint::default()
+                .with_node_id(broker_id(broker.id))
+                .with_host(text(&listener.host))
+                .with_port(i32::from(listener.port))
+                .with_rack(broker.rack.as_ref().map(text))
+        })
+        .collect()
+}

@@ -1,0 +1,290 @@
+//! The start: directories, listeners, control plane, registration, and only then clients.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use moldau_cluster::{BrokerListener, ControllerChannel, FeatureRange, SUPPORTED_FEATURES};
+use moldau_log::{FileSystem, LogError, RealFileSystem};
+use moldau_metadata::config::{BrokerConfig, HttpListener, Listener};
+use tokio::sync::watch;
+
+use super::{Broker, BrokerHandle, Life};
+use crate::background::{Background, Schedule};
+use crate::control::{BrokerPublisher, ControlPlane};
+use crate::fetch_session::FetchSessionCache;
+use crate::lifecycle::{Lifecycle, LifecycleOptions};
+use crate::log_dirs::{LogDir, LogDirs, LogDirsError};
+use crate::metadata_cache::MetadataCache;
+use crate::net::{BoundListener, ConnectionLimits, NetworkShared, RequestMemory};
+use crate::options::{BoundAddress, BrokerOptions};
+use crate::producer_ids::ProducerIds;
+use crate::replica_manager::{PartitionSettings, ReplicaManager, ReplicaOffsetsStore};
+use crate::sync::Syncer;
+use crate::{http, net};
+
+/// Request bytes in memory over all connections where `queued.max.request.bytes` sets no bound, as Kafka's default does not.
+const REQUEST_MEMORY_BYTES: usize = 256 * 1024 * 1024;
+/// Log files kept open that nobody is using; the rest are opened on demand.
+const OPEN_FILES_MAX: usize = 2048;
+
+/// Why a broker does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot listen on {address} for listener {name}: {source}")]
+    Listen { name: String, address: String, source: io::Error },
+    #[error("cannot serve HTTP on {address}: {source}")]
+    Http { address: SocketAddr, source: io::Error },
+    #[error(transparent)]
+    LogDirs(#[from] LogDirsError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+    #[error("cannot open the log directories: {0}")]
+    Panicked(String),
+}
+
+impl BrokerHandle {
+    /// Starts a broker on the real file system; see [`BrokerHandle::start_on`].
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(
+        options: BrokerOptions,
+        channel: Arc<dyn ControllerChannel>,
+    ) -> Result<Self, StartError> {
+        Self::start_on(Arc::new(RealFileSystem), options, channel).await
+    }
+
+    /// Starts a broker. When this returns, it listens and is on its way to register; clients that connect are served as
+    /// soon as the broker is unfenced, and wait in the listeners' queues until then.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start_on(
+        file_system: Arc<dyn FileSystem>,
+        options: BrokerOptions,
+        channel: Arc<dyn ControllerChannel>,
+    ) -> Result<Self, StartError> {
+        let config = &options.config;
+        let (listeners, addresses) = bind_listeners(config).await?;
+        let http_socket = bind_http(config).await?;
+        let replicas = open_replicas(file_system, &options).await?;
+        let syncers = start_syncers(&replicas)?;
+        let metadata = Arc::new(MetadataCache::default());
+        let store = ReplicaOffsetsStore::new(Arc::clone(&replicas), Arc::clone(&metadata));
+        let control = Arc::new(ControlPlane::new(
+            config.node_id,
+            options.cluster_id.as_str(),
+            config.clone(),
+            Arc::clone(&metadata),
+            Arc::clone(&channel),
+            Arc::new(store),
+        ));
+        let publisher = BrokerPublisher::new(
+            config.node_id,
+            Arc::new(Arc::clone(&replicas)),
+            Arc::clone(&control.coordinator),
+        );
+        let lifecycle = Lifecycle::start(
+            lifecycle_options(&options, &addresses, &replicas),
+            Arc::clone(&channel),
+            metadata,
+            Arc::new(publisher),
+        );
+        let background =
+            Background::start(Arc::clone(&replicas), Schedule::of(config)).map_err(StartError::Thread)?;
+        let life = Life { state: lifecycle.watch_state(), broker_epoch: lifecycle.watch_broker_epoch() };
+        let broker = Arc::new(Broker {
+            control,
+            replica_manager: replicas,
+            fetch_sessions: FetchSessionCache::new(usize::try_from(config.fetch_sessions_max).unwrap_or(0)),
+            producer_ids: ProducerIds::new(config.node_id, channel),
+            life: OnceLock::from(life),
+            options,
+        });
+        let (stop, stopping) = watch::channel(false);
+        let mut servers = vec![tokio::spawn(serve_when_ready(
+            listeners,
+            Arc::clone(&broker),
+            lifecycle.watch_state(),
+            stopping.clone(),
+        ))];
+        let http_address = http_socket.as_ref().and_then(|socket| socket.local_addr().ok());
+        if let Some(socket) = http_socket {
+            servers.push(tokio::spawn(serve_http(socket, Arc::clone(&broker), stopping)));
+        }
+        Ok(Self { broker, addresses, http_address, lifecycle, stop, servers, background, syncers })
+    }
+}
+
+async fn bind_listeners(
+    config: &BrokerConfig,
+) -> Result<(Vec<BoundListener>, Vec<BoundAddress>), StartError> {
+    let mut listeners = Vec::new();
+    let mut addresses = Vec::new();
+    for listener in &config.listeners {
+        let bound = bind_one(listener).await.map_err(|source| StartError::Listen {
+            name: listener.name.clone(),
+            address: format!("{}:{}", listener.host, listener.port),
+            source,
+        })?;
+        let advertised = config.advertised_listeners.iter().find(|other| other.name == listener.name);
+        let advertised = advertised.unwrap_or(listener);
+        addresses.push(BoundAddress {
+            name: listener.name.clone(),
+            address: bound.address,
+            advertised_host: advertised_host(&advertised.host),
+            advertised_port: if advertised.port == 0 { bound.address.port() } else { advertised.port },
+        });
+        listeners.push(bound);
+    }
+    Ok((listeners, addresses))
+}
+
+async fn bind_one(listener: &Listener) -> io::Result<BoundListener> {
+    let host = if listener.host.is_empty() { "0.0.0.0" } else { &listener.host };
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
+    for address in tokio::net::lookup_host((host, listener.port)).await? {
+        match net::bind(&listener.name, address) {
+            Ok(bound) => return Ok(bound),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// An empty host stands for this machine's name, as in Kafka.
+fn advertised_host(host: &str) -> String {
+    if !host.is_empty() {
+        return host.to_owned();
+    }
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+async fn bind_http(config: &BrokerConfig) -> Result<Option<tokio::net::TcpListener>, StartError> {
+    let HttpListener::At { address, chosen } = config.http_listener else { return Ok(None) };
+    match tokio::net::TcpListener::bind(address).await {
+        Ok(socket) => Ok(Some(socket)),
+        Err(source) if chosen => Err(StartError::Http { address, source }),
+        Err(error) => {
+            tracing::warn!(%address, %error, "no HTTP: the default address cannot be used");
+            Ok(None)
+        }
+    }
+}
+
+async fn open_replicas(
+    file_system: Arc<dyn FileSystem>,
+    options: &BrokerOptions,
+) -> Result<Arc<ReplicaManager>, StartError> {
+    let config = options.config.clone();
+    let cluster_id = options.cluster_id.clone();
+    let opened = tokio::task::spawn_blocking(move || {
+        let dirs =
+            LogDirs::open(&file_system, &config.log_dirs, &cluster_id, config.node_id, OPEN_FILES_MAX)?;
+        let settings = PartitionSettings {
+            broker_id: config.node_id,
+            flush_policy: config.flush_policy,
+            lag_ms_max: config.replication.lag_time_max_ms,
+            producer_id_expiration_ms: i64::from(config.transaction.producer_id_expiration_ms),
+        };
+        Ok::<_, StartError>(ReplicaManager::new(dirs, settings, config.settings)?)
+    });
+    let replicas = opened.await.map_err(|error| StartError::Panicked(error.to_string()))??;
+    Ok(Arc::new(replicas))
+}
+
+fn start_syncers(replicas: &Arc<ReplicaManager>) -> Result<Vec<Syncer>, StartError> {
+    let mut syncers = Vec::new();
+    for dir in replicas.dirs().iter() {
+        let failed = {
+            let replicas = Arc::clone(replicas);
+            Arc::new(move |dir: &LogDir| replicas.handle_offline_dir(dir))
+        };
+        syncers.push(Syncer::start(Arc::clone(dir), failed).map_err(StartError::Thread)?);
+    }
+    Ok(syncers)
+}
+
+fn lifecycle_options(
+    options: &BrokerOptions,
+    addresses: &[BoundAddress],
+    replicas: &ReplicaManager,
+) -> LifecycleOptions {
+    let config = &options.config;
+    let protocol_of = |name: &str| {
+        let listener = config.listeners.iter().find(|listener| listener.name == name);
+        listener.map_or(0, |listener| listener.protocol as i16)
+    };
+    let listeners = addresses.iter().map(|address| BrokerListener {
+        name: address.name.clone(),
+        host: address.advertised_host.clone(),
+        port: address.advertised_port,
+        security_protocol: protocol_of(&address.name),
+    });
+    let features = SUPPORTED_FEATURES
+        .iter()
+        .map(|&(name, min, max)| FeatureRange { name: name.to_owned(), min, max })
+        .collect();
+    LifecycleOptions {
+        broker_id: config.node_id,
+        cluster_id: options.cluster_id.clone(),
+        incarnation_id: options.incarnation_id,
+        listeners: listeners.collect(),
+        features,
+        rack: config.rack.clone(),
+        log_dirs: replicas.dirs().online_ids(),
+        previous_broker_epoch: replicas.dirs().previous_broker_epoch(),
+        heartbeat_interval: Duration::from_millis(
+            u64::try_from(config.heartbeat_interval_ms).unwrap_or(0).max(1),
+        ),
+    }
+}
+
+/// Serves clients from the moment the controller sends them here.
+async fn serve_when_ready(
+    listeners: Vec<BoundListener>,
+    broker: Arc<Broker>,
+    mut state: watch::Receiver<crate::lifecycle::BrokerState>,
+    mut stop: watch::Receiver<bool>,
+) {
+    tokio::select! {
+        ready = state.wait_for(|state| *state == crate::lifecycle::BrokerState::Running) => {
+            if ready.is_err() {
+                return;
+            }
+        }
+        () = net::stopped(&mut stop) => return,
+    }
+    // The image holds all that was committed before this registration: what it does not name is really gone.
+    let replicas = Arc::clone(&broker.replica_manager);
+    let image = broker.control.image();
+    let strays = tokio::task::spawn_blocking(move || replicas.remove_strays(&image)).await;
+    if let Err(error) = strays {
+        tracing::error!(%error, "removing stray logs failed");
+    }
+    let shared = network_shared(broker);
+    let mut tasks = tokio::task::JoinSet::new();
+    for listener in listeners {
+        tasks.spawn(listener.serve(shared.clone(), stop.clone()));
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+fn network_shared(broker: Arc<Broker>) -> NetworkShared {
+    let config = &broker.options.config;
+    let count = |value: i32| usize::try_from(value).unwrap_or(0);
+    let memory = usize::try_from(config.queued_request_bytes_max).unwrap_or(REQUEST_MEMORY_BYTES);
+    let memory = RequestMemory::new(memory, count(config.request_bytes_max));
+    let limits = ConnectionLimits::new(count(config.connections_max), count(config.connections_per_ip_max));
+    NetworkShared { limits: Arc::new(limits), memory, broker }
+}
+
+async fn serve_http(socket: tokio::net::TcpListener, broker: Arc<Broker>, stop: watch::Receiver<bool>) {
+    if let Err(error) = http::serve(socket, broker, stop).await {
+        tracing::error!(%error, "HTTP ended");
+    }
+}

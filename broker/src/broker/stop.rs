@@ -1,0 +1,54 @@
+//! The clean stop: leaderships away, clients out, logs closed, and the marker that says so.
+
+use std::time::Duration;
+
+use moldau_log::LogError;
+
+use super::BrokerHandle;
+
+/// How long the controller gets to move leaderships away.
+const CONTROLLED_SHUTDOWN_MAX: Duration = Duration::from_secs(10);
+/// How long connections get to have their last requests answered.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+impl BrokerHandle {
+    /// Stops cleanly: the next start has nothing to recover.
+    ///
+    /// # Errors
+    /// The first log that could not be closed; then the next start recovers, and nothing is lost that was acknowledged.
+    pub async fn stop(self) -> Result<(), LogError> {
+        let Self { broker, lifecycle, stop, servers, background, syncers, .. } = self;
+        if broker.options.config.controlled_shutdown && broker.is_ready() {
+            let moved = lifecycle.controlled_shutdown(CONTROLLED_SHUTDOWN_MAX).await;
+            if !moved {
+                tracing::warn!("the controller did not move the leaderships away in time");
+            }
+        }
+        stop.send_replace(true);
+        for mut server in servers {
+            if tokio::time::timeout(DRAIN_MAX, &mut server).await.is_err() {
+                server.abort();
+            }
+        }
+        broker.control.coordinator.stop();
+        let broker_epoch = broker.broker_epoch();
+        lifecycle.stop().await;
+        let replicas = std::sync::Arc::clone(&broker.replica_manager);
+        let closed = tokio::task::spawn_blocking(move || {
+            drop(background);
+            // Their queues are worked off first: what was appended becomes durable.
+            drop(syncers);
+            for partition in replicas.partitions() {
+                partition.close()?;
+            }
+            for dir in replicas.dirs().iter().filter(|dir| dir.is_online()) {
+                dir.log.close_clean(&replicas.checkpoints_of(dir), broker_epoch)?;
+            }
+            Ok(())
+        });
+        closed.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "closing the logs failed");
+            Ok(())
+        })
+    }
+}

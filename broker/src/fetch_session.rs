@@ -1,0 +1,317 @@
+//! Fetch sessions (KIP-227): a client names its partitions once, and afterwards only what changed goes either way.
+//!
+//! ```text
+//! id 0, epoch 0    answer everything, and make a session if there is room
+//! id 0, epoch -1   answer everything, no session
+//! id n, epoch 0/-1 the session ends; then as above
+//! id n, epoch e    incremental; e must be the one that is expected next
+//! ```
+//! The number of sessions and of the partitions in them is bounded. A session gives its place up only when it has not been
+//! used for two minutes, so a flood of new ones cannot push out those that work.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use moldau_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicId};
+use parking_lot::Mutex;
+
+/// Kafka's `min.incremental.fetch.session.eviction.ms`.
+const EVICTION_AGE: Duration = Duration::from_secs(120);
+/// Partitions in all sessions together; each costs some hundred bytes.
+const PARTITIONS_MAX: usize = 1_000_000;
+
+/// A topic as the client names it: by name up to Fetch version 12, by id from 13.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum FetchTopicRef {
+    Name(Arc<str>),
+    Id(TopicId),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FetchKey {
+    pub topic: FetchTopicRef,
+    pub partition: PartitionIndex,
+}
+
+/// What a client wants of one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchTarget {
+    pub key: FetchKey,
+    pub fetch_offset: Offset,
+    pub bytes_max: i32,
+    pub current_leader_epoch: LeaderEpoch,
+    pub last_fetched_epoch: LeaderEpoch,
+}
+
+/// What was answered for a partition, as far as the session has to remember it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answered {
+    pub has_records: bool,
+    /// An error, a diverging epoch: told again and again.
+    pub is_notable: bool,
+    pub is_error: bool,
+    pub high_watermark: Offset,
+    pub log_start_offset: Offset,
+}
+
+/// One client's session with one broker.
+#[derive(Debug)]
+struct Session {
+    /// Expected in the next request.
+    epoch: i32,
+    uses_topic_ids: bool,
+    /// In the order in which they are served. Who got records goes to the end, so that a small `max_bytes` starves nobody.
+    order: BTreeMap<u64, CachedPartition>,
+    places: HashMap<FetchKey, u64>,
+    next_place: u64,
+}
+
+#[derive(Debug)]
+struct CachedPartition {
+    target: FetchTarget,
+    high_watermark: Offset,
+    log_start_offset: Offset,
+}
+
+/// One request's relation to sessions: the partitions to fetch, and what becomes of the answer.
+#[derive(Debug)]
+pub struct FetchContext {
+    pub targets: Vec<FetchTarget>,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Sessionless,
+    /// Everything is answered; a session may be made of it.
+    Full {
+        uses_topic_ids: bool,
+    },
+    Incremental {
+        id: i32,
+        session: Arc<Mutex<Session>>,
+    },
+}
+
+/// All sessions of a broker.
+pub struct FetchSessionCache {
+    sessions_max: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    sessions: HashMap<i32, Entry>,
+    partitions: usize,
+}
+
+struct Entry {
+    session: Arc<Mutex<Session>>,
+    last_used: Instant,
+    partitions: usize,
+}
+
+impl State {
+    fn remove(&mut self, id: i32) {
+        if let Some(entry) = self.sessions.remove(&id) {
+            self.partitions -= entry.partitions;
+        }
+    }
+}
+
+fn next_epoch(epoch: i32) -> i32 {
+    if epoch == i32::MAX { 1 } else { epoch + 1 }
+}
+
+impl FetchSessionCache {
+    #[must_use]
+    pub fn new(sessions_max: usize) -> Self {
+        Self { sessions_max, state: Mutex::default() }
+    }
+
+    /// Takes a request in.
+    ///
+    /// # Errors
+    /// `FETCH_SESSION_ID_NOT_FOUND`, `INVALID_FETCH_SESSION_EPOCH`, `FETCH_SESSION_TOPIC_ID_ERROR`: the client starts over.
+    pub fn begin(
+        &self,
+        id: i32,
+        epoch: i32,
+        targets: Vec<FetchTarget>,
+        forgotten: &[FetchKey],
+        uses_topic_ids: bool,
+        now: Instant,
+    ) -> Result<FetchContext, ErrorCode> {
+        if epoch <= 0 {
+            if id != 0 {
+                self.state.lock().remove(id);
+            }
+            let kind = if epoch == 0 { Kind::Full { uses_topic_ids } } else { Kind::Sessionless };
+            return Ok(FetchContext { targets, kind });
+        }
+        let mut state = self.state.lock();
+        let entry = state.sessions.get_mut(&id).ok_or(ErrorCode::FetchSessionIdNotFound)?;
+        let handle = Arc::clone(&entry.session);
+        let mut session = handle.lock();
+        if session.epoch != epoch {
+            return Err(ErrorCode::InvalidFetchSessionEpoch);
+        }
+        if session.uses_topic_ids != uses_topic_ids {
+            return Err(ErrorCode::FetchSessionTopicIdError);
+        }
+        entry.last_used = now;
+        session.epoch = next_epoch(epoch);
+        for target in targets {
+            session.put(target);
+        }
+        for key in forgotten {
+            session.forget(key);
+        }
+        let (before, after) = (entry.partitions, session.order.len());
+        entry.partitions = after;
+        state.partitions = state.partitions - before + after;
+        if after == 0 {
+            state.remove(id);
+            return Ok(FetchContext { targets: Vec::new(), kind: Kind::Sessionless });
+        }
+        if state.partitions > PARTITIONS_MAX {
+            state.remove(id);
+            return Err(ErrorCode::FetchSessionIdNotFound);
+        }
+        drop(state);
+        let targets = session.order.values().map(|cached| cached.target.clone()).collect();
+        drop(session);
+        Ok(FetchContext { targets, kind: Kind::Incremental { id, session: handle } })
+    }
+
+    /// Makes a session of a full fetch, if there is room. Returns its id, or 0.
+    fn create(
+        &self,
+        targets: Vec<FetchTarget>,
+        answered: &[Answered],
+        uses_topic_ids: bool,
+        now: Instant,
+    ) -> i32 {
+        let mut state = self.state.lock();
+        if targets.is_empty() || state.partitions + targets.len() > PARTITIONS_MAX {
+            return 0;
+        }
+        if state.sessions.len() >= self.sessions_max {
+            let oldest = state.sessions.iter().min_by_key(|(_, entry)| entry.last_used);
+            match oldest {
+                Some((&id, entry)) if now.duration_since(entry.last_used) > EVICTION_AGE => state.remove(id),
+                _ => return 0,
+            }
+        }
+        let Some(id) = unused_id(&state.sessions) else { return 0 };
+        let mut session = Session {
+            epoch: 1,
+            uses_topic_ids,
+            order: BTreeMap::new(),
+            places: HashMap::new(),
+            next_place: 0,
+        };
+        for (target, answered) in targets.into_iter().zip(answered) {
+            let key = target.key.clone();
+            session.put(target);
+            session.note(&key, answered);
+        }
+        let partitions = session.order.len();
+        state.partitions += partitions;
+        state
+            .sessions
+            .insert(id, Entry { session: Arc::new(Mutex::new(session)), last_used: now, partitions });
+        id
+    }
+
+    /// How many sessions there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.state.lock().sessions.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+fn unused_id(sessions: &HashMap<i32, Entry>) -> Option<i32> {
+    for _ in 0..16 {
+        let random = getrandom::u32().ok()?;
+        let id = i32::try_from(random & 0x7fff_ffff).ok()?;
+        if id != 0 && !sessions.contains_key(&id) {
+            return Some(id);
+        }
+    }
+    None
+}
+
+impl FetchContext {
+    /// The answers, one for each target in order: which of them are told, and in which session.
+    pub fn finish(self, cache: &FetchSessionCache, answered: &[Answered], now: Instant) -> (i32, Vec<bool>) {
+        match self.kind {
+            Kind::Sessionless => (0, vec![true; answered.len()]),
+            Kind::Full { uses_topic_ids } => {
+                let id = cache.create(self.targets, answered, uses_topic_ids, now);
+                (id, vec![true; answered.len()])
+            }
+            Kind::Incremental { id, session } => {
+                let mut session = session.lock();
+                let told = self
+                    .targets
+                    .iter()
+                    .zip(answered)
+                    .map(|(target, answered)| session.note(&target.key, answered));
+                (id, told.collect())
+            }
+        }
+    }
+}
+
+impl Session {
+    fn put(&mut self, target: FetchTarget) {
+        if let Some(cached) = self.places.get(&target.key).and_then(|place| self.order.get_mut(place)) {
+            cached.target = target;
+            return;
+        }
+        self.places.insert(target.key.clone(), self.next_place);
+        let cached = CachedPartition { target, high_watermark: Offset::NONE, log_start_offset: Offset::NONE };
+        self.order.insert(self.next_place, cached);
+        self.next_place += 1;
+    }
+
+    fn forget(&mut self, key: &FetchKey) {
+        if let Some(place) = self.places.remove(key) {
+            self.order.remove(&place);
+        }
+    }
+
+    /// Remembers what was found, and says whether the client has to be told.
+    fn note(&mut self, key: &FetchKey, answered: &Answered) -> bool {
+        let Some(&place) = self.places.get(key) else { return true };
+        let Some(cached) = self.order.get_mut(&place) else { return true };
+        let is_told = answered.has_records
+            || answered.is_notable
+            || cached.high_watermark != answered.high_watermark
+            || cached.log_start_offset != answered.log_start_offset;
+        cached.high_watermark = answered.high_watermark;
+        cached.log_start_offset = answered.log_start_offset;
+        if answered.is_error {
+            // Whatever comes after the error is news.
+            cached.high_watermark = Offset::NONE;
+        }
+        if answered.has_records
+            && let Some(cached) = self.order.remove(&place)
+        {
+            self.places.insert(key.clone(), self.next_place);
+            self.order.insert(self.next_place, cached);
+            self.next_place += 1;
+        }
+        is_told
+    }
+}
+
+#[cfg(test)]
+mod tests;

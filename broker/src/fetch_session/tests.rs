@@ -1,0 +1,109 @@
+use super::*;
+
+fn target(partition: i32, offset: i64) -> FetchTarget {
+    FetchTarget {
+        key: key(partition),
+        fetch_offset: Offset(offset),
+        bytes_max: 100,
+        current_leader_epoch: LeaderEpoch::NONE,
+        last_fetched_epoch: LeaderEpoch::NONE,
+    }
+}
+
+fn key(partition: i32) -> FetchKey {
+    FetchKey { topic: FetchTopicRef::Name("t".into()), partition: PartitionIndex(partition) }
+}
+
+fn quiet(high_watermark: i64) -> Answered {
+    Answered {
+        has_records: false,
+        is_notable: false,
+        is_error: false,
+        high_watermark: Offset(high_watermark),
+        log_start_offset: Offset(0),
+    }
+}
+
+fn records(high_watermark: i64) -> Answered {
+    Answered { has_records: true, ..quiet(high_watermark) }
+}
+
+fn failed() -> Answered {
+    Answered { is_notable: true, is_error: true, ..quiet(-1) }
+}
+
+fn open(cache: &FetchSessionCache, now: Instant) -> i32 {
+    let context = cache.begin(0, 0, vec![target(0, 0), target(1, 0)], &[], false, now).unwrap();
+    let (id, told) = context.finish(cache, &[quiet(5), quiet(5)], now);
+    assert_eq!(told, [true, true]);
+    id
+}
+
+#[test]
+fn an_incremental_answer_tells_what_changed_alone() {
+    let (cache, now) = (FetchSessionCache::new(10), Instant::now());
+    let id = open(&cache, now);
+    assert_ne!(id, 0);
+    for (epoch, answers, expected) in [
+        (1, [quiet(5), quiet(5)], [false, false]),
+        (2, [quiet(6), quiet(5)], [true, false]),
+        (3, [failed(), quiet(5)], [true, false]),
+        (4, [failed(), quiet(5)], [true, false]),
+        (5, [quiet(6), quiet(5)], [true, false]),
+        (6, [quiet(6), quiet(5)], [false, false]),
+    ] {
+        let context = cache.begin(id, epoch, Vec::new(), &[], false, now).unwrap();
+        assert_eq!(context.targets.len(), 2);
+        assert_eq!(context.finish(&cache, &answers, now), (id, expected.to_vec()), "epoch {epoch}");
+    }
+}
+
+#[test]
+fn a_partition_that_got_records_goes_to_the_end() {
+    let (cache, now) = (FetchSessionCache::new(10), Instant::now());
+    let id = open(&cache, now);
+    let context = cache.begin(id, 1, Vec::new(), &[], false, now).unwrap();
+    context.finish(&cache, &[records(6), quiet(5)], now);
+    let context = cache.begin(id, 2, vec![target(0, 6)], &[], false, now).unwrap();
+    assert_eq!(context.targets, [target(1, 0), target(0, 6)]);
+}
+
+#[test]
+fn partitions_come_change_and_go() {
+    let (cache, now) = (FetchSessionCache::new(10), Instant::now());
+    let id = open(&cache, now);
+    let context = cache.begin(id, 1, vec![target(1, 9), target(2, 3)], &[key(0)], false, now).unwrap();
+    assert_eq!(context.targets, [target(1, 9), target(2, 3)]);
+    let context = cache.begin(id, 2, Vec::new(), &[key(1), key(2)], false, now).unwrap();
+    assert!(context.targets.is_empty());
+    assert!(cache.is_empty());
+}
+
+#[test]
+fn who_is_out_of_step_starts_over() {
+    let (cache, now) = (FetchSessionCache::new(10), Instant::now());
+    let id = open(&cache, now);
+    let refused = |id, epoch, ids| cache.begin(id, epoch, Vec::new(), &[], ids, now).unwrap_err();
+    assert_eq!(refused(id, 2, false), ErrorCode::InvalidFetchSessionEpoch);
+    assert_eq!(refused(id.wrapping_add(1), 1, false), ErrorCode::FetchSessionIdNotFound);
+    assert_eq!(refused(id, 1, true), ErrorCode::FetchSessionTopicIdError);
+    cache.begin(id, -1, Vec::new(), &[], false, now).unwrap();
+    assert_eq!(refused(id, 1, false), ErrorCode::FetchSessionIdNotFound);
+}
+
+#[test]
+fn a_full_cache_gives_no_session_until_one_has_been_idle_for_long() {
+    let (cache, now) = (FetchSessionCache::new(2), Instant::now());
+    let (first, second) = (open(&cache, now), open(&cache, now + Duration::from_secs(1)));
+    assert_eq!(open(&cache, now + EVICTION_AGE), 0);
+    assert_ne!(open(&cache, now + EVICTION_AGE + Duration::from_millis(1)), 0);
+    assert_eq!(cache.len(), 2);
+    assert!(cache.begin(first, 1, Vec::new(), &[], false, now).is_err());
+    assert!(cache.begin(second, 1, Vec::new(), &[], false, now).is_ok());
+}
+
+#[test]
+fn the_epoch_wraps_to_one() {
+    assert_eq!(next_epoch(1), 2);
+    assert_eq!(next_epoch(i32::MAX), 1);
+}

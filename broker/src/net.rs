@@ -1,0 +1,17 @@
+//! From sockets to requests and back. One task per connection; nothing a peer sends makes the broker allocate more than
+//! what has arrived of it.
+
+mod connection;
+mod frame_reader;
+mod limits;
+mod listener;
+mod output;
+
+pub use limits::{ConnectionLimits, RequestMemory};
+pub use listener::{BoundListener, NetworkShared, bind};
+
+/// Waits for the stop. (A watched value's guard must not live across an await, so it ends here.)
+pub(crate) async fn stopped(stop: &mut tokio::sync::watch::Receiver<bool>) {
+    // An error says that the sender is gone, which is a stop too.
+    let _ = stop.wait_for(|stopping| *stopping).await;
+}

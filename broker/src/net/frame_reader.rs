@@ -1,0 +1,220 @@
+//! Frames out of a byte stream: `size: i32` and as many bytes.
+//!
+//! The size prefix is a claim. A buffer grows with what has arrived, to at most twice that, except for a connection that
+//! has proven itself: one that sent a frame of some size gets a buffer of that size at once, for the next ones.
+
+use std::io;
+
+use bytes::{Buf, BytesMut};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Duration;
+
+use super::limits::RequestMemory;
+
+const SIZE_BYTES: usize = 4;
+/// What a read asks for while nothing is known of the frame.
+const READ_BYTES: usize = 8 * 1024;
+/// Frames up to here come free of the budget: `max.connections` bounds them.
+const SMALL_FRAME_BYTES: usize = 64 * 1024;
+/// The largest buffer that is kept, or made at once, for a connection that used such before.
+const TRUSTED_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// A large buffer is let go after this long without a byte.
+const LARGE_BUFFER_IDLE: Duration = Duration::from_secs(1);
+
+/// Why a connection's bytes end.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    #[error("the peer closed the connection")]
+    Closed,
+    #[error("the peer closed the connection inside a frame")]
+    ClosedInFrame,
+    #[error("frame size {size} is not between 0 and {max}")]
+    FrameSize { size: i32, max: usize },
+    #[error("no memory for a request came free in time")]
+    NoMemory,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// One frame without its size, and its part of the request memory.
+pub(super) struct Frame {
+    pub bytes: BytesMut,
+    pub memory: Option<OwnedSemaphorePermit>,
+}
+
+pub(super) struct FrameReader {
+    buffer: BytesMut,
+    /// Bytes of the first frame in the buffer that are still to come, its size prefix read.
+    missing: usize,
+    frame_bytes_max: usize,
+    /// The largest frame this connection has sent whole.
+    trusted: usize,
+    budget: RequestMemory,
+    memory: Option<OwnedSemaphorePermit>,
+}
+
+impl FrameReader {
+    pub(super) fn new(frame_bytes_max: usize, budget: RequestMemory) -> Self {
+        Self { buffer: BytesMut::new(), missing: 0, frame_bytes_max, trusted: 0, budget, memory: None }
+    }
+
+    /// The next frame, if all of it has arrived.
+    pub(super) fn next_frame(&mut self) -> Result<Option<Frame>, ReadError> {
+        let Some(prefix) = self.buffer.first_chunk::<SIZE_BYTES>() else { return Ok(None) };
+        let claimed = i32::from_be_bytes(*prefix);
+        let size = usize::try_from(claimed)
+            .ok()
+            .filter(|size| *size <= self.frame_bytes_max)
+            .ok_or(ReadError::FrameSize { size: claimed, max: self.frame_bytes_max })?;
+        let have = self.buffer.len() - SIZE_BYTES;
+        if have < size {
+            self.missing = size - have;
+            return Ok(None);
+        }
+        self.missing = 0;
+        self.trusted = self.trusted.max(size).min(TRUSTED_BYTES_MAX);
+        self.buffer.advance(SIZE_BYTES);
+        Ok(Some(Frame { bytes: self.buffer.split_to(size), memory: self.memory.take() }))
+    }
+
+    /// Reads once; to be called after `next_frame` had none. May be dropped at any await without losing a byte.
+    pub(super) async fn fill(&mut self, stream: &TcpStream) -> Result<(), ReadError> {
+        loop {
+            if self.buffer.is_empty()
+                && self.buffer.capacity() > SMALL_FRAME_BYTES
+                && tokio::time::timeout(LARGE_BUFFER_IDLE, stream.readable()).await.is_err()
+            {
+                self.buffer = BytesMut::new();
+            }
+            stream.readable().await?;
+            self.reserve().await?;
+            match stream.try_read_buf(&mut self.buffer) {
+                Ok(0) if self.buffer.is_empty() => return Err(ReadError::Closed),
+                Ok(0) => return Err(ReadError::ClosedInFrame),
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Makes room for the next read, within the budget.
+    async fn reserve(&mut self) -> Result<(), ReadError> {
+        if self.missing == 0 {
+            self.buffer.reserve(READ_BYTES);
+            return Ok(());
+        }
+        let have = self.buffer.len();
+        let spare = self.buffer.capacity() - have;
+        if spare >= self.missing || spare >= have.max(READ_BYTES) {
+            return self.take_memory(have + self.missing.min(spare)).await;
+        }
+        let trusted = self.trusted.saturating_sub(have);
+        let grow = self.missing.min(trusted.max(have).max(SMALL_FRAME_BYTES));
+        self.take_memory(have + grow).await?;
+        self.buffer.reserve(grow);
+        Ok(())
+    }
+
+    async fn take_memory(&mut self, bytes: usize) -> Result<(), ReadError> {
+        let taken = self.memory.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let wanted = if bytes > SMALL_FRAME_BYTES { bytes } else { 0 };
+        if wanted <= taken {
+            return Ok(());
+        }
+        let more = self.budget.acquire(wanted - taken).await.ok_or(ReadError::NoMemory)?;
+        match &mut self.memory {
+            Some(memory) => memory.merge(more),
+            None => self.memory = Some(more),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (client, listener.accept().await.unwrap().0)
+    }
+
+    fn reader(max: usize) -> FrameReader {
+        FrameReader::new(max, RequestMemory::new(1 << 20, 1 << 20))
+    }
+
+    async fn next(reader: &mut FrameReader, stream: &TcpStream) -> Result<Vec<u8>, ReadError> {
+        loop {
+            if let Some(frame) = reader.next_frame()? {
+                return Ok(frame.bytes.to_vec());
+            }
+            reader.fill(stream).await?;
+        }
+    }
+
+    #[tokio::test]
+    async fn frames_come_out_whole_however_they_arrive() {
+        let (mut client, server) = pair().await;
+        let large = vec![7u8; 300_000];
+        let write = async {
+            client.write_all(&[0, 0]).await.unwrap();
+            client.flush().await.unwrap();
+            client.write_all(&[0, 3, b'a', b'b']).await.unwrap();
+            client.write_all(&[b'c', 0, 0, 0, 0]).await.unwrap();
+            client.write_all(&300_000i32.to_be_bytes()).await.unwrap();
+            client.write_all(&large).await.unwrap();
+            drop(client);
+        };
+        let read = async {
+            let mut reader = reader(1 << 20);
+            assert_eq!(next(&mut reader, &server).await.unwrap(), b"abc");
+            assert_eq!(next(&mut reader, &server).await.unwrap(), b"");
+            assert_eq!(next(&mut reader, &server).await.unwrap(), large);
+            assert!(matches!(next(&mut reader, &server).await, Err(ReadError::Closed)));
+        };
+        tokio::join!(write, read);
+    }
+
+    #[tokio::test]
+    async fn a_size_that_is_no_size_ends_the_connection_and_allocates_nothing() {
+        for size in [-1, i32::MIN, i32::MAX, 1001] {
+            let (mut client, server) = pair().await;
+            client.write_all(&size.to_be_bytes()).await.unwrap();
+            let mut reader = reader(1000);
+            assert!(matches!(next(&mut reader, &server).await, Err(ReadError::FrameSize { .. })), "{size}");
+            assert!(reader.buffer.capacity() <= READ_BYTES);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_claimed_size_alone_takes_no_memory() {
+        let (mut client, server) = pair().await;
+        client.write_all(&1_000_000i32.to_be_bytes()).await.unwrap();
+        client.write_all(&[1; 100]).await.unwrap();
+        drop(client);
+        let mut reader = reader(1 << 20);
+        assert!(matches!(next(&mut reader, &server).await, Err(ReadError::ClosedInFrame)));
+        assert!(reader.buffer.capacity() <= 2 * SMALL_FRAME_BYTES, "{}", reader.buffer.capacity());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_memory_a_large_frame_waits_and_then_gives_up() {
+        let (mut client, server) = pair().await;
+        let budget = RequestMemory::new(1 << 20, 1 << 20);
+        let all = budget.acquire(1 << 20).await;
+        let mut reader = FrameReader::new(1 << 20, budget);
+        let write = async {
+            client.write_all(&200_000i32.to_be_bytes()).await.unwrap();
+            let _ = client.write_all(&[1; 200_000]).await;
+        };
+        let (_, result) = tokio::join!(write, next(&mut reader, &server));
+        assert!(matches!(result, Err(ReadError::NoMemory)));
+        drop(all);
+    }
+}

@@ -1,0 +1,108 @@
+//! How many connections there may be, and how many request bytes.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// A connection that holds part of a request and gets no memory for the rest within this time ends, or connections that
+/// each hold a part could wait for one another for ever.
+const MEMORY_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// The broker-wide budget for bytes of large requests; a permit is a byte.
+#[derive(Clone)]
+pub struct RequestMemory {
+    semaphore: Arc<Semaphore>,
+}
+
+impl RequestMemory {
+    /// The budget is at least one largest request, or that one could never be served.
+    #[must_use]
+    pub fn new(bytes_max: usize, request_bytes_max: usize) -> Self {
+        let permits = bytes_max.max(request_bytes_max).min(Semaphore::MAX_PERMITS);
+        Self { semaphore: Arc::new(Semaphore::new(permits)) }
+    }
+
+    /// Takes part of the budget, waiting for others to give theirs back. `None` after a long wait in vain.
+    pub(super) async fn acquire(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let acquire = Arc::clone(&self.semaphore).acquire_many_owned(bytes);
+        tokio::time::timeout(MEMORY_WAIT_MAX, acquire).await.ok()?.ok()
+    }
+}
+
+/// Counts connections, in all (`max.connections`) and by address (`max.connections.per.ip`).
+pub struct ConnectionLimits {
+    all_max: usize,
+    per_ip_max: usize,
+    open: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// A place among the connections; given back on drop.
+pub struct ConnectionPlace {
+    limits: Arc<ConnectionLimits>,
+    address: IpAddr,
+}
+
+impl ConnectionLimits {
+    #[must_use]
+    pub fn new(all_max: usize, per_ip_max: usize) -> Self {
+        Self { all_max, per_ip_max, open: Mutex::new(HashMap::new()) }
+    }
+
+    /// A place for a connection from `address`, unless there are too many.
+    #[must_use]
+    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Option<ConnectionPlace> {
+        let mut open = self.open.lock();
+        let all: usize = if self.all_max == usize::MAX { 0 } else { open.values().sum() };
+        let count = open.entry(address).or_insert(0);
+        if all >= self.all_max || *count >= self.per_ip_max {
+            if *count == 0 {
+                open.remove(&address);
+            }
+            return None;
+        }
+        *count += 1;
+        Some(ConnectionPlace { limits: Arc::clone(self), address })
+    }
+
+    /// Connections open now.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.open.lock().values().sum()
+    }
+}
+
+impl Drop for ConnectionPlace {
+    fn drop(&mut self) {
+        let mut open = self.limits.open.lock();
+        if let Some(count) = open.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_bounded_in_all_and_by_address_and_come_back() {
+        let limits = Arc::new(ConnectionLimits::new(3, 2));
+        let (a, b) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
+        let first = limits.enter(a).unwrap();
+        let _second = limits.enter(a).unwrap();
+        assert!(limits.enter(a).is_none());
+        let _third = limits.enter(b).unwrap();
+        assert!(limits.enter(b).is_none());
+        assert_eq!(limits.count(), 3);
+        drop(first);
+        assert!(limits.enter(b).is_some());
+    }
+}

@@ -1,0 +1,125 @@
+//! Responses on their way out: chunks of memory by one vectored write, ranges of files by sendfile.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+
+use bytes::Buf;
+use moldau_log::FileSlice;
+use rustix::net::SendFlags;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+use crate::response::{Chunk, ResponseFrame};
+
+/// Slices given to one vectored write.
+const SLICES_MAX: usize = 64;
+/// What one sendfile call may move, so that one connection does not hold its worker for long.
+const SENDFILE_BYTES_MAX: usize = 1024 * 1024;
+/// Pieces in which a file that is not the kernel's is read.
+const READ_BYTES_MAX: usize = 64 * 1024;
+
+#[derive(Default)]
+pub(super) struct Output {
+    chunks: VecDeque<Chunk>,
+}
+
+impl Output {
+    pub(super) fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    /// Queues a response; `false` if it is none, and the connection has to end.
+    pub(super) fn push(&mut self, frame: ResponseFrame) -> bool {
+        let chunks = frame.into_chunks();
+        let is_response = !chunks.is_empty();
+        self.chunks.extend(chunks);
+        is_response
+    }
+
+    /// Writes what the socket takes now. Whether anything is left shows [`Output::is_empty`].
+    pub(super) fn write(&mut self, stream: &TcpStream) -> io::Result<()> {
+        while let Some(first) = self.chunks.front_mut() {
+            let written = match first {
+                Chunk::Bytes(bytes) if bytes.is_empty() => {
+                    self.chunks.pop_front();
+                    continue;
+                }
+                Chunk::File(slice) if slice.length == 0 => {
+                    self.chunks.pop_front();
+                    continue;
+                }
+                Chunk::File(slice) => send_file(stream, slice),
+                Chunk::Bytes(_) => self.write_bytes(stream),
+            };
+            match written {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn write_bytes(&mut self, stream: &TcpStream) -> io::Result<()> {
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let mut count = 0;
+        let mut file_follows = false;
+        for (slot, chunk) in slices.iter_mut().zip(&self.chunks) {
+            match chunk {
+                Chunk::Bytes(bytes) => *slot = IoSlice::new(bytes),
+                Chunk::File(_) => {
+                    file_follows = true;
+                    break;
+                }
+            }
+            count += 1;
+        }
+        let written = match (&slices[..count], file_follows) {
+            // The bytes before a file's range travel in one segment with it.
+            ([only], true) => stream.try_io(Interest::WRITABLE, || {
+                Ok(rustix::net::send(stream, only, SendFlags::MORE | SendFlags::NOSIGNAL)?)
+            })?,
+            (slices, _) => stream.try_write_vectored(slices)?,
+        };
+        self.advance(written);
+        Ok(())
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        while written > 0 {
+            let Some(Chunk::Bytes(bytes)) = self.chunks.front_mut() else { return };
+            if written < bytes.len() {
+                bytes.advance(written);
+                return;
+            }
+            written -= bytes.len();
+            self.chunks.pop_front();
+        }
+    }
+}
+
+fn send_file(stream: &TcpStream, slice: &mut FileSlice) -> io::Result<()> {
+    let sent = match slice.file.as_fd() {
+        Some(file) => stream.try_io(Interest::WRITABLE, || {
+            let mut position = slice.position;
+            let count = slice.length.min(SENDFILE_BYTES_MAX);
+            Ok(rustix::fs::sendfile(stream, file, Some(&mut position), count)?)
+        })?,
+        None => {
+            let mut buffer = vec![0; slice.length.min(READ_BYTES_MAX)];
+            let read = slice.file.read_at(&mut buffer, slice.position)?;
+            stream.try_write(buffer.get(..read).unwrap_or_default())?
+        }
+    };
+    if sent == 0 {
+        // The response's size is on its way already: only closing the connection tells the client.
+        return Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "a log segment became shorter while it was sent",
+        ));
+    }
+    slice.position += sent as u64;
+    slice.length -= sent;
+    Ok(())
+}

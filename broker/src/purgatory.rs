@@ -1,0 +1,7 @@
+//! Requests that have done their part and wait for something: produces for the high watermark, fetches for records.
+
+mod delayed_fetch;
+mod delayed_produce;
+
+pub use delayed_fetch::FetchWaiter;
+pub use delayed_produce::DelayedProduce;

@@ -1,0 +1,120 @@
+//! An acks=all produce on its way to durability.
+
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use moldau_model::ErrorCode;
+use tokio::sync::Notify;
+
+/// A slot whose partition has not answered yet; no error code has this value.
+const WAITING: i32 = i32::MIN;
+
+/// One request's wait: a slot for each partition of the request, of which some may wait.
+///
+/// It ends when the last one of these has happened for every slot that waits: (A) the high watermark passed the records,
+/// with enough members in the ISR or (B) with too few; (C) the partition has another leader, was deleted or lost its
+/// disk. What is still open at the timeout is REQUEST_TIMED_OUT.
+pub struct DelayedProduce {
+    codes: Box<[AtomicI32]>,
+    /// Slots that wait, and one for as long as the request is still appending.
+    open: AtomicUsize,
+    done: Notify,
+}
+
+impl DelayedProduce {
+    /// For a request with this many partitions, none of which waits yet.
+    #[must_use]
+    pub fn new(slots: usize) -> Self {
+        let codes = (0..slots).map(|_| AtomicI32::new(i32::from(ErrorCode::None.code()))).collect();
+        Self { codes, open: AtomicUsize::new(1), done: Notify::new() }
+    }
+
+    /// The slot waits from now on.
+    pub(crate) fn wait_for(&self, slot: usize) {
+        if let Some(code) = self.codes.get(slot) {
+            code.store(WAITING, Ordering::Relaxed);
+            self.open.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// The slot has its outcome. Only the first one counts.
+    pub(crate) fn complete(&self, slot: usize, outcome: ErrorCode) {
+        let Some(code) = self.codes.get(slot) else { return };
+        let outcome = i32::from(outcome.code());
+        if code.compare_exchange(WAITING, outcome, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            self.close_one();
+        }
+    }
+
+    /// All appends are made: from now on the wait can end. `true` if there is nothing to wait for.
+    pub(crate) fn seal(&self) -> bool {
+        self.close_one()
+    }
+
+    fn close_one(&self) -> bool {
+        let was_last = self.open.fetch_sub(1, Ordering::AcqRel) == 1;
+        if was_last {
+            self.done.notify_one();
+        }
+        was_last
+    }
+
+    /// Whether nobody waits for it any more.
+    pub(crate) fn is_done(&self) -> bool {
+        self.open.load(Ordering::Acquire) == 0
+    }
+
+    /// Waits for the end, at most so long.
+    pub(crate) async fn wait(&self, timeout: Duration) {
+        // Its result is in the slots: those that still wait have timed out.
+        let _ = tokio::time::timeout(timeout, self.done.notified()).await;
+        for slot in 0..self.codes.len() {
+            self.complete(slot, ErrorCode::RequestTimedOut);
+        }
+    }
+
+    /// The slot's outcome.
+    #[must_use]
+    pub fn outcome(&self, slot: usize) -> ErrorCode {
+        let code = self.codes.get(slot).map_or(0, |code| code.load(Ordering::Acquire));
+        i16::try_from(code).map_or(ErrorCode::RequestTimedOut, ErrorCode::from_code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_open_at_the_timeout_is_timed_out_and_stays_so() {
+        let produce = DelayedProduce::new(3);
+        produce.wait_for(0);
+        produce.wait_for(2);
+        assert!(!produce.seal());
+        produce.complete(0, ErrorCode::None);
+        produce.wait(Duration::from_millis(10)).await;
+        produce.complete(2, ErrorCode::None);
+        assert_eq!(produce.outcome(0), ErrorCode::None);
+        assert_eq!(produce.outcome(1), ErrorCode::None);
+        assert_eq!(produce.outcome(2), ErrorCode::RequestTimedOut);
+        assert!(produce.is_done());
+    }
+
+    #[tokio::test]
+    async fn the_last_outcome_ends_the_wait() {
+        let produce = std::sync::Arc::new(DelayedProduce::new(2));
+        produce.wait_for(0);
+        produce.wait_for(1);
+        produce.complete(1, ErrorCode::NotLeaderOrFollower);
+        assert!(!produce.seal());
+        produce.complete(0, ErrorCode::NotEnoughReplicasAfterAppend);
+        produce.wait(Duration::from_secs(3600)).await;
+        assert_eq!(produce.outcome(0), ErrorCode::NotEnoughReplicasAfterAppend);
+        assert_eq!(produce.outcome(1), ErrorCode::NotLeaderOrFollower);
+    }
+
+    #[test]
+    fn with_nothing_to_wait_for_the_end_is_at_once() {
+        assert!(DelayedProduce::new(1).seal());
+    }
+}

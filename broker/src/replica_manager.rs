@@ -1,0 +1,365 @@
+//! The partitions of this broker: which there are, where their logs lie, and what metadata makes of them.
+//!
+//! Only [`ReplicaManager::apply`], fed with committed metadata, opens, deletes or changes the role of a partition. A log
+//! is made when metadata first gives this broker a replica.
+
+mod append;
+mod log_config;
+mod offsets_store;
+mod partition;
+mod read;
+mod upkeep;
+mod wake;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use moldau_log::{LogError, PartitionOnDisk};
+use moldau_metadata::config::{BrokerSettings, FlushPolicy, TopicConfig};
+use moldau_metadata::{ConfigResource, ConfigResourceType, MetadataDelta, MetadataImage};
+use moldau_model::{BrokerId, ErrorCode, PartitionIndex, TopicIdPartition, TopicPartition, Uuid};
+use parking_lot::{Mutex, RwLock};
+
+pub use append::AppendRefused;
+pub use offsets_store::ReplicaOffsetsStore;
+pub use partition::{Partition, PartitionSettings};
+pub use read::{FoundOffset, Isolation, OffsetQuery, PartitionRead, ReadRequest};
+
+use crate::clock;
+use crate::control::ReplicaPublisher;
+use crate::log_dirs::{LogDir, LogDirs};
+
+/// Logs that are opened at the same time: opening after a crash reads, and disks like several readers.
+const OPENERS_MAX: usize = 8;
+
+/// All partitions of this broker.
+pub struct ReplicaManager {
+    settings: PartitionSettings,
+    /// What the broker was started with, for topics' effective settings.
+    statics: BTreeMap<String, String>,
+    dirs: LogDirs,
+    partitions: RwLock<HashMap<TopicIdPartition, Hosted>>,
+    /// Partitions found on disk at the start that no metadata has claimed yet.
+    unclaimed: Mutex<HashMap<TopicPartition, (Arc<LogDir>, PartitionOnDisk)>>,
+}
+
+/// A partition, or that its log cannot be used.
+#[derive(Clone)]
+enum Hosted {
+    Online(Arc<Partition>),
+    Offline,
+}
+
+/// A partition that has to be opened before it gets its role.
+struct ToOpen {
+    id: TopicIdPartition,
+    topic_partition: TopicPartition,
+    registration: moldau_replica::PartitionRegistration,
+    config: Arc<TopicConfig>,
+    dir: Option<Arc<LogDir>>,
+}
+
+impl ReplicaManager {
+    /// A broker without partitions, over its opened log directories.
+    pub fn new(
+        dirs: LogDirs,
+        settings: PartitionSettings,
+        statics: BTreeMap<String, String>,
+    ) -> Result<Self, LogError> {
+        let mut unclaimed = HashMap::new();
+        for dir in dirs.iter() {
+            for found in dir.log.list_partitions()? {
+                unclaimed.insert(found.topic_partition.clone(), (Arc::clone(dir), found));
+            }
+        }
+        let partitions = RwLock::new(HashMap::new());
+        Ok(Self { settings, statics, dirs, partitions, unclaimed: Mutex::new(unclaimed) })
+    }
+
+    #[must_use]
+    pub fn dirs(&self) -> &LogDirs {
+        &self.dirs
+    }
+
+    #[must_use]
+    pub fn flush_policy(&self) -> FlushPolicy {
+        self.settings.flush_policy
+    }
+
+    /// A partition of this broker.
+    ///
+    /// # Errors
+    /// `KAFKA_STORAGE_ERROR` if its disk failed, `NOT_LEADER_OR_FOLLOWER` if it is not here; that it exists at all is
+    /// for the caller to look up in the metadata.
+    pub fn get(&self, id: TopicIdPartition) -> Result<Arc<Partition>, ErrorCode> {
+        match self.partitions.read().get(&id) {
+            Some(Hosted::Online(partition)) if partition.dir.is_online() => Ok(Arc::clone(partition)),
+            Some(_) => Err(ErrorCode::KafkaStorageError),
+            None => Err(ErrorCode::NotLeaderOrFollower),
+        }
+    }
+
+    /// The partition by its topic's name.
+    ///
+    /// # Errors
+    /// As [`ReplicaManager::get`]; and `UNKNOWN_TOPIC_OR_PARTITION`.
+    pub fn by_name(
+        &self,
+        image: &MetadataImage,
+        topic: &str,
+        partition: PartitionIndex,
+    ) -> Result<Arc<Partition>, ErrorCode> {
+        let (topic, _) =
+            image.partition_by_name(topic, partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        self.get(TopicIdPartition { topic_id: topic.id(), partition })
+    }
+
+    /// All usable partitions, in no order.
+    #[must_use]
+    pub fn partitions(&self) -> Vec<Arc<Partition>> {
+        let partitions = self.partitions.read();
+        partitions
+            .values()
+            .filter_map(|hosted| match hosted {
+                Hosted::Online(partition) => Some(Arc::clone(partition)),
+                Hosted::Offline => None,
+            })
+            .collect()
+    }
+
+    /// Brings the partitions to what `image` says. Blocks on the disk where logs are opened.
+    pub fn apply(&self, delta: &MetadataDelta, image: &MetadataImage) {
+        for topic in delta.deleted_topics.values() {
+            for (partition, _) in topic.partitions() {
+                self.delete(TopicIdPartition { topic_id: topic.id(), partition });
+            }
+        }
+        let mut to_open = Vec::new();
+        for topic_delta in delta.topics.values() {
+            let topic = &topic_delta.topic;
+            let mut config = None;
+            for (&partition, change) in &topic_delta.partitions {
+                let id = TopicIdPartition { topic_id: topic.id(), partition };
+                if !change.after.replicas.contains(&self.settings.broker_id) {
+                    self.delete(id);
+                    continue;
+                }
+                let registration = registration(&change.after);
+                if let Some(Hosted::Online(hosted)) = self.hosted(id) {
+                    hosted.handle_registration(&registration);
+                    continue;
+                }
+                let config = config.get_or_insert_with(|| Arc::new(self.topic_config(image, topic.name())));
+                to_open.push(ToOpen {
+                    id,
+                    topic_partition: TopicPartition { topic: Arc::clone(topic.name()), partition },
+                    registration,
+                    config: Arc::clone(config),
+                    dir: self.dirs.by_id(change.after.directory(self.settings.broker_id)).cloned(),
+                });
+            }
+        }
+        self.open_all(to_open);
+        self.apply_configs(delta, image);
+    }
+
+    fn hosted(&self, id: TopicIdPartition) -> Option<Hosted> {
+        self.partitions.read().get(&id).cloned()
+    }
+
+    /// Opens the logs, several at a time, and gives each partition its role.
+    fn open_all(&self, to_open: Vec<ToOpen>) {
+        let openers = to_open.len().min(OPENERS_MAX);
+        if openers <= 1 {
+            for open in to_open {
+                self.open(open);
+            }
+            return;
+        }
+        let queue = Mutex::new(to_open.into_iter());
+        std::thread::scope(|scope| {
+            for _ in 0..openers {
+                scope.spawn(|| {
+                    loop {
+                        // The lock must not be held while a log is opened.
+                        let next = queue.lock().next();
+                        let Some(open) = next else { return };
+                        self.open(open);
+                    }
+                });
+            }
+        });
+    }
+
+    fn open(&self, open: ToOpen) {
+        let ToOpen { id, topic_partition, registration, config, dir } = open;
+        let found = self.unclaimed.lock().get(&topic_partition).map(|(dir, _)| Arc::clone(dir));
+        let opened = match found.or(dir).or_else(|| self.dirs.least_loaded().cloned()) {
+            Some(dir) => {
+                let partition =
+                    Partition::open(dir, topic_partition.clone(), id, config, self.settings.clone());
+                partition.map_err(|error| error.to_string())
+            }
+            None => Err("every log directory is offline".to_owned()),
+        };
+        let hosted = match opened {
+            Ok(partition) => {
+                self.unclaimed.lock().remove(&topic_partition);
+                partition.handle_registration(&registration);
+                Hosted::Online(partition)
+            }
+            Err(error) => {
+                tracing::error!(partition = %topic_partition, %error, "cannot open a log");
+                Hosted::Offline
+            }
+        };
+        self.partitions.write().insert(id, hosted);
+    }
+
+    fn delete(&self, id: TopicIdPartition) {
+        let removed = self.partitions.write().remove(&id);
+        let Some(Hosted::Online(partition)) = removed else { return };
+        let Some(log) = partition.take_log(ErrorCode::UnknownTopicOrPartition) else { return };
+        if let Err(error) = partition.dir.log.delete_partition(log, clock::now()) {
+            tracing::error!(partition = %partition.topic_partition(), %error, "cannot delete a log");
+        }
+    }
+
+    /// Deletes what lies on disk and belongs to no partition of this broker, and opens again what could not be opened
+    /// because it lay in the way. To be called once the image is known to be complete, never on the way there: a topic that
+    /// the image does not have *yet* is no stray.
+    pub fn remove_strays(&self, image: &MetadataImage) {
+        let unclaimed = std::mem::take(&mut *self.unclaimed.lock());
+        for (dir, stray) in unclaimed.into_values() {
+            if self.is_ours(image, &stray) {
+                continue;
+            }
+            tracing::info!(partition = %stray.topic_partition, topic_id = ?stray.topic_id, "deleting a stray log");
+            if let Err(error) = dir.log.delete_stray(&stray, clock::now()) {
+                tracing::error!(partition = %stray.topic_partition, %error, "cannot delete a stray log");
+            }
+        }
+        let is_offline = |id: &TopicIdPartition| matches!(self.hosted(*id), Some(Hosted::Offline));
+        let mut to_open = Vec::new();
+        for (topic, partition, state) in image.topics().partitions_of(self.settings.broker_id) {
+            let id = TopicIdPartition { topic_id: topic.id(), partition };
+            if is_offline(&id) {
+                to_open.push(ToOpen {
+                    id,
+                    topic_partition: TopicPartition { topic: Arc::clone(topic.name()), partition },
+                    registration: registration(state),
+                    config: Arc::new(self.topic_config(image, topic.name())),
+                    dir: self.dirs.by_id(state.directory(self.settings.broker_id)).cloned(),
+                });
+            }
+        }
+        self.open_all(to_open);
+    }
+
+    /// Whether metadata gives this broker the partition found on disk. One that could not be opened must not be taken for a
+    /// stray; one of which the id is not readable counts by its name.
+    fn is_ours(&self, image: &MetadataImage, found: &PartitionOnDisk) -> bool {
+        let TopicPartition { topic, partition } = &found.topic_partition;
+        let state = match found.topic_id {
+            Some(id) => image.topics().partition(id, *partition),
+            None => image.partition_by_name(topic, *partition).map(|(_, state)| state),
+        };
+        state.is_some_and(|state| state.replicas.contains(&self.settings.broker_id))
+    }
+
+    /// Settings that changed reach the logs they concern: one topic's, or all.
+    fn apply_configs(&self, delta: &MetadataDelta, image: &MetadataImage) {
+        let own = ConfigResource::broker(self.settings.broker_id);
+        let all = ConfigResource::default_broker();
+        if delta.configs.contains_key(&own) || delta.configs.contains_key(&all) {
+            let mut configs: HashMap<Arc<str>, Arc<TopicConfig>> = HashMap::new();
+            for partition in self.partitions() {
+                let topic = &partition.topic_partition().topic;
+                let config = configs
+                    .entry(Arc::clone(topic))
+                    .or_insert_with(|| Arc::new(self.topic_config(image, topic)));
+                partition.update_config(Arc::clone(config));
+            }
+            return;
+        }
+        let changed =
+            delta.configs.keys().filter(|resource| resource.resource_type == ConfigResourceType::Topic);
+        for resource in changed {
+            let Some(topic) = image.topics().by_name(&resource.name) else { continue };
+            let config = Arc::new(self.topic_config(image, topic.name()));
+            for (partition, _) in topic.partitions() {
+                let id = TopicIdPartition { topic_id: topic.id(), partition };
+                if let Some(Hosted::Online(partition)) = self.hosted(id) {
+                    partition.update_config(Arc::clone(&config));
+                }
+            }
+        }
+    }
+
+    fn topic_config(&self, image: &MetadataImage, topic: &Arc<str>) -> TopicConfig {
+        let configs = image.configs();
+        let broker = BrokerSettings {
+            statics: &self.statics,
+            of_this_broker: configs
+                .of(&ConfigResource::broker(self.settings.broker_id))
+                .map(|configs| &**configs),
+            of_all_brokers: configs.of(&ConfigResource::default_broker()).map(|configs| &**configs),
+        };
+        broker.topic_config(configs.of(&ConfigResource::topic(Arc::clone(topic))).map(|configs| &**configs))
+    }
+
+    /// The directory has gone offline: its partitions take nothing any more, and who waits for them is told.
+    pub fn handle_offline_dir(&self, dir: &LogDir) {
+        let reason = dir.log.offline_reason().unwrap_or_else(|| "unknown".into());
+        for partition in self.partitions().iter().filter(|partition| partition.dir.id == dir.id) {
+            partition.poison(&reason);
+        }
+    }
+
+    /// Writes the checkpoint files of one directory. Blocks on syncs.
+    pub fn write_checkpoints(&self, dir: &LogDir) -> Result<(), LogError> {
+        if !dir.is_online() {
+            return Ok(());
+        }
+        dir.log.write_checkpoints(&self.checkpoints_of(dir))
+    }
+
+    pub(crate) fn checkpoints_of(&self, dir: &LogDir) -> Vec<moldau_log::PartitionCheckpoint> {
+        let partitions = self.partitions();
+        let of_dir = partitions.iter().filter(|partition| partition.dir.id == dir.id);
+        of_dir.filter_map(|partition| partition.checkpoint()).collect()
+    }
+}
+
+#[async_trait]
+impl ReplicaPublisher for Arc<ReplicaManager> {
+    async fn apply(&self, delta: &MetadataDelta, image: &Arc<MetadataImage>) {
+        if delta.topics.is_empty() && delta.deleted_topics.is_empty() && delta.configs.is_empty() {
+            return;
+        }
+        let (manager, delta, image) = (Arc::clone(self), delta.clone(), Arc::clone(image));
+        let applied =
+            tokio::task::spawn_blocking(move || ReplicaManager::apply(&manager, &delta, &image)).await;
+        if let Err(error) = applied {
+            // Half-applied metadata would make a leader of the wrong replica.
+            tracing::error!(%error, "applying metadata failed, the process stops");
+            std::process::abort();
+        }
+    }
+
+    fn offline_log_dirs(&self) -> Vec<Uuid> {
+        self.dirs.offline_ids()
+    }
+}
+
+/// The part of a partition's metadata that its replicas go by.
+fn registration(partition: &moldau_metadata::PartitionRegistration) -> moldau_replica::PartitionRegistration {
+    moldau_replica::PartitionRegistration {
+        replicas: partition.replicas.clone(),
+        isr: partition.isr.clone(),
+        leader: (partition.leader != BrokerId::NONE).then_some(partition.leader),
+        leader_epoch: partition.leader_epoch,
+        partition_epoch: partition.partition_epoch,
+    }
+}

@@ -1,0 +1,172 @@
+//! Appending: to the page cache under the lock, to stable storage soon after, without it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use moldau_log::{AppendError, AppendInfo, AppendOrigin, RecordError};
+use moldau_metadata::config::FlushPolicy;
+use moldau_model::{ErrorCode, LeaderEpoch};
+use moldau_replica::{MinIsr, Role};
+
+use super::partition::{Partition, State, WaitingProduce};
+use super::wake::Wake;
+use crate::clock;
+use crate::purgatory::DelayedProduce;
+
+/// From here on the queue of waiting produces is cleared of those that have timed out, at each doubling.
+const PRUNE_FROM: usize = 1024;
+
+/// Why nothing was appended.
+#[derive(Debug)]
+pub struct AppendRefused {
+    pub code: ErrorCode,
+    /// For the client; none where the code says it all.
+    pub message: Option<String>,
+    pub record_errors: Vec<RecordError>,
+}
+
+impl From<ErrorCode> for AppendRefused {
+    fn from(code: ErrorCode) -> Self {
+        Self { code, message: None, record_errors: Vec::new() }
+    }
+}
+
+impl From<AppendError> for AppendRefused {
+    fn from(error: AppendError) -> Self {
+        Self {
+            code: error.error_code(),
+            message: Some(error.to_string()),
+            record_errors: error.record_errors().to_vec(),
+        }
+    }
+}
+
+impl Partition {
+    /// Appends a leader's batches, patching offsets into them. With `delayed` this is an acks=all append: it needs enough
+    /// members in the ISR, and the slot waits until the high watermark has passed the records.
+    pub fn append(
+        self: &Arc<Self>,
+        batches: &mut [u8],
+        origin: AppendOrigin,
+        delayed: Option<(&Arc<DelayedProduce>, usize)>,
+    ) -> Result<AppendInfo, AppendRefused> {
+        self.append_in_epoch(None, batches, origin, delayed)
+    }
+
+    /// The same, if this replica leads in just this epoch: a coordinator of an older one must not write.
+    pub(super) fn append_in_epoch(
+        self: &Arc<Self>,
+        expected: Option<LeaderEpoch>,
+        batches: &mut [u8],
+        origin: AppendOrigin,
+        delayed: Option<(&Arc<DelayedProduce>, usize)>,
+    ) -> Result<AppendInfo, AppendRefused> {
+        let mut wake = Wake::default();
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let Role::Leader { leader_epoch } = state.replica.role() else {
+            return Err(ErrorCode::NotLeaderOrFollower.into());
+        };
+        if expected.is_some_and(|expected| expected != leader_epoch) {
+            return Err(ErrorCode::NotLeaderOrFollower.into());
+        }
+        if delayed.is_some() && !matches!(state.replica.min_isr(), Some(MinIsr::Enough)) {
+            return Err(ErrorCode::NotEnoughReplicas.into());
+        }
+        let log = state.log.as_mut().ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let info = log.append_as_leader(batches, leader_epoch, origin, clock::now())?;
+        let required = info.last_offset.plus(1);
+        if !info.duplicate {
+            state.note_append(required, batches.len());
+        }
+        self.after_log_change(state, &mut wake);
+        if let Some((produce, slot)) = delayed
+            && state.replica.high_watermark() < required
+        {
+            produce.wait_for(slot);
+            state.push_produce(WaitingProduce { required, produce: Arc::clone(produce), slot });
+        }
+        let is_sync_due = self.note_dirty(state);
+        drop(guard);
+        if is_sync_due {
+            self.schedule_sync();
+        }
+        wake.fire();
+        Ok(info)
+    }
+
+    /// Whether what was appended has to be synced now: always, but under `flush.policy=interval` only when
+    /// `flush.messages` says so. (`flush.ms` is the background's.)
+    fn note_dirty(&self, state: &mut State) -> bool {
+        match self.settings.flush_policy {
+            FlushPolicy::OnAck => true,
+            FlushPolicy::Interval => {
+                state.dirty_since_ms.get_or_insert_with(|| clock::monotonic().0);
+                let limit = state.config.flush_messages;
+                state
+                    .log
+                    .as_ref()
+                    .is_some_and(|log| log.log_end_offset().minus(log.durable_end_offset()) >= limit)
+            }
+        }
+    }
+
+    /// Queues a sync if `flush.ms` has passed since the oldest append that is not synced.
+    pub(crate) fn sync_if_flush_due(self: &Arc<Self>) {
+        let state = self.lock();
+        let flush_ms = state.config.flush_ms;
+        let is_due =
+            state.dirty_since_ms.is_some_and(|since| clock::monotonic().0.saturating_sub(since) >= flush_ms);
+        drop(state);
+        if is_due {
+            self.schedule_sync();
+        }
+    }
+
+    /// Queues the partition for a sync, unless it is queued already.
+    pub(crate) fn schedule_sync(self: &Arc<Self>) {
+        if !self.is_in_sync_queue.swap(true, Ordering::AcqRel) {
+            self.dir.sync.push(Arc::clone(self));
+        }
+    }
+
+    /// One sync round, on a thread of the directory's own. After an error the directory has to go offline.
+    pub(crate) fn sync(self: &Arc<Self>) -> io::Result<()> {
+        // Whoever appends from here on queues the partition again: its records may miss this ticket.
+        self.is_in_sync_queue.store(false, Ordering::Release);
+        let ticket = {
+            let mut state = self.lock();
+            state.dirty_since_ms = None;
+            state.log.as_mut().and_then(moldau_log::PartitionLog::begin_sync)
+        };
+        let Some(ticket) = ticket else { return Ok(()) };
+        let result = ticket.run();
+        let mut wake = Wake::default();
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let mut is_behind = false;
+        if let Some(log) = &mut state.log {
+            let durable_end = log.complete_sync(ticket);
+            // An append during the sync may have found the ticket out and left.
+            is_behind = result.is_ok() && durable_end < log.log_end_offset();
+            self.after_log_change(state, &mut wake);
+        }
+        drop(guard);
+        wake.fire();
+        if is_behind && self.settings.flush_policy == FlushPolicy::OnAck {
+            self.schedule_sync();
+        }
+        result
+    }
+}
+
+impl State {
+    fn push_produce(&mut self, waiting: WaitingProduce) {
+        let count = self.produces.len();
+        if count >= PRUNE_FROM && count.is_power_of_two() {
+            self.produces.retain(|waiting| !waiting.produce.is_done());
+        }
+        self.produces.push_back(waiting);
+    }
+}

@@ -1,0 +1,154 @@
+//! `__consumer_offsets` as the group coordinator sees it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use moldau_group::CoordinatorRecord;
+use moldau_log::AppendOrigin;
+use moldau_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex};
+use moldau_record::{BatchBuilder, Batches, DecompressLimit};
+
+use super::{Isolation, Partition, ReadRequest, ReplicaManager};
+use crate::clock;
+use crate::coordinator::{AppendOutcome, LoadError, OFFSETS_TOPIC, OffsetsStore, ReplayRecord};
+use crate::metadata_cache::MetadataCache;
+use crate::purgatory::DelayedProduce;
+
+/// What one read takes while a partition is loaded: `offsets.load.buffer.size`.
+const LOAD_BYTES: usize = 5 * 1024 * 1024;
+/// A batch of the coordinator's own cannot hold more than this when it is decompressed.
+const BATCH_BYTES_MAX: DecompressLimit = DecompressLimit(64 * 1024 * 1024);
+/// A day: the shard answers its clients by a timeout of its own, and what became of the records matters still.
+const OUTCOME_WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// The replica manager's `__consumer_offsets`.
+pub struct ReplicaOffsetsStore {
+    replicas: Arc<ReplicaManager>,
+    metadata: Arc<MetadataCache>,
+}
+
+impl ReplicaOffsetsStore {
+    #[must_use]
+    pub fn new(replicas: Arc<ReplicaManager>, metadata: Arc<MetadataCache>) -> Self {
+        Self { replicas, metadata }
+    }
+
+    fn partition(&self, partition: PartitionIndex) -> Result<Arc<Partition>, ErrorCode> {
+        self.replicas.by_name(&self.metadata.image(), OFFSETS_TOPIC, partition)
+    }
+}
+
+impl OffsetsStore for ReplicaOffsetsStore {
+    fn load(
+        &self,
+        partition: PartitionIndex,
+        leader_epoch: LeaderEpoch,
+        replay: &mut ReplayRecord<'_>,
+    ) -> Result<(), LoadError> {
+        let partition = self.partition(partition).map_err(|_| LoadError::NotLeader)?;
+        let (mut offset, end) = partition.log_bounds().map_err(|_| LoadError::NotLeader)?;
+        while offset < end {
+            offset = load_some(&partition, leader_epoch, offset, end, replay)?;
+        }
+        Ok(())
+    }
+
+    fn append(
+        &self,
+        partition: PartitionIndex,
+        leader_epoch: LeaderEpoch,
+        records: &[CoordinatorRecord],
+    ) -> BoxFuture<'static, AppendOutcome> {
+        let refused = |code| -> BoxFuture<'static, AppendOutcome> {
+            Box::pin(std::future::ready(AppendOutcome::Refused(code)))
+        };
+        let now = clock::now();
+        let mut builder = BatchBuilder::new();
+        for record in records {
+            if let Err(error) = builder.append(now, Some(&record.key), record.value.as_deref(), &[]) {
+                tracing::error!(%error, "a coordinator's record does not fit a batch");
+                return refused(ErrorCode::UnknownServerError);
+            }
+        }
+        let Ok(mut batch) = builder.build() else { return refused(ErrorCode::UnknownServerError) };
+        let partition = match self.partition(partition) {
+            Ok(partition) => partition,
+            Err(code) => return refused(code),
+        };
+        let produce = Arc::new(DelayedProduce::new(1));
+        let appended = partition.append_in_epoch(
+            Some(leader_epoch),
+            &mut batch,
+            AppendOrigin::Coordinator,
+            Some((&produce, 0)),
+        );
+        if let Err(refusal) = appended {
+            return refused(refusal.code);
+        }
+        let is_settled = produce.seal();
+        Box::pin(async move {
+            if !is_settled {
+                produce.wait(OUTCOME_WAIT_MAX).await;
+            }
+            match produce.outcome(0) {
+                ErrorCode::None => AppendOutcome::Committed,
+                // Written in any case: a later leader may have the records, or not.
+                _ => AppendOutcome::Unknown,
+            }
+        })
+    }
+}
+
+/// Replays one read's worth of batches. Returns where to go on.
+fn load_some(
+    partition: &Partition,
+    leader_epoch: LeaderEpoch,
+    offset: Offset,
+    end: Offset,
+    replay: &mut ReplayRecord<'_>,
+) -> Result<Offset, LoadError> {
+    let request = ReadRequest {
+        fetch_offset: offset,
+        bytes_max: LOAD_BYTES,
+        at_least_one_batch: true,
+        current_leader_epoch: leader_epoch,
+        last_fetched_epoch: LeaderEpoch::NONE,
+        isolation: Isolation::LogEnd,
+    };
+    let read = match partition.read(&request) {
+        Ok(read) => read,
+        Err(
+            ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch | ErrorCode::UnknownLeaderEpoch,
+        ) => {
+            return Err(LoadError::NotLeader);
+        }
+        Err(code) => return Err(LoadError::Read(code.to_string())),
+    };
+    // Nothing there although the log goes on: compaction left a hole up to its end.
+    let Some(slice) = read.records else { return Ok(end) };
+    let bytes = slice.read_all().map_err(|error| LoadError::Read(error.to_string()))?;
+    let mut next = offset;
+    for batch in Batches::new(&bytes) {
+        // The last one may be cut by the size of the read.
+        let Ok(batch) = batch else { break };
+        batch.check_crc().map_err(|error| LoadError::Read(error.to_string()))?;
+        next = batch.next_offset();
+        if batch.is_control() {
+            continue;
+        }
+        let records = batch
+            .records(BATCH_BYTES_MAX)
+            .map_err(|error| LoadError::Read(format!("offset {next}: {error}")))?;
+        for record in records.iter() {
+            let record = record.map_err(|error| LoadError::Read(format!("offset {next}: {error}")))?;
+            if let Some(key) = record.key {
+                replay(record.offset.0, key, record.value)?;
+            }
+        }
+    }
+    if next == offset {
+        return Err(LoadError::Read(format!("no whole batch at offset {offset}")));
+    }
+    Ok(next)
+}

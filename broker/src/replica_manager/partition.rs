@@ -1,0 +1,312 @@
+//! One partition on this broker: its log, its replica state, and who waits for either, under one lock.
+//!
+//! Nothing awaits under the lock, and nothing in it waits for the disk's platters: appends go to the page cache, syncs run
+//! with a ticket outside. A panic under the lock stops the process: going on could lose records.
+
+use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use moldau_log::{LogError, PartitionLog};
+use moldau_metadata::config::{FlushPolicy, TopicConfig};
+use moldau_model::{BrokerId, ErrorCode, LeaderEpoch, Offset, TopicIdPartition, TopicPartition};
+use moldau_replica::{LogEnds, MinIsr, PartitionRegistration, Replica, Role, RoleChange};
+use parking_lot::{Mutex, MutexGuard};
+
+use super::log_config::log_config;
+use super::wake::Wake;
+use crate::clock;
+use crate::log_dirs::LogDir;
+use crate::purgatory::{DelayedProduce, FetchWaiter};
+
+/// Appends below the high watermark of which the sizes are known one by one; beyond it they are counted together.
+const SIZED_APPENDS_MAX: usize = 4096;
+
+/// What all partitions of a broker have in common.
+#[derive(Clone, Debug)]
+pub struct PartitionSettings {
+    pub broker_id: BrokerId,
+    pub flush_policy: FlushPolicy,
+    /// `replica.lag.time.max.ms`.
+    pub lag_ms_max: i64,
+    /// `transaction.state...`: `producer.id.expiration.ms`.
+    pub producer_id_expiration_ms: i64,
+}
+
+/// A partition that this broker holds a replica of.
+pub struct Partition {
+    id: TopicIdPartition,
+    topic_partition: TopicPartition,
+    pub(crate) dir: Arc<LogDir>,
+    pub(super) settings: PartitionSettings,
+    state: Mutex<State>,
+    /// A copy for those who need no more than a look.
+    high_watermark: AtomicI64,
+    pub(super) is_in_sync_queue: AtomicBool,
+}
+
+/// What the lock protects.
+pub(super) struct State {
+    /// `None` once the partition was deleted.
+    pub(super) log: Option<PartitionLog>,
+    pub(super) replica: Replica,
+    pub(super) config: Arc<TopicConfig>,
+    pub(super) produces: VecDeque<WaitingProduce>,
+    pub(super) fetches: Vec<Arc<FetchWaiter>>,
+    /// Ends and sizes of what was appended and is not below the high watermark yet: so a parked fetch learns how many
+    /// bytes a step of the high watermark is worth, without a look into the log.
+    pub(super) sized_appends: VecDeque<(Offset, i64)>,
+    /// Under `flush.policy=interval`: when the oldest record that is not synced was appended, in monotonic time.
+    pub(super) dirty_since_ms: Option<i64>,
+}
+
+pub(super) struct WaitingProduce {
+    pub(super) required: Offset,
+    pub(super) produce: Arc<DelayedProduce>,
+    pub(super) slot: usize,
+}
+
+/// The lock. A panic while it is held aborts, because the state may be half changed.
+pub(super) struct StateGuard<'a> {
+    guard: MutexGuard<'a, State>,
+    was_panicking: bool,
+}
+
+impl Deref for StateGuard<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.guard
+    }
+}
+
+impl DerefMut for StateGuard<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.guard
+    }
+}
+
+impl Drop for StateGuard<'_> {
+    fn drop(&mut self) {
+        if !self.was_panicking && std::thread::panicking() {
+            tracing::error!("an invariant of a partition is broken, the process stops");
+            std::process::abort();
+        }
+    }
+}
+
+impl Partition {
+    /// Opens the partition's log in `dir`, or makes it. It has no role until metadata gives it one.
+    pub(crate) fn open(
+        dir: Arc<LogDir>,
+        topic_partition: TopicPartition,
+        id: TopicIdPartition,
+        config: Arc<TopicConfig>,
+        settings: PartitionSettings,
+    ) -> Result<Arc<Self>, LogError> {
+        let now = clock::now();
+        let (log, report) =
+            dir.log.open_partition(&topic_partition, id.topic_id, log_config(&config, &settings), now)?;
+        if report.segments_scanned > 0 || !report.notes.is_empty() {
+            tracing::info!(partition = %topic_partition, ?report, "recovered a log");
+        }
+        let ends = log_ends(&log, settings.flush_policy);
+        let checkpoint = dir.log.high_watermark_checkpoint(&topic_partition).unwrap_or(ends.log_start);
+        let min_isr = usize::try_from(config.min_insync_replicas).unwrap_or(1);
+        let replica = Replica::new(settings.broker_id, ends, checkpoint, min_isr, settings.lag_ms_max);
+        dir.partition_count.fetch_add(1, Ordering::Relaxed);
+        Ok(Arc::new(Self {
+            id,
+            topic_partition,
+            dir,
+            high_watermark: AtomicI64::new(replica.high_watermark().0),
+            settings,
+            state: Mutex::new(State {
+                log: Some(log),
+                replica,
+                config,
+                produces: VecDeque::new(),
+                fetches: Vec::new(),
+                sized_appends: VecDeque::new(),
+                dirty_since_ms: None,
+            }),
+            is_in_sync_queue: AtomicBool::new(false),
+        }))
+    }
+
+    #[must_use]
+    pub fn id(&self) -> TopicIdPartition {
+        self.id
+    }
+
+    #[must_use]
+    pub fn topic_partition(&self) -> &TopicPartition {
+        &self.topic_partition
+    }
+
+    /// The end, exclusive, of what consumers may read.
+    #[must_use]
+    pub fn high_watermark(&self) -> Offset {
+        Offset(self.high_watermark.load(Ordering::Acquire))
+    }
+
+    /// The epoch in which this replica leads, if it does.
+    #[must_use]
+    pub fn leader_epoch_if_leader(&self) -> Option<LeaderEpoch> {
+        match self.lock().replica.role() {
+            Role::Leader { leader_epoch } => Some(leader_epoch),
+            Role::None | Role::Follower { .. } => None,
+        }
+    }
+
+    pub(super) fn lock(&self) -> StateGuard<'_> {
+        let guard = self.state.lock();
+        StateGuard { guard, was_panicking: std::thread::panicking() }
+    }
+
+    /// Committed metadata of the partition. Waiting requests of a leadership that ended are told so.
+    pub(crate) fn handle_registration(&self, registration: &PartitionRegistration) -> RoleChange {
+        let mut wake = Wake::default();
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let (change, output) = state.replica.handle_registration(registration, clock::monotonic());
+        match change {
+            RoleChange::BecameLeader => {
+                if let Some(log) = &mut state.log {
+                    log.assign_leader_epoch(registration.leader_epoch);
+                }
+                // The same replica leading on keeps its log, so a produce that waits goes on waiting.
+                state.wake_fetches(&mut wake);
+            }
+            RoleChange::BecameFollower => {
+                state.fail_produces(ErrorCode::NotLeaderOrFollower, &mut wake);
+                state.wake_fetches(&mut wake);
+            }
+            RoleChange::Stale | RoleChange::LeaderUpdated | RoleChange::FollowerUpdated => {}
+        }
+        if output.high_watermark.is_some() {
+            self.publish_high_watermark(state, &mut wake);
+        }
+        drop(guard);
+        wake.fire();
+        change
+    }
+
+    /// The topic's settings changed.
+    pub(crate) fn update_config(&self, config: Arc<TopicConfig>) {
+        let mut wake = Wake::default();
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        if let Some(log) = &mut state.log {
+            log.update_config(log_config(&config, &self.settings));
+        }
+        let min_isr = usize::try_from(config.min_insync_replicas).unwrap_or(1);
+        state.config = config;
+        let output = state.replica.handle_limits(min_isr, self.settings.lag_ms_max, clock::monotonic());
+        if output.high_watermark.is_some() {
+            self.publish_high_watermark(state, &mut wake);
+        }
+        drop(guard);
+        wake.fire();
+    }
+
+    /// Takes the log out: the partition is deleted, or was moved to other brokers.
+    pub(crate) fn take_log(&self, outcome: ErrorCode) -> Option<PartitionLog> {
+        let mut wake = Wake::default();
+        let mut state = self.lock();
+        let log = state.log.take();
+        state.fail_produces(outcome, &mut wake);
+        state.wake_fetches(&mut wake);
+        drop(state);
+        if log.is_some() {
+            self.dir.partition_count.fetch_sub(1, Ordering::Relaxed);
+        }
+        wake.fire();
+        log
+    }
+
+    /// The log directory is offline: whoever waits is told, and nothing is taken any more.
+    pub(crate) fn poison(&self, reason: &Arc<str>) {
+        let mut wake = Wake::default();
+        let mut state = self.lock();
+        if let Some(log) = &mut state.log {
+            log.poison(Arc::clone(reason));
+        }
+        state.fail_produces(ErrorCode::KafkaStorageError, &mut wake);
+        state.wake_fetches(&mut wake);
+        drop(state);
+        wake.fire();
+    }
+
+    /// Tells the replica of the log's ends, and everybody of the high watermark if that moved it.
+    pub(super) fn after_log_change(&self, state: &mut State, wake: &mut Wake) {
+        let Some(log) = &state.log else { return };
+        let ends = log_ends(log, self.settings.flush_policy);
+        if state.replica.handle_log_ends(ends, clock::monotonic()).is_some() {
+            self.publish_high_watermark(state, wake);
+        }
+    }
+
+    fn publish_high_watermark(&self, state: &mut State, wake: &mut Wake) {
+        let high_watermark = state.replica.high_watermark();
+        self.high_watermark.store(high_watermark.0, Ordering::Release);
+        let outcome = match state.replica.min_isr() {
+            Some(MinIsr::TooFew { .. }) => ErrorCode::NotEnoughReplicasAfterAppend,
+            Some(MinIsr::Enough) | None => ErrorCode::None,
+        };
+        while state.produces.front().is_some_and(|waiting| waiting.required <= high_watermark) {
+            if let Some(waiting) = state.produces.pop_front() {
+                wake.produces.push((waiting.produce, waiting.slot, outcome));
+            }
+        }
+        let mut bytes = 0;
+        while state.sized_appends.front().is_some_and(|(end, _)| *end <= high_watermark) {
+            bytes += state.sized_appends.pop_front().map_or(0, |(_, size)| size);
+        }
+        // A step that is not accounted for still is a step: it must not be slept through.
+        let bytes = bytes.max(1);
+        state.fetches.retain(|fetch| {
+            let is_due = fetch.add_bytes(bytes);
+            if is_due {
+                wake.fetches.push(Arc::clone(fetch));
+            }
+            !is_due
+        });
+    }
+}
+
+impl State {
+    pub(super) fn note_append(&mut self, end: Offset, bytes: usize) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        if self.sized_appends.len() >= SIZED_APPENDS_MAX
+            && let Some(last) = self.sized_appends.back_mut()
+        {
+            *last = (end, last.1.saturating_add(bytes));
+            return;
+        }
+        self.sized_appends.push_back((end, bytes));
+    }
+
+    fn fail_produces(&mut self, outcome: ErrorCode, wake: &mut Wake) {
+        let failed = self.produces.drain(..).map(|waiting| (waiting.produce, waiting.slot, outcome));
+        wake.produces.extend(failed);
+    }
+
+    fn wake_fetches(&mut self, wake: &mut Wake) {
+        wake.fetches.append(&mut self.fetches);
+    }
+}
+
+/// The log's ends as the replica counts them: see [`LogEnds`].
+pub(super) fn log_ends(log: &PartitionLog, policy: FlushPolicy) -> LogEnds {
+    let log_end = log.log_end_offset();
+    LogEnds {
+        log_start: log.log_start_offset(),
+        durable_end: match policy {
+            FlushPolicy::OnAck => log.durable_end_offset(),
+            FlushPolicy::Interval => log_end,
+        },
+        log_end,
+    }
+}

@@ -1,0 +1,223 @@
+//! Reading: where the bytes are is found under the lock, the bytes themselves are read without it.
+
+use std::sync::Arc;
+
+use moldau_log::{ActiveProducer, EpochEnd, FileSlice, ReadError, TimestampOffset};
+use moldau_model::{ErrorCode, LeaderEpoch, Offset, TimestampMs};
+use moldau_replica::{Replica, Role};
+
+use super::partition::{Partition, State};
+use crate::purgatory::FetchWaiter;
+
+/// How far a reader may see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// Up to the high watermark.
+    ReadUncommitted,
+    /// Up to the last stable offset (KIP-98).
+    ReadCommitted,
+    /// Up to the log's end: followers, and coordinators that load what they wrote themselves.
+    LogEnd,
+}
+
+/// One partition's part of a fetch. Epochs are `LeaderEpoch::NONE` where the reader does not say.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadRequest {
+    pub fetch_offset: Offset,
+    pub bytes_max: usize,
+    /// Give the first batch whole, however large (KIP-74).
+    pub at_least_one_batch: bool,
+    pub current_leader_epoch: LeaderEpoch,
+    /// KIP-595: with it the leader can tell that the logs have parted.
+    pub last_fetched_epoch: LeaderEpoch,
+    pub isolation: Isolation,
+}
+
+/// What a read found.
+#[derive(Debug)]
+pub struct PartitionRead {
+    pub records: Option<FileSlice>,
+    pub high_watermark: Offset,
+    pub last_stable_offset: Offset,
+    pub log_start_offset: Offset,
+    pub diverging_epoch: Option<EpochEnd>,
+    /// How far the reader could see: what a parked fetch compares with.
+    pub upper_bound: Offset,
+}
+
+/// An offset as ListOffsets answers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoundOffset {
+    pub timestamp: TimestampMs,
+    pub offset: Offset,
+    pub leader_epoch: LeaderEpoch,
+}
+
+impl FoundOffset {
+    pub const NONE: Self =
+        Self { timestamp: TimestampMs::NONE, offset: Offset::NONE, leader_epoch: LeaderEpoch::NONE };
+}
+
+/// What ListOffsets asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OffsetQuery {
+    Earliest,
+    Latest,
+    /// The record with the largest timestamp (KIP-734).
+    MaxTimestamp,
+    /// The first record at or after this time.
+    Timestamp(TimestampMs),
+}
+
+/// A fetcher or consumer may name the epoch it believes in (KIP-320); then the replica must lead.
+fn check_leader(replica: &Replica, current_leader_epoch: LeaderEpoch) -> Result<LeaderEpoch, ErrorCode> {
+    let ours = replica.leader_epoch();
+    if current_leader_epoch.0 >= 0 && replica.role() != Role::None {
+        if current_leader_epoch < ours {
+            return Err(ErrorCode::FencedLeaderEpoch);
+        }
+        if current_leader_epoch > ours {
+            return Err(ErrorCode::UnknownLeaderEpoch);
+        }
+    }
+    match replica.role() {
+        Role::Leader { leader_epoch } => Ok(leader_epoch),
+        Role::None | Role::Follower { .. } => Err(ErrorCode::NotLeaderOrFollower),
+    }
+}
+
+fn code_of(error: &ReadError, partition: &Partition) -> ErrorCode {
+    if !matches!(error, ReadError::OffsetOutOfRange { .. }) {
+        tracing::error!(partition = %partition.topic_partition(), %error, "cannot read a log");
+    }
+    error.error_code()
+}
+
+impl State {
+    fn upper_bound(&self, isolation: Isolation) -> Option<Offset> {
+        let high_watermark = self.replica.high_watermark();
+        let log = self.log.as_ref()?;
+        Some(match isolation {
+            Isolation::ReadUncommitted => high_watermark,
+            Isolation::ReadCommitted => log.last_stable_offset(high_watermark),
+            Isolation::LogEnd => log.log_end_offset(),
+        })
+    }
+}
+
+impl Partition {
+    /// Finds the records at an offset; this replica has to lead.
+    pub fn read(&self, request: &ReadRequest) -> Result<PartitionRead, ErrorCode> {
+        let state = self.lock();
+        check_leader(&state.replica, request.current_leader_epoch)?;
+        let log = state.log.as_ref().ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let high_watermark = state.replica.high_watermark();
+        let upper_bound = state.upper_bound(request.isolation).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let mut found = PartitionRead {
+            records: None,
+            high_watermark,
+            last_stable_offset: log.last_stable_offset(high_watermark),
+            log_start_offset: log.log_start_offset(),
+            diverging_epoch: None,
+            upper_bound,
+        };
+        if request.last_fetched_epoch.0 >= 0 {
+            let end = log
+                .end_offset_for_epoch(request.last_fetched_epoch)
+                .filter(|_| request.fetch_offset >= log.log_start_offset())
+                .ok_or(ErrorCode::OffsetOutOfRange)?;
+            if end.leader_epoch < request.last_fetched_epoch || end.end_offset < request.fetch_offset {
+                found.diverging_epoch = Some(end);
+                return Ok(found);
+            }
+        }
+        let read = log
+            .read(request.fetch_offset, request.bytes_max, upper_bound, request.at_least_one_batch)
+            .map_err(|error| code_of(&error, self))?;
+        found.records = read.slice.filter(|slice| slice.length > 0);
+        Ok(found)
+    }
+
+    /// Parks a fetch that saw up to `seen`. `false` if there is more to see by now, or another leader: then it reads
+    /// again.
+    pub(crate) fn park(&self, waiter: &Arc<FetchWaiter>, isolation: Isolation, seen: Offset) -> bool {
+        let mut state = self.lock();
+        let is_quiet = matches!(state.replica.role(), Role::Leader { .. })
+            && state.upper_bound(isolation).is_some_and(|bound| bound == seen);
+        if is_quiet {
+            state.fetches.push(Arc::clone(waiter));
+        }
+        is_quiet
+    }
+
+    /// The fetch is over; forget it.
+    pub(crate) fn unpark(&self, waiter: &Arc<FetchWaiter>) {
+        self.lock().fetches.retain(|other| !Arc::ptr_eq(other, waiter));
+    }
+
+    /// Answers ListOffsets for one partition.
+    pub fn find_offset(
+        &self,
+        query: OffsetQuery,
+        isolation: Isolation,
+        current_leader_epoch: LeaderEpoch,
+    ) -> Result<FoundOffset, ErrorCode> {
+        let state = self.lock();
+        let leader_epoch = check_leader(&state.replica, current_leader_epoch)?;
+        let log = state.log.as_ref().ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let bound = state.upper_bound(isolation).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        // A fresh leader does not know yet how far its predecessor's high watermark was (KIP-207).
+        let is_lagging = isolation != Isolation::LogEnd
+            && state.replica.epoch_start_offset().is_some_and(|start| state.replica.high_watermark() < start);
+        let found = match query {
+            OffsetQuery::Earliest => {
+                let offset = log.log_start_offset();
+                let epoch = log.epoch_for_offset(offset).unwrap_or(LeaderEpoch::NONE);
+                return Ok(FoundOffset { timestamp: TimestampMs::NONE, offset, leader_epoch: epoch });
+            }
+            OffsetQuery::Latest if is_lagging => return Err(ErrorCode::OffsetNotAvailable),
+            OffsetQuery::Latest => {
+                return Ok(FoundOffset { timestamp: TimestampMs::NONE, offset: bound, leader_epoch });
+            }
+            OffsetQuery::MaxTimestamp => log.max_timestamp_offset(bound),
+            OffsetQuery::Timestamp(time) => log.offset_for_timestamp(time, bound),
+        };
+        match found.map_err(|error| code_of(&error, self))? {
+            Some(TimestampOffset { timestamp, offset, leader_epoch }) => {
+                Ok(FoundOffset { timestamp, offset, leader_epoch })
+            }
+            None if is_lagging => Err(ErrorCode::OffsetNotAvailable),
+            None => Ok(FoundOffset::NONE),
+        }
+    }
+
+    /// Answers OffsetForLeaderEpoch: the largest epoch not above the asked one, and its end (KIP-101).
+    pub fn end_offset_for_epoch(
+        &self,
+        asked: LeaderEpoch,
+        current_leader_epoch: LeaderEpoch,
+    ) -> Result<Option<EpochEnd>, ErrorCode> {
+        let state = self.lock();
+        check_leader(&state.replica, current_leader_epoch)?;
+        let log = state.log.as_ref().ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        Ok(log.end_offset_for_epoch(asked))
+    }
+
+    /// The producers in the duplicate window.
+    pub fn active_producers(&self) -> Result<Vec<ActiveProducer>, ErrorCode> {
+        let state = self.lock();
+        check_leader(&state.replica, LeaderEpoch::NONE)?;
+        state
+            .log
+            .as_ref()
+            .map(moldau_log::PartitionLog::active_producers)
+            .ok_or(ErrorCode::UnknownTopicOrPartition)
+    }
+
+    /// Log start and log end: what a coordinator loads.
+    pub fn log_bounds(&self) -> Result<(Offset, Offset), ErrorCode> {
+        let state = self.lock();
+        let log = state.log.as_ref().ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        Ok((log.log_start_offset(), log.log_end_offset()))
+    }
+}

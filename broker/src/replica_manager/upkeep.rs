@@ -1,0 +1,105 @@
+//! What the background does with a partition, and what is reported of it.
+
+use moldau_log::{CleanReport, LogError, PartitionCheckpoint, RemovedSegments};
+use moldau_model::{ErrorCode, Offset, TimestampMs};
+use moldau_replica::Role;
+
+use super::partition::Partition;
+use super::wake::Wake;
+use crate::clock;
+
+impl Partition {
+    /// Moves the log start up to `offset`, or to the high watermark if `None`. Returns the low watermark. The caller
+    /// writes the checkpoints before it answers.
+    pub fn delete_records(&self, offset: Option<Offset>) -> Result<Offset, ErrorCode> {
+        let mut wake = Wake::default();
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        if !matches!(state.replica.role(), Role::Leader { .. }) {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        }
+        if !state.config.cleanup_delete {
+            return Err(ErrorCode::PolicyViolation);
+        }
+        let high_watermark = state.replica.high_watermark();
+        let offset = offset.unwrap_or(high_watermark);
+        if offset > high_watermark || offset < Offset::ZERO {
+            return Err(ErrorCode::OffsetOutOfRange);
+        }
+        let log = state.log.as_mut().ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let log_start = log.delete_records_to(offset, high_watermark).map_err(|error| error.error_code())?;
+        self.after_log_change(state, &mut wake);
+        let low_watermark = state.replica.low_watermark().unwrap_or(log_start);
+        drop(guard);
+        wake.fire();
+        Ok(low_watermark)
+    }
+
+    /// Removes what retention allows, unlinks what was removed long enough ago, forgets idle producers.
+    pub(crate) fn enforce_retention(&self, now: TimestampMs) -> Result<RemovedSegments, LogError> {
+        let mut wake = Wake::default();
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let high_watermark = state.replica.high_watermark();
+        let Some(log) = &mut state.log else { return Ok(RemovedSegments::default()) };
+        let removed = log.delete_old_segments(now, high_watermark)?;
+        log.purge_deleted(now);
+        log.remove_expired_producers(now);
+        self.after_log_change(state, &mut wake);
+        drop(guard);
+        wake.fire();
+        Ok(removed)
+    }
+
+    /// Unlinks the files of removed segments whose time has come.
+    pub(crate) fn purge_deleted(&self, now: TimestampMs) -> usize {
+        self.lock().log.as_mut().map_or(0, |log| log.purge_deleted(now))
+    }
+
+    /// Compacts the log if its topic is compacted and there is enough to gain.
+    pub(crate) fn clean_if_due(&self, now: TimestampMs) -> Result<Option<CleanReport>, LogError> {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        if !state.config.cleanup_compact || !matches!(state.replica.role(), Role::Leader { .. }) {
+            return Ok(None);
+        }
+        let high_watermark = state.replica.high_watermark();
+        let Some(log) = &mut state.log else { return Ok(None) };
+        log.roll_if_due(now)?;
+        if !log.is_cleaning_due(high_watermark, now) {
+            return Ok(None);
+        }
+        log.clean(high_watermark, now).map(Some)
+    }
+
+    /// The partition's lines in the checkpoint files.
+    pub(crate) fn checkpoint(&self) -> Option<PartitionCheckpoint> {
+        let state = self.lock();
+        let log = state.log.as_ref()?;
+        Some(PartitionCheckpoint {
+            topic_partition: self.topic_partition().clone(),
+            recovery_point: log.durable_end_offset(),
+            log_start_offset: log.log_start_offset(),
+            high_watermark: state.replica.high_watermark(),
+        })
+    }
+
+    /// Closes the log cleanly; the partition takes nothing any more.
+    pub(crate) fn close(&self) -> Result<(), LogError> {
+        let mut wake = Wake::default();
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let Some(log) = &mut state.log else { return Ok(()) };
+        log.close(clock::now())?;
+        self.after_log_change(state, &mut wake);
+        drop(guard);
+        wake.fire();
+        Ok(())
+    }
+
+    /// Bytes of the log's records; nothing once it was deleted.
+    #[must_use]
+    pub fn size_bytes(&self) -> Option<u64> {
+        self.lock().log.as_ref().map(moldau_log::PartitionLog::size_bytes)
+    }
+}

@@ -1,0 +1,26 @@
+//! Who is to be woken once a partition's lock is released.
+
+use std::sync::Arc;
+
+use moldau_model::ErrorCode;
+
+use crate::purgatory::{DelayedProduce, FetchWaiter};
+
+/// Collected under the lock, fired without it: a woken task may take the same lock at once.
+#[derive(Default)]
+#[must_use = "somebody waits for ever"]
+pub(super) struct Wake {
+    pub(super) produces: Vec<(Arc<DelayedProduce>, usize, ErrorCode)>,
+    pub(super) fetches: Vec<Arc<FetchWaiter>>,
+}
+
+impl Wake {
+    pub(super) fn fire(self) {
+        for (produce, slot, outcome) in self.produces {
+            produce.complete(slot, outcome);
+        }
+        for fetch in self.fetches {
+            fetch.wake();
+        }
+    }
+}
