@@ -17,6 +17,7 @@ pub(crate) mod partitioner;
 pub(crate) mod producer;
 pub(crate) mod quorum;
 pub(crate) mod regex;
+pub(crate) mod reset;
 pub(crate) mod topics;
 
 use std::collections::{BTreeMap, HashMap};

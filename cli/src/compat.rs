@@ -7,6 +7,7 @@
 
 pub(crate) mod console_consumer;
 pub(crate) mod console_producer;
+pub(crate) mod consumer_groups;
 pub(crate) mod formatter;
 pub(crate) mod java_order;
 pub(crate) mod line_reader;
@@ -26,6 +27,7 @@ const TOOLS: &[(&str, Tool)] = &[
     ("topics", topics::main),
     ("console-producer", console_producer::main),
     ("console-consumer", console_consumer::main),
+    ("consumer-groups", consumer_groups::main),
     ("server-start", crate::start::server_start),
 ];
 

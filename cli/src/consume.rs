@@ -121,7 +121,10 @@ impl Session {
     ) -> Result<(), ConsumeError> {
         let mut idle_since = Instant::now();
         while !stop.load(Ordering::SeqCst) && options.records_max.is_none_or(|max| self.count < max) {
-            self.keep_assigned(client, options)?;
+            if self.keep_assigned(client, options)? {
+                // Waiting for the group's other members is no want of records.
+                idle_since = Instant::now();
+            }
             let wait = match options.idle_max {
                 Some(max) => {
                     let left = max.saturating_sub(idle_since.elapsed());
@@ -149,8 +152,9 @@ impl Session {
         Ok(())
     }
 
-    /// Joins the group where the member is not in it, beats its heart, and follows new partitions.
-    fn keep_assigned(&mut self, client: &mut Client, options: &ConsumeOptions) -> Result<(), ClientError> {
+    /// Joins the group where the member is not in it, beats its heart, and follows new partitions. Returns whether it
+    /// joined.
+    fn keep_assigned(&mut self, client: &mut Client, options: &ConsumeOptions) -> Result<bool, ClientError> {
         if self.last_metadata.is_none_or(|at| at.elapsed() >= METADATA_INTERVAL) {
             self.last_metadata = Some(Instant::now());
             let partitions = self.subscribed(client, options)?;
@@ -166,9 +170,9 @@ impl Session {
                 }
             }
         }
-        let Some(membership) = &mut self.membership else { return Ok(()) };
+        let Some(membership) = &mut self.membership else { return Ok(false) };
         if !membership.must_join() && membership.heartbeat(client)? {
-            return Ok(());
+            return Ok(false);
         }
         let positions = std::mem::take(&mut self.delivered);
         membership.commit(client, &positions)?;
@@ -181,7 +185,8 @@ impl Session {
         let group = options.group.as_deref().unwrap_or_default();
         let committed = client.committed_offsets(group, Some(&assigned))?;
         let start = |partition: &Partition| committed.get(partition).copied().unwrap_or(options.start);
-        self.fetcher.assign(client, assigned.iter().map(|p| (p.clone(), start(p))).collect())
+        self.fetcher.assign(client, assigned.iter().map(|p| (p.clone(), start(p))).collect())?;
+        Ok(true)
     }
 
     fn assign_more(

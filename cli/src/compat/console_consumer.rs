@@ -1,6 +1,6 @@
 //! `kafka-console-consumer`: records of topics to standard output, a line each.
 
-use std::io::{self, Write};
+use std::io;
 use std::time::Duration;
 
 use super::formatter::Formatter;

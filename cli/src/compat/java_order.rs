@@ -17,6 +17,19 @@ pub(crate) fn sort<T>(items: &mut [T], initial_capacity: usize, key: impl Fn(&T)
     });
 }
 
+/// Sorts partitions as a map by `TopicPartition` would list them.
+pub(crate) fn sort_partitions<T>(items: &mut [((String, i32), T)]) {
+    let mut capacity = DEFAULT_CAPACITY;
+    while items.len() > capacity * 3 / 4 {
+        capacity *= 2;
+    }
+    items.sort_by(|a, b| a.0.cmp(&b.0));
+    items.sort_by_key(|((topic, partition), _)| {
+        let hash = (31u32.wrapping_add_signed(*partition)).wrapping_mul(31).wrapping_add(hash(topic));
+        (hash ^ (hash >> 16)) as usize & (capacity - 1)
+    });
+}
+
 /// `String.hashCode`.
 fn hash(text: &str) -> u32 {
     text.encode_utf16().fold(0u32, |hash, unit| hash.wrapping_mul(31).wrapping_add(u32::from(unit)))

@@ -1,6 +1,5 @@
 //! `moldau produce` and `moldau consume`.
 
-use std::io::Write;
 use std::time::Duration;
 
 use clap::Args;

@@ -170,7 +170,7 @@ mod tests {
     fn somebody_elses_directory_is_refused_and_nothing_written() {
         let directory = tempfile::tempdir().unwrap();
         let (old, new) = (directory.path().join("old"), directory.path().join("new"));
-        format(&[old.clone()], 1, Some("A"), &mut counting()).unwrap();
+        format(std::slice::from_ref(&old), 1, Some("A"), &mut counting()).unwrap();
         for (node, cluster, text) in
             [(1, Some("B"), "belongs to cluster.id A, not B"), (2, Some("A"), "belongs to node.id 1, not 2")]
         {
