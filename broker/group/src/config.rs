@@ -24,8 +24,8 @@ pub struct GroupConfig {
     /// `offset.commit.timeout.ms`: how long a reply waits for its records to be replicated. Default: 5000.
     pub offset_commit_timeout_ms: i64,
 
-    /// Groups on one shard; a request that would make one more is refused with COORDINATOR_NOT_AVAILABLE.
-    /// Kafka has no such bound. Default: 100,000.
+    /// Groups on one shard; a request that would make one more is refused with GROUP_MAX_SIZE_REACHED.
+    /// Kafka has no such bound. Default: 10,000, which is 500,000 with fifty partitions.
     pub groups_per_shard_max: usize,
     /// Members that were given an id (KIP-394) and have not joined with it yet, of one group; refused with
     /// GROUP_MAX_SIZE_REACHED beyond. Kafka counts them with the members only. Default: 10,000.
@@ -33,8 +33,12 @@ pub struct GroupConfig {
     /// Bytes of all protocols' metadata of one member; INVALID_REQUEST beyond. Default: 1 MiB, what one
     /// record of `__consumer_offsets` can carry (Kafka finds out when it writes the record).
     pub member_metadata_bytes_max: usize,
+    /// Protocols that one member may name; INVALID_REQUEST beyond. Default: 100.
+    pub protocols_per_member_max: usize,
+    /// Bytes of the metadata of all members of a group; GROUP_MAX_SIZE_REACHED beyond. Default: 16 MiB.
+    pub group_metadata_bytes_max: usize,
     /// Bytes of one group's record: all its members' subscriptions and assignments. A SyncGroup whose record
-    /// would be larger is answered as Kafka answers a record too large. Default: 1 MiB.
+    /// would be larger is answered with UNKNOWN_SERVER_ERROR, as Kafka's is. Default: 1 MiB.
     pub group_record_bytes_max: usize,
     /// Appends not yet answered by `Appended`; a request that needs one more is refused with
     /// COORDINATOR_NOT_AVAILABLE, which clients repeat. Default: 10,000.
@@ -54,9 +58,11 @@ impl Default for GroupConfig {
             offsets_retention_ms: 7 * 24 * 60 * 60 * 1_000,
             offsets_retention_check_interval_ms: 600_000,
             offset_commit_timeout_ms: 5_000,
-            groups_per_shard_max: 100_000,
+            groups_per_shard_max: 10_000,
             pending_joins_per_group_max: 10_000,
             member_metadata_bytes_max: 1 << 20,
+            protocols_per_member_max: 100,
+            group_metadata_bytes_max: 16 << 20,
             group_record_bytes_max: 1 << 20,
             pending_appends_max: 10_000,
             records_per_append_max: 1_000,

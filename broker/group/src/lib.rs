@@ -5,11 +5,18 @@
 //! records that it rests on are committed.
 
 mod config;
+mod group;
+mod offsets;
 mod partitioner;
+mod rebalance;
 mod records;
 mod request;
 mod response;
 mod shard;
+mod timers;
+
+#[cfg(test)]
+mod tests;
 
 pub use config::GroupConfig;
 pub use partitioner::partition_for_group;

@@ -1,4 +1,18 @@
 //! The records of `__consumer_offsets`, byte for byte Kafka's.
+//!
+//! A key opens with its version, and that says what the record is: 0 and 1 a committed offset, 2 a classic
+//! group, 3 and above the groups of KIP-848 and later. A value opens with a version of its own. Source: the
+//! record definitions of Apache Kafka 4.3's group coordinator.
+
+mod group_metadata;
+mod key;
+mod offset_commit;
+mod wire;
+
+pub(crate) use group_metadata::{GroupMetadataValue, MemberMetadata};
+pub(crate) use key::{RecordKey, group_key, offset_key};
+pub(crate) use offset_commit::OffsetCommitValue;
+pub(crate) use wire::STRING_BYTES_MAX;
 
 /// What [`GroupShard::replay`](crate::GroupShard::replay) made of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

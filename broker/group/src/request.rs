@@ -59,13 +59,15 @@ pub struct JoinGroupProtocol {
 /// SyncGroup, versions 0 to 5.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyncGroupRequest {
+    /// From version 5 protocol type and name must be there (KIP-559).
+    pub api_version: i16,
     pub group_id: String,
     pub generation_id: GenerationId,
     pub member_id: String,
     pub group_instance_id: Option<String>,
-    /// Version 5; `None` is not checked.
+    /// Version 5.
     pub protocol_type: Option<String>,
-    /// Version 5; `None` is not checked.
+    /// Version 5.
     pub protocol_name: Option<String>,
     /// From the leader only.
     pub assignments: Vec<SyncGroupAssignment>,
@@ -106,6 +108,8 @@ pub struct LeavingMember {
 /// OffsetCommit, versions 2 to 10. That topics and partitions exist is the shell's to check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OffsetCommitRequest {
+    /// A member of an unknown group gets GROUP_ID_NOT_FOUND from version 9 on, ILLEGAL_GENERATION below.
+    pub api_version: i16,
     pub group_id: String,
     /// `-1` from who is no member.
     pub generation_id: GenerationId,
@@ -119,7 +123,7 @@ pub struct OffsetCommitRequest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OffsetCommitTopic {
     pub name: String,
-    /// Zero below version 10.
+    /// The topic's id, whichever version the request had (Kafka keeps it with the offset); echoed.
     pub topic_id: TopicId,
     pub partitions: Vec<OffsetCommitPartition>,
 }
@@ -149,7 +153,7 @@ pub struct OffsetFetchRequest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OffsetFetchTopic {
     pub name: String,
-    /// Zero below version 10; echoed.
+    /// Zero below version 10; echoed. An offset that was committed for another topic of this name is not given out.
     pub topic_id: TopicId,
     pub partitions: Vec<PartitionIndex>,
 }

@@ -24,9 +24,9 @@ pub struct JoinGroupResponse {
     pub error: ErrorCode,
     /// `-1` with an error.
     pub generation_id: GenerationId,
-    /// Nullable from version 7; below, it is not sent.
+    /// `None` with an error. Below version 7 it is not sent.
     pub protocol_type: Option<String>,
-    /// Nullable from version 7; below, `None` is sent as the empty string.
+    /// `None` with an error; below version 7 that is sent as the empty string.
     pub protocol_name: Option<String>,
     /// The leader's member id; empty with an error.
     pub leader: String,

@@ -1,14 +1,32 @@
 //! The coordinator of the groups on one partition of `__consumer_offsets`.
 
+pub(crate) mod append;
+mod deletion;
+mod expiration;
+mod inspect;
+mod join;
+mod membership;
+mod offset_commit;
+mod offset_fetch;
+mod refusal;
+mod sync;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use moldau_model::{ErrorCode, LeaderEpoch};
+use moldau_model::{ErrorCode, LeaderEpoch, PartitionIndex};
 
 use crate::config::GroupConfig;
-use crate::records::{RecordError, Replayed};
+use crate::group::{ClassicGroup, Member};
+use crate::offsets::OffsetStore;
+use crate::rebalance::Rebalance;
+use crate::records::{GroupMetadataValue, OffsetCommitValue, RecordError, RecordKey, Replayed};
 use crate::request::{Request, RequestToken};
 use crate::response::Response;
+use crate::timers::{TimerKey, Timers};
+use append::{Appends, Completion, PendingAppend, append_error_to_response};
+use offset_fetch::WaitingFetch;
 
 /// Names one append until its outcome is known; a shard never uses one twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,7 +46,7 @@ pub enum Input {
     Request { token: RequestToken, request: Box<Request> },
     /// The outcome of an [`Output::Append`]: `Ok` once its records are committed (below the high watermark of an
     /// acks=all append), an error if they are *not* in the log. While the outcome is unknown, say nothing: the
-    /// shard answers its clients itself after `offset.commit.timeout.ms`.
+    /// shard answers its clients itself after `offsets.commit.timeout.ms`. Outcomes may come in any order.
     Appended { append_id: AppendId, result: Result<(), ErrorCode> },
     /// Topics that were deleted: their committed offsets go.
     TopicsDeleted(Vec<String>),
@@ -62,30 +80,59 @@ pub enum ShardState {
 /// How it is driven:
 /// - `begin_load`, then `replay` for every record of the partition up to its end, then `finish_load`;
 /// - `handle` for everything that happens; its outputs are to be carried out in their order;
-/// - `Input::Tick` when `next_deadline_ms` has come (early or late does no harm beyond the delay);
+/// - `Input::Tick` when `next_deadline_ms` has come (late does no harm beyond the delay, early none at all);
 /// - `unload` when the broker no longer leads the partition.
+///
+/// Committed offsets change only when the append that carries them is committed, by the code that also loads
+/// them. Who belongs to a group is memory, as in Kafka: each generation is written once its leader has assigned
+/// it, and a new coordinator goes on from there.
 #[derive(Debug)]
 pub struct GroupShard {
-    #[expect(dead_code)]
     config: Arc<GroupConfig>,
+    state: ShardState,
+    pub(crate) groups: BTreeMap<Arc<str>, ClassicGroup>,
+    offsets: OffsetStore,
+    timers: Timers,
+    appends: Appends,
+    waiting_fetches: BTreeMap<Arc<str>, Vec<WaitingFetch>>,
+    deleted_while_loading: BTreeSet<String>,
 }
 
 impl GroupShard {
     /// An inactive shard.
     #[must_use]
     pub fn new(config: Arc<GroupConfig>) -> Self {
-        Self { config }
+        Self {
+            config,
+            state: ShardState::Inactive,
+            groups: BTreeMap::new(),
+            offsets: OffsetStore::default(),
+            timers: Timers::default(),
+            appends: Appends::default(),
+            waiting_fetches: BTreeMap::new(),
+            deleted_while_loading: BTreeSet::new(),
+        }
     }
 
+    /// Whether the shard may answer, and as leader of which epoch.
     #[must_use]
     pub fn state(&self) -> ShardState {
-        unreachable!("under construction")
+        self.state
+    }
+
+    /// How many groups there are, for a gauge.
+    #[must_use]
+    pub fn group_count(&self) -> usize {
+        self.groups.len()
     }
 
     /// Starts to load as the leader of `leader_epoch`; whatever was there is forgotten. What clients still wait
     /// for is answered with NOT_COORDINATOR.
-    pub fn begin_load(&mut self, _leader_epoch: LeaderEpoch) -> Vec<Output> {
-        unreachable!("under construction")
+    pub fn begin_load(&mut self, leader_epoch: LeaderEpoch) -> Vec<Output> {
+        let outputs = self.unload();
+        self.appends.leader_epoch = leader_epoch;
+        self.state = ShardState::Loading { leader_epoch };
+        outputs
     }
 
     /// Takes in one committed record while loading, in the order of the log. Records of kinds that this
@@ -93,29 +140,331 @@ impl GroupShard {
     ///
     /// # Errors
     /// A record that is no record of its kind. Nothing has changed then; Kafka fails the load, so should the shell.
-    pub fn replay(&mut self, _key: &[u8], _value: Option<&[u8]>) -> Result<Replayed, RecordError> {
-        unreachable!("under construction")
+    ///
+    /// # Panics
+    /// If the shard is not loading.
+    pub fn replay(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<Replayed, RecordError> {
+        assert!(matches!(self.state, ShardState::Loading { .. }), "records are replayed while loading");
+        match RecordKey::decode(key)? {
+            RecordKey::Group { group_id } => {
+                match value {
+                    Some(value) => {
+                        let group_id: Arc<str> = group_id.into();
+                        let value = GroupMetadataValue::decode(value)?;
+                        let group = ClassicGroup::from_record(Arc::clone(&group_id), &value)?;
+                        self.groups.insert(group_id, group);
+                    }
+                    None => {
+                        self.groups.remove(group_id);
+                    }
+                }
+                Ok(Replayed::Group)
+            }
+            RecordKey::Offset { group_id, topic, partition } => {
+                replay_offset(&mut self.offsets, (group_id, topic, partition), value)?;
+                Ok(Replayed::Offset)
+            }
+            RecordKey::Other { version } => Ok(Replayed::Skipped(version)),
+        }
     }
 
     /// All was replayed: the shard is active. Members found get a fresh session.
-    pub fn finish_load(&mut self, _now_ms: i64) -> Vec<Output> {
-        unreachable!("under construction")
+    ///
+    /// # Panics
+    /// If the shard was not loading.
+    pub fn finish_load(&mut self, now_ms: i64) -> Vec<Output> {
+        let ShardState::Loading { leader_epoch } = self.state else {
+            panic!("a load ends that never began");
+        };
+        self.state = ShardState::Active { leader_epoch };
+        // Offsets without a group are those of a simple one.
+        for (group_id, _) in self.offsets.groups() {
+            if !self.groups.contains_key(group_id) {
+                self.groups.insert(Arc::clone(group_id), ClassicGroup::new(Arc::clone(group_id), now_ms));
+            }
+        }
+        let interval_ms = self.config.offsets_retention_check_interval_ms.max(1);
+        self.timers.schedule(TimerKey::Expiration, now_ms.saturating_add(interval_ms));
+        let mut out = Vec::new();
+        let with_members: Vec<Arc<str>> =
+            self.groups.values().filter(|g| g.member_count() > 0).map(|g| Arc::clone(&g.group_id)).collect();
+        for group_id in with_members {
+            let Some(mut rebalance) = self.rebalance(&group_id, now_ms, &mut out) else { continue };
+            let member_ids: Vec<Arc<str>> =
+                rebalance.group.members().map(|m| Arc::clone(&m.member_id)).collect();
+            for member_id in &member_ids {
+                rebalance.renew_session(member_id);
+            }
+            if member_ids.len() > rebalance.config.group_max_size {
+                // The bound is smaller now: members get the chance to commit, then some are sent away.
+                rebalance.prepare_rebalance();
+            }
+        }
+        let deleted: Vec<String> = std::mem::take(&mut self.deleted_while_loading).into_iter().collect();
+        self.topics_deleted(&deleted, now_ms, &mut out);
+        out
     }
 
     /// The broker no longer leads the partition: everything is forgotten, every waiting request is answered with
     /// NOT_COORDINATOR.
     pub fn unload(&mut self) -> Vec<Output> {
-        unreachable!("under construction")
+        self.state = ShardState::Inactive;
+        let mut out = Vec::new();
+        let error = ErrorCode::NotCoordinator;
+        for append in self.appends.clear().into_values() {
+            if let Some(Completion::Reply { token, response, .. }) = append.completion {
+                out.push(Output::Reply { token, response: refusal::with_error(response, error) });
+            }
+        }
+        for (group_id, waiting) in std::mem::take(&mut self.waiting_fetches) {
+            out.extend(waiting.into_iter().map(|fetch| Output::Reply {
+                token: fetch.token,
+                response: offset_fetch::refused(&group_id, error),
+            }));
+        }
+        for group in std::mem::take(&mut self.groups).values() {
+            for member in group.members() {
+                answer_parked(member, error, &mut out);
+            }
+        }
+        self.deleted_while_loading.clear();
+        self.offsets.clear();
+        self.timers.clear();
+        out
     }
 
     /// The one door for everything that happens while the shard lives.
-    pub fn handle(&mut self, _input: Input, _now_ms: i64) -> Vec<Output> {
-        unreachable!("under construction")
+    pub fn handle(&mut self, input: Input, now_ms: i64) -> Vec<Output> {
+        let mut out = Vec::new();
+        let is_active = matches!(self.state, ShardState::Active { .. });
+        match input {
+            Input::Request { token, request } => self.request(token, *request, now_ms, &mut out),
+            Input::Appended { append_id, result } if is_active => {
+                self.appended(append_id, result, now_ms, &mut out);
+            }
+            Input::TopicsDeleted(topics) if is_active => self.topics_deleted(&topics, now_ms, &mut out),
+            Input::TopicsDeleted(topics) if matches!(self.state, ShardState::Loading { .. }) => {
+                self.deleted_while_loading.extend(topics);
+            }
+            Input::Appended { .. } | Input::TopicsDeleted(_) | Input::Tick => {}
+        }
+        while let Some(key) = self.timers.pop_due(now_ms) {
+            self.timer_fired(key, now_ms, &mut out);
+        }
+        out
     }
 
     /// When the next [`Input::Tick`] is due; `None` while nothing waits for time to pass.
     #[must_use]
     pub fn next_deadline_ms(&self) -> Option<i64> {
-        unreachable!("under construction")
+        self.timers.next_deadline_ms()
+    }
+
+    fn request(&mut self, token: RequestToken, request: Request, now_ms: i64, out: &mut Vec<Output>) {
+        let refused = match (refusal::check(&self.config, &request), self.state) {
+            (Err(error), _) => Some(refusal::refused(&request, error)),
+            (Ok(()), ShardState::Inactive) => Some(refusal::inactive(&request)),
+            (Ok(()), ShardState::Loading { .. }) => Some(refusal::loading(&request)),
+            (Ok(()), ShardState::Active { .. }) => {
+                let is_full = self.appends.len() >= self.config.pending_appends_max;
+                (is_full && refusal::may_append(&request))
+                    .then(|| refusal::refused(&request, ErrorCode::CoordinatorNotAvailable))
+            }
+        };
+        if let Some(response) = refused {
+            return out.push(Output::Reply { token, response });
+        }
+        match request {
+            Request::Join(request) => self.join(token, request, now_ms, out),
+            Request::Sync(request) => self.sync(token, request, now_ms, out),
+            Request::Heartbeat(request) => self.heartbeat(token, &request, now_ms, out),
+            Request::Leave(request) => self.leave(token, request, now_ms, out),
+            Request::OffsetCommit(request) => self.offset_commit(token, &request, now_ms, out),
+            Request::OffsetFetch(request) => self.offset_fetch(token, request, now_ms, out),
+            Request::OffsetDelete(request) => self.offset_delete(token, &request, now_ms, out),
+            Request::DeleteGroups(group_ids) => self.delete_groups(token, &group_ids, now_ms, out),
+            Request::DescribeGroups(request) => {
+                out.push(Output::Reply { token, response: self.describe_groups(&request) });
+            }
+            Request::ListGroups(request) => {
+                out.push(Output::Reply { token, response: self.list_groups(&request) });
+            }
+        }
+    }
+
+    /// A group and all that its rebalance acts on; `None` if there is no such group.
+    fn rebalance<'a>(
+        &'a mut self,
+        group_id: &str,
+        now_ms: i64,
+        out: &'a mut Vec<Output>,
+    ) -> Option<Rebalance<'a>> {
+        Some(Rebalance {
+            config: &self.config,
+            group: self.groups.get_mut(group_id)?,
+            timers: &mut self.timers,
+            appends: &mut self.appends,
+            out,
+            now_ms,
+        })
+    }
+
+    fn append(&mut self, append: PendingAppend, now_ms: i64, out: &mut Vec<Output>) {
+        let has_completion = append.completion.is_some();
+        let append_id = self.appends.append_with(append, out);
+        if has_completion {
+            let deadline_ms = now_ms.saturating_add(self.config.offset_commit_timeout_ms);
+            self.timers.schedule(TimerKey::Append(append_id), deadline_ms);
+        }
+    }
+
+    fn appended(
+        &mut self,
+        append_id: AppendId,
+        result: Result<(), ErrorCode>,
+        now_ms: i64,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(append) = self.appends.settle(append_id) else { return };
+        self.timers.cancel(&TimerKey::Append(append_id));
+        match result {
+            Ok(()) => self.apply_committed(append_id, &append),
+            Err(_) => {
+                for group in append.removed_groups {
+                    self.groups.entry(Arc::clone(&group.group_id)).or_insert(group);
+                }
+            }
+        }
+        self.appends.prune_overtaken();
+        if let Some(completion) = append.completion {
+            self.complete(completion, result.map_err(append_error_to_response), now_ms, out);
+        }
+        for group_id in &append.offsets_of {
+            self.answer_waiting_fetches(group_id, out);
+        }
+    }
+
+    /// The records are in the log for good: the offsets in them are what clients see from now on.
+    fn apply_committed(&mut self, append_id: AppendId, append: &PendingAppend) {
+        if append.offsets_of.is_empty() {
+            return;
+        }
+        for record in &append.records {
+            let Ok(RecordKey::Offset { group_id, topic, partition }) = RecordKey::decode(&record.key) else {
+                continue;
+            };
+            if self.appends.is_overtaken(append_id, &record.key) {
+                continue;
+            }
+            let value = record.value.as_deref();
+            let replayed = replay_offset(&mut self.offsets, (group_id, topic, partition), value);
+            assert!(replayed.is_ok(), "the coordinator reads what it has written: {replayed:?}");
+        }
+    }
+
+    fn complete(
+        &mut self,
+        completion: Completion,
+        result: Result<(), ErrorCode>,
+        now_ms: i64,
+        out: &mut Vec<Output>,
+    ) {
+        match completion {
+            Completion::NewGroup { group_id } => {
+                if let Err(error) = result {
+                    self.new_group_failed(&group_id, error, out);
+                }
+            }
+            Completion::Assignment { group_id, generation_id, assignments } => {
+                self.assignment_written(&group_id, generation_id, &assignments, result, now_ms, out);
+            }
+            Completion::StaticMember(replaced) => self.static_member_written(*replaced, result, now_ms, out),
+            Completion::Reply { token, response, simple_group } => {
+                let response = match result {
+                    Ok(()) => response,
+                    Err(error) => {
+                        self.remove_group_without_use(simple_group.as_deref());
+                        refusal::with_error(response, error)
+                    }
+                };
+                out.push(Output::Reply { token, response });
+            }
+        }
+    }
+
+    /// The first record of a group could not be written: the group never was, unless it has had a generation.
+    fn new_group_failed(&mut self, group_id: &Arc<str>, error: ErrorCode, out: &mut Vec<Output>) {
+        if self.groups.get(group_id).is_none_or(|group| group.generation_id.0 > 0) {
+            return;
+        }
+        let Some(group) = self.groups.remove(group_id) else { return };
+        let session_of = |member_id: &Arc<str>| TimerKey::Session {
+            group_id: Arc::clone(group_id),
+            member_id: Arc::clone(member_id),
+        };
+        self.timers.cancel(&TimerKey::Join { group_id: Arc::clone(group_id) });
+        for member_id in &group.pending_join {
+            self.timers.cancel(&session_of(member_id));
+        }
+        for member in group.members() {
+            self.timers.cancel(&session_of(&member.member_id));
+            answer_parked(member, error, out);
+        }
+        if self.offsets.of_group(group_id).is_some() || self.appends.last_offsets_append(group_id).is_some() {
+            // Somebody has committed for it meanwhile: that much of it stays.
+            let timestamp_ms = group.state_timestamp().map_or(0, |timestamp| timestamp.0);
+            self.groups.insert(Arc::clone(group_id), ClassicGroup::new(Arc::clone(group_id), timestamp_ms));
+        }
+    }
+
+    fn timer_fired(&mut self, key: TimerKey, now_ms: i64, out: &mut Vec<Output>) {
+        match key {
+            TimerKey::Session { group_id, member_id } => {
+                if let Some(mut rebalance) = self.rebalance(&group_id, now_ms, out) {
+                    rebalance.session_expired(&member_id);
+                }
+            }
+            TimerKey::Join { group_id } => {
+                if let Some(mut rebalance) = self.rebalance(&group_id, now_ms, out) {
+                    rebalance.join_timer_fired();
+                }
+            }
+            TimerKey::Sync { group_id } => {
+                if let Some(mut rebalance) = self.rebalance(&group_id, now_ms, out) {
+                    rebalance.sync_timer_fired();
+                }
+            }
+            TimerKey::Append(append_id) => {
+                // The records may come to be committed yet: only who waits is told.
+                if let Some(completion) = self.appends.take_completion(append_id) {
+                    let error = append_error_to_response(ErrorCode::RequestTimedOut);
+                    self.complete(completion, Err(error), now_ms, out);
+                }
+            }
+            TimerKey::Fetch(token) => self.fetch_timed_out(token, out),
+            TimerKey::Expiration => self.expire_offsets(now_ms, out),
+        }
+    }
+}
+
+/// Takes a committed offset, or its tombstone, into the store: the live path and a load run this code.
+fn replay_offset(
+    offsets: &mut OffsetStore,
+    (group_id, topic, partition): (&str, &str, PartitionIndex),
+    value: Option<&[u8]>,
+) -> Result<(), RecordError> {
+    match value {
+        Some(value) => offsets.put(group_id, topic, partition, &OffsetCommitValue::decode(value)?),
+        None => offsets.remove(group_id, topic, partition),
+    }
+    Ok(())
+}
+
+fn answer_parked(member: &Member, error: ErrorCode, out: &mut Vec<Output>) {
+    if let Some(token) = member.awaiting_join {
+        out.push(Output::Reply { token, response: crate::rebalance::join_refused(error, &member.member_id) });
+    }
+    if let Some(token) = member.awaiting_sync {
+        out.push(Output::Reply { token, response: crate::rebalance::sync_refused(error) });
     }
 }

@@ -76,8 +76,13 @@ impl MetadataImage {
         match kind {
             RecordKind::RegisterBroker(record) => {
                 let broker = registration(record)?;
+                // The same incarnation may amend its registration; it keeps its epoch.
+                let is_amended = |earlier: &BrokerRegistration| {
+                    earlier.epoch == broker.epoch && earlier.incarnation_id == broker.incarnation_id
+                };
                 if let Some(earlier) = self.brokers.get(&broker.id)
                     && earlier.epoch >= broker.epoch
+                    && !is_amended(earlier)
                 {
                     return Err(format!("broker epoch {} follows {}", broker.epoch, earlier.epoch));
                 }
@@ -302,3 +307,6 @@ fn partition(record: &records::Partition) -> Result<PartitionRegistration, Strin
         partition_epoch: PartitionEpoch(record.partition_epoch),
     })
 }
+
+#[cfg(test)]
+mod tests;

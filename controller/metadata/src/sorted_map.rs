@@ -233,3 +233,6 @@ impl<K: PartialEq, V: PartialEq> PartialEq for SortedMap<K, V> {
 }
 
 impl<K: Eq, V: Eq> Eq for SortedMap<K, V> {}
+
+#[cfg(test)]
+mod tests;

@@ -360,7 +360,7 @@ fn validate(
             (validate_dynamic_broker_config(&configs, !resource.name.is_empty()), ErrorCode::InvalidRequest)
         }
         ConfigResourceType::Group => (all(validate_group_config), ErrorCode::InvalidConfig),
-        ConfigResourceType::ClientMetrics => (all(validate_client_metrics_config), ErrorCode::InvalidConfig),
+        ConfigResourceType::ClientMetrics => (all(validate_client_metrics_config), ErrorCode::InvalidRequest),
         ConfigResourceType::BrokerLogger => return Ok(()),
     };
     result.map_err(|error| ApiError::new(code, error.to_string()))

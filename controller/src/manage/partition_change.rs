@@ -4,11 +4,11 @@
 //! The order in which leaders are sought:
 //! A. the ISR: nothing is lost;
 //! B. where the ISR is empty, the eligible leader replicas: they hold every committed record (KIP-966);
-//! C. where both are empty, the last known leader: it may have lost what it had not synced;
-//! D. where the topic allows it, any live replica: an unclean election, which may lose records.
+//! C. where the topic allows it, any live replica: an unclean election, which may lose records.
 //!
-//! Without eligible leader replicas the ISR is never made empty: its last member stays in it, fenced as it may be, for
-//! it is the only one that is known to have everything.
+//! ISR and ELR together are never made empty: the last member stays, fenced or restarted uncleanly as it may be. No
+//! other replica is known to have more, and what was acknowledged under `flush.policy=on-ack` is on its disk. So there
+//! is nobody to be remembered in `last_known_elr`, where Kafka puts such a replica.
 
 use moldau_metadata::records::{BrokerIds, PartitionChange};
 use moldau_metadata::{
@@ -28,7 +28,7 @@ pub(super) enum Election {
     Preferred,
     /// The leader stays if it can, else the first replica that may lead.
     Online,
-    /// Like `Online`, and case D besides.
+    /// Like `Online`, and case C besides.
     Unclean,
 }
 
@@ -51,7 +51,7 @@ pub(super) struct Wish<'a> {
 /// Who was elected.
 struct Elected {
     leader: BrokerId,
-    /// Cases C and D.
+    /// Case C.
     unclean: bool,
 }
 
@@ -80,8 +80,7 @@ impl<'a> Wish<'a> {
     /// The record that comes closest to the wish; nothing if nothing changes.
     pub(super) fn record(&self) -> Option<PartitionChange> {
         let partition = self.partition;
-        let mut isr = self.isr.clone();
-        let mut elr = self.eligible_leader_replicas();
+        let (mut isr, mut elr) = self.in_sync_and_eligible();
         let elected = self.elect(&isr, &elr);
         let mut recovery_state = self.recovery_state;
         if elected.unclean {
@@ -91,10 +90,9 @@ impl<'a> Wish<'a> {
         } else if elr.contains(&elected.leader) {
             elr.retain(|id| *id != elected.leader);
             isr = vec![elected.leader];
-        } else if isr.is_empty() && !self.rules.elr {
-            isr.clone_from(&partition.isr);
         }
-        let last_known_elr = self.last_known_elr(&elected, &isr, &elr);
+        let has_leader = elected.leader != BrokerId::NONE;
+        let last_known_elr = if has_leader { Vec::new() } else { partition.last_known_elr.clone() };
 
         let change = PartitionChange {
             partition_index: self.index.0,
@@ -108,25 +106,32 @@ impl<'a> Wish<'a> {
             last_known_eligible_leader_replicas: changed(&partition.last_known_elr, &last_known_elr),
             ..PartitionChange::default()
         };
-        let is_nothing = change.isr.is_none()
-            && change.leader.is_none()
-            && change.leader_recovery_state.is_none()
-            && change.eligible_leader_replicas.is_none()
-            && change.last_known_eligible_leader_replicas.is_none();
-        (!is_nothing).then_some(change)
+        let nothing = PartitionChange {
+            partition_index: change.partition_index,
+            topic_id: change.topic_id.clone(),
+            ..PartitionChange::default()
+        };
+        (change != nothing).then_some(change)
     }
 
-    /// Those that leave a too small ISR, and those that left it before, but for the ones that lost what they had.
-    fn eligible_leader_replicas(&self) -> Vec<BrokerId> {
+    /// The ISR and the ELR as they come closest to the wish. In the ELR are those that leave a too small ISR, and those
+    /// that left it before, but for the ones that may have lost what they had.
+    fn in_sync_and_eligible(&self) -> (Vec<BrokerId>, Vec<BrokerId>) {
         let partition = self.partition;
         let isr_needed = self.rules.min_isr.min(partition.replicas.len());
-        if !self.rules.elr || self.isr.len() >= isr_needed {
-            return Vec::new();
+        if !self.isr.is_empty() && (!self.rules.elr || self.isr.len() >= isr_needed) {
+            return (self.isr.clone(), Vec::new());
         }
-        let mut elr = partition.elr.clone();
-        elr.extend(partition.isr.iter().filter(|id| !partition.elr.contains(id)));
-        elr.retain(|id| !self.isr.contains(id) && !self.unclean_replicas.contains(id));
-        elr
+        let mut elr = Vec::new();
+        if self.rules.elr {
+            elr.clone_from(&partition.elr);
+            elr.extend(partition.isr.iter().filter(|id| !partition.elr.contains(id)));
+            elr.retain(|id| !self.isr.contains(id) && !self.unclean_replicas.contains(id));
+        }
+        if self.isr.is_empty() && elr.is_empty() {
+            return (partition.isr.clone(), partition.elr.clone());
+        }
+        (self.isr.clone(), elr)
     }
 
     fn elect(&self, isr: &[BrokerId], elr: &[BrokerId]) -> Elected {
@@ -144,36 +149,11 @@ impl<'a> Wish<'a> {
         if let Some(leader) = partition.replicas.iter().find(|id| is_valid(id)) {
             return Elected { leader: *leader, unclean: false };
         }
-        if let [last_known] = partition.last_known_elr.as_slice()
-            && self.rules.elr
-            && candidates.is_empty()
-            && may_lead(last_known)
-        {
-            return Elected { leader: *last_known, unclean: true };
-        }
         let any_live = partition.replicas.iter().find(|id| may_lead(id));
         match any_live {
             Some(leader) if self.election == Election::Unclean => Elected { leader: *leader, unclean: true },
             _ => Elected { leader: BrokerId::NONE, unclean: false },
         }
-    }
-
-    /// The leader that a partition lost with the last member of its ISR and ELR, until it has a leader again.
-    fn last_known_elr(&self, elected: &Elected, isr: &[BrokerId], elr: &[BrokerId]) -> Vec<BrokerId> {
-        let partition = self.partition;
-        if !self.rules.elr || elected.leader != BrokerId::NONE {
-            return Vec::new();
-        }
-        if !isr.is_empty() {
-            return partition.last_known_elr.clone();
-        }
-        if partition.has_leader() {
-            return vec![partition.leader];
-        }
-        if partition.last_known_elr.is_empty() && elr.is_empty() {
-            return partition.isr.last().or(partition.elr.last()).copied().into_iter().collect();
-        }
-        partition.last_known_elr.clone()
     }
 }
 

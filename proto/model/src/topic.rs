@@ -61,7 +61,7 @@ pub fn validate_topic_name(name: &str) -> Result<(), InvalidTopicName> {
         return refuse("the empty string is not allowed".into());
     }
     if name == "." || name == ".." {
-        return refuse("'.' or '..' is not allowed".into());
+        return refuse(format!("'{name}' is not allowed"));
     }
     if name.len() > NAME_LENGTH_MAX {
         return refuse(format!(
@@ -85,8 +85,8 @@ mod tests {
         let long = "a".repeat(250);
         for (name, text) in [
             ("", "the empty string is not allowed"),
-            (".", "'.' or '..' is not allowed"),
-            ("..", "'.' or '..' is not allowed"),
+            (".", "'.' is not allowed"),
+            ("..", "'..' is not allowed"),
             (long.as_str(), "is longer than the max allowed length 249"),
             ("../../etc", "other than ASCII alphanumerics"),
             ("a\0b", "other than ASCII alphanumerics"),

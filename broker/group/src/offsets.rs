@@ -1,0 +1,131 @@
+//! The committed offsets of a shard's groups.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use moldau_model::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId};
+
+use crate::records::OffsetCommitValue;
+
+/// A committed offset, as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OffsetAndMetadata {
+    pub(crate) offset: Offset,
+    pub(crate) leader_epoch: LeaderEpoch,
+    /// Mostly empty, which takes no allocation.
+    pub(crate) metadata: Box<str>,
+    pub(crate) commit_timestamp: TimestampMs,
+    pub(crate) expire_timestamp: Option<TimestampMs>,
+    /// Zero where the commit did not know it.
+    pub(crate) topic_id: TopicId,
+}
+
+impl OffsetAndMetadata {
+    /// Whether the offset outlived its use. A client's own retention time goes before the broker's.
+    pub(crate) fn is_expired(&self, base: TimestampMs, now_ms: i64, retention_ms: i64) -> bool {
+        match self.expire_timestamp {
+            Some(expire_timestamp) => now_ms >= expire_timestamp.0,
+            None => now_ms.saturating_sub(base.0) >= retention_ms,
+        }
+    }
+
+    /// Whether the offset was committed for another topic of the same name.
+    pub(crate) fn is_of_another_topic(&self, topic_id: TopicId) -> bool {
+        !self.topic_id.is_zero() && !topic_id.is_zero() && self.topic_id != topic_id
+    }
+
+    fn update(&mut self, value: &OffsetCommitValue<'_>) {
+        self.offset = value.offset;
+        self.leader_epoch = value.leader_epoch;
+        if *self.metadata != *value.metadata {
+            self.metadata = value.metadata.into();
+        }
+        self.commit_timestamp = value.commit_timestamp;
+        self.expire_timestamp = value.expire_timestamp;
+        self.topic_id = value.topic_id;
+    }
+}
+
+impl From<&OffsetCommitValue<'_>> for OffsetAndMetadata {
+    fn from(value: &OffsetCommitValue<'_>) -> Self {
+        Self {
+            offset: value.offset,
+            leader_epoch: value.leader_epoch,
+            metadata: value.metadata.into(),
+            commit_timestamp: value.commit_timestamp,
+            expire_timestamp: value.expire_timestamp,
+            topic_id: value.topic_id,
+        }
+    }
+}
+
+/// One group's offsets by topic and partition.
+pub(crate) type GroupOffsets = BTreeMap<Arc<str>, BTreeMap<PartitionIndex, OffsetAndMetadata>>;
+
+/// All committed offsets. Only `put` and `remove` change them, and only a committed record calls those.
+#[derive(Debug, Default)]
+pub(crate) struct OffsetStore {
+    by_group: BTreeMap<Arc<str>, GroupOffsets>,
+}
+
+impl OffsetStore {
+    /// Keeps a committed offset. Where the key is known nothing is allocated: a load of a million commits of
+    /// ten keys is a million updates in place.
+    pub(crate) fn put(
+        &mut self,
+        group_id: &str,
+        topic: &str,
+        partition: PartitionIndex,
+        value: &OffsetCommitValue<'_>,
+    ) {
+        let Some(topics) = self.by_group.get_mut(group_id) else {
+            let partitions = BTreeMap::from([(partition, value.into())]);
+            self.by_group.insert(group_id.into(), BTreeMap::from([(topic.into(), partitions)]));
+            return;
+        };
+        match topics.get_mut(topic) {
+            Some(partitions) => match partitions.get_mut(&partition) {
+                Some(offset) => offset.update(value),
+                None => {
+                    partitions.insert(partition, value.into());
+                }
+            },
+            None => {
+                topics.insert(topic.into(), BTreeMap::from([(partition, value.into())]));
+            }
+        }
+    }
+
+    pub(crate) fn remove(&mut self, group_id: &str, topic: &str, partition: PartitionIndex) {
+        let Some(topics) = self.by_group.get_mut(group_id) else { return };
+        let Some(partitions) = topics.get_mut(topic) else { return };
+        partitions.remove(&partition);
+        if partitions.is_empty() {
+            topics.remove(topic);
+        }
+        if topics.is_empty() {
+            self.by_group.remove(group_id);
+        }
+    }
+
+    pub(crate) fn get(
+        &self,
+        group_id: &str,
+        topic: &str,
+        partition: PartitionIndex,
+    ) -> Option<&OffsetAndMetadata> {
+        self.by_group.get(group_id)?.get(topic)?.get(&partition)
+    }
+
+    pub(crate) fn of_group(&self, group_id: &str) -> Option<&GroupOffsets> {
+        self.by_group.get(group_id)
+    }
+
+    pub(crate) fn groups(&self) -> impl Iterator<Item = (&Arc<str>, &GroupOffsets)> {
+        self.by_group.iter()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.by_group.clear();
+    }
+}

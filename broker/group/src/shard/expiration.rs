@@ -1,0 +1,105 @@
+//! Offsets that outlived their use, and groups of which nothing is left.
+//!
+//! Kafka's rules (KIP-211): a group without a protocol type only commits, and its offsets age from their commit.
+//! The offsets of an empty group age from when it became empty. Those of a stable consumer group age from their
+//! commit, but only where no member subscribes to the topic. All others stay.
+
+use std::sync::Arc;
+
+use moldau_model::{PartitionIndex, TimestampMs};
+
+use super::append::PendingAppend;
+use super::deletion::offset_tombstone;
+use super::{CoordinatorRecord, GroupShard, Output};
+use crate::group::{ClassicGroup, GroupState};
+use crate::offsets::OffsetAndMetadata;
+use crate::timers::TimerKey;
+
+/// Where the age of a group's offsets is counted from.
+#[derive(Clone, Copy)]
+enum AgesFrom {
+    Commit,
+    /// The group's becoming empty.
+    StateChange(TimestampMs),
+}
+
+impl GroupShard {
+    pub(super) fn expire_offsets(&mut self, now_ms: i64, out: &mut Vec<Output>) {
+        let interval_ms = self.config.offsets_retention_check_interval_ms.max(1);
+        self.timers.schedule(TimerKey::Expiration, now_ms.saturating_add(interval_ms));
+        let mut tombstones: Vec<(Arc<str>, CoordinatorRecord)> = Vec::new();
+        let mut finished: Vec<Arc<str>> = Vec::new();
+        for group in self.groups.values() {
+            let (expired, has_more) = self.expired_offsets(group, now_ms);
+            if !has_more && group.state() == GroupState::Empty && group.pending_join.is_empty() {
+                // Its offsets' tombstones are written with its own.
+                finished.push(Arc::clone(&group.group_id));
+                continue;
+            }
+            tombstones.extend(expired.into_iter().map(|(topic, partition)| {
+                (Arc::clone(&group.group_id), offset_tombstone(&group.group_id, &topic, partition))
+            }));
+        }
+        self.append_tombstones(tombstones, now_ms, out);
+        self.remove_finished_groups(&finished, now_ms, out);
+    }
+
+    fn remove_finished_groups(&mut self, finished: &[Arc<str>], now_ms: i64, out: &mut Vec<Output>) {
+        let new_append = || PendingAppend {
+            records: Vec::new(),
+            completion: None,
+            removed_groups: Vec::new(),
+            offsets_of: Default::default(),
+        };
+        let mut append = new_append();
+        for group_id in finished {
+            self.remove_group(group_id, &mut append);
+            if append.records.len() >= self.config.records_per_append_max {
+                self.append(std::mem::replace(&mut append, new_append()), now_ms, out);
+            }
+        }
+        if !append.records.is_empty() {
+            self.append(append, now_ms, out);
+        }
+    }
+
+    /// The group's expired offsets, and whether it has others, pending ones among them.
+    fn expired_offsets(&self, group: &ClassicGroup, now_ms: i64) -> (Vec<(String, PartitionIndex)>, bool) {
+        let mut has_more = self.appends.last_offsets_append(&group.group_id).is_some();
+        let mut expired = Vec::new();
+        let ages_from = ages_from(group);
+        for (topic, partitions) in self.offsets.of_group(&group.group_id).into_iter().flatten() {
+            for (partition, offset) in partitions {
+                match ages_from {
+                    Some(ages_from)
+                        if !group.is_subscribed_to(topic) && self.is_expired(offset, ages_from, now_ms) =>
+                    {
+                        expired.push((topic.to_string(), *partition));
+                    }
+                    _ => has_more = true,
+                }
+            }
+        }
+        (expired, has_more)
+    }
+
+    fn is_expired(&self, offset: &OffsetAndMetadata, ages_from: AgesFrom, now_ms: i64) -> bool {
+        let base = match ages_from {
+            AgesFrom::Commit => offset.commit_timestamp,
+            AgesFrom::StateChange(timestamp) => timestamp,
+        };
+        offset.is_expired(base, now_ms, self.config.offsets_retention_ms)
+    }
+}
+
+/// `None`: the group's offsets do not age.
+fn ages_from(group: &ClassicGroup) -> Option<AgesFrom> {
+    match group.state() {
+        _ if group.protocol_type.is_none() => Some(AgesFrom::Commit),
+        GroupState::Empty => Some(group.state_timestamp().map_or(AgesFrom::Commit, AgesFrom::StateChange)),
+        GroupState::Stable if group.uses_consumer_protocol() && group.knows_subscribed_topics() => {
+            Some(AgesFrom::Commit)
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,81 @@
+//! DescribeGroups (key 15), versions 0 to 6, and ListGroups (key 16), versions 0 to 5.
+
+use bytes::Bytes;
+use moldau_model::ErrorCode;
+
+use super::GroupShard;
+use crate::group::{ClassicGroup, GroupState};
+use crate::request::{DescribeGroupsRequest, ListGroupsRequest};
+use crate::response::{DescribedGroup, DescribedMember, ListGroupsResponse, ListedGroup, Response};
+
+/// From this version on an unknown group is an error (KIP-1043).
+const GROUP_ID_NOT_FOUND_SINCE: i16 = 6;
+const GROUP_TYPE: &str = "classic";
+
+impl GroupShard {
+    pub(super) fn describe_groups(&self, request: &DescribeGroupsRequest) -> Response {
+        let groups = request.groups.iter().map(|group_id| match self.groups.get(&**group_id) {
+            Some(group) => described(group),
+            None => unknown(group_id, request.api_version),
+        });
+        Response::DescribeGroups(groups.collect())
+    }
+
+    pub(super) fn list_groups(&self, request: &ListGroupsRequest) -> Response {
+        let passes = |filter: &[String], is: &str| {
+            filter.is_empty() || filter.iter().any(|wanted| wanted.trim().eq_ignore_ascii_case(is))
+        };
+        let groups = self
+            .groups
+            .values()
+            .filter(|group| passes(&request.states_filter, group.state().name()))
+            .filter(|_| passes(&request.types_filter, GROUP_TYPE))
+            .map(|group| ListedGroup {
+                group_id: group.group_id.to_string(),
+                protocol_type: group.protocol_type.clone().unwrap_or_default(),
+                state: group.state().name().to_owned(),
+                group_type: GROUP_TYPE.to_owned(),
+            });
+        Response::ListGroups(ListGroupsResponse { error: ErrorCode::None, groups: groups.collect() })
+    }
+}
+
+fn described(group: &ClassicGroup) -> DescribedGroup {
+    // What is not settled yet is not shown.
+    let protocol = group.protocol_name.as_deref().filter(|_| group.state() == GroupState::Stable);
+    let members = group.members().map(|member| DescribedMember {
+        member_id: member.member_id.to_string(),
+        group_instance_id: member.group_instance_id.as_deref().map(str::to_owned),
+        client_id: member.client_id.to_string(),
+        client_host: member.client_host.to_string(),
+        metadata: protocol.and_then(|name| member.metadata(name)).cloned().unwrap_or_else(Bytes::new),
+        assignment: member.assignment.clone(),
+    });
+    DescribedGroup {
+        group_id: group.group_id.to_string(),
+        error: ErrorCode::None,
+        error_message: None,
+        state: group.state().name().to_owned(),
+        protocol_type: group.protocol_type.clone().unwrap_or_default(),
+        protocol_data: protocol.unwrap_or_default().to_owned(),
+        members: members.collect(),
+    }
+}
+
+fn unknown(group_id: &str, api_version: i16) -> DescribedGroup {
+    let is_error = api_version >= GROUP_ID_NOT_FOUND_SINCE;
+    DescribedGroup {
+        group_id: group_id.to_owned(),
+        error: if is_error { ErrorCode::GroupIdNotFound } else { ErrorCode::None },
+        error_message: is_error.then(|| format!("Group {group_id} not found.")),
+        state: GroupState::Dead.name().to_owned(),
+        protocol_type: String::new(),
+        protocol_data: String::new(),
+        members: Vec::new(),
+    }
+}
+
+/// The answer where the group cannot be looked at.
+pub(super) fn describe_refused(group_id: &str, error: ErrorCode) -> DescribedGroup {
+    DescribedGroup { error, error_message: None, state: String::new(), ..unknown(group_id, 0) }
+}

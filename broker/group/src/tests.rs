@@ -1,0 +1,14 @@
+//! The promises of the coordinator, through its one door: inputs and time in, outputs out.
+
+mod commit;
+mod cooperative;
+mod deletion;
+mod expiration;
+mod harness;
+mod inspect;
+mod join;
+mod load;
+mod model;
+mod session;
+mod static_member;
+mod sync;
