@@ -1,0 +1,281 @@
+//! `kafka-metadata-quorum describe`: the state of the controllers' quorum.
+
+use std::io;
+
+use kafka_protocol::messages::DescribeClusterRequest;
+
+use super::tool::{Failure, default_bootstrap};
+use crate::client::quorum::{Quorum, QuorumReplica};
+use crate::client::{API_TIMEOUT, Client, ClientError, ClientOptions, HostPort, WhenUnreachable};
+use crate::console::{Console, errln, outln};
+
+const USAGE: &str = include_str!("usage/kafka-metadata-quorum.txt");
+const HELP: &str = include_str!("usage/kafka-metadata-quorum-help.txt");
+const DESCRIBE_HELP: &str = include_str!("usage/kafka-metadata-quorum-describe-help.txt");
+
+/// What the line says. The real tool reads it by another library than the others: short help, one subcommand.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Line {
+    bootstrap: Option<String>,
+    command: Option<String>,
+    help: bool,
+    status: bool,
+    replication: bool,
+    human_readable: bool,
+}
+
+fn parse(arguments: &[String]) -> Result<Line, String> {
+    let mut line = Line::default();
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        let (name, mut inline) = match word.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (word.as_str(), None),
+        };
+        let mut argument = || {
+            inline.take().or_else(|| words.next().cloned()).ok_or_else(|| {
+                format!("kafka-metadata-quorum: error: argument {name}: expected one argument")
+            })
+        };
+        match name {
+            "--bootstrap-server" | "--bootstrap-controller" => line.bootstrap = Some(argument()?),
+            "--command-config" => drop(argument()?),
+            "-h" | "--help" => line.help = true,
+            "--status" => line.status = true,
+            "--replication" => line.replication = true,
+            "--human-readable" => line.human_readable = true,
+            other if other.starts_with('-') => {
+                return Err(format!("kafka-metadata-quorum: error: unrecognized arguments: '{other}'"));
+            }
+            other if ["describe", "add-controller", "remove-controller"].contains(&other) => {
+                line.command = Some(other.to_owned());
+            }
+            other => {
+                return Err(format!(
+                    "kafka-metadata-quorum:  error:   invalid   choice:   '{other}'   (choose   from\n'describe', \
+                     'add-controller', 'remove-controller')"
+                ));
+            }
+        }
+    }
+    Ok(line)
+}
+
+pub(crate) fn main(arguments: &[String], console: &mut Console<'_>) -> io::Result<u8> {
+    let line = match parse(arguments) {
+        Ok(line) => line,
+        Err(text) => {
+            errln!(console, "{}{text}", USAGE);
+            return Ok(1);
+        }
+    };
+    match line.command.as_deref() {
+        command if line.help => {
+            write!(console.out, "{}", if command == Some("describe") { DESCRIBE_HELP } else { HELP })?;
+            Ok(0)
+        }
+        None => {
+            errln!(console, "{USAGE}kafka-metadata-quorum: error: too few arguments");
+            Ok(1)
+        }
+        Some("describe") => match describe(&line, console) {
+            Ok(()) => Ok(0),
+            Err(Failure::Io(error)) => Err(error),
+            Err(Failure::Client(error)) => {
+                console.out.flush()?;
+                errln!(console, "Error: {error}");
+                Ok(1)
+            }
+            Err(Failure::Text(text)) => {
+                errln!(console, "{text}");
+                Ok(1)
+            }
+            Err(other) => {
+                errln!(console, "Error: {other:?}");
+                Ok(1)
+            }
+        },
+        Some(other) => {
+            errln!(console, "{other} is not part of moldau yet: the quorum is the node that was started");
+            Ok(1)
+        }
+    }
+}
+
+fn describe(line: &Line, console: &mut Console<'_>) -> Result<(), Failure> {
+    let wrong = |text: &str| Err(Failure::Text(text.to_owned()));
+    match (line.status, line.replication) {
+        (true, true) => return wrong("Only one of --status or --replication should be specified with describe sub-command"),
+        (false, false) => return wrong("One of --status or --replication must be specified with describe sub-command"),
+        (true, false) if line.human_readable => {
+            return wrong("The option --human-readable is only supported along with --replication");
+        }
+        _ => {}
+    }
+    let servers = line.bootstrap.clone().unwrap_or_else(default_bootstrap);
+    let mut client = Client::new(ClientOptions {
+        bootstrap: HostPort::parse_list(&servers).map_err(|error| Failure::Text(error.to_string()))?,
+        client_id: "adminclient-1".to_owned(),
+        api_timeout: API_TIMEOUT,
+        when_unreachable: WhenUnreachable::Retry,
+    });
+    let quorum = client.describe_quorum()?;
+    if line.status {
+        let request = DescribeClusterRequest::default().with_endpoint_type(1);
+        let cluster = client.call(&request)?;
+        ClientError::check(cluster.error_code, cluster.error_message.as_deref())?;
+        status(&quorum, cluster.cluster_id.as_str(), console)?;
+    } else {
+        let now = crate::client::producer::now().0;
+        replication(&quorum, line.human_readable.then_some(now), console)?;
+    }
+    Ok(())
+}
+
+fn status(quorum: &Quorum, cluster_id: &str, console: &mut Console<'_>) -> io::Result<()> {
+    let leader_end = quorum.leader().map_or(0, |leader| leader.log_end_offset);
+    let leader_time = quorum.leader().map_or(-1, |leader| leader.last_caught_up_ms);
+    let slowest = quorum.voters.iter().min_by_key(|replica| replica.log_end_offset);
+    let lag = slowest.map_or(0, |slowest| leader_end - slowest.log_end_offset);
+    let lag_ms = match slowest {
+        Some(slowest) if slowest.id == quorum.leader_id => 0,
+        Some(slowest) if slowest.last_caught_up_ms >= 0 => leader_time - slowest.last_caught_up_ms,
+        _ => -1,
+    };
+    let voters = members(quorum, &quorum.voters);
+    let observers = members(quorum, &quorum.observers);
+    for (name, value) in [
+        ("ClusterId:", cluster_id.to_owned()),
+        ("LeaderId:", quorum.leader_id.to_string()),
+        ("LeaderEpoch:", quorum.leader_epoch.to_string()),
+        ("HighWatermark:", quorum.high_watermark.to_string()),
+        ("MaxFollowerLag:", lag.to_string()),
+        ("MaxFollowerLagTimeMs:", lag_ms.to_string()),
+        ("CurrentVoters:", voters),
+        ("CurrentObservers:", observers),
+    ] {
+        outln!(console, "{name:<23} {value}");
+    }
+    Ok(())
+}
+
+/// `[{"id": 1, "endpoints": ["CONTROLLER://h:9093"]}]`, with directory ids where the quorum has them.
+fn members(quorum: &Quorum, replicas: &[QuorumReplica]) -> String {
+    let mut sorted: Vec<&QuorumReplica> = replicas.iter().collect();
+    sorted.sort_by_key(|replica| replica.id);
+    let members = sorted.into_iter().map(|replica| {
+        let mut fields = vec![format!("\"id\": {}", replica.id)];
+        if !replica.directory_id.is_zero() {
+            fields.push(format!("\"directoryId\": \"{}\"", replica.directory_id));
+        }
+        if let Some((_, listeners)) = quorum.endpoints.iter().find(|(id, _)| *id == replica.id) {
+            let listeners: Vec<String> = listeners.iter().map(|listener| format!("\"{listener}\"")).collect();
+            fields.push(format!("\"endpoints\": [{}]", listeners.join(", ")));
+        }
+        format!("{{{}}}", fields.join(", "))
+    });
+    format!("[{}]", members.collect::<Vec<_>>().join(", "))
+}
+
+/// Times are milliseconds since 1970 or, where `now` is given, how long ago.
+fn replication(quorum: &Quorum, now: Option<i64>, console: &mut Console<'_>) -> io::Result<()> {
+    let time = |ms: i64| match (ms, now) {
+        (-1, _) => "-1".to_owned(),
+        (ms, Some(now)) => format!("{} ms ago", now - ms),
+        (ms, None) => ms.to_string(),
+    };
+    let heads = ["NodeId", "DirectoryId", "LogEndOffset", "Lag", "LastFetchTimestamp", "LastCaughtUpTimestamp", "Status"];
+    let mut rows: Vec<[String; 7]> = vec![heads.map(str::to_owned)];
+    rows.extend(quorum.replicas().map(|(replica, status)| {
+        [
+            replica.id.to_string(),
+            replica.directory_id.to_string(),
+            replica.log_end_offset.to_string(),
+            quorum.lag(replica).to_string(),
+            time(replica.last_fetch_ms),
+            time(replica.last_caught_up_ms),
+            status.to_owned(),
+        ]
+    }));
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..heads.len()).map(width).collect();
+    for row in &rows {
+        let cells: String = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}\t")).collect();
+        outln!(console, "{cells}");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use moldau_model::Uuid;
+
+    fn quorum(leader: i32, epoch: i32, high_watermark: i64, replicas: &[(i32, i64, i64)]) -> Quorum {
+        let replica = |(id, end, time): &(i32, i64, i64)| QuorumReplica {
+            id: *id,
+            directory_id: Uuid::ZERO,
+            log_end_offset: *end,
+            last_fetch_ms: *time,
+            last_caught_up_ms: *time,
+        };
+        let endpoint = |(id, ..): &(i32, i64, i64)| (*id, vec![format!("CONTROLLER://127.0.0.1:39{id}93")]);
+        Quorum {
+            leader_id: leader,
+            leader_epoch: epoch,
+            high_watermark,
+            voters: replicas.iter().map(replica).collect(),
+            observers: vec![],
+            endpoints: replicas.iter().map(endpoint).collect(),
+        }
+    }
+
+    fn printed(print: impl FnOnce(&mut Console<'_>) -> io::Result<()>) -> String {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        print(&mut Console { out: &mut out, err: &mut err }).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_status_is_apache_kafkas_to_the_byte() {
+        let id = "7ja9YcYrQLCm7A8M4_lZgw";
+        let healthy = quorum(3, 1, 781, &[(3, 782, 1000), (1, 782, 534), (2, 782, 534)]);
+        // Of equals, Kafka takes a follower.
+        let mut voters = healthy.voters.clone();
+        voters.rotate_left(1);
+        let healthy = Quorum { voters, ..healthy };
+        assert_eq!(printed(|c| status(&healthy, id, c)), include_str!("../../tests/golden/quorum_s.out"));
+        let dead = quorum(1, 3, 1007, &[(1, 1007, 1000), (2, 1007, 900), (3, -1, -1)]);
+        assert_eq!(printed(|c| status(&dead, id, c)), include_str!("../../tests/golden/dead_q.out"));
+    }
+
+    #[test]
+    fn the_replication_table_is_apache_kafkas_to_the_byte() {
+        let time = 1_795_466_756_456;
+        let q = quorum(3, 1, 784, &[(3, 784, 1_795_466_756_862), (1, 784, time), (2, 784, time)]);
+        assert_eq!(printed(|c| replication(&q, None, c)), include_str!("../../tests/golden/quorum_r.out"));
+        let q = quorum(3, 1, 787, &[(3, 787, 990), (1, 787, 745), (2, 787, 746)]);
+        assert_eq!(printed(|c| replication(&q, Some(1000), c)), include_str!("../../tests/golden/quorum_rh.out"));
+    }
+
+    #[test]
+    fn wrong_lines_are_refused_in_kafkas_words() {
+        for (line, text) in [
+            ("", format!("{USAGE}kafka-metadata-quorum: error: too few arguments\n")),
+            ("describe", "One of --status or --replication must be specified with describe sub-command\n".to_owned()),
+            (
+                "describe --status --replication",
+                "Only one of --status or --replication should be specified with describe sub-command\n".to_owned(),
+            ),
+            (
+                "describe --status --human-readable",
+                "The option --human-readable is only supported along with --replication\n".to_owned(),
+            ),
+        ] {
+            let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+            let (mut out, mut err) = (Vec::new(), Vec::new());
+            assert_eq!(main(&words, &mut Console { out: &mut out, err: &mut err }).unwrap(), 1);
+            assert_eq!(String::from_utf8(err).unwrap(), text, "{line}");
+        }
+    }
+}

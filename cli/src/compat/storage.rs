@@ -1,0 +1,258 @@
+//! `kafka-storage`: random-uuid, format, info. Nobody needs it, for a node formats its storage by itself.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use moldau_metadata::config::BrokerConfig;
+
+use crate::console::{Console, errln, outln};
+use crate::properties;
+use crate::start::storage;
+
+const USAGE: &str = include_str!("usage/kafka-storage.txt");
+const HELP: &str = include_str!("usage/kafka-storage-help.txt");
+const FORMAT_HELP: &str = include_str!("usage/kafka-storage-format-help.txt");
+const INFO_HELP: &str = include_str!("usage/kafka-storage-info-help.txt");
+const RANDOM_UUID_HELP: &str = include_str!("usage/kafka-storage-random-uuid-help.txt");
+/// The level that a formatted directory of Apache Kafka 4.3 starts with, and this cluster too.
+const METADATA_VERSION: &str = "4.3-IV0";
+
+/// What the line says, after the subcommand.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Line {
+    config: Option<PathBuf>,
+    cluster_id: Option<String>,
+    ignore_formatted: bool,
+    help: bool,
+}
+
+fn parse(arguments: &[String]) -> Result<Line, String> {
+    let mut line = Line::default();
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        let (name, mut inline) = match word.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (word.as_str(), None),
+        };
+        let mut argument = || {
+            inline.take().or_else(|| words.next().cloned()).ok_or_else(|| format!("argument {name}: expected one argument"))
+        };
+        match name {
+            "--config" | "-c" => line.config = Some(PathBuf::from(argument()?)),
+            "--cluster-id" | "-t" => line.cluster_id = Some(argument()?),
+            "--ignore-formatted" | "-g" => line.ignore_formatted = true,
+            "--help" | "-h" => line.help = true,
+            // How a quorum is made is not chosen here: accepted, for scripts give them.
+            "--standalone" | "-s" | "--no-initial-controllers" | "-N" => {}
+            "--release-version" | "-r" | "--feature" | "-f" => drop(argument()?),
+            other => return Err(format!("unrecognized arguments: '{other}'")),
+        }
+    }
+    Ok(line)
+}
+
+pub(crate) fn main(arguments: &[String], console: &mut Console<'_>) -> io::Result<u8> {
+    let Some((command, rest)) = arguments.split_first() else {
+        errln!(console, "{USAGE}kafka-storage: error: too few arguments");
+        return Ok(1);
+    };
+    if ["-h", "--help"].contains(&command.as_str()) {
+        write!(console.out, "{HELP}")?;
+        return Ok(0);
+    }
+    let help = match command.as_str() {
+        "random-uuid" => RANDOM_UUID_HELP,
+        "format" => FORMAT_HELP,
+        "info" => INFO_HELP,
+        "version-mapping" | "feature-dependencies" => {
+            errln!(console, "{command} is not part of moldau yet; these are: random-uuid, format, info");
+            return Ok(1);
+        }
+        other => {
+            errln!(
+                console,
+                "{USAGE}kafka-storage: error: invalid choice: '{other}'  (choose from 'info', 'format',\n\
+                 'version-mapping', 'feature-dependencies', 'random-uuid')"
+            );
+            return Ok(1);
+        }
+    };
+    let result = parse(rest).and_then(|line| match command.as_str() {
+        _ if line.help => Ok(None),
+        "random-uuid" => storage::random_id().map(|id| Some((format!("{id}\n"), 0))).map_err(|e| e.to_string()),
+        "format" => format(&line).map(Some),
+        _ => info(&line).map(Some),
+    });
+    match result {
+        Ok(None) => {
+            write!(console.out, "{help}")?;
+            Ok(0)
+        }
+        Ok(Some((text, code))) => {
+            write!(console.out, "{text}")?;
+            Ok(code)
+        }
+        Err(text) => {
+            if text.starts_with("argument") || text.starts_with("unrecognized") {
+                let usage = help.split("\n\n").next().unwrap_or_default();
+                errln!(console, "{usage}\nkafka-storage: error: {text}");
+            } else {
+                errln!(console, "{text}");
+            }
+            Ok(1)
+        }
+    }
+}
+
+/// The configuration that the line names, and its directories.
+fn directories(line: &Line) -> Result<(BrokerConfig, Vec<PathBuf>), String> {
+    let path = line.config.as_deref().ok_or("argument --config/-c is required")?;
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let settings = properties::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+    let config = BrokerConfig::from_settings(settings.into_iter().collect()).map_err(|problems| {
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    })?;
+    let mut directories = config.log_dirs.clone();
+    if !directories.contains(&config.metadata_log_dir) {
+        directories.push(config.metadata_log_dir.clone());
+    }
+    directories.sort();
+    Ok((config, directories))
+}
+
+fn format(line: &Line) -> Result<(String, u8), String> {
+    let (config, directories) = directories(line)?;
+    let cluster_id = line.cluster_id.as_deref().ok_or("argument --cluster-id/-t is required")?;
+    let mut all_formatted = true;
+    for directory in &directories {
+        match storage::read(directory).map_err(|error| error.to_string())? {
+            Some(found) if found.cluster_id != cluster_id => {
+                return Err(format!(
+                    "Invalid cluster.id in: {}/meta.properties. Expected {cluster_id}, but read {}",
+                    directory.display(),
+                    found.cluster_id
+                ));
+            }
+            Some(_) if !line.ignore_formatted => {
+                return Err(format!(
+                    "Log directory {} is already formatted. Use --ignore-formatted to ignore this directory and \
+                     format the others.",
+                    directory.display()
+                ));
+            }
+            Some(_) => {}
+            None => all_formatted = false,
+        }
+    }
+    if all_formatted {
+        return Ok(("All of the log directories are already formatted.\n".to_owned(), 0));
+    }
+    let formatted =
+        storage::format(&directories, config.node_id.0, Some(cluster_id), &mut || storage::random_id())
+            .map_err(|error| error.to_string())?;
+    let mut text = String::new();
+    for directory in formatted.iter().filter(|directory| directory.is_new) {
+        let kind = if directory.path == config.metadata_log_dir { "metadata" } else { "data" };
+        text += &format!(
+            "Formatting {kind} directory {} with metadata.version {METADATA_VERSION}.\n",
+            directory.path.display()
+        );
+    }
+    Ok((text, 0))
+}
+
+fn info(line: &Line) -> Result<(String, u8), String> {
+    let (_, directories) = directories(line)?;
+    let mut found: Vec<&Path> = Vec::new();
+    let mut problems = Vec::new();
+    let mut metadata = None;
+    for directory in &directories {
+        if !directory.is_dir() {
+            problems.push(format!("{} does not exist", directory.display()));
+            continue;
+        }
+        found.push(directory);
+        match storage::read(directory) {
+            Ok(Some(identity)) => {
+                metadata.get_or_insert(format!(
+                    "{{cluster.id={}, directory.id={}, node.id={}, version=1}}",
+                    identity.cluster_id, identity.directory_id, identity.node_id
+                ));
+            }
+            Ok(None) => problems.push(format!("{} is not formatted.", directory.display())),
+            Err(error) => problems.push(error.to_string()),
+        }
+    }
+    let several = |word: &str, count: usize, plural: &str| {
+        format!("Found {}:\n", if count == 1 { word.to_owned() } else { plural.to_owned() })
+    };
+    let mut text = String::new();
+    if !found.is_empty() {
+        text += &several("log directory", found.len(), "log directories");
+        found.iter().for_each(|directory| text += &format!("  {}\n", directory.display()));
+        text.push('\n');
+    }
+    if let Some(metadata) = metadata {
+        text += &format!("Found metadata: {metadata}\n\n");
+    }
+    if problems.is_empty() {
+        return Ok((text, 0));
+    }
+    text += &several("problem", problems.len(), "problems");
+    problems.iter().for_each(|problem| text += &format!("  {problem}\n"));
+    text.push('\n');
+    Ok((text, 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(words: &[&str]) -> (u8, String, String) {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let code = main(&words, &mut Console { out: &mut out, err: &mut err }).unwrap();
+        (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+    }
+
+    #[test]
+    fn a_random_id_is_a_line_that_parses() {
+        let (code, out, _) = outcome(&["random-uuid"]);
+        assert_eq!(code, 0);
+        assert!(out.trim_end().parse::<moldau_model::Uuid>().is_ok(), "{out}");
+    }
+
+    #[test]
+    fn directories_are_formatted_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("d");
+        let config = directory.path().join("server.properties");
+        std::fs::write(&config, format!("node.id=7\nlog.dirs={}\n", data.display())).unwrap();
+        let config = config.to_str().unwrap();
+        let data = data.display();
+        let id = "7ja9YcYrQLCm7A8M4_lZgw";
+        assert_eq!(outcome(&["info", "-c", config]), (1, format!("Found problem:\n  {data} does not exist\n\n"), String::new()));
+        let format = ["format", "-t", id, "-c", config];
+        let (code, out, err) = outcome(&format);
+        let line = format!("Formatting metadata directory {data} with metadata.version 4.3-IV0.\n");
+        assert_eq!((code, out, err), (0, line, String::new()));
+        let (code, _, err) = outcome(&format);
+        assert_eq!(code, 1);
+        assert!(err.starts_with(&format!("Log directory {data} is already formatted. Use --ignore-formatted")), "{err}");
+        let (code, out, _) = outcome(&["format", "-t", id, "-c", config, "--ignore-formatted"]);
+        assert_eq!((code, out.as_str()), (0, "All of the log directories are already formatted.\n"));
+        let (code, out, _) = outcome(&["info", "--config", config]);
+        assert_eq!(code, 0);
+        assert!(out.starts_with(&format!("Found log directory:\n  {data}\n\nFound metadata: {{cluster.id={id}, ")), "{out}");
+    }
+
+    #[test]
+    fn what_is_missing_is_named_below_the_usage() {
+        let (code, _, err) = outcome(&["format", "-c", "/nonexistent"]);
+        assert_eq!(code, 1);
+        assert!(err.starts_with("/nonexistent: "), "{err}");
+        let (_, _, err) = outcome(&["info"]);
+        assert!(err.ends_with("kafka-storage: error: argument --config/-c is required\n"), "{err}");
+        assert_eq!(outcome(&[]).2, format!("{USAGE}kafka-storage: error: too few arguments\n"));
+    }
+}
