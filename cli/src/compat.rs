@@ -5,13 +5,18 @@
 //! trace; a missing `--bootstrap-server` means `KAFKA_BOOTSTRAP_SERVERS` or `localhost:9092`; errors are a line, not
 //! a Java stack trace; and `kafka-consumer-groups` exits 1 when it failed, where Kafka's exits 0.
 
+pub(crate) mod api_versions;
+pub(crate) mod configs;
 pub(crate) mod console_consumer;
 pub(crate) mod console_producer;
 pub(crate) mod consumer_groups;
 pub(crate) mod formatter;
+pub(crate) mod get_offsets;
 pub(crate) mod java_order;
 pub(crate) mod line_reader;
 pub(crate) mod options;
+pub(crate) mod quorum;
+pub(crate) mod storage;
 pub(crate) mod tool;
 pub(crate) mod topics;
 
@@ -28,6 +33,11 @@ const TOOLS: &[(&str, Tool)] = &[
     ("console-producer", console_producer::main),
     ("console-consumer", console_consumer::main),
     ("consumer-groups", consumer_groups::main),
+    ("configs", configs::main),
+    ("get-offsets", get_offsets::main),
+    ("broker-api-versions", api_versions::main),
+    ("metadata-quorum", quorum::main),
+    ("storage", storage::main),
     ("server-start", crate::start::server_start),
 ];
 

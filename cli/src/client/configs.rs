@@ -62,7 +62,7 @@ impl ConfigSource {
             Self::Default => "DEFAULT_CONFIG",
             Self::DynamicBrokerLogger => "DYNAMIC_BROKER_LOGGER_CONFIG",
             Self::DynamicClientMetrics => "DYNAMIC_CLIENT_METRICS_CONFIG",
-            Self::DynamicGroup => "GROUP_CONFIG",
+            Self::DynamicGroup => "DYNAMIC_GROUP_CONFIG",
         }
     }
 }

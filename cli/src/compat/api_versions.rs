@@ -42,7 +42,8 @@ fn run(arguments: &[String], console: &mut Console<'_>) -> Result<(), Failure> {
     for broker in &cluster.brokers {
         let rack = broker.rack.as_ref().map_or("null", |rack| rack.as_str());
         let address = format!("{}:{}", broker.host.as_str(), broker.port);
-        let line = format!("{address} (id: {} rack: {rack} isFenced: {}) -> ", broker.broker_id.0, broker.is_fenced);
+        let line =
+            format!("{address} (id: {} rack: {rack} isFenced: {}) -> ", broker.broker_id.0, broker.is_fenced);
         match client.broker(broker.broker_id.0, deadline) {
             Ok(connection) => outln!(console, "{line}{}", versions_text(&connection.api_versions())),
             Err(error) => outln!(console, "{line}ERROR: {}", error.java()),
@@ -56,7 +57,9 @@ fn versions_text(served: &[(i16, i16, i16)]) -> String {
     let mut lines: Vec<(i16, String)> = served
         .iter()
         .map(|(key, min, max)| match api::find(*key) {
-            Some(api) => (*key, format!("{}({key}): {} [{}]", api.name, range(*min, *max), usable(api, *min, *max))),
+            Some(api) => {
+                (*key, format!("{}({key}): {} [{}]", api.name, range(*min, *max), usable(api, *min, *max)))
+            }
             None => (*key, format!("UNKNOWN({key}): {}", range(*min, *max))),
         })
         .collect();

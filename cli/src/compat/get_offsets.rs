@@ -4,9 +4,9 @@ use std::io;
 
 use super::options::{Argument, Options, Spec};
 use super::tool::{Failure, ToolInfo, connect};
+use crate::client::Client;
 use crate::client::offsets::{EARLIEST, LATEST, Partition};
 use crate::client::regex::TopicPattern;
-use crate::client::Client;
 use crate::console::{Console, errln, outln};
 
 const TOOL: ToolInfo = ToolInfo {
@@ -61,7 +61,9 @@ fn run(arguments: &[String], console: &mut Console<'_>) -> Result<(), Failure> {
     let mut answers = client.list_offsets(&asked, false)?;
     for partition in partitions {
         match answers.remove(&partition) {
-            Some(Ok(at)) if at.offset >= 0 => outln!(console, "{}:{}:{}", partition.0, partition.1, at.offset),
+            Some(Ok(at)) if at.offset >= 0 => {
+                outln!(console, "{}:{}:{}", partition.0, partition.1, at.offset)
+            }
             Some(Err(error)) => errln!(
                 console,
                 "Skip getting offsets for topic-partition {}-{} due to error: {error}",
@@ -118,9 +120,9 @@ fn filters(options: &Options) -> Result<Vec<Filter>, Failure> {
     list.split(',')
         .map(|index| match index.trim().parse::<i32>() {
             Ok(index) => Ok(Filter { pattern: pattern(topic)?, from: index, to: index.saturating_add(1) }),
-            Err(_) => {
-                wrong(format!("--partitions expects a comma separated list of numeric partition ids, but received: {list}"))
-            }
+            Err(_) => wrong(format!(
+                "--partitions expects a comma separated list of numeric partition ids, but received: {list}"
+            )),
         })
         .collect()
 }
@@ -129,7 +131,8 @@ fn filters(options: &Options) -> Result<Vec<Filter>, Failure> {
 fn topic_partition_filter(text: &str) -> Result<Filter, Failure> {
     let (topic, range) = text.split_once(':').unwrap_or((text, "-"));
     let invalid = || Failure::Text(format!("Error occurred: Invalid rule: {text}"));
-    let bound = |text: &str, open: i32| if text.is_empty() { Ok(open) } else { text.parse().map_err(|_| invalid()) };
+    let bound =
+        |text: &str, open: i32| if text.is_empty() { Ok(open) } else { text.parse().map_err(|_| invalid()) };
     let (from, to) = match range.split_once('-') {
         Some((from, to)) => (bound(from, 0)?, bound(to, i32::MAX)?),
         None => {
@@ -140,7 +143,11 @@ fn topic_partition_filter(text: &str) -> Result<Filter, Failure> {
     Ok(Filter { pattern: pattern(topic)?, from, to })
 }
 
-fn matching(client: &mut Client, filters: &[Filter], exclude_internal: bool) -> Result<Vec<Partition>, Failure> {
+fn matching(
+    client: &mut Client,
+    filters: &[Filter],
+    exclude_internal: bool,
+) -> Result<Vec<Partition>, Failure> {
     let deadline = client.deadline();
     let response = client.metadata(None, deadline)?;
     let mut partitions = Vec::new();
@@ -170,7 +177,9 @@ mod tests {
         for (text, time) in [("latest", -1), ("earliest", -2), ("-3", -3), ("max-timestamp", -3), ("5", 5)] {
             assert_eq!(parse_time(text).unwrap(), time, "{text}");
         }
-        assert!(matches!(parse_time("foo"), Err(Failure::Text(text)) if text.contains("Malformed time argument foo.")));
+        assert!(
+            matches!(parse_time("foo"), Err(Failure::Text(text)) if text.contains("Malformed time argument foo."))
+        );
     }
 
     #[test]

@@ -105,8 +105,14 @@ pub(crate) fn main(arguments: &[String], console: &mut Console<'_>) -> io::Resul
 fn describe(line: &Line, console: &mut Console<'_>) -> Result<(), Failure> {
     let wrong = |text: &str| Err(Failure::Text(text.to_owned()));
     match (line.status, line.replication) {
-        (true, true) => return wrong("Only one of --status or --replication should be specified with describe sub-command"),
-        (false, false) => return wrong("One of --status or --replication must be specified with describe sub-command"),
+        (true, true) => {
+            return wrong(
+                "Only one of --status or --replication should be specified with describe sub-command",
+            );
+        }
+        (false, false) => {
+            return wrong("One of --status or --replication must be specified with describe sub-command");
+        }
         (true, false) if line.human_readable => {
             return wrong("The option --human-readable is only supported along with --replication");
         }
@@ -184,7 +190,15 @@ fn replication(quorum: &Quorum, now: Option<i64>, console: &mut Console<'_>) -> 
         (ms, Some(now)) => format!("{} ms ago", now - ms),
         (ms, None) => ms.to_string(),
     };
-    let heads = ["NodeId", "DirectoryId", "LogEndOffset", "Lag", "LastFetchTimestamp", "LastCaughtUpTimestamp", "Status"];
+    let heads = [
+        "NodeId",
+        "DirectoryId",
+        "LogEndOffset",
+        "Lag",
+        "LastFetchTimestamp",
+        "LastCaughtUpTimestamp",
+        "Status",
+    ];
     let mut rows: Vec<[String; 7]> = vec![heads.map(str::to_owned)];
     rows.extend(quorum.replicas().map(|(replica, status)| {
         [
@@ -200,7 +214,8 @@ fn replication(quorum: &Quorum, now: Option<i64>, console: &mut Console<'_>) -> 
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..heads.len()).map(width).collect();
     for row in &rows {
-        let cells: String = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}\t")).collect();
+        let cells: String =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}\t")).collect();
         outln!(console, "{cells}");
     }
     Ok(())
@@ -255,17 +270,24 @@ mod tests {
         let q = quorum(3, 1, 784, &[(3, 784, 1_795_466_756_862), (1, 784, time), (2, 784, time)]);
         assert_eq!(printed(|c| replication(&q, None, c)), include_str!("../../tests/golden/quorum_r.out"));
         let q = quorum(3, 1, 787, &[(3, 787, 990), (1, 787, 745), (2, 787, 746)]);
-        assert_eq!(printed(|c| replication(&q, Some(1000), c)), include_str!("../../tests/golden/quorum_rh.out"));
+        assert_eq!(
+            printed(|c| replication(&q, Some(1000), c)),
+            include_str!("../../tests/golden/quorum_rh.out")
+        );
     }
 
     #[test]
     fn wrong_lines_are_refused_in_kafkas_words() {
         for (line, text) in [
             ("", format!("{USAGE}kafka-metadata-quorum: error: too few arguments\n")),
-            ("describe", "One of --status or --replication must be specified with describe sub-command\n".to_owned()),
+            (
+                "describe",
+                "One of --status or --replication must be specified with describe sub-command\n".to_owned(),
+            ),
             (
                 "describe --status --replication",
-                "Only one of --status or --replication should be specified with describe sub-command\n".to_owned(),
+                "Only one of --status or --replication should be specified with describe sub-command\n"
+                    .to_owned(),
             ),
             (
                 "describe --status --human-readable",

@@ -35,7 +35,10 @@ fn parse(arguments: &[String]) -> Result<Line, String> {
             None => (word.as_str(), None),
         };
         let mut argument = || {
-            inline.take().or_else(|| words.next().cloned()).ok_or_else(|| format!("argument {name}: expected one argument"))
+            inline
+                .take()
+                .or_else(|| words.next().cloned())
+                .ok_or_else(|| format!("argument {name}: expected one argument"))
         };
         match name {
             "--config" | "-c" => line.config = Some(PathBuf::from(argument()?)),
@@ -79,7 +82,9 @@ pub(crate) fn main(arguments: &[String], console: &mut Console<'_>) -> io::Resul
     };
     let result = parse(rest).and_then(|line| match command.as_str() {
         _ if line.help => Ok(None),
-        "random-uuid" => storage::random_id().map(|id| Some((format!("{id}\n"), 0))).map_err(|e| e.to_string()),
+        "random-uuid" => {
+            storage::random_id().map(|id| Some((format!("{id}\n"), 0))).map_err(|e| e.to_string())
+        }
         "format" => format(&line).map(Some),
         _ => info(&line).map(Some),
     });
@@ -109,9 +114,8 @@ fn directories(line: &Line) -> Result<(BrokerConfig, Vec<PathBuf>), String> {
     let path = line.config.as_deref().ok_or("argument --config/-c is required")?;
     let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let settings = properties::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?;
-    let config = BrokerConfig::from_settings(settings.into_iter().collect()).map_err(|problems| {
-        problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-    })?;
+    let config = BrokerConfig::from_settings(settings.into_iter().collect())
+        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
     let mut directories = config.log_dirs.clone();
     if !directories.contains(&config.metadata_log_dir) {
         directories.push(config.metadata_log_dir.clone());
@@ -231,19 +235,30 @@ mod tests {
         let config = config.to_str().unwrap();
         let data = data.display();
         let id = "7ja9YcYrQLCm7A8M4_lZgw";
-        assert_eq!(outcome(&["info", "-c", config]), (1, format!("Found problem:\n  {data} does not exist\n\n"), String::new()));
+        assert_eq!(
+            outcome(&["info", "-c", config]),
+            (1, format!("Found problem:\n  {data} does not exist\n\n"), String::new())
+        );
         let format = ["format", "-t", id, "-c", config];
         let (code, out, err) = outcome(&format);
         let line = format!("Formatting metadata directory {data} with metadata.version 4.3-IV0.\n");
         assert_eq!((code, out, err), (0, line, String::new()));
         let (code, _, err) = outcome(&format);
         assert_eq!(code, 1);
-        assert!(err.starts_with(&format!("Log directory {data} is already formatted. Use --ignore-formatted")), "{err}");
+        assert!(
+            err.starts_with(&format!("Log directory {data} is already formatted. Use --ignore-formatted")),
+            "{err}"
+        );
         let (code, out, _) = outcome(&["format", "-t", id, "-c", config, "--ignore-formatted"]);
         assert_eq!((code, out.as_str()), (0, "All of the log directories are already formatted.\n"));
         let (code, out, _) = outcome(&["info", "--config", config]);
         assert_eq!(code, 0);
-        assert!(out.starts_with(&format!("Found log directory:\n  {data}\n\nFound metadata: {{cluster.id={id}, ")), "{out}");
+        assert!(
+            out.starts_with(&format!(
+                "Found log directory:\n  {data}\n\nFound metadata: {{cluster.id={id}, "
+            )),
+            "{out}"
+        );
     }
 
     #[test]

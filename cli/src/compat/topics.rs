@@ -60,7 +60,15 @@ const METRIC_NAMES_WARNING: &str = "WARNING: Due to limitations in metric names,
     underscore ('_') could collide. To avoid issues it is best to use either, but not both.";
 
 pub(crate) fn main(arguments: &[String], console: &mut Console<'_>) -> io::Result<u8> {
-    let result = run(arguments, console);
+    let result = match run(arguments, console) {
+        // Why stands on standard error already; this is what Java's client says after its minute.
+        Err(Failure::Client(ClientError::Unreachable { .. })) => {
+            let call =
+                if arguments.iter().any(|word| word == "--create") { "createTopics" } else { "listTopics" };
+            Err(failed(format!("Timed out waiting for a node assignment. Call: {call}")))
+        }
+        result => result,
+    };
     TOOL.finish(result, "Error while executing topic command : ", console)
 }
 
