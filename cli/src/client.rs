@@ -85,10 +85,6 @@ impl Client {
         Instant::now() + self.options.api_timeout
     }
 
-    pub(crate) fn client_id(&self) -> &str {
-        &self.options.client_id
-    }
-
     /// The bootstrap servers as the user would write them.
     pub(crate) fn servers(&self) -> String {
         self.options.bootstrap.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")

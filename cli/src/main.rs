@@ -1,6 +1,5 @@
 //! One binary: the server, its tools, and Kafka's tools by name.
 
-#[allow(dead_code, reason = "configs and quorum calls wait for the tools that come next")]
 mod client;
 mod compat;
 mod console;

@@ -106,7 +106,7 @@ fn pattern(text: &str) -> Result<Option<TopicPattern>, Failure> {
     if text.is_empty() {
         return Ok(None);
     }
-    TopicPattern::new(text).map(Some).or_else(|error| wrong(error))
+    TopicPattern::new(text).map(Some).or_else(wrong)
 }
 
 fn filters(options: &Options) -> Result<Vec<Filter>, Failure> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use moldau_metadata::config::BrokerConfig;
 
-use crate::console::{Console, errln, outln};
+use crate::console::{Console, errln};
 use crate::properties;
 use crate::start::storage;
 

@@ -71,10 +71,11 @@ impl ToolInfo {
                 if !inline {
                     words.next();
                 }
+                let after = |pair: &[String]| (pair[0] == "--bootstrap-server").then(|| pair[1].clone());
+                let servers = arguments.windows(2).find_map(after).unwrap_or_else(default_bootstrap);
                 errln!(
                     console,
-                    "note: --{name} is gone since Kafka 4, going on with --bootstrap-server {}",
-                    default_bootstrap()
+                    "note: --{name} is gone since Kafka 4, going on with --bootstrap-server {servers}"
                 );
             } else {
                 kept.push(word.clone());
