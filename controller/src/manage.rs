@@ -116,3 +116,8 @@ impl ApiError {
         Self::new(code, code.message())
     }
 }
+
+#[cfg(test)]
+mod histories;
+#[cfg(test)]
+mod testing;

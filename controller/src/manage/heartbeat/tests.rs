@@ -1,1 +1,123 @@
+use moldau_model::ErrorCode;
 
+use super::super::testing::{Cluster, directory};
+use super::*;
+
+struct Life {
+    cluster: Cluster,
+    sessions: BrokerSessions,
+}
+
+const TIMEOUT_MS: i64 = 9_000;
+
+impl Life {
+    fn new(brokers: i32) -> Self {
+        Self { cluster: Cluster::new(brokers), sessions: BrokerSessions::new(TIMEOUT_MS) }
+    }
+
+    /// (caught up, fenced, may stop)
+    fn beat(&mut self, request: &Heartbeat, now: i64) -> (bool, bool, bool) {
+        let Cluster { image, settings, .. } = &self.cluster;
+        let decision = self.sessions.handle_heartbeat(image, settings, request, TimestampMs(now)).unwrap();
+        self.cluster.commit(decision.records);
+        let reply = decision.response;
+        // What the broker is told is what the image says once the records are committed.
+        assert_eq!(self.cluster.image.broker(request.broker_id).unwrap().fenced, reply.is_fenced);
+        (reply.is_caught_up, reply.is_fenced, reply.should_shut_down)
+    }
+}
+
+#[test]
+fn a_broker_is_let_in_once_it_knows_of_its_own_registration() {
+    let mut life = Life::new(1);
+    life.cluster.register(1, false);
+    let caught_up = life.cluster.heartbeat(1);
+    let behind = Heartbeat { metadata_offset: Offset(caught_up.metadata_offset.0 - 1), ..caught_up.clone() };
+    assert_eq!(life.beat(&behind, 0), (false, true, false));
+    let shy = Heartbeat { want_fence: true, ..caught_up.clone() };
+    assert_eq!(life.beat(&shy, 0), (true, true, false));
+    assert_eq!(life.beat(&caught_up, 0), (true, false, false));
+    assert_eq!(life.beat(&caught_up, 0), (true, false, false));
+    assert_eq!(life.beat(&shy, 0), (true, true, false));
+}
+
+#[test]
+fn a_broker_may_stop_once_its_leaderships_moved_and_the_others_know() {
+    let mut life = Life::new(2);
+    life.cluster.topic("t", &[&[1, 2]], &[]);
+    let leave = |life: &Life| Heartbeat { want_shutdown: true, ..life.cluster.heartbeat(1) };
+    let ignorant = life.cluster.heartbeat(2);
+    assert_eq!(life.beat(&ignorant, 0), (true, false, false));
+    let first = leave(&life);
+    assert_eq!(life.beat(&first, 0), (true, false, false));
+    assert_eq!(life.cluster.partition("t", 0).leader, BrokerId(2));
+    let second = leave(&life);
+    assert_eq!(life.beat(&second, 1), (true, false, false), "broker 2 may still send its clients here");
+    let informed = life.cluster.heartbeat(2);
+    life.beat(&informed, 2);
+    assert_eq!(life.beat(&second, 3), (true, false, true));
+}
+
+#[test]
+fn a_lone_broker_may_stop_at_its_second_heartbeat_and_a_fenced_one_at_once() {
+    let mut life = Life::new(1);
+    life.cluster.topic("t", &[&[1]], &[]);
+    let leave = Heartbeat { want_shutdown: true, ..life.cluster.heartbeat(1) };
+    assert_eq!(life.beat(&leave, 0), (true, false, false));
+    assert_eq!(life.beat(&leave, 0), (true, false, true));
+    assert_eq!(life.cluster.partition("t", 0).leader, BrokerId::NONE);
+
+    life.cluster.register(1, true);
+    let leave = Heartbeat { want_shutdown: true, ..life.cluster.heartbeat(1) };
+    assert_eq!(life.beat(&leave, 0), (true, true, true));
+}
+
+#[test]
+fn a_heartbeat_of_another_incarnation_is_refused() {
+    let mut life = Life::new(1);
+    let old = life.cluster.heartbeat(1);
+    life.cluster.register(1, false);
+    let unknown = Heartbeat { broker_id: BrokerId(7), ..old.clone() };
+    for request in [old, unknown] {
+        let Cluster { image, settings, .. } = &life.cluster;
+        let error = life.sessions.handle_heartbeat(image, settings, &request, TimestampMs(0)).unwrap_err();
+        assert_eq!(error.code, ErrorCode::StaleBrokerEpoch);
+    }
+}
+
+#[test]
+fn a_silent_broker_expires_and_an_inherited_session_blocks_no_restart() {
+    let mut life = Life::new(2);
+    let now = TimestampMs;
+    life.sessions.adopt(&life.cluster.image, now(100));
+    assert_eq!(life.sessions.state(BrokerId(1), now(100)), SessionState::NotLive);
+    let beat = life.cluster.heartbeat(1);
+    life.beat(&beat, 200);
+    assert_eq!(life.sessions.state(BrokerId(1), now(200 + TIMEOUT_MS - 1)), SessionState::Live);
+    assert_eq!(life.sessions.state(BrokerId(1), now(200 + TIMEOUT_MS)), SessionState::NotLive);
+
+    assert_eq!(life.sessions.next_expiry(&life.cluster.image), Some(now(100 + TIMEOUT_MS)));
+    assert_eq!(life.sessions.expired(&life.cluster.image, now(99 + TIMEOUT_MS)), []);
+    let expired = ExpiredSession { broker_id: BrokerId(2), broker_epoch: life.cluster.epoch(2) };
+    assert_eq!(life.sessions.expired(&life.cluster.image, now(100 + TIMEOUT_MS)), [expired]);
+    life.cluster.fence(2);
+    assert_eq!(life.sessions.expired(&life.cluster.image, now(100 + TIMEOUT_MS)), []);
+
+    life.sessions.handle_lost(BrokerId(1), beat.broker_epoch, now(300));
+    assert_eq!(life.sessions.state(BrokerId(1), now(300)), SessionState::NotLive);
+    assert_eq!(life.sessions.expired(&life.cluster.image, now(300)).len(), 1);
+}
+
+#[test]
+fn a_failed_directory_does_not_let_a_broker_in_by_the_same_heartbeat() {
+    let mut life = Life::new(1);
+    life.cluster.topic("t", &[&[1]], &[]);
+    let failed = Heartbeat { offline_log_dirs: vec![directory(1)], ..life.cluster.heartbeat(1) };
+    assert_eq!(life.beat(&failed, 0), (true, false, false));
+    assert_eq!(life.cluster.partition("t", 0).leader, BrokerId::NONE);
+    assert!(life.cluster.image.broker(BrokerId(1)).unwrap().log_directories.is_empty());
+    // Told again, it changes nothing.
+    let offset = life.cluster.next_offset();
+    life.beat(&failed, 1);
+    assert_eq!(life.cluster.next_offset(), offset);
+}
