@@ -29,7 +29,7 @@ fn step(cluster: &mut Cluster, kind: u8, a: u8, b: u8) {
     match kind % 9 {
         0 => cluster.fence(id),
         1 | 2 => cluster.unfence(id),
-        3 => cluster.register(id, b % 2 == 0),
+        3 => cluster.register(id, b.is_multiple_of(2)),
         4 => cluster.shut_down(id),
         5 if cluster.image.topics().len() < 3 => create(cluster, a, b),
         5 | 6 => alter_isr(cluster, a, b),
@@ -38,7 +38,7 @@ fn step(cluster: &mut Cluster, kind: u8, a: u8, b: u8) {
             cluster.commit(fence_log_directories(&cluster.image, &cluster.settings, BrokerId(id), &failed));
         }
         7 => {
-            let kind = if b % 2 == 0 { ElectionKind::Preferred } else { ElectionKind::Unclean };
+            let kind = if b.is_multiple_of(2) { ElectionKind::Preferred } else { ElectionKind::Unclean };
             let request = ElectLeadersRequest { kind, partitions: None };
             cluster.decide(|image, inputs| elect_leaders(image, &request, inputs)).unwrap();
         }
@@ -57,7 +57,7 @@ fn step(cluster: &mut Cluster, kind: u8, a: u8, b: u8) {
 }
 
 fn create(cluster: &mut Cluster, a: u8, b: u8) {
-    let unclean = if a % 3 == 0 { "true" } else { "false" };
+    let unclean = if a.is_multiple_of(3) { "true" } else { "false" };
     let topic = NewTopic {
         name: format!("t{}", cluster.next_offset()),
         num_partitions: 1 + i32::from(a % 3),
