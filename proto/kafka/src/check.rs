@@ -25,23 +25,29 @@ const DECODED_BYTES_FREE: usize = 1024 * 1024;
 /// What the library keeps of an unknown tagged field: a node of a map, at worst.
 const DECODED_TAG_BYTES: usize = 80;
 
-/// Walks the body of a request of any API of Kafka 4.3 (its header taken off) along its schema, to its last byte.
-pub fn check_request(api_key: ApiKey, version: i16, body: &[u8]) -> Result<(), WireError> {
-    check(api_key, Direction::Request, version, body, REQUEST_ELEMENTS_MAX)
+/// Walks the body of a request of any API of Kafka 4.3 (its header taken off) along its schema. Returns how many of the
+/// bytes are the message.
+///
+/// What follows the message is not looked at: Kafka's broker does not either, and a stock client leans on that
+/// (librdkafka 2.x asks for all topics, in Metadata 9 and later, with three bytes behind the message).
+pub fn check_request(api_key: ApiKey, version: i16, body: &[u8]) -> Result<usize, WireError> {
+    let rest = check(api_key, Direction::Request, version, body, REQUEST_ELEMENTS_MAX)?;
+    Ok(body.len() - rest.remaining())
 }
 
 /// Walks the body of a response (its header taken off) along its schema, to its last byte.
 pub fn check_response(api_key: ApiKey, version: i16, body: &[u8]) -> Result<(), WireError> {
-    check(api_key, Direction::Response, version, body, RESPONSE_ELEMENTS_MAX)
+    check(api_key, Direction::Response, version, body, RESPONSE_ELEMENTS_MAX)?.finish()
 }
 
+/// Returns the reader behind the message.
 fn check(
     api_key: ApiKey,
     direction: Direction,
     version: i16,
     body: &[u8],
     elements_max: usize,
-) -> Result<(), WireError> {
+) -> Result<Reader<'_>, WireError> {
     let schema =
         schema(api_key, direction, version).ok_or(WireError::UnsupportedVersion { api_key, version })?;
     let decoded_bytes_max = body.len().saturating_mul(DECODED_TIMES_MAX).saturating_add(DECODED_BYTES_FREE);
@@ -54,7 +60,7 @@ fn check(
     };
     let mut reader = Reader::new(body);
     walk.layout(&schema.body, &mut reader)?;
-    reader.finish()
+    Ok(reader)
 }
 
 /// One walk and what is left of its budget.

@@ -18,7 +18,8 @@ use crate::header::{RequestHeader, encode_response_header, parse_response_header
 pub fn decode<T: Request>(version: i16, body: &mut Bytes) -> Result<T, WireError> {
     let api_key = api_key_of::<T>()?;
     check_library_version(api_key, version)?;
-    check_request(api_key, version, body)?;
+    let message_bytes = check_request(api_key, version, body)?;
+    body.truncate(message_bytes);
     decode_checked(api_key, version, body)
 }
 

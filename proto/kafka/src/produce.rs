@@ -78,7 +78,7 @@ impl ProduceRequestView {
         if flexible {
             reader.skip_tagged_fields()?;
         }
-        reader.finish()?;
+        // What follows the message is passed over, as by `check_request`.
         Ok(Self { transactional_id, acks, timeout_ms, topics })
     }
 }

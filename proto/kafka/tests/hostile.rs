@@ -10,7 +10,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::{Decodable, Request};
 use moldau_kafka::{
     ApiKey, RequestHeader, ServedVersions, VersionRange, WireError, api_versions_request, check_request,
-    decode, decode_response, encode_request, encode_response, unsupported_api_versions,
+    check_response, decode, decode_response, encode_request, encode_response, unsupported_api_versions,
 };
 use proptest::prelude::*;
 
@@ -62,13 +62,24 @@ fn a_structure_is_there_or_null_and_nothing_between() {
 }
 
 #[test]
-fn a_body_ends_where_its_schema_ends() {
-    assert_eq!(refused::<MetadataRequest>(1, &[0, 0, 0, 0, 0]), WireError::TrailingBytes { bytes: 1 });
+fn a_body_that_ends_early_or_is_of_an_unknown_version() {
     assert_eq!(refused::<MetadataRequest>(1, &[0, 0, 0]), WireError::Truncated { missing: 1 });
     assert_eq!(
         refused::<MetadataRequest>(99, &[]),
         WireError::UnsupportedVersion { api_key: ApiKey::Metadata, version: 99 }
     );
+}
+
+/// Kafka's broker passes over what follows a request, and librdkafka's question for all topics needs that.
+#[test]
+fn bytes_behind_a_request_are_passed_over_and_behind_a_response_refused() {
+    let librdkafka_2_16_all_topics = [0, 0, 0, 0, 1, 0, 0];
+    let request =
+        decode::<MetadataRequest>(13, &mut Bytes::copy_from_slice(&librdkafka_2_16_all_topics)).unwrap();
+    assert_eq!(request.topics, None);
+    assert!(!request.allow_auto_topic_creation);
+    assert_eq!(check_response(ApiKey::Heartbeat, 0, &[0, 0]), Ok(()));
+    assert_eq!(check_response(ApiKey::Heartbeat, 0, &[0, 0, 0]), Err(WireError::TrailingBytes { bytes: 1 }));
 }
 
 /// A message costs memory in proportion to its size, with many small elements as with few large ones.
@@ -87,7 +98,7 @@ fn many_tiny_elements_are_refused_before_they_cost_anything() {
         body.extend_from_slice(&[0, 0, 0, 9, 0]);
         body
     };
-    assert_eq!(check_request(ApiKey::DeleteTopics, 4, &names(20_000)), Ok(()));
+    assert_eq!(check_request(ApiKey::DeleteTopics, 4, &names(20_000)), Ok(names(20_000).len()));
     let body = names(200_000);
     assert_eq!(
         refused::<DeleteTopicsRequest>(4, &body),
