@@ -96,10 +96,18 @@ impl Segment {
         Ok(Loaded { segment, indexes_rebuilt: true, corrupt_from })
     }
 
-    /// A closed segment that holds batches always has a time entry, unless no batch had a time.
+    /// Whether the indexes can be those of this log. Kafka believes what it finds below the recovery point (and its own
+    /// check would pass an index of zeros); here one look at the last entries tells the two things that a loss of power
+    /// or a full disk leaves, and making the indexes anew costs a walk over the headers. A segment whose records carry no
+    /// time, or only the year 1970's first millisecond, pays for that walk at every start.
     fn fits(&self, offsets: &Index<OffsetEntry>, times: &Index<TimeEntry>) -> bool {
-        let offsets_fit = offsets.last().is_none_or(|last| u64::from(last.position) < self.size_bytes);
-        let times_fit = times.last().is_none_or(|last| last.timestamp.0 >= 0 && self.size_bytes > 0);
+        let offsets_fit =
+            offsets.last().is_none_or(|last| last.position > 0 && u64::from(last.position) < self.size_bytes);
+        // A segment that holds a batch with a time gets a time entry when it is closed.
+        let times_fit = match times.last() {
+            Some(last) => last.timestamp.0 > 0 && self.size_bytes > 0,
+            None => self.size_bytes == 0,
+        };
         offsets_fit && times_fit
     }
 

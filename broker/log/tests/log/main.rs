@@ -1,5 +1,7 @@
 //! The log as its users see it, over a file system whose power can be cut.
 
+#![expect(clippy::unwrap_used, reason = "in a test an error is a failure")]
+
 mod append;
 mod cleaner;
 mod directory;

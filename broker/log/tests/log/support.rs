@@ -118,18 +118,6 @@ pub(crate) fn at(timestamps: &[i64]) -> Vec<u8> {
     builder.build().unwrap()
 }
 
-pub(crate) fn keyed(records: &[(&str, Option<&str>)]) -> Vec<u8> {
-    keyed_with(BatchBuilder::new(), records)
-}
-
-pub(crate) fn keyed_with(mut builder: BatchBuilder, records: &[(&str, Option<&str>)]) -> Vec<u8> {
-    for (number, (key, value)) in records.iter().enumerate() {
-        let time = TimestampMs(NOW.0 + number as i64);
-        builder.append(time, Some(key.as_bytes()), value.map(str::as_bytes), &[("h", Some(b"1"))]).unwrap();
-    }
-    builder.build().unwrap()
-}
-
 pub(crate) fn idempotent(producer: i64, epoch: i16, sequence: i32, count: usize) -> Vec<u8> {
     let mut builder = BatchBuilder::new().producer(ProducerId(producer), ProducerEpoch(epoch), sequence);
     for _ in 0..count {
