@@ -91,7 +91,7 @@ fn a_lie_is_refused_or_harmless() {
             }
         }
     });
-    assert!(refused > passed / 2 && passed > refused / 20, "{refused} refused, {passed} passed");
+    assert!(refused > passed / 5 && passed > refused / 20, "{refused} refused, {passed} passed");
 }
 
 /// That the library reads the body to its end. It refuses one thing that passes the walk: a tag that its field has in
