@@ -256,10 +256,13 @@ impl Harness {
         self.send(Request::Join(request))
     }
 
-    /// The answer to a JoinGroup, after a first rebalance's millisecond if need be.
+    /// The answer to a JoinGroup, after a first rebalance's two milliseconds if need be: it waits one, and once
+    /// more if somebody came within the first.
     pub(super) fn joined(&mut self, token: RequestToken) -> JoinGroupResponse {
-        if self.is_parked(token) {
-            self.advance(1);
+        for _ in 0..2 {
+            if self.is_parked(token) {
+                self.advance(1);
+            }
         }
         match self.answer(token) {
             Response::Join(response) => response,
@@ -280,9 +283,10 @@ impl Harness {
         response.member_id
     }
 
+    /// Another one for each request, and none is zero, which is the one of [`join`].
     pub(super) fn uuid(&self) -> Uuid {
         let mut bytes = [0; 16];
-        bytes[8..].copy_from_slice(&self.next_token.to_be_bytes());
+        bytes[8..].copy_from_slice(&(self.next_token + 1).to_be_bytes());
         Uuid::from_bytes(bytes)
     }
 
