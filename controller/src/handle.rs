@@ -66,6 +66,7 @@ async fn start(options: ControllerOptions, address: String) -> Result<Controller
         node_id: options.node_id,
         cluster_id: options.cluster_id,
         directory_id: options.directory_id,
+        listener_name: options.listener_name,
         node,
         applied,
         requests,

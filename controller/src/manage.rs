@@ -13,6 +13,7 @@ mod create_partitions;
 mod create_topics;
 mod delete_topics;
 mod elect_leaders;
+mod eligible_leaders;
 mod heartbeat;
 mod partition_change;
 mod placement;
@@ -41,6 +42,8 @@ pub use delete_topics::{DeleteTopicsResult, TopicToDelete, delete_topics};
 pub use elect_leaders::{
     ElectLeadersRequest, ElectLeadersResult, ElectionKind, balance_leaders, elect_leaders,
 };
+pub(crate) use eligible_leaders::ELIGIBLE_LEADER_REPLICAS;
+pub use eligible_leaders::eligible_leader_records;
 pub use heartbeat::{BrokerSessions, ExpiredSession};
 pub use producer_ids::{PRODUCER_ID_BLOCK_LENGTH, allocate_producer_ids};
 pub use random::Random;

@@ -61,6 +61,8 @@ pub struct ControllerOptions {
     pub directory_id: Uuid,
     /// `controller.quorum.voters`; empty means this node alone.
     pub voters: Vec<QuorumVoter>,
+    /// The first of `controller.listener.names`: what the voters' addresses are called.
+    pub listener_name: String,
     /// Raft's timers and bounds.
     pub raft: RaftOptions,
     /// `broker.session.timeout.ms`: a broker that is silent for so long is fenced.
@@ -82,6 +84,7 @@ impl ControllerOptions {
             metadata_log_dir,
             directory_id,
             voters: Vec::new(),
+            listener_name: "CONTROLLER".to_owned(),
             raft: RaftOptions::default(),
             broker_session_timeout: Duration::from_secs(9),
             settings: BTreeMap::new(),

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use moldau_cluster::{
-    AllocateProducerIds, AlterPartition, AlterPartitionReply, ControllerError, Forward, Forwarded, Heartbeat,
-    HeartbeatReply, MetadataWatch, ProducerIdBlock, QuorumDescription, QuorumNode, QuorumReplica,
-    RegisterBroker, RegisteredBroker, WatchMetadata,
+    AllocateProducerIds, AlterPartition, AlterPartitionReply, BrokerListener, ControllerError, Forward,
+    Forwarded, Heartbeat, HeartbeatReply, MetadataWatch, ProducerIdBlock, QuorumDescription, QuorumNode,
+    QuorumReplica, RegisterBroker, RegisteredBroker, WatchMetadata,
 };
 use moldau_metadata::MetadataRecord;
 use moldau_model::{BrokerId, ErrorCode, Offset, TimestampMs, Uuid};
@@ -21,7 +21,8 @@ use tokio::sync::{mpsc, oneshot, watch as flag};
 use crate::applied::Applied;
 use crate::event_loop::{Decided, Deciding, Work};
 use crate::manage::{
-    ApiError, Decision, allocate_producer_ids, alter_partition, bootstrap_records, register_broker,
+    ApiError, Decision, ELIGIBLE_LEADER_REPLICAS, allocate_producer_ids, alter_partition, bootstrap_records,
+    eligible_leader_records, register_broker,
 };
 use crate::raft::RaftNode;
 
@@ -33,6 +34,8 @@ pub(crate) struct Service {
     pub(crate) node_id: BrokerId,
     pub(crate) cluster_id: String,
     pub(crate) directory_id: Uuid,
+    /// What the voters' addresses are called.
+    pub(crate) listener_name: String,
     pub(crate) node: Arc<RaftNode>,
     pub(crate) applied: Arc<Applied>,
     pub(crate) requests: mpsc::Sender<Work>,
@@ -101,8 +104,11 @@ impl Service {
                 let levels: Vec<(&str, i16)> =
                     moldau_cluster::SUPPORTED_FEATURES.iter().map(|(name, _, max)| (*name, *max)).collect();
                 let is_new = deciding.image.cluster_id().is_none();
-                let records: Vec<MetadataRecord> =
+                let mut records: Vec<MetadataRecord> =
                     if is_new { bootstrap_records(&cluster_id, &levels) } else { Vec::new() };
+                if is_new || deciding.image.feature_level(ELIGIBLE_LEADER_REPLICAS) > 0 {
+                    records.extend(eligible_leader_records(deciding.image, deciding.inputs.settings));
+                }
                 Ok(Decision { records, response: () })
             })
             .await?;
@@ -204,7 +210,10 @@ impl Service {
             nodes: state
                 .voters
                 .iter()
-                .map(|(id, _)| QuorumNode { node_id: *id, listeners: Vec::new() })
+                .map(|(id, address)| QuorumNode {
+                    node_id: *id,
+                    listeners: controller_listener(&self.listener_name, address).into_iter().collect(),
+                })
                 .collect(),
         }
     }
@@ -212,6 +221,18 @@ impl Service {
     pub(crate) async fn forward(&self, request: Forward) -> Result<Forwarded, ControllerError> {
         kafka::handle(self, request).await
     }
+}
+
+/// A voter's listener; none if its address was never told.
+fn controller_listener(name: &str, address: &str) -> Option<BrokerListener> {
+    let (host, port) = address.rsplit_once(':')?;
+    Some(BrokerListener {
+        name: name.to_owned(),
+        host: host.to_owned(),
+        port: port.parse().ok()?,
+        // The quorum speaks plaintext so far; Kafka does not tell the protocol here.
+        security_protocol: 0,
+    })
 }
 
 /// An answer whose refusal is all there is to say.

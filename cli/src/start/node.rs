@@ -117,6 +117,9 @@ fn controller_options(prepared: &Prepared) -> ControllerOptions {
         .iter()
         .map(|voter| QuorumVoter { node_id: voter.id, host: voter.host.clone(), port: voter.port })
         .collect();
+    if let Some(name) = config.controller_listener_names.first() {
+        options.listener_name.clone_from(name);
+    }
     options.broker_session_timeout =
         Duration::from_millis(u64::try_from(config.session_timeout_ms).unwrap_or_default());
     if let Some(timeout_ms) = config.quorum_election_timeout_ms.and_then(|ms| u64::try_from(ms).ok()) {

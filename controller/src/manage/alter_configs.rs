@@ -10,7 +10,7 @@ use moldau_metadata::config::{
 use moldau_metadata::{ConfigResource, ConfigResourceType, MetadataImage, MetadataRecord, records};
 use moldau_model::{BrokerId, ErrorCode};
 
-use super::{ApiError, Decision, Inputs, Settings};
+use super::{ApiError, Decision, Inputs, Settings, eligible_leaders};
 
 /// Kafka's bound of one value's length.
 const VALUE_LENGTH_MAX: usize = i16::MAX as usize;
@@ -162,7 +162,7 @@ impl Alteration for LegacyResourceAlteration {
         let removed = present.keys().map(|key| (key.clone(), None));
         let mut altered: Altered = removed.chain(self.configs.iter().cloned()).collect();
         keep_changes(resource, &present, &mut altered);
-        validate(resource, &present, &altered)?;
+        validate(image, resource, &present, &altered)?;
         Ok(altered)
     }
 }
@@ -269,7 +269,7 @@ pub(super) fn alter_incrementally(
         altered.insert(key.clone(), new);
     }
     keep_changes(resource, &present, &mut altered);
-    validate(resource, &present, &altered)?;
+    validate(image, resource, &present, &altered)?;
     Ok(altered)
 }
 
@@ -333,10 +333,12 @@ fn keep_changes(resource: &ConfigResource, present: &BTreeMap<String, String>, a
 
 /// Checks the configs as they would stand.
 fn validate(
+    image: &MetadataImage,
     resource: &ConfigResource,
     present: &BTreeMap<String, String>,
     altered: &Altered,
 ) -> Result<(), ApiError> {
+    eligible_leaders::check_alteration(image, resource, altered)?;
     let mut configs = present.clone();
     for (key, value) in altered {
         match value {

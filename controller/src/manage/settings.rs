@@ -7,9 +7,6 @@ use moldau_metadata::config::{BrokerSettings, effective_topic_values};
 use moldau_metadata::{ConfigResource, ResourceConfigs};
 use moldau_model::BrokerId;
 
-/// The feature that makes replicas which fell out of a too small ISR eligible for leadership (KIP-966).
-const ELIGIBLE_LEADER_REPLICAS: &str = "eligible.leader.replicas.version";
-
 /// The controller's own settings.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -41,6 +38,12 @@ impl Settings {
     pub fn delete_topic_enable(&self) -> bool {
         let settings = BrokerSettings::of_statics(&self.statics);
         settings.value("delete.topic.enable") != Some("false")
+    }
+
+    /// `min.insync.replicas` of topics that do not say how many they want, as this controller was started with it.
+    pub(super) fn min_insync_replicas(&self) -> String {
+        let settings = BrokerSettings::of_statics(&self.statics);
+        settings.value("min.insync.replicas").unwrap_or("1").trim().to_owned()
     }
 
     fn number<N: std::str::FromStr>(&self, name: &str, fallback: N) -> N {
@@ -81,7 +84,7 @@ impl Settings {
             min_isr: value("min.insync.replicas").and_then(|text| text.parse().ok()).unwrap_or(1),
             unclean: value("unclean.leader.election.enable")
                 .is_some_and(|text| text.eq_ignore_ascii_case("true")),
-            elr: image.feature_level(ELIGIBLE_LEADER_REPLICAS) > 0,
+            elr: super::eligible_leaders::is_enabled(image),
         }
     }
 }

@@ -24,7 +24,7 @@ pub struct QuorumReplica {
 pub struct QuorumNode {
     /// The controller's `node.id`.
     pub node_id: BrokerId,
-    /// Its CONTROLLER listeners; empty while the quorum is one process.
+    /// Its CONTROLLER listeners; empty if the quorum was never told an address.
     pub listeners: Vec<BrokerListener>,
 }
 

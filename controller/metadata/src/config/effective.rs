@@ -115,7 +115,8 @@ impl<'a> BrokerSettings<'a> {
         add(ConfigSource::DynamicBroker, &|name| dynamic(self.of_this_broker, name));
         add(ConfigSource::DynamicDefaultBroker, &|name| dynamic(self.of_all_brokers, name));
         add(ConfigSource::StaticBroker, &|name| self.statics.get(name).map(String::as_str));
-        add(ConfigSource::Default, &|name| default_text(name));
+        // Kafka has no default for a node's number, so that no tool expects one.
+        add(ConfigSource::Default, &|name| default_text(name).filter(|_| name != "node.id"));
         let first = found.iter().position(|synonym| synonym.name == asked).unwrap_or(found.len());
         found.split_off(first)
     }

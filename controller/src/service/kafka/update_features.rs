@@ -10,7 +10,8 @@ use moldau_metadata::{MetadataImage, MetadataRecord, records};
 use moldau_model::{BrokerId, ErrorCode, Offset};
 
 use super::{Service, text};
-use crate::manage::{ApiError, Decision};
+use crate::event_loop::Deciding;
+use crate::manage::{ApiError, Decision, ELIGIBLE_LEADER_REPLICAS, eligible_leader_records};
 
 const METADATA_VERSION: &str = "metadata.version";
 
@@ -52,17 +53,18 @@ pub(super) async fn handle(
     let names: Vec<String> = updates.iter().map(|update| update.feature.clone()).collect();
     let (node_id, validate_only) = (service.node_id, request.validate_only);
     let (result, offset) =
-        service.decide(move |deciding| decide(deciding.image, node_id, &updates, validate_only)).await?;
+        service.decide(move |deciding| decide(deciding, node_id, &updates, validate_only)).await?;
     Ok((response(version, names, result), offset))
 }
 
 /// The level records, or why there are none.
 fn decide(
-    image: &MetadataImage,
+    deciding: &Deciding<'_>,
     node_id: BrokerId,
     updates: &[Update],
     validate_only: bool,
 ) -> Result<Decision<()>, ApiError> {
+    let image = deciding.image;
     let mut seen = BTreeSet::new();
     let mut records: Vec<MetadataRecord> = Vec::new();
     for update in updates {
@@ -80,6 +82,9 @@ fn decide(
         if update.level != current {
             let level = i32::from(update.level);
             records.push(records::FeatureLevel { name: update.feature.clone(), level }.into());
+            if update.feature == ELIGIBLE_LEADER_REPLICAS && current == 0 {
+                records.extend(eligible_leader_records(image, deciding.inputs.settings));
+            }
         }
     }
     if validate_only {
