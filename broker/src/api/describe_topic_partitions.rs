@@ -142,4 +142,5 @@ fn unknown(name: &str) -> DescribeTopicPartitionsResponseTopic {
         .with_error_code(error.code())
         .with_name(Some(topic_name(name)))
         .with_is_internal(is_internal(name))
+        .with_topic_authorized_operations(authorized_operations::TOPIC)
 }

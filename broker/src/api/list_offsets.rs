@@ -98,7 +98,13 @@ fn find(
         EARLIEST => OffsetQuery::Earliest,
         MAX_TIMESTAMP if version >= 7 => OffsetQuery::MaxTimestamp,
         EARLIEST_LOCAL if version >= 8 => OffsetQuery::Earliest,
-        LATEST_TIERED if version >= 9 => return Ok(FoundOffset::NONE),
+        LATEST_TIERED if version >= 9 => {
+            // Nothing is tiered, but what is asked about has to be there.
+            return image
+                .partition_by_name(topic, PartitionIndex(partition.partition_index))
+                .map(|_| FoundOffset::NONE)
+                .ok_or(ErrorCode::UnknownTopicOrPartition);
+        }
         time if time >= 0 => OffsetQuery::Timestamp(TimestampMs(time)),
         _ => return Err(ErrorCode::UnsupportedVersion),
     };

@@ -34,11 +34,11 @@ impl From<ErrorCode> for AppendRefused {
 
 impl From<AppendError> for AppendRefused {
     fn from(error: AppendError) -> Self {
-        Self {
-            code: error.error_code(),
-            message: Some(error.to_string()),
-            record_errors: error.record_errors().to_vec(),
-        }
+        let record_errors = error.record_errors().to_vec();
+        // As Kafka: a text where single records are to blame, or a batch was looked into; the code alone else.
+        let message = matches!(error, AppendError::InvalidRecord { .. }).then(|| error.to_string());
+        tracing::debug!(%error, "records are refused");
+        Self { code: error.error_code(), message, record_errors }
     }
 }
 

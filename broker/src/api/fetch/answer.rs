@@ -101,7 +101,14 @@ fn partition(
     let result = found.result.and_then(|(_, read)| success(target, read, isolation));
     let answer = result.unwrap_or_else(|code| {
         let mut failed = FetchPartition::error(target.key.partition, code);
-        if isolation == Isolation::ReadCommitted {
+        // Kafka has an empty list, too, where it did not get as far as to the log.
+        let is_no_log = matches!(
+            code,
+            ErrorCode::UnknownTopicOrPartition
+                | ErrorCode::UnknownTopicId
+                | ErrorCode::TopicAuthorizationFailed
+        );
+        if is_no_log || isolation == Isolation::ReadCommitted {
             failed.aborted_transactions = Some(Vec::new());
         }
         let is_leadership = matches!(code, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch);
