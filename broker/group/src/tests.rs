@@ -9,6 +9,7 @@ mod inspect;
 mod join;
 mod load;
 mod model;
+mod records;
 mod session;
 mod static_member;
 mod sync;

@@ -141,7 +141,9 @@ fn join_group(rebalance: &mut Rebalance<'_>, token: RequestToken, request: JoinG
     let config = rebalance.config;
     if !accepts(rebalance, &request) {
         rebalance.remove_member(&request.member_id);
-        return rebalance.reply(token, join_refused(ErrorCode::GroupMaxSizeReached, ""));
+        rebalance.reply(token, join_refused(ErrorCode::GroupMaxSizeReached, ""));
+        // Nobody else needs to wait for it. (Kafka's members wait on, until their rebalance timeout.)
+        return rebalance.complete_join_if_all_joined();
     }
     let others_bytes = rebalance.group.metadata_bytes()
         - rebalance.group.member(&request.member_id).map_or(0, Member::metadata_bytes);
