@@ -72,7 +72,7 @@ impl LogDirectory {
         file_cache: Arc<FileCache>,
         path: PathBuf,
     ) -> Result<Self, LogError> {
-        file_system.create_dir_all(&path).map_err(LogError::io(&path))?;
+        create_durably(&*file_system, &path).map_err(LogError::io(&path))?;
         let lock = file_system.lock(&path.join(LOCK_FILE)).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => LogError::Locked { path: path.clone() },
             _ => LogError::Io { path: path.join(LOCK_FILE), source: error },
@@ -291,6 +291,22 @@ impl LogDirectory {
     pub fn space(&self) -> Result<Space, LogError> {
         self.file_system.space(&self.path).map_err(LogError::io(&self.path))
     }
+}
+
+/// Makes the directory and, so that the whole of it is not lost with the power, its name and those of the directories
+/// above that had to be made.
+fn create_durably(file_system: &dyn FileSystem, path: &Path) -> io::Result<()> {
+    let is_missing = |path: &&Path| match file_system.read_dir(path) {
+        Ok(_) => false,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
+    file_system.create_dir_all(path)?;
+    for made in missing {
+        let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty());
+        file_system.sync_dir(parent.unwrap_or(Path::new(".")))?;
+    }
+    Ok(())
 }
 
 fn read_meta_properties(

@@ -21,7 +21,7 @@ use crate::file_cache::Storage;
 use crate::leader_epoch_cache::LeaderEpochCache;
 use crate::producer_state::{ProducerAppend, ProducerState};
 use crate::segment::Segment;
-use crate::sync::{Completed, DirectorySync, Durability};
+use crate::sync::{DirectorySync, Durability};
 use crate::{FileCache, FileSystem, LogConfig, LogError, SyncTicket};
 use recent::RecentBatches;
 
@@ -166,7 +166,6 @@ pub struct PartitionLog {
     /// The checkpoint file lacks an epoch. It need not be written before a segment is closed: recovery finds the epochs
     /// of the segments that it scans in their batches.
     epochs_dirty: bool,
-    epochs_due: bool,
     producers: ProducerState,
     recent: RecentBatches,
     durability: Durability,
@@ -283,23 +282,14 @@ impl PartitionLog {
         if self.offline.is_some() {
             return None;
         }
-        let epochs = self.epochs_due.then(|| self.epochs.encode());
-        let ticket = self.durability.begin(self.log_end_offset, epochs, &self.storage, self.parent.as_ref());
-        if ticket.is_some() && self.epochs_due {
-            self.epochs_due = false;
-            self.epochs_dirty = false;
-        }
-        ticket
+        self.durability.begin(self.log_end_offset, &self.storage, self.parent.as_ref())
     }
 
     /// Takes back a ticket that was run. Returns the durable end, which moves only if the run succeeded. If it failed,
     /// the log refuses everything from then on, as after [`PartitionLog::poison`].
     pub fn complete_sync(&mut self, ticket: SyncTicket) -> Offset {
-        match self.durability.complete(ticket) {
-            Completed::Durable => {}
-            // The ticket may have written the epochs of the history that was cut off.
-            Completed::Overtaken => self.epochs_dirty = true,
-            Completed::Failed => self.poison("a sync failed".into()),
+        if !self.durability.complete(ticket) {
+            self.poison("a sync failed".into());
         }
         self.check();
         self.durability.durable_end_offset()

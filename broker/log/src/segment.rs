@@ -169,11 +169,13 @@ impl Segment {
             next_offset = header.next_offset();
         }
         self.bytes_since_index_entry = self.size_bytes - from;
-        if self.size_bytes > 0 {
-            let first = HeaderWalk::new(&*file, 0, self.size_bytes, BATCH_HEADER_BYTES).next()?;
-            self.first_timestamp = first.map(|(_, header)| header.max_timestamp);
-        }
+        self.first_timestamp = self.read_first_timestamp(&*file)?;
         Ok(next_offset)
+    }
+
+    fn read_first_timestamp(&self, file: &dyn File) -> Result<Option<TimestampMs>, WalkError> {
+        let first = HeaderWalk::new(file, 0, self.size_bytes, BATCH_HEADER_BYTES).next()?;
+        Ok(first.map(|(_, header)| header.max_timestamp))
     }
 
     /// Takes a batch, which lies at `position`, into the indexes. The entry names the batch's last offset, so that a
@@ -341,6 +343,9 @@ impl Segment {
         self.max_timestamp_offset = last.map_or(self.base_offset, |last| last.offset);
         if position == 0 {
             self.first_timestamp = None;
+        } else if self.first_timestamp.is_none() {
+            // It was closed until now, and nobody asked how old it is.
+            self.first_timestamp = self.read_first_timestamp(&*file).unwrap_or(None);
         }
         let indexed = self.offset_index.last().map_or(0, |entry| u64::from(entry.position));
         self.bytes_since_index_entry = position - indexed;

@@ -53,8 +53,6 @@ pub(crate) struct NamesToSync {
     pub(crate) directory: bool,
     /// `partition.metadata` is new.
     pub(crate) partition_metadata: bool,
-    /// The partition itself is new in the log directory.
-    pub(crate) made: Option<u64>,
 }
 
 /// What must reach stable storage so that [`SyncTicket::end_offset`] is durable.
@@ -65,8 +63,7 @@ pub struct SyncTicket {
     truncations: u64,
     files: Vec<Arc<dyn File>>,
     names: NamesToSync,
-    /// The content of the leader epoch checkpoint, if it is to be written.
-    leader_epochs: Option<String>,
+    made: Option<u64>,
     storage: Arc<Storage>,
     parent: Option<Arc<DirectorySync>>,
     succeeded: AtomicBool,
@@ -84,13 +81,10 @@ impl SyncTicket {
             let path = self.storage.directory.join(crate::partition_metadata::FILE_NAME);
             file_system.open(&path, OpenFile::Read)?.sync_data()?;
         }
-        if let Some(text) = &self.leader_epochs {
-            let path = self.storage.directory.join(crate::leader_epoch_cache::FILE_NAME);
-            file_system.replace_file(&path, text.as_bytes())?;
-        } else if self.names.directory {
+        if self.names.directory {
             file_system.sync_dir(&self.storage.directory)?;
         }
-        if let (Some(made), Some(parent)) = (self.names.made, &self.parent) {
+        if let (Some(made), Some(parent)) = (self.made, &self.parent) {
             parent.ensure(file_system, made)?;
         }
         self.succeeded.store(true, Ordering::Release);
@@ -104,29 +98,18 @@ impl SyncTicket {
     }
 }
 
-/// How a completed ticket turned out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Completed {
-    Durable,
-    /// The log was cut meanwhile: what the ticket promised is not there any more. Everything is dirty again.
-    Overtaken,
-    Failed,
-}
-
 /// A log's dirty files and its durable end.
 #[derive(Debug)]
 pub(crate) struct Durability {
     durable_end_offset: Offset,
     dirty: Vec<Arc<dyn File>>,
     names: NamesToSync,
+    /// The partition itself is new in the log directory: its number there, until a ticket has made its name durable.
+    made: Option<u64>,
     /// Counts truncations, so that a ticket from before one is known.
     truncations: u64,
     in_flight: bool,
     in_flight_files: Vec<Arc<dyn File>>,
-    /// Offsets below it were durable once and were cut off since. A recovery point on disk may still name them, and
-    /// recovery trusts every segment before the recovery point's: until the log has grown beyond, a segment is synced
-    /// before it is closed.
-    distrusted_end_offset: Offset,
 }
 
 impl Durability {
@@ -135,10 +118,10 @@ impl Durability {
             durable_end_offset,
             dirty: Vec::new(),
             names: NamesToSync::default(),
+            made: None,
             truncations: 0,
             in_flight: false,
             in_flight_files: Vec::new(),
-            distrusted_end_offset: Offset::ZERO,
         }
     }
 
@@ -148,6 +131,22 @@ impl Durability {
 
     pub(crate) fn names(&mut self) -> &mut NamesToSync {
         &mut self.names
+    }
+
+    pub(crate) fn note_made(&mut self, number: Option<u64>) {
+        self.made = number;
+    }
+
+    /// Makes the partition's own name durable at once, for a log that becomes durable without a ticket.
+    pub(crate) fn sync_name_now(
+        &self,
+        file_system: &dyn FileSystem,
+        parent: Option<&Arc<DirectorySync>>,
+    ) -> io::Result<()> {
+        match (self.made, parent) {
+            (Some(made), Some(parent)) => parent.ensure(file_system, made),
+            _ => Ok(()),
+        }
     }
 
     /// The file was written. It stays open until it is synced: an error of writeback is reported to the descriptors
@@ -161,7 +160,6 @@ impl Durability {
     pub(crate) fn begin(
         &mut self,
         end_offset: Offset,
-        leader_epochs: Option<String>,
         storage: &Arc<Storage>,
         parent: Option<&Arc<DirectorySync>>,
     ) -> Option<SyncTicket> {
@@ -176,32 +174,35 @@ impl Durability {
             truncations: self.truncations,
             files,
             names: std::mem::take(&mut self.names),
-            leader_epochs,
+            made: self.made,
             storage: Arc::clone(storage),
             parent: parent.cloned(),
             succeeded: AtomicBool::new(false),
         })
     }
 
-    pub(crate) fn complete(&mut self, ticket: SyncTicket) -> Completed {
+    /// Returns whether the ticket had succeeded. If the log was cut meanwhile, what the ticket promised is not there any
+    /// more, and everything is dirty again.
+    pub(crate) fn complete(&mut self, ticket: SyncTicket) -> bool {
         if !ticket.succeeded.load(Ordering::Acquire) {
             // `in_flight` stays: nothing here ever becomes durable again.
-            return Completed::Failed;
+            return false;
         }
         self.in_flight = false;
         self.in_flight_files.clear();
+        self.made = None;
         if ticket.truncations != self.truncations {
             for file in &ticket.files {
                 self.mark(file);
             }
-            return Completed::Overtaken;
+            return true;
         }
         assert!(
             ticket.end_offset >= self.durable_end_offset,
             "the durable end went backwards without a truncation"
         );
         self.durable_end_offset = ticket.end_offset;
-        Completed::Durable
+        true
     }
 
     /// Syncs all files at once, under the lock, those of a ticket under way included.
@@ -216,7 +217,6 @@ impl Durability {
     /// The log ends at `end_offset` now, and that is durable.
     pub(crate) fn truncated(&mut self, end_offset: Offset) {
         self.truncations += 1;
-        self.distrusted_end_offset = self.distrusted_end_offset.max(self.durable_end_offset);
         self.durable_end_offset = self.durable_end_offset.min(end_offset);
     }
 
@@ -229,10 +229,5 @@ impl Durability {
     /// Everything up to here was just synced by other means.
     pub(crate) fn set_durable(&mut self, end_offset: Offset) {
         self.durable_end_offset = end_offset;
-    }
-
-    /// Whether a segment that is closed at `end_offset` must be durable first.
-    pub(crate) fn must_sync_before_roll(&self, end_offset: Offset) -> bool {
-        end_offset <= self.distrusted_end_offset
     }
 }

@@ -63,7 +63,6 @@ impl PartitionLog {
             log_end_offset: Offset::ZERO,
             epochs: LeaderEpochCache::default(),
             epochs_dirty: false,
-            epochs_due: false,
             producers: ProducerState::default(),
             recent: RecentBatches::default(),
             durability: Durability::new(Offset::ZERO),
@@ -88,7 +87,7 @@ impl PartitionLog {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 file_system.create_dir_all(&directory).map_err(LogError::io(&directory))?;
-                self.durability.names().made = self.parent.as_ref().map(|parent| parent.note_made());
+                self.durability.note_made(self.parent.as_ref().map(|parent| parent.note_made()));
                 Vec::new()
             }
             Err(error) => return Err(LogError::Io { path: directory, source: error }),
@@ -265,7 +264,9 @@ impl PartitionLog {
             }
             let is_last = number + 1 == bases.len();
             if !is_last || cut > 0 {
-                segment.finish_indexes()?;
+                for file in segment.finish_indexes()? {
+                    self.durability.mark(&file);
+                }
             }
             self.segments.push_back(segment);
             if cut > 0 {
@@ -432,12 +433,17 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// What was scanned may have been only in the page cache, of a process that was killed.
+    /// What was scanned may have been only in the page cache, of a process that was killed. From now on it is trusted,
+    /// with its indexes and what was learned of its epochs.
     fn sync_recovered(&mut self, from: Offset) -> io::Result<()> {
         for segment in &self.segments {
             if segment.base_offset() >= from && segment.size_bytes() > 0 {
                 segment.file()?.sync_data()?;
             }
+        }
+        self.durability.sync_files_now()?;
+        if self.epochs_dirty && self.segments.len() > 1 {
+            return self.write_epochs();
         }
         self.storage.file_system.sync_dir(&self.storage.directory)
     }

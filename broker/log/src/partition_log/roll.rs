@@ -73,29 +73,42 @@ impl PartitionLog {
         i64::from(hash) % bound
     }
 
-    /// Closes the active segment and makes the next one at the log's end. On an error the log is as it was.
+    /// Closes the active segment and makes the next one at the log's end. On an error the log is as it was, or offline.
+    ///
+    /// The closed segment is synced before the next one has a name: after a loss of power the name may be there and the
+    /// end of the closed segment not, and nobody could tell such a hole from one that compaction made. Its epochs are
+    /// too, for once it lies below a recovery point nobody looks for them in it. Blocks for that, once a segment, on what
+    /// the last tickets left.
     pub(super) fn start_segment(&mut self, now: TimestampMs) -> io::Result<()> {
         let Some(active) = self.segments.back_mut() else {
             return Err(io::Error::other("a log without a segment"));
         };
         assert!(active.base_offset() < self.log_end_offset, "a segment that holds nothing was to be closed");
         let changed = active.finish_indexes()?;
-        let next = Segment::create(&self.storage, self.log_end_offset, now)?;
         for file in &changed {
             self.durability.mark(file);
         }
-        if self.durability.must_sync_before_roll(self.log_end_offset) {
-            self.durability.sync_files_now()?;
-        }
+        self.sync_before_roll()?;
+        let next = Segment::create(&self.storage, self.log_end_offset, now)?;
         self.durability.names().directory = true;
         self.segments.push_back(next);
         self.recent.clear();
-        self.epochs_due |= self.epochs_dirty;
         if let Err(error) = self.write_producer_snapshot() {
             // The log itself holds all that a snapshot does.
             tracing::warn!(partition = %self.topic_partition, %error, "producer snapshot not written");
         }
         Ok(())
+    }
+
+    fn sync_before_roll(&mut self) -> io::Result<()> {
+        let mut synced = self.durability.sync_files_now();
+        if synced.is_ok() && self.epochs_dirty {
+            synced = self.write_epochs();
+        }
+        if let Err(error) = &synced {
+            self.poison(format!("a sync failed: {error}").into());
+        }
+        synced
     }
 
     /// Writes the producers' state at the log's end. Not synced: its CRC tells a torn one, and an older one serves too.
@@ -120,7 +133,16 @@ impl PartitionLog {
         Ok(entries.iter().filter_map(|entry| entry.name.strip_suffix(".snapshot")?.parse().ok()).collect())
     }
 
-    /// Replaces the epoch checkpoint; a sync of the whole file system follows.
+    /// Replaces the epoch checkpoint, durably.
+    pub(super) fn write_epochs(&mut self) -> io::Result<()> {
+        let path = self.storage.directory.join(leader_epoch_cache::FILE_NAME);
+        self.storage.file_system.replace_file(&path, self.epochs.encode().as_bytes())?;
+        self.epochs_dirty = false;
+        Ok(())
+    }
+
+    /// Replaces the epoch checkpoint; a sync of the whole file system follows, or it is written once more. If neither
+    /// comes to pass, the old file may stay, or one that can be told to be torn.
     pub(super) fn write_epochs_unsynced(&mut self) -> io::Result<()> {
         let path = self.storage.directory.join(leader_epoch_cache::FILE_NAME);
         let beside = self.storage.directory.join(format!("{}.tmp", leader_epoch_cache::FILE_NAME));
@@ -128,7 +150,6 @@ impl PartitionLog {
         file.write_all_at(self.epochs.encode().as_bytes(), 0)?;
         self.storage.file_system.rename(&beside, &path)?;
         self.epochs_dirty = false;
-        self.epochs_due = false;
         Ok(())
     }
 }

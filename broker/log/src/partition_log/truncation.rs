@@ -44,11 +44,13 @@ impl PartitionLog {
 
     fn try_truncate(&mut self, offset: Offset, now: TimestampMs) -> io::Result<()> {
         self.recent.clear();
-        // From the end backwards, so that a crash in between leaves a log without a hole.
+        // From the end backwards, and durably before the segment before them loses its end: a crash in between leaves a
+        // log without a hole.
         while self.segments.len() > 1 && self.segments.back().is_some_and(|last| last.base_offset() > offset)
         {
             self.remove_last_segment(now)?;
         }
+        self.storage.file_system.sync_dir(&self.storage.directory)?;
         if let Some(active) = self.segments.back_mut() {
             let found = active.find_batch(offset).map_err(io::Error::other)?;
             let (position, end) = match found {
@@ -58,7 +60,6 @@ impl PartitionLog {
             active.truncate(position, end)?.sync_data()?;
             self.log_end_offset = end;
         }
-        self.storage.file_system.sync_dir(&self.storage.directory)?;
         self.log_start_offset = self.log_start_offset.min(self.log_end_offset);
         self.lower_checkpointed_start()?;
         self.first_dirty_offset = self.first_dirty_offset.min(self.log_end_offset);
@@ -97,6 +98,7 @@ impl PartitionLog {
         }
         self.segments.push_back(Segment::create(&self.storage, offset, now)?);
         self.storage.file_system.sync_dir(&self.storage.directory)?;
+        self.durability.sync_name_now(&*self.storage.file_system, self.parent.as_ref())?;
         self.log_start_offset = offset;
         self.log_end_offset = offset;
         self.lower_checkpointed_start()?;

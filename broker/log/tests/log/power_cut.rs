@@ -1,1 +1,83 @@
+//! Power is cut after every single write, sync, rename and removal of a seeded workload. Whatever of the unsynced part
+//! the disk kept, the log opens to a prefix of what was written: whole batches, no hole, nothing that was cut off
+//! before, and all that a sync had promised.
 
+mod model;
+mod workload;
+
+use model::{Cut, Model};
+use workload::{Flavour, Workload};
+
+/// Runs the workload up to the given change of the disk, cuts the power, and looks at what is left.
+fn cut_at(flavour: Flavour, seed: u64, mutations: u64, cut_seed: u64) {
+    let mut workload = Workload::new(flavour, seed);
+    workload.disk.power_off_at(mutations);
+    workload.run();
+    let Workload { disk, model, .. } = workload;
+    disk.power_cut(cut_seed);
+    let what = format!("{flavour:?} seed {seed}, cut after {mutations} changes by seed {cut_seed}");
+    let log = check_after(&disk, &model, flavour, &what);
+    drop(log);
+}
+
+fn check_after(
+    disk: &moldau_log::file_system::FaultFileSystem,
+    model: &Model,
+    flavour: Flavour,
+    what: &str,
+) -> Model {
+    let (directory, mut log) =
+        workload::open(disk, flavour).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let cut = Cut::read(&log);
+    model.check(&log, &cut, flavour, directory.was_clean_shutdown(), what);
+    // What was found is now durable, and the log goes on: a second loss of power takes nothing of it away.
+    let second = workload::go_on(&mut log, &cut);
+    drop((log, directory));
+    disk.power_cut(4711);
+    let (_directory, log) = workload::open(disk, flavour).unwrap_or_else(|error| panic!("{what}: {error}"));
+    second.check(&log, &Cut::read(&log), flavour, false, &format!("{what}, then again"));
+    second
+}
+
+/// `MOLDAU_LOG_SEEDS` asks for more workloads than the few that every run affords.
+fn seeds() -> u64 {
+    std::env::var("MOLDAU_LOG_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(4)
+}
+
+fn cut_everywhere(flavour: Flavour) {
+    for seed in 0..seeds() {
+        let mut whole = Workload::new(flavour, seed);
+        whole.run();
+        assert!(!whole.interrupted, "{flavour:?} seed {seed} does not run through");
+        let mutations = whole.disk.mutations();
+        assert!(mutations > 60, "{flavour:?} seed {seed}: a workload of {mutations} changes shows little");
+        for at in 0..=mutations {
+            cut_at(flavour, seed, at, seed + at);
+        }
+    }
+}
+
+#[test]
+fn appends_rolls_and_syncs() {
+    cut_everywhere(Flavour::Append);
+}
+
+#[test]
+fn truncations_and_new_epochs() {
+    cut_everywhere(Flavour::Truncate);
+}
+
+#[test]
+fn deletions_and_retention() {
+    cut_everywhere(Flavour::Delete);
+}
+
+#[test]
+fn compaction_at_every_step_of_the_swap() {
+    cut_everywhere(Flavour::Compact);
+}
+
+#[test]
+fn a_clean_shutdown() {
+    cut_everywhere(Flavour::Close);
+}
