@@ -77,10 +77,11 @@ impl PartitionLog {
     /// Reads and writes files and blocks on syncs, holding `&mut self` all the while: for the small, hot internal
     /// topics that is a matter of milliseconds.
     pub fn clean(&mut self, upper_bound: Offset, now: TimestampMs) -> Result<CleanReport, LogError> {
-        self.clean_with(upper_bound, now, KEYS_MAX)
+        self.clean_at_most(upper_bound, now, KEYS_MAX)
     }
 
-    pub(crate) fn clean_with(
+    /// The same with memory for `keys_max` keys (a hundred bytes each). What lies behind them waits for the next pass.
+    pub fn clean_at_most(
         &mut self,
         upper_bound: Offset,
         now: TimestampMs,
@@ -97,8 +98,12 @@ impl PartitionLog {
             .take(cleanable)
             .take_while(|segment| segment.base_offset() < keys.end_offset())
             .count();
-        for group in self.group(to_clean).into_iter().rev() {
+        // The oldest first: a tombstone must not go before the values that it hides, nor may a crash find it so.
+        let mut merged = 0;
+        for group in self.group(to_clean) {
+            let group = Group { first: group.first - merged, ..group };
             self.clean_group(group, &keys, now, &mut report).map_err(LogError::io(&path))?;
+            merged += group.count - 1;
         }
         self.set_first_dirty_offset(keys.end_offset());
         Ok(report)

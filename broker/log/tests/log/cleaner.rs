@@ -1,1 +1,344 @@
+//! Compaction: what stays, what goes, and that no crash in the middle brings anything back.
 
+use std::collections::HashMap;
+
+use moldau_log::file_system::Operation;
+use moldau_log::{AppendOrigin, CleanReport, CleanupPolicy, LogConfig, LogError, PartitionLog};
+use moldau_model::{Offset, ProducerEpoch, ProducerId, TimestampMs};
+use moldau_record::{BatchBuilder, Batches, Compression, ControlRecord};
+
+use crate::support::*;
+
+const DAY_MS: i64 = 24 * 3_600_000;
+
+type Text = (i64, Option<String>, Option<String>);
+
+fn compacted() -> LogConfig {
+    LogConfig { cleanup_policy: CleanupPolicy { delete: false, compact: true }, ..small() }
+}
+
+fn keyed_with(mut builder: BatchBuilder, records: &[(&str, Option<&str>)]) -> Vec<u8> {
+    for (number, (key, value)) in records.iter().enumerate() {
+        let time = TimestampMs(NOW.0 + number as i64);
+        builder.append(time, Some(key.as_bytes()), value.map(str::as_bytes), &[("h", Some(b"1"))]).unwrap();
+    }
+    builder.build().unwrap()
+}
+
+fn put(log: &mut PartitionLog, records: &[(&str, Option<&str>)]) {
+    append(log, keyed_with(BatchBuilder::new(), records)).unwrap();
+}
+
+/// Closes the active segment and compacts everything before it.
+fn roll_and_clean(log: &mut PartitionLog, now: TimestampMs) -> CleanReport {
+    log.roll(now).unwrap();
+    let report = log.clean(log.log_end_offset(), now).unwrap();
+    log.purge_deleted(TimestampMs(i64::MAX));
+    report
+}
+
+fn contents(log: &PartitionLog) -> Vec<Text> {
+    records(&read_all(log))
+}
+
+fn text(offset: i64, key: &str, value: Option<&str>) -> Text {
+    (offset, Some(key.into()), value.map(Into::into))
+}
+
+/// The last value of each key that has one.
+fn map(records: &[Text]) -> HashMap<String, String> {
+    let mut map = HashMap::new();
+    for (_, key, value) in records {
+        match value {
+            Some(value) => drop(map.insert(key.clone().unwrap(), value.clone())),
+            None => drop(map.remove(key.as_ref().unwrap())),
+        }
+    }
+    map
+}
+
+#[test]
+fn the_last_value_of_each_key_stays_at_its_offset_with_all_it_had() {
+    let codecs =
+        [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
+    for codec in codecs {
+        let mut log = Disk::new().open(compacted());
+        let batch =
+            |records: &[(&str, Option<&str>)]| keyed_with(BatchBuilder::new().compression(codec), records);
+        append(&mut log, batch(&[("a", Some("1")), ("b", Some("2")), ("c", Some("3"))])).unwrap();
+        append(&mut log, batch(&[("a", Some("4")), ("d", Some("5"))])).unwrap();
+        append(&mut log, batch(&[("b", Some("6"))])).unwrap();
+        let report = roll_and_clean(&mut log, NOW);
+        assert_eq!((report.records_before, report.records_after), (6, 4), "{codec:?}");
+        let left = [
+            text(2, "c", Some("3")),
+            text(3, "a", Some("4")),
+            text(4, "d", Some("5")),
+            text(5, "b", Some("6")),
+        ];
+        assert_eq!(contents(&log), left, "{codec:?}");
+        let bytes = read_all(&log);
+        let first = Batches::new(&bytes).next().unwrap().unwrap();
+        assert_eq!(
+            (first.base_offset(), first.last_offset()),
+            (Offset(0), Offset(2)),
+            "batches keep their ends"
+        );
+        assert_eq!(first.compression(), Some(codec));
+        assert_eq!(first.max_timestamp(), TimestampMs(NOW.0 + 2));
+        let records = first.records(moldau_record::DecompressLimit(1000)).unwrap();
+        let record = records.iter().next().unwrap().unwrap();
+        assert_eq!((record.timestamp, record.headers.len()), (TimestampMs(NOW.0 + 2), 1));
+        assert_eq!((log.log_start_offset(), log.log_end_offset()), (Offset(0), Offset(6)));
+    }
+}
+
+#[test]
+fn a_tombstone_stays_for_delete_retention_and_then_goes() {
+    let disk = Disk::new();
+    let mut log = disk.open(compacted());
+    put(&mut log, &[("a", Some("1")), ("b", Some("2"))]);
+    put(&mut log, &[("a", None)]);
+    let left = [text(1, "b", Some("2")), text(2, "a", None)];
+    for (after_ms, expected) in [(0, &left[..]), (DAY_MS - 1, &left), (DAY_MS, &left[..1])] {
+        put(&mut log, &[("z", Some("later"))]);
+        roll_and_clean(&mut log, TimestampMs(NOW.0 + after_ms));
+        let mut found = contents(&log);
+        found.pop();
+        assert_eq!(found, expected, "after {after_ms} ms");
+        // Neither the horizon nor what was decided is forgotten by a restart.
+        sync(&mut log);
+        log = disk.reopen(compacted(), UNCLEAN).0;
+    }
+}
+
+#[test]
+fn only_closed_segments_below_the_bound_are_touched() {
+    let mut log = Disk::new().open(compacted());
+    for _ in 0..3 {
+        put(&mut log, &[("a", Some("x"))]);
+        log.roll(NOW).unwrap();
+    }
+    put(&mut log, &[("a", Some("active"))]);
+    log.clean(Offset(2), NOW).unwrap();
+    assert_eq!(offsets(&log), [1, 2, 3], "segment 2 may not be committed yet");
+    log.clean(Offset(4), NOW).unwrap();
+    assert_eq!(offsets(&log), [2, 3], "the active segment neither goes nor supersedes");
+
+    let young = LogConfig { min_compaction_lag_ms: 1000, ..compacted() };
+    log.update_config(young);
+    put(&mut log, &[("a", Some("last"))]);
+    log.roll(NOW).unwrap();
+    log.clean(log.log_end_offset(), TimestampMs(NOW.0 + 999)).unwrap();
+    assert_eq!(offsets(&log), [2, 3, 4]);
+    log.clean(log.log_end_offset(), TimestampMs(NOW.0 + 1000)).unwrap();
+    assert_eq!(offsets(&log), [4]);
+}
+
+#[test]
+fn cleaning_is_due_by_the_dirty_ratio_or_by_age() {
+    let config = LogConfig { max_compaction_lag_ms: 5000, ..compacted() };
+    let mut log = Disk::new().open(config);
+    let due = |log: &PartitionLog, after_ms| {
+        log.is_cleaning_due(log.log_end_offset(), TimestampMs(NOW.0 + after_ms))
+    };
+    assert!(!due(&log, 0), "there is nothing");
+    put(&mut log, &[("a", Some("x"))]);
+    assert!(!due(&log, 9999), "the active segment does not count");
+    log.roll(NOW).unwrap();
+    assert!(due(&log, 0), "all of it is dirty");
+    for number in 0..8 {
+        put(&mut log, &[(&format!("key{number}"), Some(&"x".repeat(50)))]);
+    }
+    roll_and_clean(&mut log, NOW);
+    assert!(!due(&log, 9999), "all of it is clean");
+    put(&mut log, &[("a", Some("y"))]);
+    log.roll(NOW).unwrap();
+    assert!(!due(&log, 5000), "a tenth of it is dirty, and young");
+    assert!(due(&log, 5001));
+    log.update_config(LogConfig {
+        cleanup_policy: CleanupPolicy { delete: true, compact: false },
+        ..compacted()
+    });
+    assert!(!due(&log, 5001), "not a compacted topic");
+}
+
+#[test]
+fn a_producers_last_batch_stays_although_its_records_go() {
+    let disk = Disk::new();
+    let mut log = disk.open(compacted());
+    let own = |sequence, value| {
+        let builder = BatchBuilder::new().producer(ProducerId(5), ProducerEpoch(1), sequence);
+        keyed_with(builder, &[("a", Some(value)), ("b", Some(value))])
+    };
+    append(&mut log, own(0, "1")).unwrap();
+    append(&mut log, own(2, "2")).unwrap();
+    put(&mut log, &[("a", Some("3")), ("b", Some("3"))]);
+    roll_and_clean(&mut log, NOW);
+    assert_eq!(offsets(&log), [4, 5]);
+    sync(&mut log);
+    for name in disk.names().iter().filter(|name| name.ends_with(".snapshot")) {
+        disk.remove(name);
+    }
+    let (mut log, _) = disk.reopen(compacted(), UNCLEAN);
+    let again = append(&mut log, own(2, "2")).unwrap();
+    assert!(again.duplicate && again.first_offset == Offset(2), "{again:?}");
+    append(&mut log, own(4, "4")).unwrap();
+    roll_and_clean(&mut log, NOW);
+    let bytes = read_all(&log);
+    let empty = Batches::new(&bytes).filter(|batch| batch.as_ref().unwrap().record_count() == 0).count();
+    assert_eq!(empty, 0, "an empty batch goes once the producer wrote another");
+}
+
+#[test]
+fn transactions_and_control_batches_are_kept_whole() {
+    let mut log = Disk::new().open(compacted());
+    let producer = |sequence| {
+        BatchBuilder::new().producer(ProducerId(5), ProducerEpoch(0), sequence).transactional(true)
+    };
+    append(&mut log, keyed_with(producer(0), &[("a", Some("1"))])).unwrap();
+    let mut marker = producer(-1).control(true);
+    marker.append_control(NOW, ControlRecord::Abort { coordinator_epoch: 0 }).unwrap();
+    let mut marker = marker.build().unwrap();
+    log.append_as_leader(&mut marker, EPOCH, AppendOrigin::Coordinator, NOW).unwrap();
+    put(&mut log, &[("a", Some("2"))]);
+    append(&mut log, keyed_with(producer(1), &[("b", Some("open"))])).unwrap();
+    put(&mut log, &[("a", Some("3"))]);
+    log.roll(NOW).unwrap();
+    log.clean(log.log_end_offset(), NOW).unwrap();
+    assert_eq!(offsets(&log), [0, 1, 2, 3, 4], "nothing above the last stable offset");
+}
+
+#[test]
+fn what_cannot_be_read_is_not_lost() {
+    let disk = Disk::new();
+    let mut log = disk.open(compacted());
+    put(&mut log, &[("a", Some("1"))]);
+    put(&mut log, &[("a", Some("2"))]);
+    log.roll(NOW).unwrap();
+    let name = "00000000000000000000.log";
+    let mut bytes = disk.bytes(name);
+    bytes[65] ^= 1;
+    disk.set_bytes(name, bytes.clone());
+    let error = log.clean(log.log_end_offset(), NOW).unwrap_err();
+    assert!(matches!(error, LogError::Io { .. }), "{error}");
+    assert_eq!(disk.bytes(name), bytes);
+    assert!(!disk.names().iter().any(|name| name.ends_with(".cleaned")), "{:?}", disk.names());
+    append(&mut log, keyed_with(BatchBuilder::new(), &[("a", Some("3"))])).unwrap();
+}
+
+#[test]
+fn more_keys_than_fit_into_memory_take_several_passes() {
+    let mut log = Disk::new().open(LogConfig { min_cleanable_dirty_ratio: 0.0, ..compacted() });
+    for round in 0..3 {
+        for key in 0..40 {
+            put(&mut log, &[(&format!("key{key}"), Some(&format!("{round}")))]);
+        }
+    }
+    log.roll(NOW).unwrap();
+    let whole = contents(&log);
+    let mut passes = 0;
+    while log.is_cleaning_due(log.log_end_offset(), NOW) || passes == 0 {
+        let report = log.clean_at_most(log.log_end_offset(), NOW, 25).unwrap();
+        assert_eq!(map(&contents(&log)), map(&whole), "after pass {passes}");
+        passes += 1;
+        assert!(passes < 10 && report.first_dirty_offset.0 > 0);
+    }
+    assert!(passes > 3);
+}
+
+#[test]
+fn the_size_is_bounded_by_the_keys_and_not_by_the_writes() {
+    let disk = Disk::new();
+    let config = LogConfig { segment_bytes: 16 << 10, ..compacted() };
+    let mut log = disk.open(config.clone());
+    let mut largest = 0;
+    for number in 0..20_000 {
+        put(&mut log, &[(&format!("key{}", number % 10), Some("a value of some length"))]);
+        if number % 50 == 0 && log.is_cleaning_due(log.log_end_offset(), NOW) {
+            log.clean(log.log_end_offset(), NOW).unwrap();
+            log.purge_deleted(TimestampMs(i64::MAX));
+        }
+        largest = largest.max(log.size_bytes());
+    }
+    let bound = 3 * u64::from(config.segment_bytes);
+    assert!(largest <= bound, "{largest} bytes of 10 keys");
+    let on_disk: usize = disk.names().iter().map(|name| disk.bytes(name).len()).sum();
+    assert!(on_disk as u64 <= bound + 2048, "{on_disk} bytes on disk, indexes included");
+    assert_eq!(map(&contents(&log)).len(), 10);
+}
+
+/// Values, tombstones over them in another group of segments, and something behind.
+fn log_with_tombstones(disk: &Disk) -> PartitionLog {
+    let config = LogConfig { segment_bytes: 420, delete_retention_ms: 0, ..compacted() };
+    let mut log = disk.open(config);
+    for round in 0..2 {
+        for key in ["a", "b", "c", "d"] {
+            put(
+                &mut log,
+                &[
+                    (key, Some(&format!("value {round} {}", "x".repeat(60)))),
+                    (&format!("{key}{round}"), Some("stays")),
+                ],
+            );
+        }
+    }
+    put(&mut log, &[("a", None), ("b", None)]);
+    put(&mut log, &[("filler", Some(&"x".repeat(300)))]);
+    put(&mut log, &[("c", None), ("d", Some("last"))]);
+    log.roll(NOW).unwrap();
+    sync(&mut log);
+    log
+}
+
+fn reopened(disk: &Disk) -> PartitionLog {
+    let config = LogConfig { segment_bytes: 420, delete_retention_ms: 0, ..compacted() };
+    disk.reopen(config, UNCLEAN).0
+}
+
+#[test]
+fn no_two_crashes_bring_a_deleted_key_back() {
+    let disk = Disk::new();
+    let log = log_with_tombstones(&disk);
+    let expected = map(&contents(&log));
+    assert!(!expected.contains_key("a") && expected["d"] == "last");
+    let mut crashes = 0;
+    for first in 0.. {
+        let mut second_reached = false;
+        for second in (first % 5..).step_by(5) {
+            let disk = Disk::new();
+            let mut log = log_with_tombstones(&disk);
+            disk.fs.power_off_at(disk.fs.mutations() + first);
+            let first_done = log.clean(log.log_end_offset(), NOW).is_ok();
+            let mut log = reopened(&disk);
+            assert_eq!(map(&contents(&log)), expected, "crash {first}");
+            disk.fs.power_off_at(disk.fs.mutations() + second);
+            let second_done = log.clean(log.log_end_offset(), NOW).is_ok();
+            let mut log = reopened(&disk);
+            assert_eq!(map(&contents(&log)), expected, "crashes {first} and {second}");
+            log.clean(log.log_end_offset(), NOW).unwrap();
+            assert_eq!(map(&contents(&log)), expected, "crashes {first} and {second}, cleaned");
+            crashes += 1;
+            if second_done {
+                second_reached = first_done;
+                break;
+            }
+        }
+        if second_reached {
+            break;
+        }
+    }
+    assert!(crashes > 100, "{crashes} pairs of crashes");
+}
+
+#[test]
+fn the_old_segments_stay_until_the_new_one_is_durable() {
+    let disk = Disk::new();
+    let mut log = log_with_tombstones(&disk);
+    let whole = contents(&log);
+    disk.fs.fail_once(Operation::SyncData, 0, moldau_log::file_system::FaultKind::Io);
+    log.clean(log.log_end_offset(), NOW).unwrap_err();
+    disk.fs.power_cut(1);
+    let log = reopened(&disk);
+    assert_eq!(contents(&log), whole);
+}
