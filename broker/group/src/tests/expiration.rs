@@ -219,7 +219,7 @@ fn an_old_record_that_does_not_tell_when_the_group_became_empty_leaves_the_commi
         current_state_timestamp: TimestampMs::NONE,
         members: Vec::<MemberMetadata<'_>>::new(),
     };
-    h.log.push(CoordinatorRecord { key: group_key("g"), value: Some(value.encode()) });
+    h.write_foreign(CoordinatorRecord { key: group_key("g"), value: Some(value.encode()) });
     h.advance(RETENTION_MS - INTERVAL_MS);
     let log = h.log.clone();
     h.load(&log);

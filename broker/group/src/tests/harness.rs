@@ -122,8 +122,10 @@ pub(super) struct Harness {
     next_token: u64,
     unanswered: BTreeSet<RequestToken>,
     replies: BTreeMap<RequestToken, Response>,
-    /// What was committed, in the log's order.
+    /// What was committed, in the log's order, which is that of the appends and not of their outcomes.
     pub(super) log: Vec<CoordinatorRecord>,
+    /// Which append each of those came with.
+    log_append_ids: Vec<AppendId>,
     pub(super) pending: BTreeMap<AppendId, Vec<CoordinatorRecord>>,
 }
 
@@ -148,6 +150,7 @@ impl Harness {
             unanswered: BTreeSet::new(),
             replies: BTreeMap::new(),
             log: Vec::new(),
+            log_append_ids: Vec::new(),
             pending: BTreeMap::new(),
         }
     }
@@ -162,6 +165,22 @@ impl Harness {
         }
         let outputs = self.shard.finish_load(self.now_ms);
         self.take(outputs);
+    }
+
+    /// Puts a record into the log that another coordinator wrote.
+    pub(super) fn write_foreign(&mut self, record: CoordinatorRecord) {
+        let last = self.log_append_ids.last().copied().unwrap_or(AppendId(0));
+        self.write(AppendId(last.0 + 1), vec![record]);
+    }
+
+    /// Another coordinator takes over and reads what was committed; of the appends under way the first `kept`
+    /// have come to be committed, though nobody was told.
+    pub(super) fn fail_over_keeping(&mut self, kept: usize) {
+        let pending = std::mem::take(&mut self.pending);
+        for (append_id, records) in pending.into_iter().take(kept) {
+            self.write(append_id, records);
+        }
+        self.fail_over();
     }
 
     /// Another coordinator takes over and reads what was committed.
@@ -205,9 +224,15 @@ impl Harness {
     pub(super) fn settle(&mut self, append_id: AppendId, result: Result<(), ErrorCode>) {
         let records = self.pending.remove(&append_id).unwrap();
         if result.is_ok() {
-            self.log.extend(records);
+            self.write(append_id, records);
         }
         self.handle(Input::Appended { append_id, result });
+    }
+
+    fn write(&mut self, append_id: AppendId, records: Vec<CoordinatorRecord>) {
+        let at = self.log_append_ids.partition_point(|other| *other < append_id);
+        self.log_append_ids.splice(at..at, records.iter().map(|_| append_id));
+        self.log.splice(at..at, records);
     }
 
     pub(super) fn fail_all(&mut self, error: ErrorCode) {
@@ -241,6 +266,10 @@ impl Harness {
 
     pub(super) fn unanswered(&self) -> usize {
         self.unanswered.len()
+    }
+
+    pub(super) fn try_answer(&mut self, token: RequestToken) -> Option<Response> {
+        self.replies.remove(&token)
     }
 
     pub(super) fn answer(&mut self, token: RequestToken) -> Response {
