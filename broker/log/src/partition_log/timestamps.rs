@@ -4,7 +4,7 @@ use moldau_model::{Offset, TimestampMs};
 use moldau_record::{BatchView, DecompressLimit};
 
 use super::{PartitionLog, TimestampOffset};
-use crate::batch_header::{BatchHeader, HeaderWalk, LOOKUP_BUFFER_BYTES};
+use crate::batch_header::{BatchHeader, HeaderWalk, LOOKUP_BUFFER_BYTES, WALK_BUFFER_BYTES};
 use crate::segment::Segment;
 use crate::{File, ReadError};
 
@@ -43,7 +43,31 @@ impl PartitionLog {
         }
         let Some((timestamp, segment)) = best else { return Ok(None) };
         let from = segment.search_start(timestamp)?;
-        self.search(segment, from, timestamp, upper_bound)
+        match self.search(segment, from, timestamp, upper_bound)? {
+            Some(found) => Ok(Some(found)),
+            // The batch that has it lies across the log start, and the record itself before.
+            None => self.max_timestamp_of_records(upper_bound),
+        }
+    }
+
+    /// The same by looking at every batch, and into those of which only a part may be seen.
+    fn max_timestamp_of_records(&self, upper_bound: Offset) -> Result<Option<TimestampOffset>, ReadError> {
+        let mut best: Option<TimestampOffset> = None;
+        for segment in self.segments_below(upper_bound) {
+            let file = segment.file()?;
+            let mut walk = HeaderWalk::new(&*file, 0, segment.size_bytes(), WALK_BUFFER_BYTES);
+            while let Some((position, header)) = walk.next().map_err(|error| segment.read_error(error))? {
+                let known = best.map_or(TimestampMs(-1), |best| best.timestamp);
+                let outside =
+                    header.last_offset() < self.log_start_offset || header.base_offset >= upper_bound;
+                if outside || header.max_timestamp <= known {
+                    continue;
+                }
+                let found = self.youngest_in_batch(&*file, position, &header, upper_bound)?;
+                best = found.filter(|found| found.timestamp > known).or(best);
+            }
+        }
+        Ok(best)
     }
 
     fn segments_below(&self, upper_bound: Offset) -> impl Iterator<Item = &Segment> {
@@ -94,6 +118,7 @@ impl PartitionLog {
         Ok(None)
     }
 
+    /// The first visible record of a batch that is at least as young.
     fn search_batch(
         &self,
         file: &dyn File,
@@ -102,21 +127,64 @@ impl PartitionLog {
         timestamp: TimestampMs,
         upper_bound: Offset,
     ) -> Result<Option<TimestampOffset>, ReadError> {
+        let mut found = None;
+        self.each_visible(file, position, header, upper_bound, |record| {
+            if record.timestamp >= timestamp {
+                found = Some(record);
+            }
+            found.is_none()
+        })?;
+        Ok(found)
+    }
+
+    fn youngest_in_batch(
+        &self,
+        file: &dyn File,
+        position: u64,
+        header: &BatchHeader,
+        upper_bound: Offset,
+    ) -> Result<Option<TimestampOffset>, ReadError> {
+        let mut youngest: Option<TimestampOffset> = None;
+        self.each_visible(file, position, header, upper_bound, |record| {
+            if youngest.is_none_or(|youngest| record.timestamp > youngest.timestamp) {
+                youngest = Some(record);
+            }
+            true
+        })?;
+        Ok(youngest)
+    }
+
+    /// Gives the records that may be seen to `each` until that returns `false`. A batch whose records cannot be read
+    /// still has a place and a time.
+    fn each_visible(
+        &self,
+        file: &dyn File,
+        position: u64,
+        header: &BatchHeader,
+        upper_bound: Offset,
+        mut each: impl FnMut(TimestampOffset) -> bool,
+    ) -> Result<(), ReadError> {
         let mut bytes = vec![0; header.size_bytes as usize];
         file.read_exact_at(&mut bytes, position)?;
         let found =
             |timestamp, offset| TimestampOffset { timestamp, offset, leader_epoch: header.leader_epoch };
-        let first = Some(found(header.max_timestamp, header.base_offset.max(self.log_start_offset)));
-        // A batch whose records cannot be read still has a place and a time.
-        let Ok(batch) = BatchView::first(&bytes) else { return Ok(first) };
-        let Ok(records) = batch.records(DecompressLimit(DECOMPRESSED_BYTES_MAX)) else { return Ok(first) };
+        let whole = found(header.max_timestamp, header.base_offset.max(self.log_start_offset));
+        let batch = BatchView::first(&bytes).ok();
+        let records = batch.and_then(|batch| batch.records(DecompressLimit(DECOMPRESSED_BYTES_MAX)).ok());
+        let Some(records) = records else {
+            each(whole);
+            return Ok(());
+        };
         for record in &records {
-            let Ok(record) = record else { return Ok(first) };
+            let Ok(record) = record else {
+                each(whole);
+                return Ok(());
+            };
             let visible = record.offset >= self.log_start_offset && record.offset < upper_bound;
-            if visible && record.timestamp >= timestamp {
-                return Ok(Some(found(record.timestamp, record.offset)));
+            if visible && !each(found(record.timestamp, record.offset)) {
+                return Ok(());
             }
         }
-        Ok(None)
+        Ok(())
     }
 }
