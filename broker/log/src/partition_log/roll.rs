@@ -101,14 +101,19 @@ impl PartitionLog {
     }
 
     fn sync_before_roll(&mut self) -> io::Result<()> {
-        let mut synced = self.durability.sync_files_now();
-        if synced.is_ok() && self.epochs_dirty {
-            synced = self.write_epochs();
-        }
-        if let Err(error) = &synced {
+        if let Err(error) = self.durability.sync_files_now() {
             self.poison(format!("a sync failed: {error}").into());
+            return Err(error);
         }
-        synced
+        if !self.epochs_dirty {
+            return Ok(());
+        }
+        self.write_epochs().inspect_err(|error| {
+            // A full disk gives space back some day, and the file beside the old one is written from its start again.
+            if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+                self.poison(format!("the leader epochs were not written: {error}").into());
+            }
+        })
     }
 
     /// Writes the producers' state at the log's end. Not synced: its CRC tells a torn one, and an older one serves too.

@@ -38,7 +38,14 @@ pub(crate) struct Disk {
 
 impl Disk {
     pub(crate) fn new() -> Self {
-        Self { fs: FaultFileSystem::new() }
+        use moldau_log::FileSystem;
+        let fs = FaultFileSystem::new();
+        // The name of the partition itself is its log directory's to sync.
+        fs.create_dir_all(&directory()).unwrap();
+        for parent in ["/", "/data"] {
+            fs.sync_dir(Path::new(parent)).unwrap();
+        }
+        Self { fs }
     }
 
     pub(crate) fn environment(&self) -> LogEnvironment {
