@@ -5,7 +5,7 @@ mod stop;
 
 use std::sync::{Arc, OnceLock};
 
-use moldau_model::BrokerEpoch;
+use moldau_model::{BrokerEpoch, ErrorCode};
 use tokio::sync::watch;
 
 pub use start::StartError;
@@ -51,6 +51,17 @@ impl Broker {
     }
 }
 
+/// Why a broker cannot go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BrokerFailure {
+    #[error("the controller refused this broker: {0}")]
+    Refused(ErrorCode),
+    #[error("every log directory has failed")]
+    NoLogDirectory,
+    #[error("its tasks have stopped")]
+    Stopped,
+}
+
 /// A running broker. Dropping it without [`BrokerHandle::stop`] is a crash: the next start recovers.
 pub struct BrokerHandle {
     broker: Arc<Broker>,
@@ -90,11 +101,19 @@ impl BrokerHandle {
         self.lifecycle.wait_unfenced().await
     }
 
-    /// Waits until the broker cannot go on: refused by the controller, or without a usable log directory.
-    pub async fn wait_failed(&self) -> BrokerState {
+    /// Waits until the broker cannot go on, and says why. Kafka ends its process then, and so should ours.
+    pub async fn wait_failed(&self) -> BrokerFailure {
         let mut state = self.lifecycle.watch_state();
-        let failed =
-            state.wait_for(|state| matches!(state, BrokerState::Refused(_))).await.map(|state| *state);
-        failed.unwrap_or(BrokerState::Stopped)
+        let refused = async {
+            let ended = state.wait_for(|state| matches!(state, BrokerState::Refused(_))).await;
+            match ended.map(|state| *state) {
+                Ok(BrokerState::Refused(code)) => BrokerFailure::Refused(code),
+                Ok(_) | Err(_) => BrokerFailure::Stopped,
+            }
+        };
+        tokio::select! {
+            failure = refused => failure,
+            () = self.broker.replica_manager.dirs().all_failed() => BrokerFailure::NoLogDirectory,
+        }
     }
 }

@@ -24,5 +24,5 @@ pub mod replica_manager;
 pub mod response;
 pub mod sync;
 
-pub use broker::{Broker, BrokerHandle, StartError};
+pub use broker::{Broker, BrokerFailure, BrokerHandle, StartError};
 pub use options::{BoundAddress, BrokerOptions};

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use moldau_log::{FileCache, FileSystem, LogDirectory, LogError, MetaProperties};
 use moldau_model::{BrokerEpoch, BrokerId, Uuid};
+use tokio::sync::watch;
 
 use crate::sync::SyncQueue;
 
@@ -37,6 +38,8 @@ pub enum LogDirsError {
 /// All log directories, in the order of `log.dirs`.
 pub struct LogDirs {
     dirs: Vec<Arc<LogDir>>,
+    /// Turns true with the last directory's failure, and stays so.
+    all_failed: watch::Sender<bool>,
 }
 
 /// An id nobody else has.
@@ -74,7 +77,7 @@ impl LogDirs {
         if dirs.is_empty() {
             return Err(LogDirsError::NoneOnline);
         }
-        Ok(Self { dirs })
+        Ok(Self { dirs, all_failed: watch::Sender::new(false) })
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<LogDir>> {
@@ -94,6 +97,20 @@ impl LogDirs {
             .iter()
             .filter(|dir| dir.is_online())
             .min_by_key(|dir| dir.partition_count.load(Ordering::Relaxed))
+    }
+
+    /// A directory has gone offline. Without any, the broker has nothing left to do, and who waits for that is told.
+    pub(crate) fn note_failure(&self) {
+        if self.dirs.iter().all(|dir| !dir.is_online()) {
+            self.all_failed.send_replace(true);
+        }
+    }
+
+    /// Waits until every directory has failed.
+    pub async fn all_failed(&self) {
+        let mut all_failed = self.all_failed.subscribe();
+        // The sender is ours, and lives as long as the borrow.
+        let _ = all_failed.wait_for(|all_failed| *all_failed).await;
     }
 
     /// The ids of the directories that are usable.

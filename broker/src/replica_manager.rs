@@ -315,6 +315,7 @@ impl ReplicaManager {
         for partition in self.partitions().iter().filter(|partition| partition.dir.id == dir.id) {
             partition.poison(&reason);
         }
+        self.dirs.note_failure();
     }
 
     /// Writes the checkpoint files of one directory. Blocks on syncs.

@@ -11,6 +11,17 @@ pub enum Chunk {
     File(FileSlice),
 }
 
+impl Chunk {
+    /// The memory it holds.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::File(_) => 0,
+        }
+    }
+}
+
 /// A whole response, its four-byte size first. One vectored write sends it, unless it holds file ranges.
 #[derive(Debug)]
 pub struct ResponseFrame {
@@ -35,6 +46,12 @@ impl ResponseFrame {
     #[must_use]
     pub fn unanswerable() -> Self {
         Self { chunks: Vec::new() }
+    }
+
+    /// The memory it holds: what lies in files does not count.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.chunks.iter().map(Chunk::memory_bytes).sum()
     }
 
     /// The chunks; none for an answer that could not be made.

@@ -51,7 +51,10 @@ class Moldau:
 
     def start(self):
         log = open(self.log_path, "ab")
-        self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        # MOLDAU_* is a setting; these two are the tests' own.
+        environment = {k: v for k, v in os.environ.items() if k not in ("MOLDAU_BINARY", "MOLDAU_TEST_SETUP")}
+        self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                        env=environment)
         deadline = time.monotonic() + START_SECONDS_MAX
         while time.monotonic() < deadline:
             if self.process.poll() is not None:

@@ -5,6 +5,9 @@
 
 use moldau_tests::compare::{Peer, run};
 
+/// Of one difference; a missing topic is enough to see.
+const PRINTED_LINES_MAX: usize = 40;
+
 #[test]
 fn every_answer_is_apache_kafkas() {
     let (Ok(kafka), Ok(moldau)) = (std::env::var("COMPARE_KAFKA"), std::env::var("COMPARE_MOLDAU")) else {
@@ -24,19 +27,42 @@ fn every_answer_is_apache_kafkas() {
     assert!(differences.is_empty(), "{} answers are not Kafka's", differences.len());
 }
 
-/// The lines that differ, and as context the line before the first.
+/// The lines that differ, each stretch with the two lines before it.
 fn print_difference(kafka: &str, moldau: &str) {
     let (kafka, moldau): (Vec<&str>, Vec<&str>) = (kafka.lines().collect(), moldau.lines().collect());
-    let same_start = kafka.iter().zip(&moldau).take_while(|(a, b)| a == b).count();
-    let longest_tail = kafka.len().min(moldau.len()) - same_start;
-    let same_end =
-        kafka.iter().rev().zip(moldau.iter().rev()).take(longest_tail).take_while(|(a, b)| a == b).count();
-    for line in &kafka[same_start.saturating_sub(2)..same_start] {
-        eprintln!("  {line}");
-    }
-    for (sign, lines) in [("kafka ", &kafka), ("moldau", &moldau)] {
-        for line in lines[same_start..lines.len() - same_end].iter().take(25) {
-            eprintln!("{sign} {line}");
+    let common = common_lengths(&kafka, &moldau);
+    let (mut k, mut m, mut printed, mut was_same) = (0, 0, 0, true);
+    while (k < kafka.len() || m < moldau.len()) && printed < PRINTED_LINES_MAX {
+        if k < kafka.len() && m < moldau.len() && kafka[k] == moldau[m] {
+            (k, m, was_same) = (k + 1, m + 1, true);
+            continue;
+        }
+        if was_same {
+            kafka[k.saturating_sub(2)..k].iter().for_each(|line| eprintln!("       {line}"));
+        }
+        was_same = false;
+        printed += 1;
+        if m == moldau.len() || (k < kafka.len() && common[k + 1][m] >= common[k][m + 1]) {
+            eprintln!("kafka  {}", kafka[k]);
+            k += 1;
+        } else {
+            eprintln!("moldau {}", moldau[m]);
+            m += 1;
         }
     }
+}
+
+/// `[i][j]`: how many lines the longest common subsequence of `a[i..]` and `b[j..]` has.
+fn common_lengths(a: &[&str], b: &[&str]) -> Vec<Vec<u32>> {
+    let mut lengths = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for i in (0..a.len()).rev() {
+        for j in (0..b.len()).rev() {
+            lengths[i][j] = if a[i] == b[j] {
+                lengths[i + 1][j + 1] + 1
+            } else {
+                lengths[i + 1][j].max(lengths[i][j + 1])
+            };
+        }
+    }
+    lengths
 }

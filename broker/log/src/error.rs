@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use moldau_model::{ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId, TimestampMs, TopicId};
+use moldau_model::{ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId, TopicId};
 use moldau_record::BatchError;
 
 /// One record that made the broker refuse its batch (KIP-467).
@@ -28,8 +28,9 @@ pub enum AppendError {
     MessageTooLarge { size_bytes: usize, max_bytes: u32 },
     #[error("batches of {size_bytes} bytes are larger than segment.bytes {max_bytes}")]
     RecordListTooLarge { size_bytes: usize, max_bytes: u32 },
-    #[error("timestamp {timestamp} is out of the range {earliest} to {latest}")]
-    InvalidTimestamp { timestamp: TimestampMs, earliest: TimestampMs, latest: TimestampMs },
+    /// The text is Kafka's: producers see it.
+    #[error("One or more records have been rejected due to invalid timestamp")]
+    InvalidTimestamp { record_errors: Vec<RecordError> },
     #[error("a client may not set the broker's timestamp type")]
     TimestampTypeFromClient,
     #[error("sequence {received} of producer {producer_id} does not follow {expected_after}")]
@@ -71,11 +72,13 @@ impl AppendError {
         }
     }
 
-    /// The records at fault, where the code is `INVALID_RECORD` and single records are.
+    /// The records at fault, where single records are.
     #[must_use]
     pub fn record_errors(&self) -> &[RecordError] {
         match self {
-            Self::InvalidRecord { record_errors, .. } => record_errors,
+            Self::InvalidRecord { record_errors, .. } | Self::InvalidTimestamp { record_errors } => {
+                record_errors
+            }
             _ => &[],
         }
     }

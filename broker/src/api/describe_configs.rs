@@ -41,8 +41,8 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         match describe(control, &image, resource) {
             Ok(configs) => {
                 let is_asked = |config: &DescribedConfig| match &resource.configuration_keys {
-                    Some(keys) => keys.iter().any(|key| key.as_str() == config.name),
-                    None => true,
+                    Some(keys) if !keys.is_empty() => keys.iter().any(|key| key.as_str() == config.name),
+                    _ => true,
                 };
                 let configs = configs.into_iter().filter(is_asked).map(|config| {
                     on_the_wire(

@@ -9,6 +9,7 @@ use kafka_protocol::messages::{DescribeProducersRequest, DescribeProducersRespon
 use moldau_log::ActiveProducer;
 use moldau_model::{ErrorCode, PartitionIndex};
 
+use super::message::text;
 use super::{ApiSupport, Reply, Request};
 use crate::authorize::{Operation, Resource, is_authorized};
 use crate::broker::Broker;
@@ -23,6 +24,7 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     let image = broker.control.image();
     let topics = request.topics.iter().map(|topic| {
         let is_allowed = is_authorized(&context, Operation::Read, Resource::Topic(&topic.name));
+        let is_known = is_allowed && image.topics().by_name(&topic.name).is_some();
         let partitions = topic.partition_indexes.iter().map(|&index| {
             let producers = if is_allowed {
                 let replica = broker.replica_manager.by_name(&image, &topic.name, PartitionIndex(index));
@@ -33,8 +35,10 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
             let answer = PartitionResponse::default().with_partition_index(index);
             match producers {
                 Ok(producers) => answer.with_active_producers(producers.iter().map(state).collect()),
-                // As Kafka: the code says it all where nobody made a text.
-                Err(code) => answer.with_error_code(code.code()),
+                // As Kafka, which has a text only where it does not come to the topic's partitions.
+                Err(code) => answer
+                    .with_error_code(code.code())
+                    .with_error_message((!is_known).then(|| text(code.message()))),
             }
         });
         TopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions.collect())

@@ -93,7 +93,8 @@ fn find(control: &ControlPlane, context: &RequestContext, key_type: i8, key: &St
         KEY_TRANSACTION => {
             return refuse(ErrorCode::CoordinatorNotAvailable, "transactions are not implemented yet");
         }
-        KEY_SHARE => return refuse(ErrorCode::InvalidRequest, "share groups are not implemented yet"),
+        // Share groups are not served yet: what Kafka says of a share key that is none ends the client's search.
+        KEY_SHARE if context.api_version >= 4 => return refuse(ErrorCode::InvalidRequest, ""),
         _ => return refuse(ErrorCode::InvalidRequest, ErrorCode::InvalidRequest.message()),
     }
     let image = control.image();

@@ -5,7 +5,7 @@
 //! - 2: isolation level. 4: leader epochs. 6: flexible. 10: the client's timeout.
 //! - A timestamp that the version does not have is UNSUPPORTED_VERSION; a partition named twice is INVALID_REQUEST.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use kafka_protocol::messages::list_offsets_request::ListOffsetsPartition;
@@ -16,6 +16,7 @@ use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use moldau_metadata::MetadataImage;
 use moldau_model::{ErrorCode, LeaderEpoch, PartitionIndex, TimestampMs};
 
+use super::message::topic_name;
 use super::{ApiSupport, Reply, Request, RequestContext};
 use crate::authorize::{Operation, Resource, is_authorized};
 use crate::broker::Broker;
@@ -57,30 +58,38 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
 
 fn answer(broker: &Broker, context: &RequestContext, request: &ListOffsetsRequest) -> ListOffsetsResponse {
     let image = broker.control.image();
-    let mut seen = HashSet::new();
+    // As in Kafka, a topic and a partition are answered once, however often they are named.
+    let mut wishes: Vec<(&str, Vec<&ListOffsetsPartition>)> = Vec::new();
     let mut repeated = HashSet::new();
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    let mut seen = HashSet::new();
     for topic in &request.topics {
+        let name = topic.name.as_str();
+        let place = *places.entry(name).or_insert_with(|| {
+            wishes.push((name, Vec::new()));
+            wishes.len() - 1
+        });
         for partition in &topic.partitions {
-            if !seen.insert((topic.name.as_str(), partition.partition_index)) {
-                repeated.insert((topic.name.as_str(), partition.partition_index));
+            if seen.insert((name, partition.partition_index)) {
+                wishes[place].1.push(partition);
+            } else {
+                repeated.insert((name, partition.partition_index));
             }
         }
     }
-    let topics = request.topics.iter().map(|topic| {
-        let is_allowed = is_authorized(context, Operation::Describe, Resource::Topic(&topic.name));
-        let partitions = topic.partitions.iter().map(|partition| {
+    let topics = wishes.into_iter().map(|(name, partitions)| {
+        let is_allowed = is_authorized(context, Operation::Describe, Resource::Topic(name));
+        let partitions = partitions.into_iter().map(|partition| {
             let result = if !is_allowed {
                 Err(ErrorCode::TopicAuthorizationFailed)
-            } else if repeated.contains(&(topic.name.as_str(), partition.partition_index)) {
+            } else if repeated.contains(&(name, partition.partition_index)) {
                 Err(ErrorCode::InvalidRequest)
             } else {
-                find(broker, &image, context.api_version, request, &topic.name, partition)
+                find(broker, &image, context.api_version, request, name, partition)
             };
             partition_answer(context.api_version, partition.partition_index, result)
         });
-        ListOffsetsTopicResponse::default()
-            .with_name(topic.name.clone())
-            .with_partitions(partitions.collect())
+        ListOffsetsTopicResponse::default().with_name(topic_name(name)).with_partitions(partitions.collect())
     });
     ListOffsetsResponse::default().with_topics(topics.collect())
 }

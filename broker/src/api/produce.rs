@@ -19,7 +19,7 @@ use moldau_kafka::{ProducePartitionView, ProduceRequestView, ProduceTopicRef};
 use moldau_log::{AppendInfo, AppendOrigin};
 use moldau_metadata::MetadataImage;
 use moldau_model::{BrokerId, ErrorCode, Offset, TopicId, TopicIdPartition};
-use moldau_record::{BatchView, Compression};
+use moldau_record::{BatchError, BatchView, Compression, MAGIC_V2};
 
 use super::message::{broker_id, text, topic_name, wire_uuid};
 use super::topic_view::is_internal;
@@ -33,6 +33,8 @@ use crate::response::ResponseFrame;
 pub(super) const SUPPORT: ApiSupport = ApiSupport::new(0, "Produce", 3, 13, handle);
 
 const ACKS_ALL: i16 = -1;
+/// Where every record format has its number.
+const MAGIC_POSITION: usize = 16;
 
 /// What became of one partition's records.
 struct Outcome {
@@ -93,7 +95,7 @@ fn append_all(
         let (name, topic_id, refusal) = find_topic(&image, request, &topic.topic);
         let refusal = refusal
             .or_else(|| (!matches!(view.acks, -1..=1)).then_some(ErrorCode::InvalidRequiredAcks))
-            .or_else(|| check_topic(&request.context, view, &name));
+            .or_else(|| check_topic(&request.context, &name));
         let mut outcomes = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
             let id = TopicIdPartition { topic_id, partition: partition.index };
@@ -132,15 +134,14 @@ fn find_topic(
 }
 
 /// What Kafka refuses before it looks at the records.
-fn check_topic(context: &RequestContext, view: &ProduceRequestView, topic: &str) -> Option<ErrorCode> {
+fn check_topic(context: &RequestContext, topic: &str) -> Option<ErrorCode> {
     if !is_authorized(context, Operation::Write, Resource::Topic(topic)) {
         return Some(ErrorCode::TopicAuthorizationFailed);
     }
     if is_internal(topic) {
         return Some(ErrorCode::InvalidTopicException);
     }
-    // Transactions have no coordinator here yet: an append that nobody could end must not begin.
-    view.transactional_id.is_some().then_some(ErrorCode::InvalidTxnState)
+    None
 }
 
 fn append(
@@ -156,25 +157,25 @@ fn append(
     }
     let partition = broker.replica_manager.get(id)?;
     let version = request.context.api_version;
+    // Kafka's rule for one batch a partition, and its code without a text, come before it looks into the batch.
     let records = view.records.clone().and_then(|range| request.body_mut().get_mut(range));
-    let Some(records) = records.filter(|records| !records.is_empty()) else {
-        return Err(invalid(format!(
-            "Produce requests with version {version} must have exactly one record batch per partition"
-        )));
-    };
-    if let Ok(batch) = BatchView::first(records) {
-        if version < 7 && batch.compression() == Some(Compression::Zstd) {
+    let Some(records) = records else { return Err(ErrorCode::InvalidRecord.into()) };
+    let magic = records.get(MAGIC_POSITION).map(|byte| byte.cast_signed());
+    if let Some(magic) = magic.filter(|magic| *magic > MAGIC_V2) {
+        let message = format!("Invalid magic found in record: {magic}");
+        return Err(AppendRefused { message: Some(message), ..ErrorCode::CorruptMessage.into() });
+    }
+    match BatchView::first(records) {
+        Ok(batch) if batch.size_bytes() != records.len() => return Err(ErrorCode::InvalidRecord.into()),
+        Ok(batch) if version < 7 && batch.compression() == Some(Compression::Zstd) => {
             return Err(ErrorCode::UnsupportedCompressionType.into());
         }
-        if batch.is_transactional() {
-            return Err(ErrorCode::InvalidTxnState.into());
-        }
+        // Transactions have no coordinator here yet: an append that nobody could end must not begin.
+        Ok(batch) if batch.is_transactional() => return Err(ErrorCode::InvalidTxnState.into()),
+        Err(BatchError::Truncated { .. }) => return Err(ErrorCode::InvalidRecord.into()),
+        Ok(_) | Err(_) => {}
     }
     partition.append(records, AppendOrigin::Client, delayed)
-}
-
-fn invalid(message: String) -> AppendRefused {
-    AppendRefused { code: ErrorCode::InvalidRecord, message: Some(message), record_errors: Vec::new() }
 }
 
 impl Answer {
@@ -237,7 +238,7 @@ fn partition_answer(version: i16, outcome: &Outcome, waited: ErrorCode) -> Parti
             answer.base_offset = Offset::NONE.0;
             answer.log_append_time_ms = -1;
             if version >= 5 {
-                answer.log_start_offset = Offset::NONE.0;
+                answer.log_start_offset = refused.log_start_offset.0;
             }
             if version >= 8 {
                 answer.error_message = refused.message.as_ref().map(text);

@@ -18,7 +18,8 @@ impl BrokerHandle {
     /// The first log that could not be closed; then the next start recovers, and nothing is lost that was acknowledged.
     pub async fn stop(self) -> Result<(), LogError> {
         let Self { broker, lifecycle, stop, servers, background, syncers, .. } = self;
-        if broker.options.config.controlled_shutdown && broker.is_ready() {
+        let has_logs = !broker.replica_manager.dirs().online_ids().is_empty();
+        if broker.options.config.controlled_shutdown && broker.is_ready() && has_logs {
             let moved = lifecycle.controlled_shutdown(CONTROLLED_SHUTDOWN_MAX).await;
             if !moved {
                 tracing::warn!("the controller did not move the leaderships away in time");

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use moldau_kafka::ApiKey;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -24,6 +25,9 @@ const REQUESTS_PER_TURN: usize = 32;
 
 /// Requests of one connection that are read and not yet answered; clients keep at most a handful.
 const IN_FLIGHT_MAX: usize = 64;
+/// Memory that answers which the client has not taken, and requests that wait, may hold before the next request is read:
+/// a client that does not read its answers fills its own socket, and nothing else.
+const HELD_BYTES_MAX: usize = 1024 * 1024;
 /// What `connections.max.idle.ms` of -1, "for ever", becomes.
 const IDLE_FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -54,12 +58,27 @@ enum Ended {
     Stopping,
 }
 
-/// An answer's place in the order of requests.
-enum Slot {
+/// An answer's place in the order of requests, and the memory it holds meanwhile.
+struct Slot {
+    state: SlotState,
+    held_bytes: usize,
+}
+
+enum SlotState {
     Ready(ResponseFrame),
     Pending(BoxFuture<'static, ResponseFrame>),
     /// Nothing behind it is dispatched before it is done.
     Deferred(BoxFuture<'static, Reply>),
+}
+
+impl Slot {
+    fn ready(frame: ResponseFrame) -> Self {
+        Self { held_bytes: frame.memory_bytes(), state: SlotState::Ready(frame) }
+    }
+
+    fn is_ready(&self) -> bool {
+        matches!(self.state, SlotState::Ready(_))
+    }
 }
 
 struct Connection {
@@ -71,6 +90,8 @@ struct Connection {
     is_blocked: bool,
     output: Output,
     is_stopping: bool,
+    /// Nothing is read any more: the connection ends for this reason once everything before it is answered.
+    ending: Option<Ended>,
 }
 
 /// Serves a connection until either side ends it.
@@ -89,6 +110,7 @@ pub(super) async fn serve(stream: TcpStream, context: ConnectionContext, stop: w
         is_blocked: false,
         output: Output::default(),
         is_stopping: false,
+        ending: None,
         dispatcher: Dispatcher::new(context.broker, context.listener, peer, Principal::anonymous()),
     };
     let ended = connection.run(idle_max, stop).await;
@@ -111,22 +133,26 @@ impl Connection {
         let idle = tokio::time::sleep(idle_max);
         tokio::pin!(idle);
         loop {
-            let more = match self.turn() {
-                Ok(more) => more,
+            let more = self.serve_requests();
+            match self.write_answers() {
+                Ok(true) => last_activity = Instant::now(),
+                Ok(false) => {}
                 Err(ended) => return ended,
-            };
-            if self.is_stopping && self.slots.is_empty() && self.output.is_empty() {
-                return Ended::Stopping;
             }
+            if self.slots.is_empty() && self.output.is_empty() {
+                if let Some(ended) = self.ending.take() {
+                    return ended;
+                }
+                if self.is_stopping {
+                    return Ended::Stopping;
+                }
+            }
+            let more = more && self.accepts_requests();
             let wants_frame = !more && self.accepts_requests();
-            let has_pending = !matches!(self.slots.front(), None | Some(Slot::Ready(_)));
+            let has_pending = self.slots.front().is_some_and(|slot| !slot.is_ready());
             tokio::select! {
                 biased;
-                result = resolve_first(&mut self.slots), if has_pending => {
-                    if let Err(ended) = self.take_deferred(result) {
-                        return ended;
-                    }
-                }
+                result = resolve_first(&mut self.slots), if has_pending => self.take_deferred(result),
                 result = self.stream.writable(), if !self.output.is_empty() => {
                     if let Err(error) = result {
                         return Ended::Write(error);
@@ -153,41 +179,65 @@ impl Connection {
     }
 
     fn accepts_requests(&self) -> bool {
-        !self.is_stopping && !self.is_blocked && self.slots.len() < IN_FLIGHT_MAX
+        let held_bytes: usize = self.slots.iter().map(|slot| slot.held_bytes).sum();
+        !self.is_stopping
+            && self.ending.is_none()
+            && !self.is_blocked
+            && self.slots.len() < IN_FLIGHT_MAX
+            && held_bytes + self.output.memory_bytes() < HELD_BYTES_MAX
+            && !self.output.has_many_chunks()
     }
 
-    /// Serves the frames that have arrived, and writes what is answered. Whether frames may be left in the buffer.
-    fn turn(&mut self) -> Result<bool, Ended> {
+    /// Serves the frames that have arrived. Whether frames may be left in the buffer.
+    fn serve_requests(&mut self) -> bool {
         let mut served = 0;
-        let mut is_drained = false;
         while served < REQUESTS_PER_TURN && self.accepts_requests() {
-            let Some(frame) = self.reader.next_frame()? else {
-                is_drained = true;
-                break;
-            };
-            served += 1;
-            let reply = self.dispatcher.dispatch(frame.bytes, frame.memory)?;
-            self.take_reply(reply)?;
+            match self.serve_one() {
+                Ok(true) => served += 1,
+                Ok(false) => return false,
+                // What was asked before is answered, as it is in Kafka, which reads a request after the other.
+                Err(ended) => self.ending = Some(ended),
+            }
         }
-        while matches!(self.slots.front(), Some(Slot::Ready(_))) {
-            if let Some(Slot::Ready(frame)) = self.slots.pop_front()
+        true
+    }
+
+    /// Serves one request; `false` if none has arrived whole.
+    fn serve_one(&mut self) -> Result<bool, Ended> {
+        let Some(frame) = self.reader.next_frame()? else { return Ok(false) };
+        let frame_bytes = frame.bytes.len();
+        let keeps_frame = !frame.bytes.starts_with(&ApiKey::Produce.code().to_be_bytes());
+        let reply = self.dispatcher.dispatch(frame.bytes, frame.memory)?;
+        // A produce that waits has given its frame back.
+        self.take_reply(reply, if keeps_frame { frame_bytes } else { 0 })?;
+        Ok(true)
+    }
+
+    /// Writes what is answered, as far as the socket takes it; whether it took anything.
+    fn write_answers(&mut self) -> Result<bool, Ended> {
+        while self.slots.front().is_some_and(Slot::is_ready) {
+            if let Some(Slot { state: SlotState::Ready(frame), .. }) = self.slots.pop_front()
                 && !self.output.push(frame)
             {
                 return Err(Ended::Closed("a response could not be made"));
             }
         }
-        if !self.output.is_empty() {
-            self.output.write(&self.stream).map_err(Ended::Write)?;
+        if self.output.is_empty() {
+            return Ok(false);
         }
-        Ok(!is_drained && self.accepts_requests())
+        self.output.write(&self.stream).map_err(Ended::Write)
     }
 
-    fn take_reply(&mut self, reply: Reply) -> Result<(), Ended> {
+    fn take_reply(&mut self, reply: Reply, request_bytes: usize) -> Result<(), Ended> {
         match reply {
-            Reply::Ready(frame) => self.slots.push_back(Slot::Ready(frame)),
-            Reply::Pending(future) => self.slots.push_back(Slot::Pending(future)),
+            Reply::Ready(frame) => self.slots.push_back(Slot::ready(frame)),
+            Reply::Pending(future) => {
+                let state = SlotState::Pending(future);
+                self.slots.push_back(Slot { state, held_bytes: request_bytes });
+            }
             Reply::Deferred(future) => {
-                self.slots.push_back(Slot::Deferred(future));
+                let state = SlotState::Deferred(future);
+                self.slots.push_back(Slot { state, held_bytes: request_bytes });
                 self.is_blocked = true;
             }
             Reply::NoResponse => {}
@@ -197,28 +247,30 @@ impl Connection {
     }
 
     /// The first slot has its outcome: `None` where the answer was put in place already.
-    fn take_deferred(&mut self, reply: Option<Reply>) -> Result<(), Ended> {
-        let Some(reply) = reply else { return Ok(()) };
+    fn take_deferred(&mut self, resolved: Option<(Reply, usize)>) {
+        let Some((reply, request_bytes)) = resolved else { return };
         // Nothing was dispatched behind a deferred request, so its slot was the only one.
         self.is_blocked = false;
-        self.take_reply(reply)
+        if let Err(ended) = self.take_reply(reply, request_bytes) {
+            self.ending = Some(ended);
+        }
     }
 }
 
 /// Waits for the first answer. A deferred request's reply is handed out, and its slot is gone.
-async fn resolve_first(slots: &mut VecDeque<Slot>) -> Option<Reply> {
-    match slots.front_mut() {
-        Some(Slot::Pending(future)) => {
+async fn resolve_first(slots: &mut VecDeque<Slot>) -> Option<(Reply, usize)> {
+    let first = slots.front_mut()?;
+    match &mut first.state {
+        SlotState::Pending(future) => {
             let frame = future.await;
-            slots.pop_front();
-            slots.push_front(Slot::Ready(frame));
+            *first = Slot::ready(frame);
             None
         }
-        Some(Slot::Deferred(future)) => {
-            let reply = future.await;
+        SlotState::Deferred(future) => {
+            let (reply, request_bytes) = (future.await, first.held_bytes);
             slots.pop_front();
-            Some(reply)
+            Some((reply, request_bytes))
         }
-        Some(Slot::Ready(_)) | None => None,
+        SlotState::Ready(_) => None,
     }
 }

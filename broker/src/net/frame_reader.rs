@@ -2,13 +2,16 @@
 //!
 //! The size prefix is a claim. A buffer grows with what has arrived, to at most twice that, except for a connection that
 //! has proven itself: one that sent a frame of some size gets a buffer of that size at once, for the next ones.
+//!
+//! A frame that has begun has to go on: whoever stops in the middle, or sends it byte by byte, would hold for as long as
+//! `connections.max.idle.ms` what others need. Between frames a connection may rest.
 
 use std::io;
 
 use bytes::{Buf, BytesMut};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Duration;
+use tokio::time::{Duration, Instant};
 
 use super::limits::RequestMemory;
 
@@ -22,6 +25,12 @@ const TRUSTED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// A large buffer is let go after this long without a byte.
 const LARGE_BUFFER_IDLE: Duration = Duration::from_secs(1);
 
+/// A connection ends when nothing of a frame that has begun arrives for this long,
+const FRAME_STALL_MAX: Duration = Duration::from_secs(30);
+/// or when it was waited for longer than this in all, and less than this many bytes a second have come.
+const FRAME_WAIT_FREE: Duration = Duration::from_secs(30);
+const FRAME_BYTES_PER_SECOND_MIN: u64 = 4 * 1024;
+
 /// Why a connection's bytes end.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReadError {
@@ -31,6 +40,10 @@ pub(super) enum ReadError {
     ClosedInFrame,
     #[error("frame size {size} is not between 0 and {max}")]
     FrameSize { size: i32, max: usize },
+    #[error("a frame stopped in the middle")]
+    Stalled,
+    #[error("a frame came too slowly")]
+    TooSlow,
     #[error("no memory for a request came free in time")]
     NoMemory,
     #[error(transparent)]
@@ -47,6 +60,8 @@ pub(super) struct FrameReader {
     buffer: BytesMut,
     /// Bytes of the first frame in the buffer that are still to come, its size prefix read.
     missing: usize,
+    /// How long the rest of the first frame has been waited for.
+    frame_wait: Duration,
     frame_bytes_max: usize,
     /// The largest frame this connection has sent whole.
     trusted: usize,
@@ -56,7 +71,15 @@ pub(super) struct FrameReader {
 
 impl FrameReader {
     pub(super) fn new(frame_bytes_max: usize, budget: RequestMemory) -> Self {
-        Self { buffer: BytesMut::new(), missing: 0, frame_bytes_max, trusted: 0, budget, memory: None }
+        Self {
+            buffer: BytesMut::new(),
+            missing: 0,
+            frame_wait: Duration::ZERO,
+            frame_bytes_max,
+            trusted: 0,
+            budget,
+            memory: None,
+        }
     }
 
     /// The next frame, if all of it has arrived.
@@ -73,6 +96,7 @@ impl FrameReader {
             return Ok(None);
         }
         self.missing = 0;
+        self.frame_wait = Duration::ZERO;
         self.trusted = self.trusted.max(size).min(TRUSTED_BYTES_MAX);
         self.buffer.advance(SIZE_BYTES);
         Ok(Some(Frame { bytes: self.buffer.split_to(size), memory: self.memory.take() }))
@@ -81,13 +105,11 @@ impl FrameReader {
     /// Reads once; to be called after `next_frame` had none. May be dropped at any await without losing a byte.
     pub(super) async fn fill(&mut self, stream: &TcpStream) -> Result<(), ReadError> {
         loop {
-            if self.buffer.is_empty()
-                && self.buffer.capacity() > SMALL_FRAME_BYTES
-                && tokio::time::timeout(LARGE_BUFFER_IDLE, stream.readable()).await.is_err()
-            {
-                self.buffer = BytesMut::new();
+            if self.buffer.is_empty() {
+                self.wait_for_frame(stream).await?;
+            } else {
+                self.wait_for_rest(stream).await?;
             }
-            stream.readable().await?;
             self.reserve().await?;
             match stream.try_read_buf(&mut self.buffer) {
                 Ok(0) if self.buffer.is_empty() => return Err(ReadError::Closed),
@@ -97,6 +119,27 @@ impl FrameReader {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    async fn wait_for_frame(&mut self, stream: &TcpStream) -> Result<(), ReadError> {
+        if self.buffer.capacity() > SMALL_FRAME_BYTES
+            && tokio::time::timeout(LARGE_BUFFER_IDLE, stream.readable()).await.is_err()
+        {
+            self.buffer = BytesMut::new();
+        }
+        Ok(stream.readable().await?)
+    }
+
+    /// A wait that is broken off, because an answer was ready meanwhile, is not counted: a connection has few of those.
+    async fn wait_for_rest(&mut self, stream: &TcpStream) -> Result<(), ReadError> {
+        let since = Instant::now();
+        tokio::time::timeout(FRAME_STALL_MAX, stream.readable()).await.map_err(|_| ReadError::Stalled)??;
+        self.frame_wait += since.elapsed();
+        let have = u64::try_from(self.buffer.len()).unwrap_or(u64::MAX);
+        if self.frame_wait > FRAME_WAIT_FREE && have / FRAME_BYTES_PER_SECOND_MIN < self.frame_wait.as_secs() {
+            return Err(ReadError::TooSlow);
+        }
+        Ok(())
     }
 
     /// Makes room for the next read, within the budget.
@@ -216,5 +259,44 @@ mod tests {
         let (_, result) = tokio::join!(write, next(&mut reader, &server));
         assert!(matches!(result, Err(ReadError::NoMemory)));
         drop(all);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_frame_that_stops_in_the_middle_ends_the_connection() {
+        for begun in [&[0u8, 0][..], &[0, 0, 0, 9, 1, 2][..]] {
+            let (mut client, server) = pair().await;
+            client.write_all(begun).await.unwrap();
+            let mut reader = reader(1 << 20);
+            assert!(matches!(next(&mut reader, &server).await, Err(ReadError::Stalled)), "{begun:?}");
+            drop(client);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_frame_that_trickles_in_ends_the_connection_and_a_slow_one_does_not() {
+        for (bytes_per_write, is_slow) in [(1, true), (40_000, false)] {
+            let (mut client, server) = pair().await;
+            let mut reader = reader(1 << 20);
+            let write = async {
+                client.write_all(&200_000i32.to_be_bytes()).await.unwrap();
+                for _ in 0..200_000 / bytes_per_write {
+                    tokio::time::sleep(Duration::from_secs(9)).await;
+                    if client.write_all(&vec![1; bytes_per_write]).await.is_err() {
+                        break;
+                    }
+                }
+                // Held open, or its end would be what is seen.
+                std::future::pending::<()>().await;
+            };
+            let result = tokio::select! {
+                () = write => unreachable!(),
+                result = next(&mut reader, &server) => result,
+            };
+            match result {
+                Err(ReadError::TooSlow) => assert!(is_slow),
+                Ok(frame) => assert!(!is_slow && frame.len() == 200_000),
+                Err(other) => panic!("{other}"),
+            }
+        }
     }
 }

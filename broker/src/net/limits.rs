@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// A connection that holds part of a request and gets no memory for the rest within this time ends, or connections that
 /// each hold a part could wait for one another for ever.
@@ -34,11 +34,19 @@ impl RequestMemory {
     }
 }
 
-/// Counts connections, in all (`max.connections`) and by address (`max.connections.per.ip`).
+/// Counts connections, in all (`max.connections`) and by address (`max.connections.per.ip`). As in Kafka, a connection too
+/// many waits in the accept queue until another one ends, and one too many from its address is closed at once.
 pub struct ConnectionLimits {
     all_max: usize,
     per_ip_max: usize,
-    open: Mutex<HashMap<IpAddr, usize>>,
+    open: Mutex<Open>,
+    freed: Notify,
+}
+
+#[derive(Default)]
+struct Open {
+    all: usize,
+    by_address: HashMap<IpAddr, usize>,
 }
 
 /// A place among the connections; given back on drop.
@@ -50,41 +58,56 @@ pub struct ConnectionPlace {
 impl ConnectionLimits {
     #[must_use]
     pub fn new(all_max: usize, per_ip_max: usize) -> Self {
-        Self { all_max, per_ip_max, open: Mutex::new(HashMap::new()) }
+        Self { all_max, per_ip_max, open: Mutex::default(), freed: Notify::new() }
+    }
+
+    /// Waits until there is a place in all. Somebody else may take it: [`ConnectionLimits::enter`] says.
+    pub async fn place_free(&self) {
+        loop {
+            let freed = self.freed.notified();
+            tokio::pin!(freed);
+            // Registered before the look, or a place that comes free in between would be slept through.
+            freed.as_mut().enable();
+            if self.count() < self.all_max {
+                return;
+            }
+            freed.await;
+        }
     }
 
     /// A place for a connection from `address`, unless there are too many.
     #[must_use]
     pub fn enter(self: &Arc<Self>, address: IpAddr) -> Option<ConnectionPlace> {
         let mut open = self.open.lock();
-        let all: usize = if self.all_max == usize::MAX { 0 } else { open.values().sum() };
-        let count = open.entry(address).or_insert(0);
-        if all >= self.all_max || *count >= self.per_ip_max {
-            if *count == 0 {
-                open.remove(&address);
-            }
+        let of_address = open.by_address.get(&address).copied().unwrap_or(0);
+        if open.all >= self.all_max || of_address >= self.per_ip_max {
             return None;
         }
-        *count += 1;
+        open.all += 1;
+        open.by_address.insert(address, of_address + 1);
         Some(ConnectionPlace { limits: Arc::clone(self), address })
     }
 
     /// Connections open now.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.open.lock().values().sum()
+        self.open.lock().all
     }
 }
 
 impl Drop for ConnectionPlace {
     fn drop(&mut self) {
         let mut open = self.limits.open.lock();
-        if let Some(count) = open.get_mut(&self.address) {
+        open.all -= 1;
+        if let Some(count) = open.by_address.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
-                open.remove(&self.address);
+                open.by_address.remove(&self.address);
             }
         }
+        drop(open);
+        // All listeners look: the one that is told might be stopping.
+        self.limits.freed.notify_waiters();
     }
 }
 
@@ -104,5 +127,20 @@ mod tests {
         assert_eq!(limits.count(), 3);
         drop(first);
         assert!(limits.enter(b).is_some());
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_place_gets_one_when_another_connection_ends() {
+        let limits = Arc::new(ConnectionLimits::new(1, 9));
+        limits.place_free().await;
+        let only = limits.enter(IpAddr::from([127, 0, 0, 1])).unwrap();
+        let waiting = tokio::spawn({
+            let limits = Arc::clone(&limits);
+            async move { limits.place_free().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(only);
+        waiting.await.unwrap();
     }
 }

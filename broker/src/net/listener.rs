@@ -54,7 +54,7 @@ impl BoundListener {
         let for_connections = stop.clone();
         loop {
             tokio::select! {
-                accepted = self.socket.accept() => match accepted {
+                accepted = self.accept(&shared.limits) => match accepted {
                     Ok((stream, peer)) => self.start_connection(&mut connections, stream, peer, &shared, &for_connections),
                     Err(error) => {
                         tracing::warn!(listener = %self.name, %error, "cannot accept a connection");
@@ -67,6 +67,12 @@ impl BoundListener {
         }
         drop(self.socket);
         while connections.join_next().await.is_some() {}
+    }
+
+    /// The next connection, once there may be one more.
+    async fn accept(&self, limits: &ConnectionLimits) -> io::Result<(TcpStream, SocketAddr)> {
+        limits.place_free().await;
+        self.socket.accept().await
     }
 
     fn start_connection(

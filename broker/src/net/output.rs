@@ -17,6 +17,8 @@ const SLICES_MAX: usize = 64;
 const SENDFILE_BYTES_MAX: usize = 1024 * 1024;
 /// Pieces in which a file that is not the kernel's is read.
 const READ_BYTES_MAX: usize = 64 * 1024;
+/// With this many chunks to send, no further request is served: each may keep a file open.
+const CHUNKS_MAX: usize = 1024;
 
 #[derive(Default)]
 pub(super) struct Output {
@@ -28,6 +30,15 @@ impl Output {
         self.chunks.is_empty()
     }
 
+    /// The memory that what is still to be sent holds.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.chunks.iter().map(Chunk::memory_bytes).sum()
+    }
+
+    pub(super) fn has_many_chunks(&self) -> bool {
+        self.chunks.len() >= CHUNKS_MAX
+    }
+
     /// Queues a response; `false` if it is none, and the connection has to end.
     pub(super) fn push(&mut self, frame: ResponseFrame) -> bool {
         let chunks = frame.into_chunks();
@@ -36,8 +47,9 @@ impl Output {
         is_response
     }
 
-    /// Writes what the socket takes now. Whether anything is left shows [`Output::is_empty`].
-    pub(super) fn write(&mut self, stream: &TcpStream) -> io::Result<()> {
+    /// Writes what the socket takes now; whether it took anything. Whether anything is left shows [`Output::is_empty`].
+    pub(super) fn write(&mut self, stream: &TcpStream) -> io::Result<bool> {
+        let mut has_written = false;
         while let Some(first) = self.chunks.front_mut() {
             let written = match first {
                 Chunk::Bytes(bytes) if bytes.is_empty() => {
@@ -52,13 +64,13 @@ impl Output {
                 Chunk::Bytes(_) => self.write_bytes(stream),
             };
             match written {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Ok(()) => has_written = true,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(has_written),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(has_written)
     }
 
     fn write_bytes(&mut self, stream: &TcpStream) -> io::Result<()> {

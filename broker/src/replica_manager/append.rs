@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use moldau_log::{AppendError, AppendInfo, AppendOrigin, RecordError};
 use moldau_metadata::config::FlushPolicy;
-use moldau_model::{ErrorCode, LeaderEpoch};
+use moldau_model::{ErrorCode, LeaderEpoch, Offset};
 use moldau_replica::{MinIsr, Role};
 
 use super::partition::{Partition, State, WaitingProduce};
@@ -24,21 +24,37 @@ pub struct AppendRefused {
     /// For the client; none where the code says it all.
     pub message: Option<String>,
     pub record_errors: Vec<RecordError>,
+    /// Where the log begins that refused; [`Offset::NONE`] where it did not come to the log.
+    pub log_start_offset: Offset,
 }
 
 impl From<ErrorCode> for AppendRefused {
     fn from(code: ErrorCode) -> Self {
-        Self { code, message: None, record_errors: Vec::new() }
+        Self { code, message: None, record_errors: Vec::new(), log_start_offset: Offset::NONE }
     }
 }
 
-impl From<AppendError> for AppendRefused {
-    fn from(error: AppendError) -> Self {
-        let record_errors = error.record_errors().to_vec();
-        // As Kafka: a text where single records are to blame, or a batch was looked into; the code alone else.
-        let message = matches!(error, AppendError::InvalidRecord { .. }).then(|| error.to_string());
+impl AppendRefused {
+    /// A log's refusal as Kafka puts it: a text where single records are to blame; the log's start except where the
+    /// broker expects such failures.
+    fn by_log(error: &AppendError, log_start_offset: Offset) -> Self {
         tracing::debug!(%error, "records are refused");
-        Self { code: error.error_code(), message, record_errors }
+        let record_errors = error.record_errors().to_vec();
+        let is_expected = matches!(
+            error,
+            AppendError::Corrupt(_)
+                | AppendError::MessageTooLarge { .. }
+                | AppendError::RecordListTooLarge { .. }
+                | AppendError::FencedLeaderEpoch { .. }
+                | AppendError::Offline { .. }
+                | AppendError::Io(_)
+        );
+        Self {
+            code: error.error_code(),
+            message: (!record_errors.is_empty()).then(|| error.to_string()),
+            record_errors,
+            log_start_offset: if is_expected { Offset::NONE } else { log_start_offset },
+        }
     }
 }
 
@@ -75,7 +91,10 @@ impl Partition {
             return Err(ErrorCode::NotEnoughReplicas.into());
         }
         let log = state.log.as_mut().ok_or(ErrorCode::UnknownTopicOrPartition)?;
-        let info = log.append_as_leader(batches, leader_epoch, origin, clock::now())?;
+        let log_start_offset = log.log_start_offset();
+        let info = log
+            .append_as_leader(batches, leader_epoch, origin, clock::now())
+            .map_err(|error| AppendRefused::by_log(&error, log_start_offset))?;
         let required = info.last_offset.plus(1);
         if !info.duplicate {
             state.note_append(required, batches.len());

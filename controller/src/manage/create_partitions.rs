@@ -46,7 +46,9 @@ pub fn create_partitions(
     check_partition_count(unique().map(|topic| {
         let present =
             image.topics().by_name(&topic.name).map_or(i64::MAX, |topic| topic.partition_count().into());
-        i64::from(topic.count).saturating_sub(present).max(0)
+        let additional = i64::from(topic.count).saturating_sub(present).max(0);
+        // As many as are not assigned is a mistake of its own.
+        topic.assignments.as_ref().map_or(additional, |assigned| additional.min(assigned.len() as i64))
     }))?;
     let mut records = Vec::new();
     let mut response: Vec<CreatePartitionsResult> = repeated

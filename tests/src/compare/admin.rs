@@ -42,7 +42,7 @@ fn assignment(partition: i32, brokers: &[i32]) -> CreatableReplicaAssignment {
         .with_broker_ids(brokers.iter().map(|b| BrokerId(*b)).collect())
 }
 
-fn metadata(names: Option<&[&str]>, version: i16) -> RequestKind {
+pub(super) fn metadata(names: Option<&[&str]>, version: i16) -> RequestKind {
     let topics = names.map(|names| {
         names
             .iter()
@@ -54,6 +54,7 @@ fn metadata(names: Option<&[&str]>, version: i16) -> RequestKind {
 }
 
 /// The topics that later cases use, and every way in which making one goes wrong.
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 pub(super) fn topics() -> Vec<Case> {
     use ApiKey::{CreatePartitions, CreateTopics, Metadata};
     vec![
@@ -62,13 +63,21 @@ pub(super) fn topics() -> Vec<Case> {
                 .iter()
                 .map(|name| new_topic(name, if *name == "two" { 2 } else { 1 }, 1))
                 .collect();
-            topics.push(
-                new_topic("configured", 1, 1).with_configs(vec![config("retention.ms", Some("60000"))]),
-            );
+            for (name, key, value) in [
+                ("configured", "retention.ms", "60000"),
+                ("small", "max.message.bytes", "500"),
+                ("compacted", "cleanup.policy", "compact"),
+                ("stamped", "message.timestamp.type", "LogAppendTime"),
+                ("odd", "retention.ms", "-1"),
+            ] {
+                topics.push(new_topic(name, 1, 1).with_configs(vec![config(key, Some(value))]));
+            }
             create(topics, false)
         }),
         Case::new("ground: metadata", Metadata, 12, 12, |_, v| {
-            metadata(Some(&["data", "two", "group", "records", "offsets", "configured"]), v)
+            let plain = ["data", "two", "group", "records", "offsets"];
+            let configured = ["configured", "small", "compacted", "stamped", "odd"];
+            metadata(Some(&[plain.as_slice(), &configured].concat()), v)
         }),
         Case::new("create topics", CreateTopics, 2, 7, |_, v| {
             create(vec![new_topic(&format!("made-{v}"), 3, 1)], false)
@@ -102,6 +111,30 @@ pub(super) fn topics() -> Vec<Case> {
                 false,
             )
         }),
+        Case::new("create topics with long and hidden names", CreateTopics, 2, 7, |_, _| {
+            let long = "x".repeat(250);
+            create(
+                vec![
+                    new_topic(&long, 1, 1),
+                    new_topic("two.parts", 1, 1),
+                    new_topic("two_parts", 1, 1),
+                    new_topic("__consumer_offset", 1, 1),
+                    new_topic("no-brokers", -1, -1).with_assignments(vec![assignment(0, &[])]),
+                    new_topic("uneven", -1, -1)
+                        .with_assignments(vec![assignment(0, &[1]), assignment(1, &[1, 1])]),
+                    new_topic("same-partition", -1, -1)
+                        .with_assignments(vec![assignment(0, &[1]), assignment(0, &[1])]),
+                    new_topic("same-config", 1, 1).with_configs(vec![
+                        config("retention.ms", Some("1")),
+                        config("retention.ms", Some("2")),
+                    ]),
+                ],
+                true,
+            )
+        }),
+        Case::new("create a topic of too many partitions", CreateTopics, 2, 7, |_, _| {
+            create(vec![new_topic("too-many-partitions", 10_001, 1)], true)
+        }),
         Case::new("create topics by assignment", CreateTopics, 2, 7, |_, v| {
             create(
                 vec![new_topic(&format!("assigned-{v}"), -1, -1).with_assignments(vec![assignment(0, &[1])])],
@@ -128,6 +161,34 @@ pub(super) fn topics() -> Vec<Case> {
                     .with_timeout_ms(10_000),
             )
         }),
+        Case::new("create partitions that may not be", CreatePartitions, 0, 3, |_, v| {
+            use m::create_partitions_request::{CreatePartitionsAssignment, CreatePartitionsTopic};
+            let wish = |name: &str, count, brokers: &[&[i32]]| {
+                let assignments = brokers.iter().map(|ids| {
+                    CreatePartitionsAssignment::default()
+                        .with_broker_ids(ids.iter().map(|id| BrokerId(*id)).collect())
+                });
+                CreatePartitionsTopic::default()
+                    .with_name(topic(name))
+                    .with_count(count)
+                    .with_assignments(Some(assignments.collect()))
+            };
+            RequestKind::CreatePartitions(
+                m::CreatePartitionsRequest::default()
+                    .with_topics(vec![
+                        wish("two", 3, &[&[7]]),
+                        wish("records", 3, &[&[1]]),
+                        wish("offsets", 2, &[&[1, 1]]),
+                        wish("group", 2, &[&[]]),
+                        wish("small", 2, &[&[1]]),
+                        wish("stamped", 2, &[&[1], &[1]]),
+                        wish("compacted", i32::MAX, &[]),
+                        wish("a b", 2, &[&[1]]),
+                    ])
+                    .with_validate_only(v % 2 == 0)
+                    .with_timeout_ms(10_000),
+            )
+        }),
         Case::new("metadata of all topics", Metadata, 1, 13, |_, v| metadata(None, v)),
         Case::new("metadata of all topics, the oldest way", Metadata, 0, 0, |_, v| metadata(Some(&[]), v)),
         Case::new("metadata of no topics", Metadata, 1, 13, |_, v| metadata(Some(&[]), v)),
@@ -140,6 +201,24 @@ pub(super) fn topics() -> Vec<Case> {
                 m::metadata_request::MetadataRequestTopic::default().with_name(None).with_topic_id(id)
             });
             RequestKind::Metadata(m::MetadataRequest::default().with_topics(Some(topics.to_vec())))
+        }),
+        Case::new("metadata by name and id", Metadata, 12, 13, |peer, _| {
+            let both = m::metadata_request::MetadataRequestTopic::default()
+                .with_name(Some(topic("two")))
+                .with_topic_id(peer.topic_id("two"));
+            RequestKind::Metadata(m::MetadataRequest::default().with_topics(Some(vec![both])))
+        }),
+        Case::new("metadata of neither name nor id", Metadata, 12, 13, |_, _| {
+            let neither = m::metadata_request::MetadataRequestTopic::default().with_name(None);
+            RequestKind::Metadata(m::MetadataRequest::default().with_topics(Some(vec![neither])))
+        })
+        .ignoring(
+            &["brokers", "cluster_id", "controller_id", "error_code", "name"],
+            "Apache Kafka answers UNKNOWN_SERVER_ERROR without any brokers; INVALID_REQUEST names what is wrong",
+        ),
+        Case::new("metadata of a nameless topic", Metadata, 0, 13, |_, v| metadata(Some(&[""]), v)),
+        Case::new("metadata of a topic named twice", Metadata, 0, 13, |_, v| {
+            metadata(Some(&["two", "two"]), v)
         }),
         Case::new("metadata with authorized operations", Metadata, 8, 13, |_, v| {
             let RequestKind::Metadata(request) = metadata(Some(&["two"]), v) else {
@@ -155,132 +234,62 @@ pub(super) fn topics() -> Vec<Case> {
     ]
 }
 
-fn resource(
-    kind: i8,
-    name: &str,
-    keys: Option<&[&str]>,
-) -> m::describe_configs_request::DescribeConfigsResource {
-    m::describe_configs_request::DescribeConfigsResource::default()
-        .with_resource_type(kind)
-        .with_resource_name(text(name))
-        .with_configuration_keys(keys.map(|keys| keys.iter().map(|k| text(k)).collect()))
-}
-
-fn describe_configs(resources: Vec<m::describe_configs_request::DescribeConfigsResource>) -> RequestKind {
-    RequestKind::DescribeConfigs(
-        m::DescribeConfigsRequest::default().with_resources(resources).with_include_synonyms(true),
+fn from_cursor(names: &[&str], from: &str, partition: i32, limit: i32) -> RequestKind {
+    use m::describe_topic_partitions_request::{Cursor, TopicRequest};
+    let topics = names.iter().map(|name| TopicRequest::default().with_name(topic(name)));
+    let cursor = Cursor::default().with_topic_name(topic(from)).with_partition_index(partition);
+    RequestKind::DescribeTopicPartitions(
+        m::DescribeTopicPartitionsRequest::default()
+            .with_topics(topics.collect())
+            .with_response_partition_limit(limit)
+            .with_cursor(Some(cursor)),
     )
 }
 
-const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
-
-fn alter(changes: &[(&str, &str, i8, Option<&str>)], validate_only: bool) -> RequestKind {
-    use m::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
-    let resources = changes
-        .iter()
-        .map(|(name, key, operation, value)| {
-            AlterConfigsResource::default()
-                .with_resource_type(TOPIC)
-                .with_resource_name(text(name))
-                .with_configs(vec![
-                    AlterableConfig::default()
-                        .with_name(text(key))
-                        .with_config_operation(*operation)
-                        .with_value(value.map(text)),
-                ])
-        })
-        .collect();
-    RequestKind::IncrementalAlterConfigs(
-        m::IncrementalAlterConfigsRequest::default()
-            .with_resources(resources)
-            .with_validate_only(validate_only),
-    )
-}
-
-#[expect(clippy::too_many_lines, reason = "a table of cases")]
 pub(super) fn cluster() -> Vec<Case> {
-    use ApiKey::{
-        AlterConfigs, DescribeCluster, DescribeConfigs, DescribeLogDirs, DescribeQuorum,
-        DescribeTopicPartitions, IncrementalAlterConfigs, ListConfigResources,
-    };
+    use ApiKey::{DescribeCluster, DescribeLogDirs, DescribeQuorum, DescribeTopicPartitions};
     vec![
-        Case::new("incremental alter configs", IncrementalAlterConfigs, 0, 1, |_, _| {
-            alter(&[("configured", "segment.bytes", 0, Some("2097152"))], false)
-        }),
-        Case::new("incremental alter configs that may not be", IncrementalAlterConfigs, 0, 1, |_, _| {
-            alter(
-                &[
-                    ("configured", "segment.bytes", 0, Some("-1")),
-                    ("data", "no.such.key", 0, Some("1")),
-                    ("nope", "retention.ms", 0, Some("1")),
-                    ("two", "retention.ms", 2, Some("1")),
-                    ("group", "retention.ms", 9, Some("1")),
-                    ("records", "retention.ms", 0, None),
-                ],
-                false,
-            )
-        }),
-        Case::new("incremental alter configs: append and delete", IncrementalAlterConfigs, 0, 1, |_, _| {
-            alter(
-                &[
-                    ("two", "cleanup.policy", 2, Some("compact")),
-                    ("configured", "retention.ms", 1, None),
-                    ("group", "cleanup.policy", 3, Some("delete")),
-                ],
-                true,
-            )
-        }),
-        Case::new("alter configs", AlterConfigs, 0, 2, |_, _| {
-            use m::alter_configs_request::{AlterConfigsResource, AlterableConfig};
-            let set = |name: &str, key: &str, value: Option<&str>| {
-                AlterConfigsResource::default()
-                    .with_resource_type(TOPIC)
-                    .with_resource_name(text(name))
-                    .with_configs(vec![
-                        AlterableConfig::default().with_name(text(key)).with_value(value.map(text)),
-                    ])
-            };
-            RequestKind::AlterConfigs(m::AlterConfigsRequest::default().with_resources(vec![
-                set("configured", "retention.ms", Some("70000")),
-                set("data", "retention.ms", Some("soon")),
-                set("nope", "retention.ms", Some("1")),
-            ]))
-        }),
-        Case::new("describe a topic's configs", DescribeConfigs, 1, 4, |_, _| {
-            describe_configs(vec![
-                resource(TOPIC, "configured", None),
-                resource(TOPIC, "data", Some(&["cleanup.policy", "min.insync.replicas", "no.such.key"])),
-                resource(TOPIC, "nope", None),
-                resource(TOPIC, "a b", None),
-            ])
-        }),
-        Case::new("describe a broker's configs", DescribeConfigs, 1, 4, |_, _| {
-            const KEYS: &[&str] = &[
-                "num.partitions",
-                "auto.create.topics.enable",
-                "log.retention.hours",
-                "log.segment.bytes",
-                "message.max.bytes",
-                "group.max.session.timeout.ms",
-                "offsets.topic.num.partitions",
-                "num.io.threads",
-                "compression.type",
-                "unclean.leader.election.enable",
-                "node.id",
-            ];
-            describe_configs(vec![
-                resource(BROKER, "1", Some(KEYS)),
-                resource(BROKER, "9", None),
-                resource(BROKER, "x", None),
-            ])
-        }),
-        Case::new("list config resources", ListConfigResources, 0, 1, |_, _| {
-            RequestKind::ListConfigResources(m::ListConfigResourcesRequest::default())
-        }),
         Case::new("describe the cluster", DescribeCluster, 0, 2, |_, _| {
             RequestKind::DescribeCluster(
                 m::DescribeClusterRequest::default().with_include_cluster_authorized_operations(true),
+            )
+        }),
+        Case::new("describe the cluster's controllers", DescribeCluster, 1, 2, |_, _| {
+            RequestKind::DescribeCluster(m::DescribeClusterRequest::default().with_endpoint_type(2))
+        }),
+        Case::new("describe the cluster from an end that is none", DescribeCluster, 1, 2, |_, _| {
+            RequestKind::DescribeCluster(m::DescribeClusterRequest::default().with_endpoint_type(7))
+        }),
+        Case::new("describe the cluster with the fenced", DescribeCluster, 2, 2, |_, _| {
+            RequestKind::DescribeCluster(
+                m::DescribeClusterRequest::default().with_include_fenced_brokers(true),
+            )
+        }),
+        Case::new("describe topic partitions, all of them", DescribeTopicPartitions, 0, 0, |_, _| {
+            RequestKind::DescribeTopicPartitions(m::DescribeTopicPartitionsRequest::default())
+        }),
+        Case::new("describe topic partitions from a cursor", DescribeTopicPartitions, 0, 0, |_, _| {
+            from_cursor(&["records", "two", "made-3", "nope", "a b"], "records", 0, 3)
+        }),
+        Case::new("describe topic partitions from within a topic", DescribeTopicPartitions, 0, 0, |_, _| {
+            from_cursor(&["two"], "two", 1, 10)
+        }),
+        Case::new("describe topic partitions from behind a topic", DescribeTopicPartitions, 0, 0, |_, _| {
+            from_cursor(&["two"], "two", 9, 10)
+        }),
+        Case::new("describe topic partitions from nowhere", DescribeTopicPartitions, 0, 0, |_, _| {
+            from_cursor(&["two"], "two", -1, 10)
+        }),
+        Case::new("describe topic partitions from before all", DescribeTopicPartitions, 0, 0, |_, _| {
+            from_cursor(&["two", "data"], "aaa", 0, 10)
+        }),
+        Case::new("describe no topic partitions", DescribeTopicPartitions, 0, 0, |_, _| {
+            RequestKind::DescribeTopicPartitions(
+                m::DescribeTopicPartitionsRequest::default()
+                    .with_topics(vec![
+                        m::describe_topic_partitions_request::TopicRequest::default().with_name(topic("two")),
+                    ])
+                    .with_response_partition_limit(0),
             )
         }),
         Case::new("describe topic partitions", DescribeTopicPartitions, 0, 0, |_, _| {
@@ -300,24 +309,43 @@ pub(super) fn cluster() -> Vec<Case> {
                     .with_topic_name(topic("__cluster_metadata"))
                     .with_partitions(vec![PartitionData::default()]),
             ]))
-        })
-        .ignoring(&[
-            "high_watermark",
-            "log_end_offset",
-            "last_fetch_timestamp",
-            "last_caught_up_timestamp",
-            "leader_epoch",
-            "replica_directory_id",
-            "port",
-        ]),
+        }),
+        Case::new("describe a quorum that is none", DescribeQuorum, 0, 2, |_, _| {
+            use m::describe_quorum_request::{PartitionData, TopicData};
+            RequestKind::DescribeQuorum(m::DescribeQuorumRequest::default().with_topics(vec![
+                TopicData::default()
+                    .with_topic_name(topic("data"))
+                    .with_partitions(vec![PartitionData::default()]),
+            ]))
+        }),
+        Case::new("describe another partition of the quorum", DescribeQuorum, 0, 2, |_, _| {
+            use m::describe_quorum_request::{PartitionData, TopicData};
+            RequestKind::DescribeQuorum(m::DescribeQuorumRequest::default().with_topics(vec![
+                TopicData::default()
+                    .with_topic_name(topic("__cluster_metadata"))
+                    .with_partitions(vec![PartitionData::default().with_partition_index(3)]),
+            ]))
+        }),
+        Case::new("describe log directories of what is not there", DescribeLogDirs, 1, 4, |_, _| {
+            RequestKind::DescribeLogDirs(m::DescribeLogDirsRequest::default().with_topics(Some(vec![
+                m::describe_log_dirs_request::DescribableLogDirTopic::default()
+                    .with_topic(topic("nope"))
+                    .with_partitions(vec![0]),
+                m::describe_log_dirs_request::DescribableLogDirTopic::default()
+                    .with_topic(topic("records"))
+                    .with_partitions(vec![0, 9]),
+            ])))
+        }),
+        Case::new("describe log directories of nothing", DescribeLogDirs, 1, 4, |_, _| {
+            RequestKind::DescribeLogDirs(m::DescribeLogDirsRequest::default().with_topics(Some(vec![])))
+        }),
         Case::new("describe log directories", DescribeLogDirs, 1, 4, |_, _| {
             RequestKind::DescribeLogDirs(m::DescribeLogDirsRequest::default().with_topics(Some(vec![
                 m::describe_log_dirs_request::DescribableLogDirTopic::default()
                     .with_topic(topic("data"))
                     .with_partitions(vec![0]),
             ])))
-        })
-        .ignoring(&["log_dir", "total_bytes", "usable_bytes"]),
+        }),
     ]
 }
 
@@ -330,8 +358,35 @@ pub(super) fn endings() -> Vec<Case> {
                     .with_topic_names(vec![topic(&format!("made-{}", v + 1)), topic("nope")])
                     .with_timeout_ms(10_000),
             )
-        })
-        .in_any_order(),
+        }),
+        Case::new("delete topics that are named oddly", ApiKey::DeleteTopics, 1, 5, |_, _| {
+            let names = ["nope", "nope", "", "a b", "never"];
+            RequestKind::DeleteTopics(
+                m::DeleteTopicsRequest::default()
+                    .with_topic_names(names.iter().map(|name| topic(name)).collect())
+                    .with_timeout_ms(10_000),
+            )
+        }),
+        Case::new("delete topics by both, by neither, twice", ApiKey::DeleteTopics, 6, 6, |peer, _| {
+            let state = |name: Option<&str>, id| {
+                m::delete_topics_request::DeleteTopicState::default()
+                    .with_name(name.map(topic))
+                    .with_topic_id(id)
+            };
+            let id = peer.topic_id("data");
+            RequestKind::DeleteTopics(
+                m::DeleteTopicsRequest::default()
+                    .with_topics(vec![
+                        state(Some("two"), peer.topic_id("two")),
+                        state(None, uuid::Uuid::nil()),
+                        state(Some("nope"), uuid::Uuid::nil()),
+                        state(Some("nope"), uuid::Uuid::nil()),
+                        state(None, id),
+                        state(None, id),
+                    ])
+                    .with_timeout_ms(10_000),
+            )
+        }),
         Case::new("delete topics by id", ApiKey::DeleteTopics, 6, 6, |peer, _| {
             let state = |name: Option<&str>, id| {
                 m::delete_topics_request::DeleteTopicState::default()
@@ -347,8 +402,7 @@ pub(super) fn endings() -> Vec<Case> {
                     ])
                     .with_timeout_ms(10_000),
             )
-        })
-        .in_any_order(),
+        }),
     ]
 }
 

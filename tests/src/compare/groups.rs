@@ -6,7 +6,7 @@ use kafka_protocol::messages::{self as m, ApiKey, GroupId, RequestKind};
 use super::admin::{text, topic};
 use super::{Case, Peer};
 
-fn group(name: &str) -> GroupId {
+pub(super) fn group(name: &str) -> GroupId {
     GroupId(text(name))
 }
 
@@ -15,7 +15,7 @@ fn name_of(version: i16) -> String {
     format!("g{version}")
 }
 
-fn join(name: &str, version: i16, member: &str) -> RequestKind {
+pub(super) fn join(name: &str, version: i16, member: &str) -> RequestKind {
     let request = m::JoinGroupRequest::default()
         .with_group_id(group(name))
         .with_session_timeout_ms(60_000)
@@ -29,7 +29,7 @@ fn join(name: &str, version: i16, member: &str) -> RequestKind {
     RequestKind::JoinGroup(if version >= 1 { request.with_rebalance_timeout_ms(60_000) } else { request })
 }
 
-fn sync(peer: &Peer, name: &str, version: i16, generation: i32) -> RequestKind {
+pub(super) fn sync(peer: &Peer, name: &str, version: i16, generation: i32) -> RequestKind {
     let request = m::SyncGroupRequest::default()
         .with_group_id(group(name))
         .with_generation_id(generation)
@@ -72,7 +72,7 @@ fn commit(name: &str, version: i16, generation: i32, member: &str) -> RequestKin
     RequestKind::OffsetCommit(if version <= 4 { request.with_retention_time_ms(-1) } else { request })
 }
 
-fn fetch_offsets(names: &[&str], version: i16, all: bool) -> RequestKind {
+pub(super) fn fetch_offsets(names: &[&str], version: i16, all: bool) -> RequestKind {
     use m::offset_fetch_request::{
         OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
     };
@@ -100,7 +100,7 @@ fn fetch_offsets(names: &[&str], version: i16, all: bool) -> RequestKind {
     RequestKind::OffsetFetch(request)
 }
 
-fn describe(names: &[&str], version: i16) -> RequestKind {
+pub(super) fn describe(names: &[&str], version: i16) -> RequestKind {
     let request = m::DescribeGroupsRequest::default().with_groups(names.iter().map(|n| group(n)).collect());
     RequestKind::DescribeGroups(if version >= 3 {
         request.with_include_authorized_operations(true)
@@ -109,7 +109,7 @@ fn describe(names: &[&str], version: i16) -> RequestKind {
     })
 }
 
-fn heartbeat(name: &str, generation: i32, member: &str) -> RequestKind {
+pub(super) fn heartbeat(name: &str, generation: i32, member: &str) -> RequestKind {
     RequestKind::Heartbeat(
         m::HeartbeatRequest::default()
             .with_group_id(group(name))

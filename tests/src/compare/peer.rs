@@ -6,11 +6,15 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use kafka_protocol::messages::{ApiKey, RequestHeader, RequestKind, ResponseHeader, ResponseKind};
+use kafka_protocol::messages::{
+    ApiKey, DescribeConfigsResponse, RequestHeader, RequestKind, ResponseHeader, ResponseKind,
+};
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 const ANSWER_WAIT: Duration = Duration::from_secs(20);
+
+use super::deviations;
 
 /// Why there was no answer.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -25,6 +29,8 @@ pub struct Peer {
     pub member_id: String,
     pub generation_id: i32,
     pub producer_id: i64,
+    /// Of the last fetch session.
+    pub session_id: i32,
 }
 
 impl Peer {
@@ -39,6 +45,7 @@ impl Peer {
             member_id: String::new(),
             generation_id: -1,
             producer_id: -1,
+            session_id: 0,
         };
         if let Some(port) = address.rsplit(':').next() {
             peer.call_it(port, "<port>");
@@ -65,7 +72,14 @@ impl Peer {
         answer
     }
 
-    fn exchange(&mut self, key: ApiKey, version: i16, request: &RequestKind) -> Result<ResponseKind, Error> {
+    /// Sends a request that has no answer.
+    pub fn send(&mut self, key: ApiKey, version: i16, request: &RequestKind) {
+        if self.write(key, version, request).is_err() {
+            self.stream = None;
+        }
+    }
+
+    fn write(&mut self, key: ApiKey, version: i16, request: &RequestKind) -> Result<&mut TcpStream, Error> {
         self.correlation_id += 1;
         let header = RequestHeader::default()
             .with_request_api_key(key as i16)
@@ -83,6 +97,11 @@ impl Peer {
         stream.set_read_timeout(Some(ANSWER_WAIT))?;
         stream.write_all(&u32::try_from(frame.len())?.to_be_bytes())?;
         stream.write_all(&frame)?;
+        Ok(stream)
+    }
+
+    fn exchange(&mut self, key: ApiKey, version: i16, request: &RequestKind) -> Result<ResponseKind, Error> {
+        let stream = self.write(key, version, request)?;
         let mut size = [0; 4];
         stream.read_exact(&mut size)?;
         let size = usize::try_from(i32::from_be_bytes(size))?;
@@ -131,7 +150,25 @@ impl Peer {
                 }
             }
             ResponseKind::InitProducerId(r) => self.producer_id = r.producer_id.0,
+            ResponseKind::Fetch(_) => super::fetches::remember(self, response),
+            ResponseKind::DescribeConfigs(r) => self.remember_places(r),
             _ => {}
+        }
+    }
+
+    /// Where a node keeps its data and listens is its own.
+    fn remember_places(&mut self, response: &DescribeConfigsResponse) {
+        for config in response.results.iter().flat_map(|result| &result.configs) {
+            let Some(value) = &config.value else { continue };
+            match config.name.as_str() {
+                "log.dirs" => self.call_it(value, "<log.dirs>"),
+                "controller.quorum.voters" => {
+                    if let Some((_, port)) = value.rsplit_once(':') {
+                        self.call_it(port, "<controller-port>");
+                    }
+                }
+                _ => {}
+            }
         }
     }
 
@@ -148,37 +185,9 @@ impl Peer {
         self.topic_ids.get(name).copied().unwrap_or(uuid::Uuid::from_u128(0xdead_beef << 64))
     }
 
-    /// The answer with field names, one field a line, ignored ones blanked and made-up ones named.
+    /// The answer with field names, one field a line, without what is each system's own.
     #[must_use]
-    pub fn normalise(&self, response: &ResponseKind, ignore: &[&str]) -> String {
-        let text = format!("{response:#?}");
-        let mut lines: Vec<String> = Vec::new();
-        let mut skip_to_indent: Option<usize> = None;
-        for line in text.lines() {
-            let indent = line.len() - line.trim_start().len();
-            if let Some(stop) = skip_to_indent {
-                if indent == stop {
-                    skip_to_indent = None;
-                }
-                continue;
-            }
-            let trimmed = line.trim_start();
-            if trimmed.starts_with("unknown_tagged_fields") {
-                continue;
-            }
-            if let Some(field) = ignore.iter().find(|f| trimmed.starts_with(&format!("{f}: "))) {
-                if trimmed.ends_with(['(', '[', '{']) {
-                    skip_to_indent = Some(indent);
-                }
-                lines.push(format!("{}{field}: <ignored>", &line[..indent]));
-                continue;
-            }
-            let mut line = line.to_string();
-            for (text, word) in &self.words {
-                line = line.replace(text.as_str(), word);
-            }
-            lines.push(line);
-        }
-        lines.join("\n")
+    pub fn normalise(&self, key: ApiKey, response: &ResponseKind, ignore: &[&str]) -> String {
+        super::answer::normalise(&format!("{response:#?}"), &self.words, &deviations::of(key), ignore)
     }
 }

@@ -171,6 +171,12 @@ impl PartitionLog {
             if number > 0 {
                 return Err(invalid("a produce request holds exactly one batch for each partition".into()));
             }
+            if batch.base_offset() != Offset::ZERO {
+                return Err(invalid(format!(
+                    "a client's batch begins at offset {}, not 0",
+                    batch.base_offset()
+                )));
+            }
             if batch.is_control() {
                 return Err(invalid("a client may not write control records".into()));
             }
@@ -185,7 +191,7 @@ impl PartitionLog {
             self.check_timestamps(batch, now)?;
         }
         if self.config.cleanup_policy.compact && !batch.is_control() {
-            check_keys(batch, self.config.max_message_bytes)?;
+            self.check_keys(batch)?;
         }
         Ok(())
     }
@@ -203,10 +209,72 @@ impl PartitionLog {
         let latest = TimestampMs(now.0.saturating_add(self.config.message_timestamp_after_max_ms));
         for timestamp in [batch.base_timestamp(), batch.max_timestamp()] {
             if timestamp != TimestampMs::NONE && (timestamp < earliest || timestamp > latest) {
-                return Err(AppendError::InvalidTimestamp { timestamp, earliest, latest });
+                let record_errors = self.records_out_of_range(batch, earliest, latest);
+                return Err(AppendError::InvalidTimestamp { record_errors });
             }
         }
         Ok(())
+    }
+
+    /// The records at fault, if the records can be read. The texts are Kafka's.
+    fn records_out_of_range(
+        &self,
+        batch: &BatchView<'_>,
+        earliest: TimestampMs,
+        latest: TimestampMs,
+    ) -> Vec<RecordError> {
+        let Ok(records) = batch.records(self.decompress_limit()) else { return Vec::new() };
+        let is_out = |time: TimestampMs| time != TimestampMs::NONE && (time < earliest || time > latest);
+        let read = records.iter().enumerate().filter_map(|(number, record)| Some((number, record.ok()?)));
+        let error = |number: usize, time: TimestampMs, offset: Offset| RecordError {
+            batch_index: number as i32,
+            message: format!(
+                "Timestamp {time} of message with offset {offset} is out of range. The timestamp should be within \
+                 [{earliest}, {latest}]"
+            ),
+        };
+        read.filter(|(_, record)| is_out(record.timestamp))
+            .map(|(number, record)| error(number, record.timestamp, record.offset))
+            .collect()
+    }
+
+    /// What compresses better than a hundredfold was made to.
+    fn decompress_limit(&self) -> DecompressLimit {
+        DecompressLimit((self.config.max_message_bytes as usize).saturating_mul(100))
+    }
+
+    /// A compacted topic keeps the last value of each key: a record without one has no place there. The texts are
+    /// Kafka's.
+    fn check_keys(&self, batch: &BatchView<'_>) -> Result<(), AppendError> {
+        let records = batch.records(self.decompress_limit()).map_err(|error| invalid(error.to_string()))?;
+        let mut record_errors = Vec::new();
+        for (number, record) in records.iter().enumerate() {
+            let record = record.map_err(|error| invalid(error.to_string()))?;
+            if record.key.is_none() {
+                let message = format!(
+                    "Compacted topic cannot accept message without key in topic partition {}",
+                    self.topic_partition
+                );
+                record_errors.push(RecordError { batch_index: number as i32, message });
+            }
+        }
+        if record_errors.is_empty() {
+            return Ok(());
+        }
+        let shown: Vec<String> = record_errors
+            .iter()
+            .take(3)
+            .map(|error| {
+                format!("RecordError(batchIndex={}, message='{}')", error.batch_index, error.message)
+            })
+            .collect();
+        let message = format!(
+            "One or more records have been rejected due to {} record errors in total, and only showing the first three \
+             errors at most: [{}]",
+            record_errors.len(),
+            shown.join(", ")
+        );
+        Err(AppendError::InvalidRecord { message, record_errors })
     }
 
     /// Makes the checked batches the log's own. Base offset and epoch lie outside of the CRC.
@@ -267,6 +335,7 @@ impl PartitionLog {
 
     /// Writes a run whose headers and producer changes stand in the scratch, and takes it into the state.
     fn write_run(&mut self, run: &[u8], now: TimestampMs) -> Result<(), AppendError> {
+        self.make_for_append()?;
         if self.is_roll_due(&self.scratch_headers, run.len(), now) {
             self.start_segment(now)?;
         }
@@ -312,24 +381,4 @@ fn refuse_magic(error: BatchError) -> AppendError {
         }
         error => error.into(),
     }
-}
-
-/// A compacted topic keeps the last value of each key: a record without one has no place there.
-fn check_keys(batch: &BatchView<'_>, max_message_bytes: u32) -> Result<(), AppendError> {
-    // What compresses better than a hundredfold was made to.
-    let limit = DecompressLimit((max_message_bytes as usize).saturating_mul(100));
-    let records = batch.records(limit).map_err(|error| invalid(error.to_string()))?;
-    let mut record_errors = Vec::new();
-    for (number, record) in records.iter().enumerate() {
-        let record = record.map_err(|error| invalid(error.to_string()))?;
-        if record.key.is_none() {
-            let message = "compacted topic cannot accept message without key".to_owned();
-            record_errors.push(RecordError { batch_index: number as i32, message });
-        }
-    }
-    if record_errors.is_empty() {
-        return Ok(());
-    }
-    let message = "one or more records have been rejected: compacted topic cannot accept message without key";
-    Err(AppendError::InvalidRecord { message: message.into(), record_errors })
 }

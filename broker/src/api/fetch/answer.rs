@@ -58,8 +58,11 @@ pub(super) fn frame(fetch: Fetch, round: Round, now: Instant) -> ResponseFrame {
     let targets = session.targets.clone();
     let mut partitions = Vec::with_capacity(targets.len());
     let mut leaders = BTreeSet::new();
+    // A client that knows of it turns to the new leader at once (KIP-951); a replica hears of it from the controller.
+    let tells_leader = context.api_version >= 16 && !limits.is_replica;
     for (target, found) in targets.iter().zip(round.found) {
-        partitions.push(partition(&image, target, found, limits.isolation, &mut leaders));
+        let leaders = tells_leader.then_some(&mut leaders);
+        partitions.push(partition(&image, target, found, limits.isolation, leaders));
     }
     let answered: Vec<Answered> = partitions.iter().map(|(_, partition)| answered(partition)).collect();
     let (session_id, told) = session.finish(&broker.fetch_sessions, &answered, now);
@@ -95,7 +98,7 @@ fn partition(
     target: &FetchTarget,
     found: Found,
     isolation: Isolation,
-    leaders: &mut BTreeSet<BrokerId>,
+    leaders: Option<&mut BTreeSet<BrokerId>>,
 ) -> (TopicId, FetchPartition<Records>) {
     let topic_id = found.topic_id;
     let result = found.result.and_then(|(_, read)| success(target, read, isolation));
@@ -108,12 +111,14 @@ fn partition(
                 | ErrorCode::UnknownTopicId
                 | ErrorCode::TopicAuthorizationFailed
         );
-        if is_no_log || isolation == Isolation::ReadCommitted {
+        if is_no_log {
             failed.aborted_transactions = Some(Vec::new());
         }
         let is_leadership = matches!(code, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch);
         let state = image.topics().partition(topic_id, target.key.partition);
-        if let Some(state) = state.filter(|state| is_leadership && state.has_leader()) {
+        if let (Some(state), Some(leaders)) =
+            (state.filter(|state| is_leadership && state.has_leader()), leaders)
+        {
             leaders.insert(state.leader);
             failed.current_leader =
                 Some(LeaderIdAndEpoch { leader_id: state.leader, leader_epoch: state.leader_epoch });

@@ -1,5 +1,7 @@
 //! A Fetch request as the session and the partitions take it.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -44,17 +46,7 @@ pub(super) fn begin_session(
     let topic_ref = |name: &str, id: uuid::Uuid| {
         if uses_ids { FetchTopicRef::Id(model_uuid(id)) } else { FetchTopicRef::Name(Arc::from(name)) }
     };
-    let mut targets = Vec::new();
-    for topic in &request.topics {
-        let reference = topic_ref(&topic.topic, topic.topic_id);
-        targets.extend(topic.partitions.iter().map(|partition| FetchTarget {
-            key: FetchKey { topic: reference.clone(), partition: PartitionIndex(partition.partition) },
-            fetch_offset: Offset(partition.fetch_offset),
-            bytes_max: partition.partition_max_bytes,
-            current_leader_epoch: LeaderEpoch(partition.current_leader_epoch),
-            last_fetched_epoch: LeaderEpoch(partition.last_fetched_epoch),
-        }));
-    }
+    let targets = targets(request, topic_ref);
     let mut forgotten = Vec::new();
     for topic in &request.forgotten_topics_data {
         let reference = topic_ref(&topic.topic, topic.topic_id);
@@ -69,4 +61,40 @@ pub(super) fn begin_session(
     let (id, epoch) =
         if context.api_version < 7 { (0, -1) } else { (request.session_id, request.session_epoch) };
     broker.fetch_sessions.begin(id, epoch, targets, &forgotten, uses_ids, Instant::now())
+}
+
+/// What is asked for. As in Kafka, a partition that is named again keeps its place, and what is said of it last counts:
+/// a request that repeats one partition a hundred thousand times is no more work than one that names it once.
+fn targets(
+    request: &FetchRequest,
+    topic_ref: impl Fn(&str, uuid::Uuid) -> FetchTopicRef,
+) -> Vec<FetchTarget> {
+    let mut targets: Vec<FetchTarget> = Vec::new();
+    let mut places = HashMap::new();
+    for topic in &request.topics {
+        let reference = topic_ref(&topic.topic, topic.topic_id);
+        for partition in &topic.partitions {
+            let key =
+                FetchKey { topic: reference.clone(), partition: PartitionIndex(partition.partition) };
+            let target = FetchTarget {
+                key: key.clone(),
+                fetch_offset: Offset(partition.fetch_offset),
+                bytes_max: partition.partition_max_bytes,
+                current_leader_epoch: LeaderEpoch(partition.current_leader_epoch),
+                last_fetched_epoch: LeaderEpoch(partition.last_fetched_epoch),
+            };
+            match places.entry(key) {
+                Entry::Vacant(place) => {
+                    place.insert(targets.len());
+                    targets.push(target);
+                }
+                Entry::Occupied(place) => {
+                    if let Some(before) = targets.get_mut(*place.get()) {
+                        *before = target;
+                    }
+                }
+            }
+        }
+    }
+    targets
 }

@@ -90,13 +90,15 @@ impl ConfigDefinition {
 
     fn check_fraction(&self, number: f64) -> Result<(), InvalidValue> {
         let ValidValues::Fraction(min, max) = self.valid else { return Ok(()) };
+        // Java prints a whole number with its fraction, and so does Rust's `{:?}`.
+        let shown = format!("{number:?}");
         if number.is_nan() || number < min {
             let reason = format_args!("Value must be at least {min}");
-            return Err(InvalidValue::new(self.name, number, reason));
+            return Err(InvalidValue::new(self.name, shown, reason));
         }
         if number > max {
             let reason = format_args!("Value must be no more than {max}");
-            return Err(InvalidValue::new(self.name, number, reason));
+            return Err(InvalidValue::new(self.name, shown, reason));
         }
         Ok(())
     }

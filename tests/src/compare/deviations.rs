@@ -1,0 +1,101 @@
+//! Where an answer may differ from Apache Kafka's, and why: the one table. `docs/COMPATIBILITY.md` shows it.
+
+use kafka_protocol::messages::ApiKey;
+
+/// What becomes of the fields before two answers are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Treatment {
+    /// The field's value is each system's own.
+    Ignored,
+    /// The list's elements come in no particular order.
+    AnyOrder,
+    /// Elements of lists that only Moldau has; `fields` holds their names.
+    ElementsOfOurs,
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct Deviation {
+    /// Whose answers it concerns.
+    pub apis: &'static [ApiKey],
+    /// Fields by their Rust names, or for [`Treatment::ElementsOfOurs`] names of elements.
+    pub fields: &'static [&'static str],
+    pub treatment: Treatment,
+    pub what: &'static str,
+    pub why: &'static str,
+}
+
+/// All of them.
+pub const DEVIATIONS: &[Deviation] = &[
+    Deviation {
+        apis: &[
+            ApiKey::Metadata,
+            ApiKey::CreateTopics,
+            ApiKey::CreatePartitions,
+            ApiKey::DeleteTopics,
+            ApiKey::Produce,
+            ApiKey::Fetch,
+            ApiKey::ListOffsets,
+            ApiKey::OffsetForLeaderEpoch,
+            ApiKey::DeleteRecords,
+            ApiKey::OffsetFetch,
+            ApiKey::DescribeConfigs,
+            ApiKey::AlterConfigs,
+            ApiKey::IncrementalAlterConfigs,
+            ApiKey::ListConfigResources,
+            ApiKey::ListGroups,
+            ApiKey::DeleteGroups,
+            ApiKey::DescribeLogDirs,
+            ApiKey::DescribeGroups,
+            ApiKey::OffsetCommit,
+            ApiKey::OffsetDelete,
+        ],
+        fields: &["topics", "responses", "results", "configs", "config_resources", "groups"],
+        treatment: Treatment::AnyOrder,
+        what: "the order of topics, groups, settings and resources within an answer",
+        why: "Apache Kafka's is the order of a Java hash map and promised nowhere; Moldau keeps the request's order, \
+              or sorts by name",
+    },
+    Deviation {
+        apis: &[ApiKey::ListOffsets, ApiKey::DeleteRecords, ApiKey::OffsetCommit, ApiKey::OffsetDelete],
+        fields: &["partitions"],
+        treatment: Treatment::AnyOrder,
+        what: "the order of a topic's partitions within an answer",
+        why: "Apache Kafka puts refused ones first in some versions and last in others; Moldau keeps the request's order",
+    },
+    Deviation {
+        apis: &[ApiKey::InitProducerId, ApiKey::DescribeProducers],
+        fields: &["producer_id", "last_timestamp"],
+        treatment: Treatment::Ignored,
+        what: "producer ids, and the time of a producer's last write",
+        why: "each cluster hands out its own ids; the time is the clock's",
+    },
+    Deviation {
+        apis: &[ApiKey::DescribeQuorum],
+        fields: &[
+            "high_watermark",
+            "log_end_offset",
+            "last_fetch_timestamp",
+            "last_caught_up_timestamp",
+            "leader_epoch",
+            "replica_directory_id",
+            "port",
+        ],
+        treatment: Treatment::Ignored,
+        what: "offsets, epochs and times of the metadata quorum, and the controller's port",
+        why: "openraft's log has entries of its own and sled no snapshots as Kafka's log has",
+    },
+    Deviation {
+        apis: &[ApiKey::DescribeLogDirs],
+        fields: &["log_dir", "total_bytes", "usable_bytes"],
+        treatment: Treatment::Ignored,
+        what: "the folder's path, and the disk's size",
+        why: "each system has a folder of its own",
+    },
+];
+
+/// The rows that concern one API's answers.
+#[must_use]
+pub fn of(key: ApiKey) -> Vec<&'static Deviation> {
+    DEVIATIONS.iter().filter(|deviation| deviation.apis.contains(&key)).collect()
+}
