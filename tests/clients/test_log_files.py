@@ -1,0 +1,163 @@
+"""What Moldau writes, read by Apache Kafka's own DumpLogSegments: every segment, index and snapshot, without a complaint."""
+
+import random
+import re
+import time
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+from kafka import KafkaProducer
+
+from conftest import eventually
+
+SEGMENT_BYTES = 1 << 20
+CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
+
+# What DumpLogSegments says of a file that is not as it should be. It ends with 0 all the same. Of every segment that does
+# not begin at 0 it says "-1 is followed by 840", of Kafka's own too.
+COMPLAINT = re.compile(r"(?i)mismatch|out of order|\d+ invalid bytes|isvalid: false|exception|corrupt|not valid|unknown|failed"
+                       r"|^ *\d+ is followed by")
+
+
+def make_topics(moldau):
+    small = {"segment.bytes": str(SEGMENT_BYTES), "index.interval.bytes": "2048"}
+    topics = [NewTopic(f"codec-{codec}", 1, 1, config=small) for codec in CODECS]
+    topics += [
+        NewTopic("idempotent", 2, 1, config=small),
+        NewTopic("plain", 1, 1, config=small),
+        NewTopic("broker-time", 1, 1, config={**small, "message.timestamp.type": "LogAppendTime"}),
+        NewTopic("compacted", 1, 1, config={**small, "cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.01"}),
+    ]
+    admin = AdminClient({"bootstrap.servers": moldau.bootstrap})
+    for future in admin.create_topics(topics).values():
+        future.result(10)
+
+
+def produce_with_librdkafka(moldau, topic, records, partitions=1, **settings):
+    """About 1.2 KB a record that compresses by half, keys that come again, times that go back and forth."""
+    producer = Producer({"bootstrap.servers": moldau.bootstrap, "linger.ms": 2, "batch.size": 30000,
+                         "queue.buffering.max.messages": 1000000, **settings})
+    failed, start_ms = [], int(time.time() * 1000) - 3_600_000
+    for n in range(records):
+        value = random.Random(n).randbytes(600) + b"pageview" * 75
+        producer.produce(topic, key=f"user{n % 50}", value=value, partition=n % partitions,
+                         timestamp=start_ms + n * 10 - (n % 7) * 1000, headers=[("h", b"1"), ("h", None)],
+                         on_delivery=lambda error, _: error and failed.append(error))
+        producer.poll(0)
+    assert producer.flush(60) == 0 and not failed, failed[:3]
+
+
+def produce_with_kafka_python(moldau, topic, records):
+    producer = KafkaProducer(bootstrap_servers=moldau.bootstrap, acks="all", batch_size=20000, linger_ms=2)
+    for n in range(records):
+        producer.send(topic, key=b"user%d" % (n % 50), value=b"%d" % n * 200)
+    producer.flush(60)
+    producer.close()
+
+
+def commit(moldau, group, commits):
+    """A group with a member, so that its metadata is stored, and many commits."""
+    consumer = Consumer({"bootstrap.servers": moldau.bootstrap, "group.id": group, "auto.offset.reset": "earliest",
+                         "enable.auto.commit": False})
+    consumer.subscribe(["plain"])
+    eventually(lambda: consumer.poll(0.1) is not None, message="the first record")
+    for n in range(1, commits + 1):
+        consumer.commit(offsets=[TopicPartition("plain", 0, n)], asynchronous=n % 20 != 0)
+    consumer.close()
+
+
+def dump(java, files, *options):
+    text, complaints = look(java, files, *options)
+    assert not complaints, complaints[:10]
+    return text
+
+
+def look(java, files, *options):
+    result = java("kafka-dump-log", *options, "--files", ",".join(map(str, files)), timeout=300)
+    if result.returncode != 0:
+        return result.stdout, [result.stderr[-2000:]]
+    lines = (result.stdout + result.stderr).splitlines()
+    complaints = [line for line in lines if COMPLAINT.search(line) and not line.startswith("SLF4J")]
+    found = re.findall(r"^Dumping (\S+)$", result.stdout, re.MULTILINE)
+    assert found == list(map(str, files)), "every file was looked at"
+    return result.stdout, complaints
+
+
+def files(moldau, pattern, suffixes):
+    data = moldau.folder / "data"
+    return sorted(path for folder in data.glob(pattern) for path in folder.iterdir() if path.suffix in suffixes)
+
+
+@pytest.fixture
+def written(start_moldau):
+    """A broker that wrote something of everything and was stopped."""
+    moldau = start_moldau(log_cleaner_backoff_ms=100, offsets_topic_num_partitions=2,
+                          offsets_topic_segment_bytes=SEGMENT_BYTES)
+    make_topics(moldau)
+    for codec in CODECS:
+        produce_with_librdkafka(moldau, f"codec-{codec}", 2500, **{"compression.type": codec})
+    produce_with_librdkafka(moldau, "idempotent", 5000, partitions=2, **{"enable.idempotence": True})
+    produce_with_librdkafka(moldau, "broker-time", 2500)
+    produce_with_librdkafka(moldau, "compacted", 2500, **{"compression.type": "lz4"})
+    produce_with_kafka_python(moldau, "plain", 3000)
+    for group in ("one", "two", "three"):
+        commit(moldau, group, 300)
+    admin = AdminClient({"bootstrap.servers": moldau.bootstrap})
+    admin.delete_consumer_groups(["two"])["two"].result(10)
+    eventually(lambda: sum(path.stat().st_size for path in files(moldau, "compacted-0", {".log"})) < SEGMENT_BYTES,
+               message="the cleaner's pass")
+    moldau.stop()
+    return moldau
+
+
+def test_dump_log_segments_finds_nothing_to_complain_about(written, java):
+    logs = files(written, "[!_]*-[0-9]", {".log"})
+    for topic, partitions in [*((f"codec-{codec}", 1) for codec in CODECS), ("idempotent", 2), ("plain", 1),
+                              ("broker-time", 1)]:
+        segments = sum(path.parent.name.startswith(f"{topic}-") for path in logs)
+        assert segments > partitions, f"{topic} was rolled"
+    whole = [path for path in logs if not path.parent.name.startswith("compacted")]
+    text = dump(java, whole, "--deep-iteration")
+    assert text.count("| offset: ") == 5 * 2500 + 5000 + 2500 + 3000, "every record is there once"
+    for codec in CODECS:
+        assert f"compresscodec: {codec} " in text
+    assert "CreateTime: " in text and "LogAppendTime: " in text
+    assert re.search(r"baseSequence: [1-9]\d* lastSequence: \d+ producerId: \d+ producerEpoch: 0", text)
+
+    # A log that was compacted has holes, which only the deep look takes for a fault.
+    compacted = [path for path in logs if path.parent.name.startswith("compacted")]
+    text = dump(java, compacted)
+    first = [int(line.split()[1]) for line in text.splitlines() if line.startswith("baseOffset: ")]
+    assert first == sorted(first) and len(first) < 2500
+
+    # An active segment that never filled a run of entries has an index too, for the shutdown was clean.
+    indexes = files(written, "*-[0-9]", {".index", ".timeindex", ".snapshot"})
+    names = {path.name for path in indexes if path.parent.name == "plain-0"}
+    assert all(path.with_suffix(suffix).name in names for path in files(written, "plain-0", {".log"})
+               for suffix in (".index", ".timeindex"))
+    assert any(path.suffix == ".snapshot" for path in indexes)
+    dump(java, indexes, "--deep-iteration")
+    dump(java, [path for path in indexes if path.suffix == ".index"], "--index-sanity-check")
+
+
+def test_dump_log_segments_would_complain(written, java):
+    """The two tests beside this one can fail: one changed byte in each kind of file is found."""
+    for name, at in [("00000000000000000000.log", 100), ("00000000000000000000.index", 7),
+                     ("00000000000000000000.timeindex", 7)]:
+        path = written.folder / "data" / "plain-0" / name
+        good = path.read_bytes()
+        path.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1:])
+        _, complaints = look(java, [path], "--deep-iteration")
+        path.write_bytes(good)
+        assert complaints, name
+
+
+def test_dump_log_segments_decodes_the_offsets_topic(written, java):
+    logs = files(written, "__consumer_offsets-[0-9]", {".log"})
+    text = dump(java, logs, "--offsets-decoder")
+    commits = re.findall(r'"group":"(\w+)","topic":"plain","partition":0.*?"offset":(\d+)', text)
+    assert {group for group, _ in commits} == {"one", "two", "three"}, text[:3000]
+    assert ("one", "300") in commits and ("three", "300") in commits
+    assert re.search(r'"protocolType":"consumer"', text), "a group's own record"
+    assert re.search(r'"group":"two"[^|]*payload: (null|<DELETE>)', text), "a deleted group leaves tombstones"
