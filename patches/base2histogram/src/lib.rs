@@ -93,6 +93,13 @@ pub struct PercentileStats {
     pub p99_9: u64,
 }
 
+impl fmt::Display for PercentileStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { samples, p50, p90, p99, p99_9, .. } = self;
+        write!(f, "{samples} samples, p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p99_9}")
+    }
+}
+
 /// Several histograms to be printed: one line of percentiles each.
 #[derive(Clone, Debug, Default)]
 pub struct AsciiChart {
@@ -121,8 +128,7 @@ impl AsciiChart {
 impl fmt::Display for AsciiChart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, stats) in &self.rows {
-            let PercentileStats { samples, p50, p90, p99, p99_9, .. } = stats;
-            writeln!(f, "{name}: {samples} samples, p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p99_9}")?;
+            writeln!(f, "{name}: {stats}")?;
         }
         Ok(())
     }
