@@ -42,6 +42,7 @@ pub(crate) fn run(arguments: &StartArguments, console: &mut Console<'_>) -> io::
     let started = Instant::now();
     log_to_stderr();
     raise_open_files();
+    refuse_huge_pages();
     let environment = environment::read(std::env::vars_os().filter_map(|(name, value)| {
         // A name or value that is no text is no setting.
         Some((name.into_string().ok()?, value.into_string().ok()?))
@@ -167,6 +168,14 @@ fn raise_open_files() {
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
+/// The allocator asks for huge pages, and an idle node would hold two megabytes for each few kilobytes it touched.
+fn refuse_huge_pages() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "huge pages stay as they are");
     }
 }
 

@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 use super::environment::Environment;
 use crate::properties;
 
+/// What holds where no properties file was named. Apache Kafka cannot start so; the files that it ships for a first try
+/// say the same of the wait for a new group's further members, which is three seconds by default.
+const WITHOUT_A_FILE: [(&str, &str); 1] = [("group.initial.rebalance.delay.ms", "0")];
+
 /// Why the settings cannot be read. One line each, naming what to mend.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SettingsError {
@@ -34,6 +38,9 @@ pub(crate) fn merge(
     overrides: &[String],
 ) -> Result<BTreeMap<String, String>, SettingsError> {
     let mut settings = BTreeMap::new();
+    if files.is_empty() {
+        settings.extend(WITHOUT_A_FILE.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    }
     for path in files {
         settings.extend(file(path)?);
     }
@@ -99,6 +106,15 @@ mod tests {
         assert_eq!(merged(file, &[], &[])["num.partitions"], "1");
         assert_eq!(merged(file, &variable, &[])["num.partitions"], "2");
         assert_eq!(merged(file, &variable, &["num.partitions=3"])["num.partitions"], "3");
+    }
+
+    #[test]
+    fn a_first_try_without_a_file_does_not_wait_for_further_members() {
+        let without = |overrides: &[String]| merge(&[], &Environment::default(), overrides).unwrap();
+        assert_eq!(without(&[])["group.initial.rebalance.delay.ms"], "0");
+        let said = ["group.initial.rebalance.delay.ms=5".to_owned()];
+        assert_eq!(without(&said)["group.initial.rebalance.delay.ms"], "5");
+        assert_eq!(merged("", &[], &[]).get("group.initial.rebalance.delay.ms"), None);
     }
 
     #[test]
