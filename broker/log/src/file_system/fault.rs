@@ -268,11 +268,16 @@ impl State {
     }
 
     fn strike_whole(&mut self, operation: Operation) -> io::Result<()> {
-        match self.strike(operation)? {
-            None | Some(FaultKind::ShortWrite(_)) => Ok(()),
-            Some(FaultKind::Io) => Err(Errno::IO.into()),
-            Some(FaultKind::NoSpace) => Err(Errno::NOSPC.into()),
-        }
+        whole(self.strike(operation)?)
+    }
+}
+
+/// What becomes of an operation that is done or is not.
+fn whole(fault: Option<FaultKind>) -> io::Result<()> {
+    match fault {
+        None | Some(FaultKind::ShortWrite(_)) => Ok(()),
+        Some(FaultKind::Io) => Err(Errno::IO.into()),
+        Some(FaultKind::NoSpace) => Err(Errno::NOSPC.into()),
     }
 }
 
@@ -393,7 +398,8 @@ impl File for FaultFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.with(|state| {
-            let result = state.strike_whole(Operation::SyncData);
+            // Without power nothing happens; only a sync that was tried and failed loses what it was to keep.
+            let result = whole(state.strike(Operation::SyncData)?);
             let file = state.file(self.id)?;
             if result.is_ok() {
                 for change in std::mem::take(&mut file.pending) {
@@ -522,7 +528,7 @@ impl FileSystem for FaultFileSystem {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
-        let result = state.strike_whole(Operation::SyncDirectory);
+        let result = whole(state.strike(Operation::SyncDirectory)?);
         let id = state.find(path)?;
         let Some(Node::Directory(directory)) = state.nodes.get_mut(&id) else {
             return Err(Errno::NOTDIR.into());

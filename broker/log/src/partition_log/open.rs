@@ -29,6 +29,8 @@ struct Found {
     /// Base offset and suffix of index files.
     indexes: Vec<(i64, &'static str)>,
     snapshots: BTreeSet<i64>,
+    /// The directory held something.
+    was_there: bool,
 }
 
 const SNAPSHOT_BYTES_MAX: usize = 1 << 30;
@@ -96,7 +98,7 @@ impl PartitionLog {
         let names: Vec<String> = entries.into_iter().map(|entry| entry.name).collect();
         let names =
             crate::cleaner::finish_swaps(&self.storage, names, report).map_err(LogError::io(&directory))?;
-        let mut found = Found::default();
+        let mut found = Found { was_there: !names.is_empty(), ..Found::default() };
         for name in names {
             self.sort_name(&name, &mut found).map_err(LogError::io(directory.join(&name)))?;
         }
@@ -172,6 +174,10 @@ impl PartitionLog {
             if bases.is_empty() { None } else { self.load_segments(&bases, mode, now, report)? };
         if self.segments.is_empty() || self.log_end_offset < self.log_start_offset {
             self.start_anew(now, report)?;
+            if found.was_there {
+                // What is gone must not be there again after a loss of power.
+                self.storage.file_system.sync_dir(&self.storage.directory)?;
+            }
         }
         let first = self.segments.front().map_or(Offset::ZERO, Segment::base_offset);
         self.log_start_offset = self.log_start_offset.max(first);
@@ -433,11 +439,11 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// What was scanned may have been only in the page cache, of a process that was killed. From now on it is trusted,
-    /// with its indexes and what was learned of its epochs.
+    /// What was scanned may have been only in the page cache, of a process that was killed; that a segment is empty, too.
+    /// From now on it is trusted, with its indexes and what was learned of its epochs.
     fn sync_recovered(&mut self, from: Offset) -> io::Result<()> {
         for segment in &self.segments {
-            if segment.base_offset() >= from && segment.size_bytes() > 0 {
+            if segment.base_offset() >= from {
                 segment.file()?.sync_data()?;
             }
         }

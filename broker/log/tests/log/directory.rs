@@ -279,6 +279,20 @@ fn an_offline_directory_keeps_its_first_reason() {
 }
 
 #[test]
+fn a_partition_that_begins_behind_zero_is_there_after_a_loss_of_power() {
+    for seed in 0..20 {
+        let disk = FaultFileSystem::new();
+        let directory = open(&disk).unwrap();
+        let mut log = open_log(&directory, 0);
+        log.truncate_fully_and_start_at(Offset(100), NOW).unwrap();
+        assert_eq!(log.durable_end_offset(), Offset(100));
+        drop((log, directory));
+        disk.power_cut(seed);
+        assert_eq!(open_log(&open(&disk).unwrap(), 0).log_end_offset(), Offset(100), "seed {seed}");
+    }
+}
+
+#[test]
 fn a_thousand_new_partitions_sync_the_directory_once() {
     let disk = FaultFileSystem::new();
     let directory = open(&disk).unwrap();

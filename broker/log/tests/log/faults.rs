@@ -144,6 +144,14 @@ fn a_sync_that_failed_is_never_tried_again() {
 }
 
 #[test]
+fn the_first_reason_stays() {
+    let mut log = Disk::new().open(LogConfig::default());
+    log.poison("the first".into());
+    log.poison("the second".into());
+    expect_offline(&mut log, "the first");
+}
+
+#[test]
 fn a_ticket_that_was_never_run_makes_nothing_durable() {
     let mut log = Disk::new().open(LogConfig::default());
     append(&mut log, batch(3)).unwrap();

@@ -8,35 +8,39 @@ mod workload;
 use model::{Cut, Model};
 use workload::{Flavour, Workload};
 
-/// Runs the workload up to the given change of the disk, cuts the power, and looks at what is left.
+/// Runs the workload up to the given change of the disk, cuts the power, or only kills the process, and looks at what is
+/// left.
 fn cut_at(flavour: Flavour, seed: u64, mutations: u64, cut_seed: u64) {
     let mut workload = Workload::new(flavour, seed);
     workload.disk.power_off_at(mutations);
     workload.run();
     let Workload { disk, model, .. } = workload;
-    disk.power_cut(cut_seed);
     let what = format!("{flavour:?} seed {seed}, cut after {mutations} changes by seed {cut_seed}");
-    let log = check_after(&disk, &model, flavour, &what);
-    drop(log);
-}
-
-fn check_after(
-    disk: &moldau_log::file_system::FaultFileSystem,
-    model: &Model,
-    flavour: Flavour,
-    what: &str,
-) -> Model {
-    let (directory, mut log) =
-        workload::open(disk, flavour).unwrap_or_else(|error| panic!("{what}: {error}"));
+    if cut_seed.is_multiple_of(3) {
+        disk.kill_process();
+    } else {
+        disk.power_cut(cut_seed);
+    }
+    let open = || workload::open(&disk, flavour).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let (mut directory, mut log) = open();
     let cut = Cut::read(&log);
-    model.check(&log, &cut, flavour, directory.was_clean_shutdown(), what);
-    // What was found is now durable, and the log goes on: a second loss of power takes nothing of it away.
+    model.check(&log, &cut, flavour, directory.was_clean_shutdown(), &what);
+
+    // What was found is durable now, and believed at the next start.
+    directory.write_checkpoints(&[workload::checkpoint_of(&log)]).unwrap();
+    if mutations.is_multiple_of(2) {
+        drop((log, directory));
+        disk.power_cut(cut_seed);
+        (directory, log) = open();
+        Model::of(&cut).check(&log, &Cut::read(&log), flavour, false, &format!("{what}, then at once again"));
+    }
+    // The log goes on, and a second loss of power takes nothing away.
     let second = workload::go_on(&mut log, &cut);
+    directory.write_checkpoints(&[workload::checkpoint_of(&log)]).unwrap();
     drop((log, directory));
     disk.power_cut(4711);
-    let (_directory, log) = workload::open(disk, flavour).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let (_directory, log) = open();
     second.check(&log, &Cut::read(&log), flavour, false, &format!("{what}, then again"));
-    second
 }
 
 /// `MOLDAU_LOG_SEEDS` asks for more workloads than the few that every run affords.

@@ -84,14 +84,14 @@ fn stored(bytes: Vec<u8>) -> Stored {
 /// Writes behind what was found, durably, and says what there must be from now on.
 pub(super) fn go_on(log: &mut PartitionLog, cut: &Cut) -> Model {
     let epoch = LeaderEpoch(log.latest_epoch().map_or(0, |epoch| epoch.0) + 1);
-    let mut history = cut.batches.clone();
+    let mut second = Model::of(cut);
     for number in 0..6 {
         let mut bytes = numbered(1_000_000 + number);
         log.append_as_leader(&mut bytes, epoch, AppendOrigin::Client, NOW).unwrap();
-        history.push(stored(bytes));
+        second.history.push(stored(bytes));
     }
-    let durable = sync(log).0;
-    Model { history, durable, start_furthest: cut.start, ..Model::default() }
+    second.durable = sync(log).0;
+    second
 }
 
 impl Workload {
@@ -118,6 +118,7 @@ impl Workload {
         for _ in 0..STEPS {
             match self.random.below(16) {
                 0..=7 => self.append(&mut log)?,
+                8 if self.random.below(2) == 0 => self.epoch += 1,
                 8 => self.begin_sync(&mut log),
                 9 | 10 => self.sync(&mut log)?,
                 11 => log.roll(NOW).map_err(stop)?,
@@ -134,7 +135,11 @@ impl Workload {
     fn special(&mut self, directory: &LogDirectory, log: &mut PartitionLog) -> Step {
         match self.flavour {
             Flavour::Append | Flavour::Close => self.sync(log),
-            Flavour::Truncate if self.random.below(6) == 0 => self.restart(log),
+            Flavour::Truncate if self.random.below(6) == 0 => {
+                let at = (log.log_end_offset().0 + 5 - self.random.below(30) as i64).max(0);
+                self.restart(log, at)
+            }
+            Flavour::Truncate if self.random.below(4) == 0 => self.delete_records(directory, log),
             Flavour::Truncate => self.truncate(log),
             Flavour::Delete if self.random.below(2) == 0 => self.delete_records(directory, log),
             Flavour::Delete => self.retain(log),
@@ -191,27 +196,30 @@ impl Workload {
     }
 
     fn checkpoint(&mut self, directory: &LogDirectory, log: &PartitionLog) -> Step {
-        directory.write_checkpoints(&[of(log)]).map_err(stop)?;
+        directory.write_checkpoints(&[checkpoint_of(log)]).map_err(stop)?;
         self.model.start_promised = log.log_start_offset().0;
         Ok(())
     }
 
     fn truncate(&mut self, log: &mut PartitionLog) -> Step {
-        let (start, end) = (log.log_start_offset().0, log.log_end_offset().0);
-        let back = self.random.below(25) as i64;
-        let to = (end - back).max(start);
+        let end = log.log_end_offset().0;
+        let to = (end - self.random.below(25) as i64).max(0);
+        if log.segment_base_offsets()[0].0 > to {
+            return self.restart(log, to);
+        }
         let first_cut = self.model.history.iter().position(|batch| batch.next > to);
         let new_end = first_cut.map_or(to, |at| self.model.history[at].base.min(to)).min(end);
         self.model.durable = self.model.durable.min(new_end);
+        self.model.start_promised = self.model.start_promised.min(new_end);
         log.truncate_to(Offset(to), NOW).map_err(stop)?;
         self.model.history.retain(|batch| batch.next <= to);
         assert_eq!(log.log_end_offset().0, new_end, "truncated to {to}");
+        self.model.start_furthest = self.model.start_furthest.min(new_end);
         self.epoch += 1;
         Ok(())
     }
 
-    fn restart(&mut self, log: &mut PartitionLog) -> Step {
-        let at = (log.log_end_offset().0 + 5 - self.random.below(30) as i64).max(0);
+    fn restart(&mut self, log: &mut PartitionLog, at: i64) -> Step {
         self.model.restarting_at = Some(at);
         self.model.start_promised = 0;
         log.truncate_fully_and_start_at(Offset(at), NOW).map_err(stop)?;
@@ -249,7 +257,7 @@ impl Workload {
     fn close(&mut self, directory: &LogDirectory, log: &mut PartitionLog) -> Step {
         self.sync(log)?;
         self.sync(log)?;
-        let checkpoint = of(log);
+        let checkpoint = checkpoint_of(log);
         log.close(NOW).map_err(stop)?;
         directory.close_clean(&[checkpoint], BrokerEpoch(3)).map_err(stop)?;
         self.model.durable = log.log_end_offset().0;
@@ -258,7 +266,7 @@ impl Workload {
     }
 }
 
-fn of(log: &PartitionLog) -> PartitionCheckpoint {
+pub(super) fn checkpoint_of(log: &PartitionLog) -> PartitionCheckpoint {
     PartitionCheckpoint {
         topic_partition: partition(),
         recovery_point: log.durable_end_offset(),
