@@ -84,7 +84,10 @@ const IMPURE: &[&str] = &[
     "SystemTime::now",
     "Instant::now",
     "std::fs",
-    "std::net",
+    "TcpStream",
+    "TcpListener",
+    "UdpSocket",
+    "ToSocketAddrs",
     "std::thread",
     "getrandom",
     "rand::",
@@ -98,7 +101,10 @@ fn packages() -> Vec<Value> {
         .expect("cargo runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON");
-    metadata["packages"].as_array().expect("packages").clone()
+    let all = metadata["packages"].as_array().expect("packages");
+    // What stands in patches/ is somebody else's crate, mended.
+    let is_ours = |package: &&Value| package["name"].as_str().is_some_and(|name| name.starts_with("moldau"));
+    all.iter().filter(is_ours).cloned().collect()
 }
 
 /// Each package's normal and build dependencies; tests may reach further.
@@ -150,6 +156,14 @@ fn reserved_names_stand_only_in_their_places() {
     }
 }
 
+/// Whether a line holds the word, and not as the beginning of a longer one.
+fn says(line: &str, word: &str) -> bool {
+    let goes_on = |rest: &str| {
+        word.ends_with(char::is_alphanumeric) && rest.starts_with(|c: char| c.is_alphanumeric() || c == '_')
+    };
+    line.match_indices(word).any(|(at, _)| !goes_on(&line[at + word.len()..]))
+}
+
 #[test]
 fn the_pure_parts_know_no_clock_no_randomness_and_no_io() {
     let mut seen = 0;
@@ -160,7 +174,7 @@ fn the_pure_parts_know_no_clock_no_randomness_and_no_io() {
         }
         seen += 1;
         for word in IMPURE {
-            let line = text.lines().find(|line| line.contains(word) && !line.trim_start().starts_with("//"));
+            let line = text.lines().find(|line| says(line, word) && !line.trim_start().starts_with("//"));
             assert!(
                 line.is_none(),
                 "{path} is in a pure part, yet says {word}: {}",

@@ -45,8 +45,15 @@ impl Requester {
     }
 
     /// A request to be carried out by the controller in this name.
-    pub(crate) fn forward(&self, api_key: i16, api_version: i16, body: Bytes) -> Forward {
+    pub(crate) fn forward(
+        &self,
+        broker_id: BrokerId,
+        api_key: i16,
+        api_version: i16,
+        body: Bytes,
+    ) -> Forward {
         Forward {
+            broker_id,
             api_key,
             api_version,
             body,
@@ -70,7 +77,8 @@ pub(crate) async fn create_topics(control: &ControlPlane, names: &[String], requ
         tracing::error!(%error, "cannot encode CreateTopics");
         return;
     }
-    let forward = requester.forward(ApiKey::CreateTopics.code(), CREATE_TOPICS_VERSION, body.freeze());
+    let forward =
+        requester.forward(control.node_id, ApiKey::CreateTopics.code(), CREATE_TOPICS_VERSION, body.freeze());
     let forwarded = match tokio::time::timeout(CREATION_LIMIT, control.channel.forward(forward)).await {
         Ok(Ok(forwarded)) => forwarded,
         Ok(Err(error)) => {

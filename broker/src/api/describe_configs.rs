@@ -34,6 +34,19 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     let control = &broker.control;
     let image = control.image();
     let tells_types = context.api_version >= 3;
+    // As in Kafka, a kind of resource that there is not makes the whole request one that cannot be understood.
+    let is_unknown =
+        |resource: &DescribeConfigsResource| ConfigResourceType::from_code(resource.resource_type).is_none();
+    if request.resources.iter().any(is_unknown) {
+        let refused = request.resources.iter().map(|resource| {
+            DescribeConfigsResult::default()
+                .with_resource_type(resource.resource_type)
+                .with_resource_name(resource.resource_name.clone())
+                .with_error_code(ErrorCode::InvalidRequest.code())
+                .with_error_message(Some(text(ErrorCode::InvalidRequest.message())))
+        });
+        return context.ready(&DescribeConfigsResponse::default().with_results(refused.collect()));
+    }
     let results = request.resources.iter().map(|resource| {
         let result = DescribeConfigsResult::default()
             .with_resource_type(resource.resource_type)

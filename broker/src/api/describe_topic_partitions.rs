@@ -25,7 +25,11 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         Ok(decoded) => decoded,
         Err(reply) => return reply,
     };
-    if request.cursor.as_ref().is_some_and(|cursor| cursor.partition_index < 0) {
+    let is_odd = |cursor: &kafka_protocol::messages::describe_topic_partitions_request::Cursor| {
+        let is_asked_for = request.topics.iter().any(|topic| topic.name == cursor.topic_name);
+        cursor.partition_index < 0 || !(request.topics.is_empty() || is_asked_for)
+    };
+    if request.cursor.as_ref().is_some_and(is_odd) {
         let topics = request.topics.into_iter().map(|topic| {
             DescribeTopicPartitionsResponseTopic::default()
                 .with_error_code(ErrorCode::InvalidRequest.code())

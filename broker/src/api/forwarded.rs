@@ -47,7 +47,12 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     let control = Arc::clone(&broker.control);
     // Deferred: what a client sends next may rely on what this one changes.
     Reply::Deferred(Box::pin(async move {
-        let forward = Requester::of(&context).forward(context.api_key, context.api_version, body.clone());
+        let forward = Requester::of(&context).forward(
+            control.node_id,
+            context.api_key,
+            context.api_version,
+            body.clone(),
+        );
         match control.channel.forward(forward).await {
             Ok(forwarded) => {
                 control.metadata.wait_for_offset(forwarded.metadata_offset, CATCH_UP_LIMIT).await;

@@ -71,6 +71,9 @@ impl Wanted {
         if context.api_version < 12 && (has_ids || topics.iter().any(|topic| topic.name.is_none())) {
             return Err(ErrorCode::InvalidRequest);
         }
+        if topics.iter().any(|topic| topic.name.is_none() && topic.topic_id.is_nil()) {
+            return Err(ErrorCode::InvalidRequest);
+        }
         if has_ids {
             let ids = topics.iter().map(|topic| model_uuid(topic.topic_id));
             return Ok(Self::Ids(ids.filter(|id| !id.is_zero()).collect()));

@@ -165,6 +165,9 @@ fn append(
         let message = format!("Invalid magic found in record: {magic}");
         return Err(AppendRefused { message: Some(message), ..ErrorCode::CorruptMessage.into() });
     }
+    if magic.is_some_and(|magic| magic < MAGIC_V2) {
+        return Err(ErrorCode::InvalidRecord.into());
+    }
     match BatchView::first(records) {
         Ok(batch) if batch.size_bytes() != records.len() => return Err(ErrorCode::InvalidRecord.into()),
         Ok(batch) if version < 7 && batch.compression() == Some(Compression::Zstd) => {

@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use moldau_metadata::config::{
-    ConfigType, InvalidValue, as_list, definitions, effective_topic_values, validate_client_metrics_config,
-    validate_dynamic_broker_config, validate_group_config, validate_topic_configs,
+    ConfigType, InvalidValue, as_list, definitions, effective_topic_values, validate_client_match,
+    validate_client_metrics_config, validate_dynamic_broker_config, validate_group_configs,
+    validate_topic_configs,
 };
 use moldau_metadata::{ConfigResource, ConfigResourceType, MetadataImage, MetadataRecord, records};
 use moldau_model::{BrokerId, ErrorCode};
@@ -156,13 +157,13 @@ impl Alteration for LegacyResourceAlteration {
         &self,
         image: &MetadataImage,
         resource: &ConfigResource,
-        _: &Settings,
+        settings: &Settings,
     ) -> Result<Altered, ApiError> {
         let present = present(image, resource);
         let removed = present.keys().map(|key| (key.clone(), None));
         let mut altered: Altered = removed.chain(self.configs.iter().cloned()).collect();
         keep_changes(resource, &present, &mut altered);
-        validate(image, resource, &present, &altered)?;
+        validate(image, resource, &present, &altered, settings)?;
         Ok(altered)
     }
 }
@@ -269,7 +270,7 @@ pub(super) fn alter_incrementally(
         altered.insert(key.clone(), new);
     }
     keep_changes(resource, &present, &mut altered);
-    validate(image, resource, &present, &altered)?;
+    validate(image, resource, &present, &altered, settings)?;
     Ok(altered)
 }
 
@@ -320,8 +321,10 @@ fn definition(
     }
 }
 
+/// As in Kafka, the lists of a client metrics subscription are set whole.
 fn is_list(resource_type: ConfigResourceType, key: &str) -> bool {
-    definition(resource_type, key).is_some_and(|definition| definition.config_type == ConfigType::List)
+    resource_type != ConfigResourceType::ClientMetrics
+        && definition(resource_type, key).is_some_and(|definition| definition.config_type == ConfigType::List)
 }
 
 /// Drops what stays as it is. A broker is told of its configs again all the same: it may then read files anew.
@@ -337,6 +340,7 @@ fn validate(
     resource: &ConfigResource,
     present: &BTreeMap<String, String>,
     altered: &Altered,
+    settings: &Settings,
 ) -> Result<(), ApiError> {
     eligible_leaders::check_alteration(image, resource, altered)?;
     let mut configs = present.clone();
@@ -361,8 +365,18 @@ fn validate(
         ConfigResourceType::Broker => {
             (validate_dynamic_broker_config(&configs, !resource.name.is_empty()), ErrorCode::InvalidRequest)
         }
-        ConfigResourceType::Group => (all(validate_group_config), ErrorCode::InvalidConfig),
-        ConfigResourceType::ClientMetrics => (all(validate_client_metrics_config), ErrorCode::InvalidRequest),
+        ConfigResourceType::Group => {
+            let own = settings.own_resource();
+            let bounds = settings.broker_settings(image, &own);
+            (validate_group_configs(&configs, &bounds), ErrorCode::InvalidConfig)
+        }
+        ConfigResourceType::ClientMetrics => match all(validate_client_metrics_config) {
+            Ok(()) => {
+                let patterns = configs.get("match").map(String::as_str);
+                (validate_client_match(patterns.unwrap_or_default()), ErrorCode::InvalidConfig)
+            }
+            refused => (refused, ErrorCode::InvalidRequest),
+        },
         ConfigResourceType::BrokerLogger => return Ok(()),
     };
     result.map_err(|error| ApiError::new(code, error.to_string()))

@@ -14,7 +14,8 @@ use bytes::{Bytes, BytesMut};
 use kafka_protocol::protocol::{Encodable, Request, StrBytes};
 use moldau_cluster::{ControllerError, Forward, Forwarded};
 use moldau_kafka::{ApiKey, decode};
-use moldau_model::{ErrorCode, Offset};
+use moldau_metadata::ConfigResourceType;
+use moldau_model::{BrokerId, ErrorCode, Offset};
 
 use super::Service;
 use crate::manage::ApiError;
@@ -31,7 +32,9 @@ pub(super) async fn handle(service: &Service, request: Forward) -> Result<Forwar
     tracing::debug!(%principal, %client_host, api = api_key.name(), version, "a forwarded request");
     let body = request.body;
     match api_key {
-        ApiKey::AlterConfigs => answer(version, alter_configs::handle(service, parse(version, body)?).await?),
+        ApiKey::AlterConfigs => {
+            answer(version, alter_configs::handle(service, request.broker_id, parse(version, body)?).await?)
+        }
         ApiKey::CreatePartitions => {
             answer(version, create_partitions::handle(service, parse(version, body)?).await?)
         }
@@ -44,9 +47,10 @@ pub(super) async fn handle(service: &Service, request: Forward) -> Result<Forwar
         ApiKey::ElectLeaders => {
             answer(version, elect_leaders::handle(service, version, parse(version, body)?).await?)
         }
-        ApiKey::IncrementalAlterConfigs => {
-            answer(version, incremental_alter_configs::handle(service, parse(version, body)?).await?)
-        }
+        ApiKey::IncrementalAlterConfigs => answer(
+            version,
+            incremental_alter_configs::handle(service, request.broker_id, parse(version, body)?).await?,
+        ),
         ApiKey::UnregisterBroker => {
             answer(version, unregister_broker::handle(service, &parse(version, body)?).await?)
         }
@@ -74,6 +78,20 @@ fn answer<R: Encodable>(
         ControllerError::Kafka(ErrorCode::UnknownServerError)
     })?;
     Ok(Forwarded { body: body.freeze(), metadata_offset })
+}
+
+/// A broker takes requests to alter its own settings alone: clients send them to the broker that they are about.
+fn check_broker_resource(asked: BrokerId, resource_type: i8, name: &str) -> Result<(), ApiError> {
+    let is_of_a_broker = resource_type == ConfigResourceType::Broker.code() && !name.is_empty();
+    if asked == BrokerId::NONE || !is_of_a_broker {
+        return Ok(());
+    }
+    let text = match name.parse::<i32>() {
+        Ok(id) if id == asked.0 => return Ok(()),
+        Ok(id) => format!("Unexpected broker id, expected {asked}, but received {id}"),
+        Err(_) => format!("Node id must be an integer, but it is: {name}"),
+    };
+    Err(ApiError::new(ErrorCode::InvalidRequest, text))
 }
 
 fn text(text: impl Into<String>) -> StrBytes {

@@ -105,6 +105,7 @@ impl Broker {
 
 pub(crate) fn raw(api_key: i16, api_version: i16, body: Vec<u8>) -> Forward {
     Forward {
+        broker_id: BrokerId::NONE,
         api_key,
         api_version,
         body: Bytes::from(body),

@@ -1,11 +1,13 @@
 //! A Kafka admin request that a broker passes on, as its client sent it (idea of KIP-590).
 
 use bytes::Bytes;
-use moldau_model::Offset;
+use moldau_model::{BrokerId, Offset};
 
 /// One Kafka request, undecoded, and who sent it. The controller authorises it again.
 #[derive(Clone, Debug)]
 pub struct Forward {
+    /// The broker that passes it on; `BrokerId::NONE` for what came to the controller itself.
+    pub broker_id: BrokerId,
     /// Kafka's number of the API.
     pub api_key: i16,
     /// The version in which `body` is written, and in which the reply will be.

@@ -22,7 +22,9 @@ pub(super) fn normalise(
 ) -> String {
     let mut named = printed.to_string();
     for (text, word) in words {
-        named = named.replace(text.as_str(), word);
+        if named.contains(text.as_str()) {
+            named = named.replace(text.as_str(), word);
+        }
     }
     let mut nodes = parse(&mut named.lines());
     nodes.iter_mut().for_each(|node| clean(node, None, deviations, ignore));

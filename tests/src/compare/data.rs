@@ -243,6 +243,11 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("fetch below the log's start", Fetch, 4, 18, |peer, v| {
             fetch(peer, v, &[wish("data", 0, 0)], 1 << 20)
         }),
+        Case::new("describe producers of nothing", DescribeProducers, 0, 0, |_, _| {
+            let nameless =
+                m::describe_producers_request::TopicRequest::default().with_partition_indexes(vec![0]);
+            RequestKind::DescribeProducers(m::DescribeProducersRequest::default().with_topics(vec![nameless]))
+        }),
         Case::new("a producer's id after a bad time", InitProducerId, 0, 5, |_, v| {
             let request = m::InitProducerIdRequest::default().with_transaction_timeout_ms(0);
             RequestKind::InitProducerId(if v >= 3 {

@@ -117,8 +117,8 @@ pub(super) fn ground() -> Vec<Case> {
 #[expect(clippy::too_many_lines, reason = "a table of cases")]
 pub(super) fn cases() -> Vec<Case> {
     use ApiKey::{
-        DescribeGroups, FindCoordinator, Heartbeat, JoinGroup, LeaveGroup, ListGroups, OffsetCommit,
-        OffsetDelete, OffsetFetch, SyncGroup,
+        DeleteGroups, DescribeGroups, FindCoordinator, Heartbeat, JoinGroup, LeaveGroup, ListGroups,
+        OffsetCommit, OffsetDelete, OffsetFetch, SyncGroup,
     };
     vec![
         Case::new("find the coordinator of a nameless group", FindCoordinator, 0, 6, |_, v| {
@@ -235,6 +235,13 @@ pub(super) fn cases() -> Vec<Case> {
                     parts("nope", &[0]),
                 ]),
             )
+        }),
+        Case::new("delete no groups", DeleteGroups, 0, 2, |_, _| {
+            RequestKind::DeleteGroups(m::DeleteGroupsRequest::default())
+        }),
+        Case::new("delete a nameless group, and one twice", DeleteGroups, 0, 2, |_, _| {
+            let names = ["", "static", "static", "never"].map(group);
+            RequestKind::DeleteGroups(m::DeleteGroupsRequest::default().with_groups_names(names.to_vec()))
         }),
         Case::new("leave as several", LeaveGroup, 3, 5, |_, _| {
             leave("static", &[("nobody", None), ("", Some("i9")), ("nobody", Some("i1"))])

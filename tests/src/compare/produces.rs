@@ -81,7 +81,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("produce the broker's timestamp type", Produce, 3, 13, |peer, v| {
             one(peer, v, "odd", patched(22, 0x08))
         })
-        .ignoring(&["error_code", "base_offset", "log_start_offset"], "Apache Kafka takes a batch that claims the broker's time and keeps its claim; Moldau answers INVALID_TIMESTAMP, as Kafka did for older record formats"),
+        .ignoring(&["error_code", "base_offset", "log_start_offset"], "Apache Kafka takes a batch that claims the broker's time; Moldau answers INVALID_TIMESTAMP, as Kafka did for older record formats"),
         Case::new("produce with nothing in it", Produce, 3, 13, |peer, v| one(peer, v, "data", Bytes::new())),
         Case::new("produce to no topic", Produce, 3, 13, |peer, v| produce(peer, v, -1, &[])),
         Case::new("produce two batches", Produce, 3, 13, |peer, v| {

@@ -59,7 +59,7 @@ pub(super) fn frame(fetch: Fetch, round: Round, now: Instant) -> ResponseFrame {
     let mut partitions = Vec::with_capacity(targets.len());
     let mut leaders = BTreeSet::new();
     // A client that knows of it turns to the new leader at once (KIP-951); a replica hears of it from the controller.
-    let tells_leader = context.api_version >= 16 && !limits.is_replica;
+    let tells_leader = context.api_version >= 16;
     for (target, found) in targets.iter().zip(round.found) {
         let leaders = tells_leader.then_some(&mut leaders);
         partitions.push(partition(&image, target, found, limits.isolation, leaders));
@@ -72,7 +72,9 @@ pub(super) fn frame(fetch: Fetch, round: Round, now: Instant) -> ResponseFrame {
             add(&mut response, target, topic_id, partition);
         }
     }
-    response.node_endpoints = endpoints(&image, &context, &leaders);
+    if !limits.is_replica {
+        response.node_endpoints = endpoints(&image, &context, &leaders);
+    }
     encode(&context, response)
 }
 

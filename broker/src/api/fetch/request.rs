@@ -74,8 +74,7 @@ fn targets(
     for topic in &request.topics {
         let reference = topic_ref(&topic.topic, topic.topic_id);
         for partition in &topic.partitions {
-            let key =
-                FetchKey { topic: reference.clone(), partition: PartitionIndex(partition.partition) };
+            let key = FetchKey { topic: reference.clone(), partition: PartitionIndex(partition.partition) };
             let target = FetchTarget {
                 key: key.clone(),
                 fetch_offset: Offset(partition.fetch_offset),

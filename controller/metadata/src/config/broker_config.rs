@@ -253,6 +253,11 @@ impl BrokerConfig {
             return Err(problems);
         }
         let config = reader.assemble(identity, listening, quorum, log_dirs, metadata_log_dir, http_listener);
+        let mut settings = settings;
+        // As Kafka shows it: the old name and the new one say the same.
+        for name in ["broker.id", "node.id"] {
+            settings.insert(name.to_owned(), config.node_id.to_string());
+        }
         Ok(Self { settings, ..config })
     }
 

@@ -8,6 +8,7 @@ use super::definitions::{
     self, ConfigDefinition, ConfigType, UpdateMode, ValidValues, client_metrics_definition, group_definition,
     topic_definition,
 };
+use super::effective::BrokerSettings;
 
 /// Why a setting cannot hold a value. The text is Kafka's: it reaches users through clients' errors.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -297,14 +298,81 @@ pub fn validate_group_config(name: &str, value: &str) -> Result<(), InvalidValue
     definition.validate(value)
 }
 
-/// Checks one setting of a client metrics subscription.
+/// Checks all settings of one group together, as they will stand: each by itself, and within the bounds that the broker
+/// has for it.
+///
+/// # Errors
+/// Kafka's message.
+pub fn validate_group_configs(
+    configs: &BTreeMap<String, String>,
+    broker: &BrokerSettings<'_>,
+) -> Result<(), InvalidValue> {
+    configs.iter().try_for_each(|(name, value)| validate_group_config(name, value))?;
+    let number = |text: &str| text.trim().parse::<i64>().ok();
+    let bound = |name: &str| broker.value(name).and_then(number);
+    for (name, value) in configs {
+        let (Some((kind, what)), Some(value)) = (name.split_once('.'), number(value)) else { continue };
+        let least = format!("group.{kind}.min.{what}");
+        if bound(&least).is_some_and(|least| value < least) {
+            return Err(InvalidValue(format!("{name} must be greater than or equal to {least}")));
+        }
+        let most = format!("group.{kind}.max.{}", what.strip_prefix("num.").unwrap_or(what));
+        if bound(&most).is_some_and(|most| value > most) {
+            return Err(InvalidValue(format!("{name} must be less than or equal to {most}")));
+        }
+    }
+    let effective = |name: String| {
+        configs.get(&name).and_then(|value| number(value)).or_else(|| bound(&format!("group.{name}")))
+    };
+    for kind in ["consumer", "share", "streams"] {
+        let session = effective(format!("{kind}.session.timeout.ms"));
+        let heartbeat = effective(format!("{kind}.heartbeat.interval.ms"));
+        if session <= heartbeat {
+            return Err(InvalidValue(format!(
+                "{kind}.session.timeout.ms must be greater than {kind}.heartbeat.interval.ms"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Checks one setting of a client metrics subscription, apart from what [`validate_client_match`] looks at.
 ///
 /// # Errors
 /// Kafka's message.
 pub fn validate_client_metrics_config(name: &str, value: &str) -> Result<(), InvalidValue> {
     let definition = client_metrics_definition(name)
         .ok_or_else(|| InvalidValue(format!("Unknown client metrics configuration: {name}")))?;
-    definition.validate(value)
+    definition.validate(value).map_err(|error| match (definition.valid, value.trim().parse::<i32>()) {
+        (ValidValues::Between(min, max), Ok(number)) => InvalidValue(format!(
+            "Invalid value {number} for {name}, interval must be between {min} and {max} (1 hour)"
+        )),
+        _ => error,
+    })
+}
+
+/// Checks which clients a subscription is for: patterns `property=regular expression`.
+///
+/// # Errors
+/// Kafka's message: a property that clients do not have, or an expression that is none.
+pub fn validate_client_match(patterns: &str) -> Result<(), InvalidValue> {
+    const PROPERTIES: &[&str] = &[
+        "client_instance_id",
+        "client_id",
+        "client_software_name",
+        "client_software_version",
+        "client_source_address",
+        "client_source_port",
+    ];
+    let is_good = |pattern: &str| {
+        pattern.split_once('=').is_some_and(|(property, expression)| {
+            PROPERTIES.contains(&property.trim()) && regex::Regex::new(expression.trim()).is_ok()
+        })
+    };
+    match as_list(patterns).into_iter().find(|pattern| !is_good(pattern)) {
+        Some(pattern) => Err(InvalidValue(format!("Illegal client matching pattern: {pattern}"))),
+        None => Ok(()),
+    }
 }
 
 /// Checks settings that brokers take while they run: of one broker (`per_broker`), or of all.

@@ -4,10 +4,10 @@ use kafka_protocol::messages::incremental_alter_configs_request::AlterConfigsRes
 use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use kafka_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 use moldau_cluster::ControllerError;
-use moldau_model::Offset;
+use moldau_model::{BrokerId, Offset};
 
 use super::alter_configs::results;
-use super::{Service, error_fields, text};
+use super::{Service, check_broker_resource, error_fields, text};
 use crate::manage::{
     self, AlterConfigsResult, ApiError, ConfigAlteration, ConfigOperation, ResourceAlteration,
     incremental_alter_configs,
@@ -15,13 +15,15 @@ use crate::manage::{
 
 pub(super) async fn handle(
     service: &Service,
+    asked_by: BrokerId,
     request: IncrementalAlterConfigsRequest,
 ) -> Result<(IncrementalAlterConfigsResponse, Offset), ControllerError> {
     let mut refused = Vec::new();
     let mut resources = Vec::new();
     for resource in request.resources {
         let (resource_type, resource_name) = (resource.resource_type, resource.resource_name.to_string());
-        match alterations(resource) {
+        let checked = check_broker_resource(asked_by, resource_type, &resource_name);
+        match checked.and_then(|()| alterations(resource)) {
             Ok(alterations) => {
                 resources.push(ResourceAlteration { resource_type, resource_name, alterations })
             }

@@ -154,7 +154,54 @@ fn groups_and_client_metrics_have_settings_of_their_own() {
     ] {
         assert_eq!(validate_group_config("share.auto.offset.reset", value).is_ok(), is_good, "{value}");
     }
-    assert!(validate_client_metrics_config("interval.ms", "1").is_err());
+    let refused = validate_client_metrics_config("interval.ms", "1").unwrap_err().to_string();
+    assert_eq!(refused, "Invalid value 1 for interval.ms, interval must be between 100 and 3600000 (1 hour)");
+    for (patterns, is_good) in [
+        ("", true),
+        ("client_id=a.*, client_software_name=x", true),
+        ("nonsense", false),
+        ("odd=.*", false),
+        ("client_id=(", false),
+    ] {
+        assert_eq!(validate_client_match(patterns).is_ok(), is_good, "{patterns}");
+    }
+}
+
+#[test]
+fn a_group_keeps_within_the_bounds_that_the_broker_has() {
+    let statics = BTreeMap::from([("group.consumer.min.session.timeout.ms".to_owned(), "40000".to_owned())]);
+    let broker = BrokerSettings::of_statics(&statics);
+    for (name, value, refusal) in [
+        ("consumer.session.timeout.ms", "40000", None),
+        (
+            "consumer.session.timeout.ms",
+            "39999",
+            Some("must be greater than or equal to group.consumer.min.session.timeout.ms"),
+        ),
+        (
+            "share.delivery.count.limit",
+            "11",
+            Some("must be less than or equal to group.share.max.delivery.count.limit"),
+        ),
+        (
+            "streams.num.standby.replicas",
+            "3",
+            Some("must be less than or equal to group.streams.max.standby.replicas"),
+        ),
+        ("share.isolation.level", "read_committed", None),
+    ] {
+        let configs = BTreeMap::from([(name.to_owned(), value.to_owned())]);
+        let told = validate_group_configs(&configs, &broker).map_err(|error| error.to_string());
+        assert_eq!(told, refusal.map_or(Ok(()), |text| Err(format!("{name} {text}"))));
+    }
+    let statics = BTreeMap::from([
+        ("group.streams.min.session.timeout.ms".to_owned(), "1".to_owned()),
+        ("group.streams.min.heartbeat.interval.ms".to_owned(), "1".to_owned()),
+    ]);
+    let configs = BTreeMap::from([("streams.session.timeout.ms".to_owned(), "5000".to_owned())]);
+    let told =
+        validate_group_configs(&configs, &BrokerSettings::of_statics(&statics)).unwrap_err().to_string();
+    assert_eq!(told, "streams.session.timeout.ms must be greater than streams.heartbeat.interval.ms");
 }
 
 #[test]
