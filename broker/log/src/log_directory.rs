@@ -163,6 +163,20 @@ impl LogDirectory {
         config: LogConfig,
         now: TimestampMs,
     ) -> Result<(PartitionLog, RecoveryReport), LogError> {
+        let (mut log, report) = self.open_or_declare_partition(topic_partition, topic_id, config, now)?;
+        log.make()?;
+        Ok((log, report))
+    }
+
+    /// Opens a partition; one that is not on disk is only declared, which costs nothing: [`PartitionLog::make`] or its
+    /// first record makes it.
+    pub fn open_or_declare_partition(
+        &self,
+        topic_partition: &TopicPartition,
+        topic_id: TopicId,
+        config: LogConfig,
+        now: TimestampMs,
+    ) -> Result<(PartitionLog, RecoveryReport), LogError> {
         self.check_online()?;
         let directory = self.path.join(topic_partition.to_string());
         let is_new = match self.file_system.read_dir(&directory) {
@@ -172,6 +186,10 @@ impl LogDirectory {
         };
         if is_new {
             self.checkpoints.forget(topic_partition).map_err(LogError::io(&self.path))?;
+            let topic_partition = topic_partition.clone();
+            let log =
+                PartitionLog::declare(&self.environment, directory, topic_partition, topic_id, config, now);
+            return Ok((log, RecoveryReport::default()));
         }
         let checkpointed = self.checkpoints.of(topic_partition);
         let mode = OpenMode {
@@ -188,6 +206,9 @@ impl LogDirectory {
         log.poison("the partition was deleted".into());
         let topic_partition = log.topic_partition().clone();
         let directory = log.directory().to_owned();
+        if log.is_declared_only() {
+            return Ok(());
+        }
         drop(log);
         self.delete_directory(&topic_partition, &directory, now)
     }

@@ -1,6 +1,7 @@
 //! One partition's log. Externally locked: changes take `&mut self`, and no method blocks on a sync unless it says so.
 
 mod append;
+mod declare;
 mod open;
 mod reading;
 mod recent;
@@ -173,6 +174,8 @@ pub struct PartitionLog {
     /// Everything below it was compacted, as far as this process knows.
     first_dirty_offset: Offset,
     offline: Option<Arc<str>>,
+    /// It has no files yet: see `declare.rs`.
+    is_declared_only: bool,
     /// Reused from append to append.
     scratch_headers: Vec<BatchHeader>,
     scratch_producers: ProducerAppend,
@@ -310,6 +313,9 @@ impl PartitionLog {
     }
 
     fn try_close(&mut self) -> std::io::Result<()> {
+        if self.is_declared_only {
+            return Ok(());
+        }
         self.durability.sync_files_now()?;
         if let Some(active) = self.segments.back_mut() {
             active.finish_indexes()?;

@@ -70,6 +70,15 @@ impl Segment {
         Ok(segment)
     }
 
+    /// A new, empty segment that has no file before [`Segment::make`].
+    pub(crate) fn declare(storage: &Arc<Storage>, base_offset: Offset, now: TimestampMs) -> Self {
+        Self::without_indexes(storage, base_offset, now)
+    }
+
+    pub(crate) fn make(&self) -> io::Result<()> {
+        self.log.create().map(drop)
+    }
+
     /// A segment whose bytes are trusted. Indexes that are missing or visibly broken are made anew from the headers.
     pub(crate) fn load(
         storage: &Arc<Storage>,

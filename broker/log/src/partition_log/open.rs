@@ -23,7 +23,7 @@ use crate::{LogConfig, LogError};
 
 /// What lies in a partition's directory.
 #[derive(Debug, Default)]
-struct Found {
+pub(super) struct Found {
     /// Base offsets of segments.
     logs: BTreeSet<i64>,
     /// Base offset and suffix of index files.
@@ -48,20 +48,36 @@ impl PartitionLog {
         mode: OpenMode,
         now: TimestampMs,
     ) -> Result<(Self, RecoveryReport), LogError> {
-        let storage = Arc::new(Storage {
+        let mut log = Self::without_segments(environment, directory, topic_partition, topic_id, config);
+        log.log_start_offset = mode.log_start_offset;
+        let mut report = RecoveryReport::default();
+        let found = log.prepare_directory(&mut report)?;
+        log.load(found, mode, now, &mut report).map_err(LogError::io(log.directory()))?;
+        log.check();
+        Ok((log, report))
+    }
+
+    pub(super) fn without_segments(
+        environment: &LogEnvironment,
+        directory: PathBuf,
+        topic_partition: TopicPartition,
+        topic_id: TopicId,
+        config: LogConfig,
+    ) -> Self {
+        let storage = Storage {
             file_system: Arc::clone(&environment.file_system),
             cache: Arc::clone(&environment.file_cache),
             directory,
-        });
-        let mut log = Self {
+        };
+        Self {
             topic_partition,
             topic_id,
-            storage: Arc::clone(&storage),
+            storage: Arc::new(storage),
             parent: environment.parent.clone(),
             checkpoints: environment.checkpoints.clone(),
             config,
             segments: VecDeque::new(),
-            log_start_offset: mode.log_start_offset,
+            log_start_offset: Offset::ZERO,
             log_end_offset: Offset::ZERO,
             epochs: LeaderEpochCache::default(),
             epochs_dirty: false,
@@ -71,18 +87,14 @@ impl PartitionLog {
             deleted: Vec::new(),
             first_dirty_offset: Offset::ZERO,
             offline: None,
+            is_declared_only: false,
             scratch_headers: Vec::new(),
             scratch_producers: ProducerAppend::default(),
-        };
-        let mut report = RecoveryReport::default();
-        let found = log.prepare_directory(&mut report)?;
-        log.load(found, mode, now, &mut report).map_err(LogError::io(&storage.directory))?;
-        log.check();
-        Ok((log, report))
+        }
     }
 
     /// Makes the directory if it is not there, checks whose it is, and clears away what a crash left half done.
-    fn prepare_directory(&mut self, report: &mut RecoveryReport) -> Result<Found, LogError> {
+    pub(super) fn prepare_directory(&mut self, report: &mut RecoveryReport) -> Result<Found, LogError> {
         let directory = self.storage.directory.clone();
         let file_system = Arc::clone(&self.storage.file_system);
         let entries = match file_system.read_dir(&directory) {

@@ -71,7 +71,8 @@ impl PartitionLog {
     }
 
     fn segments_below(&self, upper_bound: Offset) -> impl Iterator<Item = &Segment> {
-        let first = self.segment_at(self.log_start_offset);
+        // A log without files has nothing to look at.
+        let first = if self.is_declared_only() { 1 } else { self.segment_at(self.log_start_offset) };
         self.segments.iter().skip(first).take_while(move |segment| segment.base_offset() < upper_bound)
     }
 

@@ -28,6 +28,7 @@ impl PartitionLog {
     /// Empties the log and lets it begin at `offset`. Blocks on a sync.
     pub fn truncate_fully_and_start_at(&mut self, offset: Offset, now: TimestampMs) -> Result<(), LogError> {
         self.check_online()?;
+        self.make()?;
         let result = self.try_restart(offset, now);
         self.end_truncation(result)
     }

@@ -4,6 +4,7 @@
 
 mod append;
 mod cleaner;
+mod declared;
 mod directory;
 mod faults;
 mod files;
