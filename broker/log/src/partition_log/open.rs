@@ -221,10 +221,12 @@ impl PartitionLog {
             trusted = bases.partition_point(|base| *base <= mode.recovery_point).saturating_sub(1);
         }
         for base in bases.get(..trusted).unwrap_or_default() {
-            let loaded = Segment::load(&self.storage, *base, &self.config, now)?;
+            let mut loaded = Segment::load(&self.storage, *base, &self.config, now)?;
             report.indexes_rebuilt += usize::from(loaded.indexes_rebuilt);
             if let Some(position) = loaded.corrupt_from {
                 report.notes.push(format!("segment {base} cannot be read from byte {position} on"));
+            } else if loaded.indexes_rebuilt && bases.last() != Some(base) {
+                self.keep_rebuilt(&mut loaded.segment);
             }
             self.segments.push_back(loaded.segment);
         }
@@ -248,6 +250,16 @@ impl PartitionLog {
         let scanned = bases.get(trusted..).unwrap_or_default();
         self.scan_segments(scanned, now, report)?;
         Ok(scanned.first().copied())
+    }
+
+    /// Writes out the indexes of a closed segment, so that the next start finds them and memory need not hold them.
+    fn keep_rebuilt(&mut self, segment: &mut Segment) {
+        match segment.finish_indexes() {
+            Ok(changed) => changed.iter().for_each(|file| self.durability.mark(file)),
+            Err(error) => {
+                tracing::warn!(directory = %self.storage.directory.display(), %error, "rebuilt indexes not written");
+            }
+        }
     }
 
     fn scan_segments(

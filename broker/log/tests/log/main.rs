@@ -8,6 +8,7 @@ mod declared;
 mod directory;
 mod faults;
 mod files;
+mod kafka_files;
 mod model;
 mod power_cut;
 mod producers;
