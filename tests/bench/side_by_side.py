@@ -82,7 +82,7 @@ def join_times(rounds, scratch):
         consumer = KafkaConsumer("t", bootstrap_servers=node.bootstrap, group_id="g")
         started = time.monotonic()
         while not consumer.assignment():
-            consumer.poll(timeout_ms=5)
+            consumer.poll(timeout_ms=20)
         times.append((time.monotonic() - started) * 1e3)
         consumer.close()
         node.stop()

@@ -22,7 +22,8 @@ use kafka_protocol::messages::{
     RequestHeader, ResponseHeader, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
-use kafka_protocol::records::{Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType};
+use moldau_model::TimestampMs;
+use moldau_record::BatchBuilder;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -76,31 +77,12 @@ fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<()> {
 }
 
 fn batch(record_bytes: usize, records: i64) -> Result<Bytes> {
-    let value = Bytes::from(vec![b'x'; record_bytes]);
-    let records: Vec<Record> = (0..records)
-        .map(|offset| Record {
-            transactional: false,
-            control: false,
-            delete_horizon: false,
-            partition_leader_epoch: -1,
-            producer_id: -1,
-            producer_epoch: -1,
-            timestamp_type: TimestampType::Creation,
-            offset,
-            sequence: -1,
-            timestamp: 1_795_000_000_000,
-            key: None,
-            value: Some(value.clone()),
-            headers: kafka_protocol::indexmap::IndexMap::new(),
-        })
-        .collect();
-    let mut out = BytesMut::new();
-    RecordBatchEncoder::encode(
-        &mut out,
-        &records,
-        &RecordEncodeOptions { version: 2, compression: Compression::None },
-    )?;
-    Ok(out.freeze())
+    let value = vec![b'x'; record_bytes];
+    let mut batch = BatchBuilder::new();
+    for _ in 0..records {
+        batch.append(TimestampMs(1_795_000_000_000), None, Some(&value), &[])?;
+    }
+    Ok(batch.build()?.into())
 }
 
 fn produce(address: &str, topic: &str, record_bytes: usize, records: i64, total_mb: usize) -> Result<()> {
