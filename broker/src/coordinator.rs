@@ -18,12 +18,13 @@ use std::time::Duration;
 
 use moldau_group::{GroupConfig, Request, Response, ShardState, partition_for_group};
 use moldau_model::{ErrorCode, PartitionIndex};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, oneshot, watch};
 
 pub use store::{AppendOutcome, LoadError, OffsetsStore, ReplayRecord};
 
 use clock::CoordinatorClock;
+use election::Loads;
 use slot::Slot;
 
 /// The topic that holds committed offsets and groups.
@@ -33,12 +34,16 @@ pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 /// that wait together, far above what one shard is meant for.
 const UNANSWERED_MAX: usize = 100_000;
 
+/// Partitions that are loaded at the same time: each is a thread, and reads five megabytes at a time.
+const LOADERS_MAX: usize = 4;
+
 /// The coordinators of this broker's share of the groups.
 pub struct GroupCoordinator {
     config: Arc<GroupConfig>,
     store: Arc<dyn OffsetsStore>,
     clock: CoordinatorClock,
     slots: RwLock<BTreeMap<PartitionIndex, Arc<Slot>>>,
+    loads: Mutex<Loads>,
     /// Partitions of `__consumer_offsets`; until it exists, what it will be created with.
     partition_count: AtomicI32,
     /// When the ticking task looks next, in the clock's milliseconds.
@@ -62,6 +67,7 @@ impl GroupCoordinator {
             store,
             clock: CoordinatorClock::start(),
             slots: RwLock::default(),
+            loads: Mutex::default(),
             partition_count: AtomicI32::new(partition_count.max(1)),
             next_tick_ms: AtomicI64::new(i64::MAX),
             tick_sooner: Notify::new(),

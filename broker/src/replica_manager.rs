@@ -42,6 +42,8 @@ pub struct ReplicaManager {
     partitions: RwLock<HashMap<TopicIdPartition, Hosted>>,
     /// Partitions found on disk at the start that no metadata has claimed yet.
     unclaimed: Mutex<HashMap<TopicPartition, (Arc<LogDir>, PartitionOnDisk)>>,
+    /// New partitions of which the files are not made yet: see [`ReplicaManager::make_logs`].
+    to_make: Mutex<Vec<Arc<Partition>>>,
 }
 
 /// A partition, or that its log cannot be used.
@@ -74,7 +76,8 @@ impl ReplicaManager {
             }
         }
         let partitions = RwLock::new(HashMap::new());
-        Ok(Self { settings, statics, dirs, partitions, unclaimed: Mutex::new(unclaimed) })
+        let (unclaimed, to_make) = (Mutex::new(unclaimed), Mutex::default());
+        Ok(Self { settings, statics, dirs, partitions, unclaimed, to_make })
     }
 
     #[must_use]
@@ -168,8 +171,17 @@ impl ReplicaManager {
         self.partitions.read().get(&id).cloned()
     }
 
-    /// Opens the logs, several at a time, and gives each partition its role.
+    /// Opens the logs, several at a time, and gives each partition its role. New ones are only declared.
     fn open_all(&self, to_open: Vec<ToOpen>) {
+        let (to_open, new): (Vec<ToOpen>, Vec<ToOpen>) = {
+            let unclaimed = self.unclaimed.lock();
+            to_open.into_iter().partition(|open| unclaimed.contains_key(&open.topic_partition))
+        };
+        for open in new {
+            if let Some(partition) = self.open(open) {
+                self.to_make.lock().push(partition);
+            }
+        }
         let openers = to_open.len().min(OPENERS_MAX);
         if openers <= 1 {
             for open in to_open {
@@ -192,7 +204,22 @@ impl ReplicaManager {
         });
     }
 
-    fn open(&self, open: ToOpen) {
+    /// Makes the files of the partitions that came last. A topic of fifty partitions is of use before that is done: who
+    /// appends first makes its own. Blocks on the disk.
+    pub fn make_logs(&self) {
+        loop {
+            // The lock must not be held while a log is made.
+            let next = self.to_make.lock().pop();
+            let Some(partition) = next else { return };
+            if let Err(error) = partition.make_log() {
+                tracing::warn!(
+                    partition = %partition.topic_partition(), %error, "log not made, its first append tries again"
+                );
+            }
+        }
+    }
+
+    fn open(&self, open: ToOpen) -> Option<Arc<Partition>> {
         let ToOpen { id, topic_partition, registration, config, dir } = open;
         let found = self.unclaimed.lock().get(&topic_partition).map(|(dir, _)| Arc::clone(dir));
         let opened = match found.or(dir).or_else(|| self.dirs.least_loaded().cloned()) {
@@ -214,7 +241,11 @@ impl ReplicaManager {
                 Hosted::Offline
             }
         };
-        self.partitions.write().insert(id, hosted);
+        self.partitions.write().insert(id, hosted.clone());
+        match hosted {
+            Hosted::Online(partition) => Some(partition),
+            Hosted::Offline => None,
+        }
     }
 
     fn delete(&self, id: TopicIdPartition) {
@@ -346,6 +377,10 @@ impl ReplicaPublisher for Arc<ReplicaManager> {
             // Half-applied metadata would make a leader of the wrong replica.
             tracing::error!(%error, "applying metadata failed, the process stops");
             std::process::abort();
+        }
+        if !self.to_make.lock().is_empty() {
+            let manager = Arc::clone(self);
+            tokio::task::spawn_blocking(move || manager.make_logs());
         }
     }
 

@@ -1,5 +1,6 @@
 //! Shards come and go with the leaderships of their partitions.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use moldau_group::Input;
@@ -8,7 +9,15 @@ use moldau_model::{BrokerId, LeaderEpoch, PartitionIndex};
 use std::sync::atomic::Ordering;
 
 use super::slot::Slot;
-use super::{GroupCoordinator, OFFSETS_TOPIC};
+use super::{GroupCoordinator, LOADERS_MAX, OFFSETS_TOPIC};
+
+/// Leaderships whose partitions are still to be read, and how many threads do that. Bounded by the partitions of
+/// `__consumer_offsets`, times the elections that come while one waits.
+#[derive(Default)]
+pub(super) struct Loads {
+    waiting: VecDeque<(Arc<Slot>, LeaderEpoch)>,
+    loaders: usize,
+}
 
 impl GroupCoordinator {
     /// Follows a metadata change of the broker `node_id`. Loads are started, not waited for.
@@ -55,8 +64,29 @@ impl GroupCoordinator {
             return;
         }
         slot.begin_load(self, leader_epoch);
-        let coordinator = Arc::clone(self);
-        tokio::task::spawn_blocking(move || coordinator.load(&slot, leader_epoch));
+        let mut loads = self.loads.lock();
+        loads.waiting.push_back((slot, leader_epoch));
+        if loads.loaders < LOADERS_MAX {
+            loads.loaders += 1;
+            let coordinator = Arc::clone(self);
+            tokio::task::spawn_blocking(move || coordinator.load_waiting());
+        }
+    }
+
+    /// Loads what waits until nothing does. Blocks.
+    fn load_waiting(self: &Arc<Self>) {
+        loop {
+            let mut loads = self.loads.lock();
+            let Some((slot, leader_epoch)) = loads.waiting.pop_front() else {
+                loads.loaders -= 1;
+                return;
+            };
+            drop(loads);
+            // An election that was overtaken while it waited is not worth a read.
+            if slot.leader_epoch() == leader_epoch {
+                self.load(&slot, leader_epoch);
+            }
+        }
     }
 
     /// Reads the partition into its shard. Blocks.

@@ -97,7 +97,8 @@ impl Drop for StateGuard<'_> {
 }
 
 impl Partition {
-    /// Opens the partition's log in `dir`, or makes it. It has no role until metadata gives it one.
+    /// Opens the partition's log in `dir`, or declares it: [`Partition::make_log`] makes its files. It has no role until
+    /// metadata gives it one.
     pub(crate) fn open(
         dir: Arc<LogDir>,
         topic_partition: TopicPartition,
@@ -106,8 +107,9 @@ impl Partition {
         settings: PartitionSettings,
     ) -> Result<Arc<Self>, LogError> {
         let now = clock::now();
+        let log_config = log_config(&config, &settings);
         let (log, report) =
-            dir.log.open_partition(&topic_partition, id.topic_id, log_config(&config, &settings), now)?;
+            dir.log.open_or_declare_partition(&topic_partition, id.topic_id, log_config, now)?;
         if report.segments_scanned > 0 || !report.notes.is_empty() {
             tracing::info!(partition = %topic_partition, ?report, "recovered a log");
         }
@@ -133,6 +135,18 @@ impl Partition {
             }),
             is_in_sync_queue: AtomicBool::new(false),
         }))
+    }
+
+    /// Makes the files of a log that was only declared. Blocks on the disk, under the lock as an append that needs them
+    /// would.
+    ///
+    /// # Errors
+    /// The file system's; the next append tries again.
+    pub(super) fn make_log(&self) -> Result<(), LogError> {
+        match &mut self.lock().log {
+            Some(log) => log.make(),
+            None => Ok(()),
+        }
     }
 
     #[must_use]
