@@ -115,6 +115,30 @@ fn checkpoints_come_back_each_for_its_partition() {
 }
 
 #[test]
+fn a_start_that_was_checkpointed_does_not_outlive_a_truncation_below_it() {
+    let disk = FaultFileSystem::new();
+    let directory = open(&disk).unwrap();
+    let mut log = open_log(&directory, 0);
+    for _ in 0..10 {
+        append(&mut log, batch(1)).unwrap();
+    }
+    sync(&mut log);
+    log.delete_records_to(Offset(8), Offset(10)).unwrap();
+    directory.write_checkpoints(&[checkpoint(&log)]).unwrap();
+    log.truncate_to(Offset(3), NOW).unwrap();
+    append(&mut log, batch(2)).unwrap();
+    assert_eq!(sync(&mut log), Offset(5));
+    drop((log, directory));
+    disk.power_cut(4);
+    let log = open_log(&open(&disk).unwrap(), 0);
+    assert_eq!(
+        (log.log_start_offset(), offsets(&log)),
+        (Offset(3), vec![3, 4]),
+        "it would have begun anew at 8"
+    );
+}
+
+#[test]
 fn corrupt_checkpoints_count_as_missing() {
     for name in
         ["recovery-point-offset-checkpoint", "log-start-offset-checkpoint", "replication-offset-checkpoint"]

@@ -84,4 +84,12 @@ fn compaction_at_every_step_of_the_swap() {
 #[test]
 fn a_clean_shutdown() {
     cut_everywhere(Flavour::Close);
+    // Once the marker is there, everything else must be.
+    for seed in 0..2 * seeds() {
+        let mut whole = Workload::new(Flavour::Close, seed);
+        whole.run();
+        for cut_seed in 0..20 {
+            cut_at(Flavour::Close, seed, whole.disk.mutations(), cut_seed);
+        }
+    }
 }
