@@ -304,6 +304,8 @@ fn leader_epoch_and_metadata_come_back_as_they_were_committed_after_a_load_too()
         metadata: Some("where I was".into()),
         ..offset(0, 42)
     };
+    // The second commit of a key replaces all of the first.
+    h.call(Request::OffsetCommit(many(commit("g", "", -1, 0), vec![offset(0, 41)])));
     h.call(Request::OffsetCommit(many(commit("g", "", -1, 0), vec![partition, offset(1, 43)])));
     let before = h.fetch(OffsetFetchRequest { topics: None, ..fetch("g") });
     let fetched = &before.topics[0].partitions;

@@ -266,3 +266,21 @@ fn an_administrator_removes_a_static_member_by_its_instance_id() {
     assert_eq!(h.state("g"), "PreparingRebalance");
     assert_eq!(h.heartbeat("g", &follower, 1), ErrorCode::UnknownMemberId);
 }
+
+#[test]
+fn a_member_that_comes_back_before_its_first_generation_waits_for_it_as_long_as_it_takes() {
+    let mut h = Harness::new();
+    let (ids, generation_id) = h.stable_group("g", 1);
+    let request = come_back(&h, "i");
+    let first = h.send_join(request);
+    let request = come_back(&h, "i");
+    let second = h.send_join(request);
+    assert_eq!(h.joined(first).error, ErrorCode::FencedInstanceId);
+    for _ in 0..5 {
+        h.advance(9_000);
+        assert_eq!(h.heartbeat("g", &ids[0], generation_id), ErrorCode::RebalanceInProgress);
+    }
+    assert!(h.is_parked(second), "its session of ten seconds is not running");
+    h.join(join("g", &ids[0]));
+    assert_eq!(h.joined(second).generation_id.0, generation_id + 1);
+}
