@@ -114,6 +114,7 @@ fn prepare(arguments: &StartArguments, environment: &Environment) -> Result<Prep
     if !directories.contains(&config.metadata_log_dir) {
         directories.push(config.metadata_log_dir.clone());
     }
+    storage::check_nothing_is_lost(&directories, &config.metadata_log_dir).map_err(|error| one(&error))?;
     let mut random = || storage::random_id();
     let formatted =
         storage::format(&directories, config.node_id.0, environment.cluster_id.as_deref(), &mut random)

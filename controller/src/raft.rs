@@ -17,6 +17,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use identity::has_metadata_log;
 pub(crate) use node::{Leadership, ProposeError, RaftNode, RaftNodeOptions};
 
 /// The longest entry that the log takes, in bytes.

@@ -7,7 +7,7 @@ use kafka_protocol::messages::describe_producers_response::{
 };
 use kafka_protocol::messages::{DescribeProducersRequest, DescribeProducersResponse, ProducerId};
 use moldau_log::ActiveProducer;
-use moldau_model::{ErrorCode, PartitionIndex};
+use moldau_model::{ErrorCode, PartitionIndex, validate_topic_name};
 
 use super::message::text;
 use super::{ApiSupport, Reply, Request};
@@ -25,6 +25,7 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     let topics = request.topics.iter().map(|topic| {
         let is_allowed = is_authorized(&context, Operation::Read, Resource::Topic(&topic.name));
         let is_known = is_allowed && image.topics().by_name(&topic.name).is_some();
+        let name_error = validate_topic_name(&topic.name).err();
         let partitions = topic.partition_indexes.iter().map(|&index| {
             let producers = if is_allowed {
                 let replica = broker.replica_manager.by_name(&image, &topic.name, PartitionIndex(index));
@@ -33,6 +34,11 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
                 Err(ErrorCode::TopicAuthorizationFailed)
             };
             let answer = PartitionResponse::default().with_partition_index(index);
+            if let Some(error) = name_error.as_ref().filter(|_| is_allowed) {
+                return answer
+                    .with_error_code(ErrorCode::InvalidTopicException.code())
+                    .with_error_message(Some(text(error.to_string())));
+            }
             match producers {
                 Ok(producers) => answer.with_active_producers(producers.iter().map(state).collect()),
                 // As Kafka, which has a text only where it does not come to the topic's partitions.

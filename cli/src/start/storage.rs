@@ -1,5 +1,6 @@
 //! Identity of the log directories: `meta.properties`, version 1, made at the first start or by `kafka-storage format`.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -11,6 +12,8 @@ use crate::properties;
 const FILE_NAME: &str = "meta.properties";
 /// Beside it, the file that `kafka-storage format` of Apache Kafka leaves is of no use here.
 const VERSION: &str = "1";
+/// Files that a broker leaves which ran. It takes its lock after the controller has made the metadata log.
+const MARKS_OF_USE: &[&str] = &[".lock", "recovery-point-offset-checkpoint", ".kafka_cleanshutdown"];
 
 /// What a formatted directory says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +30,73 @@ pub(crate) enum StorageError {
     Io { path: PathBuf, source: io::Error },
     #[error("{path}: {reason}", path = path.display())]
     Unreadable { path: PathBuf, reason: String },
+    #[error(
+        "{path} was in use (it holds {trace}), but the metadata log of its cluster {cluster_id} is gone from {metadata}: \
+         bring it back, or choose another log.dirs",
+        path = path.display(),
+        metadata = metadata.display()
+    )]
+    LostMetadata { path: PathBuf, trace: String, cluster_id: String, metadata: PathBuf },
+    #[error(
+        "{path} was in use (it holds {trace}), but its {FILE_NAME}, which says by whom, is gone: bring that back, or \
+         choose another log.dirs",
+        path = path.display()
+    )]
+    LostIdentity { path: PathBuf, trace: String },
     #[error("{path} belongs to {what} {found}, not {expected}: start with that one, or choose another log.dirs", path = path.display())]
     Foreign { path: PathBuf, what: &'static str, found: String, expected: String },
+}
+
+/// Whoever loses the metadata log must not silently get a new, empty cluster beside the old one's records: topics would
+/// be created anew, and their partitions' folders be taken for strays.
+///
+/// # Errors
+/// A directory that was in use, where the metadata log or the directory's own identity is gone. Nothing is written.
+pub(crate) fn check_nothing_is_lost(
+    directories: &[PathBuf],
+    metadata_log_dir: &Path,
+) -> Result<(), StorageError> {
+    let is_metadata_there = moldau_controller::has_metadata_log(metadata_log_dir)
+        .map_err(|source| StorageError::Io { path: metadata_log_dir.to_owned(), source })?;
+    for path in directories {
+        let Some(trace) = trace_of_use(path)? else { continue };
+        let trace = trace.to_string_lossy().into_owned();
+        match read(path)? {
+            None => return Err(StorageError::LostIdentity { path: path.clone(), trace }),
+            Some(identity) if !is_metadata_there => {
+                return Err(StorageError::LostMetadata {
+                    path: path.clone(),
+                    trace,
+                    cluster_id: identity.cluster_id,
+                    metadata: metadata_log_dir.to_owned(),
+                });
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Something in the directory that only a broker that ran leaves: a partition, a checkpoint, the mark of a clean end.
+fn trace_of_use(directory: &Path) -> Result<Option<OsString>, StorageError> {
+    let io = |source| StorageError::Io { path: directory.to_owned(), source };
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io(error)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(io)?;
+        let name = entry.file_name();
+        let text = name.to_string_lossy();
+        let is_partition = text
+            .rsplit_once('-')
+            .is_some_and(|(topic, index)| !topic.is_empty() && index.parse::<u32>().is_ok());
+        if (is_partition && entry.path().is_dir()) || MARKS_OF_USE.contains(&&*text) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 /// A log directory and its identity, which may be new.
@@ -164,6 +232,50 @@ mod tests {
         let third =
             format(&[paths[0].clone(), directory.path().join("c")], 1, None, &mut counting()).unwrap();
         assert_eq!(third[1].identity.cluster_id, first[0].identity.cluster_id);
+    }
+
+    #[test]
+    fn a_lost_metadata_log_is_no_new_cluster() {
+        let directory = tempfile::tempdir().unwrap();
+        let (data, metadata) = (directory.path().join("data"), directory.path().join("metadata"));
+        let paths = [data.clone(), metadata.clone()];
+        let check = || check_nothing_is_lost(&paths, &metadata).map_err(|error| error.to_string());
+        // Before the first start, and after `kafka-storage format`.
+        assert_eq!(check(), Ok(()));
+        format(&paths, 1, Some("A"), &mut counting()).unwrap();
+        assert_eq!(check(), Ok(()));
+        // In use.
+        let quorum = metadata.join("__cluster_metadata");
+        fs::create_dir_all(&quorum).unwrap();
+        fs::write(quorum.join("quorum.properties"), "").unwrap();
+        for trace in ["orders-0", "a-b-12"] {
+            fs::create_dir(data.join(trace)).unwrap();
+            assert_eq!(check(), Ok(()));
+            fs::rename(&quorum, directory.path().join("away")).unwrap();
+            let told = check().unwrap_err();
+            assert!(told.contains(trace) && told.contains("cluster A is gone"), "{told}");
+            assert_eq!(told.lines().count(), 1);
+            fs::rename(directory.path().join("away"), &quorum).unwrap();
+            fs::remove_dir(data.join(trace)).unwrap();
+        }
+        // A broker without a partition leaves its mark all the same; what others leave is none.
+        fs::write(data.join("recovery-point-offset-checkpoint"), "").unwrap();
+        fs::remove_dir_all(&quorum).unwrap();
+        assert!(check().unwrap_err().contains("recovery-point-offset-checkpoint"));
+        fs::remove_file(data.join("recovery-point-offset-checkpoint")).unwrap();
+        for stranger in ["lost+found", "-3", "notes-x", "orders-0.abc-delete"] {
+            fs::create_dir(data.join(stranger)).unwrap();
+        }
+        assert_eq!(check(), Ok(()));
+    }
+
+    #[test]
+    fn records_without_an_identity_are_nobodys() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("orders-0")).unwrap();
+        let paths = [directory.path().to_owned()];
+        let told = check_nothing_is_lost(&paths, directory.path()).unwrap_err().to_string();
+        assert!(told.contains("meta.properties, which says by whom, is gone"), "{told}");
     }
 
     #[test]

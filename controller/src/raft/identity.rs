@@ -21,6 +21,14 @@ pub(super) struct Identity {
     pub(super) directory_id: String,
 }
 
+/// Whether a controller has ever kept its metadata log below this directory, and it is still there.
+///
+/// # Errors
+/// If the directory cannot be looked at.
+pub fn has_metadata_log(metadata_log_dir: &Path) -> io::Result<bool> {
+    metadata_log_dir.join(DIRECTORY).join(IDENTITY).try_exists()
+}
+
 /// The locked directory. Dropping it lets another process have it.
 pub(super) struct MetadataDirectory {
     path: PathBuf,
@@ -89,12 +97,18 @@ impl MetadataDirectory {
         Ok(())
     }
 
+    /// Whether it was made before, to the end.
+    pub(super) fn is_finished(&self) -> Result<bool, StartError> {
+        let path = self.path.join(IDENTITY);
+        path.try_exists().map_err(io_error(&path))
+    }
+
     /// Writes the identity where there is none: the last step of making a new directory.
     pub(super) fn finish(&self, identity: &Identity) -> Result<(), StartError> {
-        let path = self.path.join(IDENTITY);
-        if path.try_exists().map_err(io_error(&path))? {
+        if self.is_finished()? {
             return Ok(());
         }
+        let path = self.path.join(IDENTITY);
         let temporary = self.path.join(format!("{IDENTITY}.tmp"));
         let text = format!(
             "version=1\ncluster.id={}\nnode.id={}\ndirectory.id={}\n",

@@ -309,6 +309,11 @@ fn open(options: &RaftNodeOptions) -> Result<Opened, StartError> {
     };
     let directory = MetadataDirectory::open(&options.metadata_log_dir, &identity)?;
     let path = log_path(&directory);
+    // The identity is written last: where it is, the log was.
+    if directory.is_finished()? && !SledKv::exists(&path)? {
+        let reason = "its entries are gone".to_owned();
+        return Err(StartError::Damaged { path, reason });
+    }
     let store = Arc::new(SledKv::open(&path)?);
     directory.finish(&identity)?;
     let kv: Arc<dyn RaftKv> = store.clone();

@@ -27,6 +27,8 @@ use crate::StartError;
 /// the leaf is longer than a quarter of a segment (128 KiB). A leaf splits above 16 values, and may reach 20 when two
 /// are merged: 20 values of this length, and their keys, stay below.
 const PART_BYTES_MAX: usize = 6 << 10;
+/// The file that sled keeps its pages in.
+const PAGES: &str = "db";
 const CACHE_BYTES: u64 = 8 << 20;
 /// Rows begin with a letter: entries first, then what else there is.
 const ENTRY_ROW: u8 = b'e';
@@ -51,8 +53,8 @@ impl SledKv {
             let path = path.to_owned();
             move |source| StartError::Io { path, source }
         };
-        let pages_path = path.join("db");
-        let is_new = !pages_path.try_exists().map_err(io_error(&pages_path))?;
+        let pages_path = path.join(PAGES);
+        let is_new = !Self::exists(path)?;
         let db = sled::Config::new()
             .path(path)
             .cache_capacity(CACHE_BYTES)
@@ -71,17 +73,24 @@ impl SledKv {
             .open(&witness_path)
             .map_err(io_error(&witness_path))?;
         let store = Self { db, pages, witness, summary: Mutex::default(), syncs: AtomicU64::new(0) };
-        if is_new {
+        // Before anything is synced, which writes it anew.
+        let synced = store.read_witness().map_err(io_error(&witness_path))?;
+        if is_new && synced == 0 {
             store.make_durable(path)?;
         }
         let summary = store.stored_summary().map_err(io_error(path))?;
-        let synced = store.read_witness().map_err(io_error(&witness_path))?;
         if summary.writes < synced {
             let reason = format!("it holds {} writes, but {synced} were acknowledged", summary.writes);
             return Err(StartError::Damaged { path: path.to_owned(), reason });
         }
         *store.summary.lock() = summary;
         Ok(store)
+    }
+
+    /// Whether a store was made in `path`.
+    pub(in crate::raft) fn exists(path: &Path) -> Result<bool, StartError> {
+        let path = path.join(PAGES);
+        path.try_exists().map_err(|source| StartError::Io { path, source })
     }
 
     fn stored_summary(&self) -> io::Result<Summary> {
