@@ -121,24 +121,52 @@ pub fn decompress(
     bytes: &[u8],
     limit: DecompressLimit,
 ) -> Result<Cow<'_, [u8]>, DecompressError> {
-    let codec = compression.name();
-    let corrupt = |error: std::io::Error| DecompressError::Corrupt { codec, reason: error.to_string() };
     let decompressed = match compression {
         Compression::None => return Ok(Cow::Borrowed(bytes)),
-        Compression::Gzip => read_capped(codec, flate2::read::MultiGzDecoder::new(bytes), limit)?,
         Compression::Snappy => snappy::decompress(bytes, limit)?,
-        Compression::Lz4 => read_capped(codec, lz4_flex::frame::FrameDecoder::new(bytes), limit)?,
-        Compression::Zstd => {
-            let mut decoder =
-                zstd::stream::read::Decoder::with_buffer(Cursor::new(bytes)).map_err(corrupt)?;
-            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(corrupt)?;
-            read_capped(codec, decoder, limit)?
+        Compression::Gzip | Compression::Lz4 | Compression::Zstd => {
+            read_capped(compression.name(), streaming(compression, bytes)?, limit)?
         }
     };
     Ok(Cow::Owned(decompressed))
 }
 
-const STEP_BYTES: usize = 16 * 1024;
+/// A decoder that gives what it has as it goes. Snappy has none: its blocks are unpacked whole.
+pub(crate) enum Streaming<'a> {
+    Plain(&'a [u8]),
+    Gzip(flate2::read::MultiGzDecoder<&'a [u8]>),
+    Lz4(Box<lz4_flex::frame::FrameDecoder<&'a [u8]>>),
+    Zstd(zstd::stream::read::Decoder<'static, Cursor<&'a [u8]>>),
+}
+
+impl Read for Streaming<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Plain(bytes) => bytes.read(buffer),
+            Self::Gzip(decoder) => decoder.read(buffer),
+            Self::Lz4(decoder) => decoder.read(buffer),
+            Self::Zstd(decoder) => decoder.read(buffer),
+        }
+    }
+}
+
+pub(crate) fn streaming(compression: Compression, bytes: &[u8]) -> Result<Streaming<'_>, DecompressError> {
+    let codec = compression.name();
+    let corrupt = |error: std::io::Error| DecompressError::Corrupt { codec, reason: error.to_string() };
+    Ok(match compression {
+        Compression::None | Compression::Snappy => Streaming::Plain(bytes),
+        Compression::Gzip => Streaming::Gzip(flate2::read::MultiGzDecoder::new(bytes)),
+        Compression::Lz4 => Streaming::Lz4(Box::new(lz4_flex::frame::FrameDecoder::new(bytes))),
+        Compression::Zstd => {
+            let mut decoder =
+                zstd::stream::read::Decoder::with_buffer(Cursor::new(bytes)).map_err(corrupt)?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(corrupt)?;
+            Streaming::Zstd(decoder)
+        }
+    })
+}
+
+pub(crate) const STEP_BYTES: usize = 16 * 1024;
 
 /// Reads to the end, or to the first byte beyond the limit. The buffer grows with what comes and never beyond the limit;
 /// an allocator that cannot grow in place holds the old half beside it for a moment.

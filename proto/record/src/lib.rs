@@ -2,6 +2,7 @@
 //! the four codecs, each decompressing no more than it is allowed to.
 
 mod builder;
+mod check;
 mod compression;
 mod control;
 mod header;

@@ -36,6 +36,8 @@ pub enum RecordError {
     BadLength { length: i32 },
     #[error("{bytes} bytes left inside a record")]
     RecordNotFilled { bytes: usize },
+    #[error("offset delta {offset_delta} where {expected} is next")]
+    OffsetDelta { offset_delta: i32, expected: i32 },
     #[error("{bytes} bytes follow the last record")]
     TrailingBytes { bytes: usize },
 }
