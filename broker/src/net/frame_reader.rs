@@ -136,7 +136,8 @@ impl FrameReader {
         tokio::time::timeout(FRAME_STALL_MAX, stream.readable()).await.map_err(|_| ReadError::Stalled)??;
         self.frame_wait += since.elapsed();
         let have = u64::try_from(self.buffer.len()).unwrap_or(u64::MAX);
-        if self.frame_wait > FRAME_WAIT_FREE && have / FRAME_BYTES_PER_SECOND_MIN < self.frame_wait.as_secs() {
+        if self.frame_wait > FRAME_WAIT_FREE && have / FRAME_BYTES_PER_SECOND_MIN < self.frame_wait.as_secs()
+        {
             return Err(ReadError::TooSlow);
         }
         Ok(())
@@ -274,12 +275,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_frame_that_trickles_in_ends_the_connection_and_a_slow_one_does_not() {
-        for (bytes_per_write, is_slow) in [(1, true), (40_000, false)] {
+        for (bytes_per_write, is_slow) in [(1, true), (64_000, false)] {
             let (mut client, server) = pair().await;
             let mut reader = reader(1 << 20);
             let write = async {
-                client.write_all(&200_000i32.to_be_bytes()).await.unwrap();
-                for _ in 0..200_000 / bytes_per_write {
+                client.write_all(&256_000i32.to_be_bytes()).await.unwrap();
+                for _ in 0..256_000 / bytes_per_write {
                     tokio::time::sleep(Duration::from_secs(9)).await;
                     if client.write_all(&vec![1; bytes_per_write]).await.is_err() {
                         break;
@@ -294,7 +295,7 @@ mod tests {
             };
             match result {
                 Err(ReadError::TooSlow) => assert!(is_slow),
-                Ok(frame) => assert!(!is_slow && frame.len() == 200_000),
+                Ok(frame) => assert!(!is_slow && frame.len() == 256_000),
                 Err(other) => panic!("{other}"),
             }
         }

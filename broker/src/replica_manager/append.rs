@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use moldau_log::{AppendError, AppendInfo, AppendOrigin, RecordError};
 use moldau_metadata::config::FlushPolicy;
 use moldau_model::{ErrorCode, LeaderEpoch, Offset};
+use moldau_record::{BatchView, DecompressLimit};
 use moldau_replica::{MinIsr, Role};
 
 use super::partition::{Partition, State, WaitingProduce};
@@ -67,7 +68,32 @@ impl Partition {
         origin: AppendOrigin,
         delayed: Option<(&Arc<DelayedProduce>, usize)>,
     ) -> Result<AppendInfo, AppendRefused> {
+        if origin == AppendOrigin::Client {
+            self.check_records(batches)?;
+        }
         self.append_in_epoch(None, batches, origin, delayed)
+    }
+
+    /// Whether a client's batch holds the records that its header says, as Kafka makes sure of: a batch that nobody can
+    /// read would stop every consumer for good. Unpacking takes milliseconds, so it is done before the lock is taken.
+    /// What else is wrong is for the log to say, which looks at the size and the checksum first.
+    fn check_records(&self, records: &[u8]) -> Result<(), AppendRefused> {
+        let Ok(batch) = BatchView::first(records) else { return Ok(()) };
+        let bytes_max = usize::try_from(self.lock().config.max_message_bytes).unwrap_or(0);
+        if batch.size_bytes() > bytes_max {
+            return Ok(());
+        }
+        // What compresses better than a hundredfold was made to.
+        let Err(error) = batch.check_records(DecompressLimit(bytes_max.saturating_mul(100))) else {
+            return Ok(());
+        };
+        if batch.check_crc().is_err() || batch.compression().is_none() {
+            return Ok(());
+        }
+        tracing::debug!(partition = %self.topic_partition(), %error, "records are refused");
+        let log_start_offset =
+            self.lock().log.as_ref().map_or(Offset::NONE, moldau_log::PartitionLog::log_start_offset);
+        Err(AppendRefused { log_start_offset, ..ErrorCode::InvalidRecord.into() })
     }
 
     /// The same, if this replica leads in just this epoch: a coordinator of an older one must not write.

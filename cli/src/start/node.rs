@@ -71,7 +71,7 @@ async fn serve(
         None => {
             announce(&prepared, &broker, started, console);
             tokio::select! {
-                state = broker.wait_failed() => Err(format!("the broker cannot go on: {state:?}")),
+                failure = broker.wait_failed() => Err(format!("the broker cannot go on: {failure}")),
                 reason = controller.failed() => Err(format!("the controller has failed: {reason}")),
                 name = signals.next() => Ok(name),
             }

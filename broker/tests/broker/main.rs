@@ -1,0 +1,12 @@
+//! A real broker with a real controller, over a socket, as a client sees it.
+#![allow(clippy::unwrap_used, clippy::too_many_lines, reason = "tests")]
+
+#[allow(dead_code, reason = "the hostile tests use the rest")]
+mod harness;
+mod requests;
+
+mod fetch;
+mod offsets;
+mod produce;
+mod sessions;
+mod storage;
