@@ -25,14 +25,17 @@ impl GroupCoordinator {
         if let Some(topic) = image.topics().by_name(OFFSETS_TOPIC) {
             self.partition_count.store(topic.partition_count().max(1), Ordering::Relaxed);
         }
-        let deleted = delta.deleted_topics.values().map(|topic| topic.name());
-        let deleted: Vec<String> =
-            deleted.filter(|name| image.topics().by_name(name).is_none()).map(ToString::to_string).collect();
-        if deleted.iter().any(|name| name == OFFSETS_TOPIC) {
+        let deleted = || delta.deleted_topics.values().map(|topic| topic.name());
+        // Made anew in the same step it is another topic, whatever its leader epochs are.
+        if deleted().any(|name| &**name == OFFSETS_TOPIC) {
             for partition in self.partitions() {
                 self.resigned(partition);
             }
         }
+        let deleted: Vec<String> = deleted()
+            .filter(|name| image.topics().by_name(name).is_none())
+            .map(ToString::to_string)
+            .collect();
         for topic in delta.topics.values().filter(|topic| &**topic.topic.name() == OFFSETS_TOPIC) {
             for (partition, change) in &topic.partitions {
                 if change.after.leader == node_id {

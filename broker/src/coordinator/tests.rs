@@ -1,4 +1,7 @@
+//! The shell over a log in memory, and over metadata of a few records.
+
 use std::collections::HashMap;
+use std::sync::atomic::AtomicUsize;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -6,7 +9,8 @@ use moldau_group::{
     CoordinatorRecord, JoinGroupProtocol, JoinGroupRequest, OffsetCommitPartition, OffsetCommitRequest,
     OffsetCommitTopic, OffsetFetchRequest,
 };
-use moldau_model::{GenerationId, LeaderEpoch, Offset, TopicId, Uuid};
+use moldau_metadata::{MetadataDelta, MetadataImage, MetadataRecord, records};
+use moldau_model::{BrokerId, GenerationId, LeaderEpoch, Offset, TopicId, Uuid};
 use parking_lot::Mutex;
 
 use super::*;
@@ -20,6 +24,10 @@ struct MemoryStore {
     outcome: Mutex<AppendOutcome>,
     gate: watch::Sender<bool>,
     broken: AtomicBool,
+    /// Loads under way, and the most there ever were.
+    loading: AtomicUsize,
+    loading_max: AtomicUsize,
+    loads: AtomicUsize,
 }
 
 impl MemoryStore {
@@ -29,6 +37,9 @@ impl MemoryStore {
             outcome: Mutex::new(AppendOutcome::Committed),
             gate: watch::Sender::new(is_open),
             broken: AtomicBool::new(false),
+            loading: AtomicUsize::new(0),
+            loading_max: AtomicUsize::new(0),
+            loads: AtomicUsize::new(0),
         })
     }
 }
@@ -43,6 +54,12 @@ impl OffsetsStore for MemoryStore {
         if self.broken.load(Ordering::SeqCst) {
             return Err(LoadError::Read("the disk is gone".into()));
         }
+        self.loads.fetch_add(1, Ordering::SeqCst);
+        let loading = self.loading.fetch_add(1, Ordering::SeqCst) + 1;
+        self.loading_max.fetch_max(loading, Ordering::SeqCst);
+        // Long enough for others to come in, if they were let.
+        std::thread::sleep(Duration::from_millis(2));
+        self.loading.fetch_sub(1, Ordering::SeqCst);
         let records = self.logs.lock().get(&partition).cloned().unwrap_or_default();
         for (offset, record) in records.iter().enumerate() {
             replay(offset as i64, &record.key, record.value.as_deref())?;
@@ -245,4 +262,153 @@ async fn time_passes_for_groups_without_a_request() {
     let response = answer(coordinator.submit("group", join("group"))).await;
     let Response::Join(joined) = response else { panic!("{response:?}") };
     assert_eq!((joined.error, joined.generation_id), (ErrorCode::None, GenerationId(1)));
+}
+
+#[tokio::test]
+async fn many_partitions_are_loaded_a_few_at_a_time_and_all_of_them() {
+    let store = MemoryStore::new(true);
+    let shared: Arc<dyn OffsetsStore> = Arc::<MemoryStore>::clone(&store);
+    let coordinator = GroupCoordinator::start(GroupConfig::default(), 50, shared);
+    for partition in 0..50 {
+        coordinator.elected(PartitionIndex(partition), EPOCH);
+        // An ISR that changes is no new leadership.
+        coordinator.elected(PartitionIndex(partition), EPOCH);
+    }
+    for partition in 0..50 {
+        assert!(coordinator.wait_active(PartitionIndex(partition), LIMIT).await, "{partition}");
+    }
+    assert_eq!(store.loads.load(Ordering::SeqCst), 50);
+    assert!(store.loading_max.load(Ordering::SeqCst) <= LOADERS_MAX);
+    coordinator.elected(PartitionIndex(7), EPOCH.next());
+    assert!(coordinator.wait_active(PartitionIndex(7), LIMIT).await, "loaders come again");
+}
+
+#[tokio::test]
+async fn an_append_whose_fate_stays_unknown_is_answered_in_time() {
+    let store = MemoryStore::new(true);
+    *store.outcome.lock() = AppendOutcome::Unknown;
+    let shared: Arc<dyn OffsetsStore> = Arc::<MemoryStore>::clone(&store);
+    let config = GroupConfig { offset_commit_timeout_ms: 20, ..GroupConfig::default() };
+    let coordinator = GroupCoordinator::start(config, 50, shared);
+    let partition = coordinator.partition_for("group");
+    coordinator.elected(partition, EPOCH);
+    assert!(coordinator.wait_active(partition, LIMIT).await);
+    let told = committed_code(&answer(coordinator.submit("group", commit("group", 1))).await);
+    assert_eq!(told, ErrorCode::CoordinatorNotAvailable);
+    assert_eq!(fetched_offset_if_any(&answer(coordinator.submit("group", fetch("group"))).await), None);
+}
+
+fn fetched_offset_if_any(response: &Response) -> Option<i64> {
+    let Response::OffsetFetch(fetched) = response else { panic!("{response:?}") };
+    fetched.topics.first().map(|topic| topic.partitions[0].committed_offset.0)
+}
+
+const NODE: BrokerId = BrokerId(1);
+
+/// Metadata that is changed record by record, and a coordinator that follows it.
+struct Followed {
+    image: MetadataImage,
+    offset: i64,
+    coordinator: Arc<GroupCoordinator>,
+}
+
+impl Followed {
+    fn new(store: &Arc<MemoryStore>) -> Self {
+        let shared: Arc<dyn OffsetsStore> = Arc::<MemoryStore>::clone(store);
+        let coordinator = GroupCoordinator::start(GroupConfig::default(), 1, shared);
+        Self { image: MetadataImage::empty(), offset: 0, coordinator }
+    }
+
+    fn replay(&mut self, records: Vec<MetadataRecord>) -> MetadataDelta {
+        self.offset += 1;
+        let (image, delta) = self.image.replay(&records.into(), Offset(self.offset), LeaderEpoch(1)).unwrap();
+        self.image = image;
+        delta
+    }
+
+    fn change(&mut self, records: Vec<MetadataRecord>) {
+        let delta = self.replay(records);
+        self.coordinator.apply(NODE, &delta, &self.image);
+    }
+
+    async fn offset_of(&self, group_id: &str) -> Option<i64> {
+        fetched_offset_if_any(&answer(self.coordinator.submit(group_id, fetch(group_id))).await)
+    }
+}
+
+fn topic(name: &str, id: u8) -> MetadataRecord {
+    records::Topic { name: name.into(), topic_id: vec![id; 16] }.into()
+}
+
+fn led_by(id: u8, leader: BrokerId, leader_epoch: i32) -> MetadataRecord {
+    records::Partition {
+        topic_id: vec![id; 16],
+        replicas: vec![1, 2],
+        isr: vec![1, 2],
+        leader: leader.0,
+        leader_epoch,
+        directories: vec![vec![0; 16]; 2],
+        ..records::Partition::default()
+    }
+    .into()
+}
+
+fn removed(id: u8) -> MetadataRecord {
+    records::RemoveTopic { topic_id: vec![id; 16] }.into()
+}
+
+#[tokio::test]
+async fn shards_come_and_go_with_the_leaderships_of_their_partitions() {
+    let store = MemoryStore::new(true);
+    let mut followed = Followed::new(&store);
+    followed.change(vec![topic(OFFSETS_TOPIC, 9), led_by(9, BrokerId(2), 0)]);
+    assert_eq!(followed.coordinator.submit("g", fetch("g")).unwrap_err(), ErrorCode::NotCoordinator);
+    let elected = records::PartitionChange {
+        topic_id: vec![9; 16],
+        leader: Some(NODE.0),
+        ..records::PartitionChange::default()
+    };
+    followed.change(vec![elected.clone().into()]);
+    assert!(followed.coordinator.wait_active(PartitionIndex(0), LIMIT).await);
+    assert_eq!(
+        committed_code(&answer(followed.coordinator.submit("g", commit("g", 5))).await),
+        ErrorCode::None
+    );
+    assert_eq!(followed.offset_of("g").await, Some(5));
+    followed.change(vec![records::PartitionChange { leader: Some(2), ..elected }.into()]);
+    assert_eq!(followed.coordinator.submit("g", fetch("g")).unwrap_err(), ErrorCode::NotCoordinator);
+}
+
+#[tokio::test]
+async fn a_deleted_topics_offsets_go_and_those_of_a_topic_made_anew_stay() {
+    let store = MemoryStore::new(true);
+    let mut followed = Followed::new(&store);
+    followed.change(vec![topic(OFFSETS_TOPIC, 9), led_by(9, NODE, 0), topic("pageview", 3)]);
+    assert!(followed.coordinator.wait_active(PartitionIndex(0), LIMIT).await);
+    answer(followed.coordinator.submit("g", commit("g", 5))).await;
+    followed.change(vec![removed(3), topic("pageview", 4)]);
+    assert_eq!(followed.offset_of("g").await, Some(5), "the id tells whose it is");
+    followed.change(vec![removed(4)]);
+    // The tombstone is appended at once, and applied when its append's task has run.
+    for _ in 0..1_000 {
+        if followed.offset_of("g").await.is_none() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("the offset is still there");
+}
+
+#[tokio::test]
+async fn groups_do_not_outlive_their_topic_even_if_it_is_made_anew_with_the_same_epoch() {
+    let store = MemoryStore::new(true);
+    let mut followed = Followed::new(&store);
+    followed.change(vec![topic(OFFSETS_TOPIC, 9), led_by(9, NODE, 0)]);
+    assert!(followed.coordinator.wait_active(PartitionIndex(0), LIMIT).await);
+    answer(followed.coordinator.submit("g", commit("g", 5))).await;
+    // Another topic's log is empty.
+    store.logs.lock().clear();
+    followed.change(vec![removed(9), topic(OFFSETS_TOPIC, 8), led_by(8, NODE, 0)]);
+    assert!(followed.coordinator.wait_active(PartitionIndex(0), LIMIT).await);
+    assert_eq!(followed.offset_of("g").await, None);
 }
