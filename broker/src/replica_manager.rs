@@ -13,6 +13,7 @@ mod wake;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use moldau_log::{LogError, PartitionOnDisk};
@@ -32,6 +33,10 @@ use crate::log_dirs::{LogDir, LogDirs};
 
 /// Logs that are opened at the same time: opening after a crash reads, and disks like several readers.
 const OPENERS_MAX: usize = 8;
+
+/// How long the files of new partitions wait. The first records come at once or much later, and a sync of those would
+/// wait for the journal of the file system to take in all the others.
+const MAKE_LOGS_DELAY: Duration = Duration::from_millis(500);
 
 /// All partitions of this broker.
 pub struct ReplicaManager {
@@ -380,7 +385,10 @@ impl ReplicaPublisher for Arc<ReplicaManager> {
         }
         if !self.to_make.lock().is_empty() {
             let manager = Arc::clone(self);
-            tokio::task::spawn_blocking(move || manager.make_logs());
+            tokio::spawn(async move {
+                tokio::time::sleep(MAKE_LOGS_DELAY).await;
+                tokio::task::spawn_blocking(move || manager.make_logs());
+            });
         }
     }
 
