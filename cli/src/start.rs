@@ -102,6 +102,10 @@ fn prepare(arguments: &StartArguments, environment: &Environment) -> Result<Prep
     for unknown in config.unknown_settings() {
         tracing::warn!("{}", unknown_text(&unknown));
     }
+    let idle = config.settings_without_effect();
+    if !idle.is_empty() {
+        tracing::warn!("without effect yet (docs/CONFIGURATION.md says why): {}", idle.join(", "));
+    }
     if !(config.roles.broker && config.roles.controller) {
         let text = "process.roles: this version runs both roles in one process; leave it out, or write broker,controller";
         return Err(vec![text.to_owned()]);

@@ -16,16 +16,19 @@ use moldau_cluster::ControllerError;
 use moldau_metadata::{MetadataBatch, MetadataImage, MetadataRecord, encode_batch};
 use moldau_model::{Offset, TimestampMs};
 use tokio::sync::{mpsc, watch};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::applied::Applied;
-use crate::manage::{BrokerSessions, Inputs, Random, Settings, fence_broker};
+use crate::manage::{BrokerSessions, Inputs, Random, Settings, balance_leaders, fence_broker};
 use crate::raft::{Leadership, ProposeError, RaftNode};
 
 /// How many proposals may be under way; requests wait in their queue beyond.
 const IN_FLIGHT_MAX: usize = 1024;
 /// How often the sessions of brokers are looked at.
 const SESSION_CHECK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How many partitions at most go back to their preferred leaders at once; Kafka's bound.
+const BALANCED_AT_ONCE_MAX: usize = 1000;
 
 /// What a decision sees.
 pub(crate) struct Deciding<'a> {
@@ -105,6 +108,11 @@ impl EventLoop {
     pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Work>, mut stop: watch::Receiver<bool>) {
         let mut session_check = tokio::time::interval(SESSION_CHECK_INTERVAL);
         session_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut balance = self.settings.leader_balance_interval().map(|period| {
+            let mut interval = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            interval
+        });
         loop {
             tokio::select! {
                 biased;
@@ -122,6 +130,7 @@ impl EventLoop {
                     }
                     self.fence_expired().await;
                 }
+                () = tick(&mut balance) => self.balance_leaders().await,
                 work = requests.recv(), if self.in_flight.len() < IN_FLIGHT_MAX => match work {
                     Some(work) => self.work(work).await,
                     None => return,
@@ -269,6 +278,21 @@ impl EventLoop {
         }
     }
 
+    /// Gives leadership back to the preferred replicas that can take it. What is left over waits for the next time.
+    async fn balance_leaders(&mut self) {
+        if !self.speculate() {
+            return;
+        }
+        let Some(speculation) = &self.speculation else { return };
+        let records = balance_leaders(&speculation.image, &self.settings, BALANCED_AT_ONCE_MAX);
+        if records.is_empty() {
+            return;
+        }
+        tracing::info!(partitions = records.len(), "giving leadership back to preferred replicas");
+        let now = self.now();
+        self.propose(Decided { records, reply: Box::new(|_, _, _| {}) }, now).await;
+    }
+
     /// Fences the brokers that were silent for too long. Nobody waits for it: it is asked for again until it holds.
     async fn fence_expired(&mut self) {
         if !self.speculate() {
@@ -286,6 +310,16 @@ impl EventLoop {
             );
             self.propose(Decided { records, reply: Box::new(|_, _, _| {}) }, now).await;
         }
+    }
+}
+
+/// Waits for the next tick; for ever where there is no interval.
+async fn tick(interval: &mut Option<Interval>) {
+    match interval {
+        Some(interval) => {
+            interval.tick().await;
+        }
+        None => std::future::pending().await,
     }
 }
 

@@ -11,8 +11,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use harness::{Broker, create_topic, create_topics, forward, options, runtime, start, start_with};
+use kafka_protocol::messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
-use kafka_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse, TopicName};
+use kafka_protocol::messages::{CreateTopicsRequest, DeleteTopicsRequest, DeleteTopicsResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use moldau_cluster::{
     AlterPartition, AlterPartitionRequest, ControllerChannel, ControllerError, IsrMember,
@@ -73,6 +74,75 @@ fn a_broker_registers_fenced_and_is_let_in_once_it_has_caught_up() {
         broker.epoch = BrokerEpoch(broker.epoch.0 + 1);
         let stale = broker.heartbeat(&controller, Offset(9)).await;
         assert_eq!(stale.err(), Some(ControllerError::Kafka(ErrorCode::StaleBrokerEpoch)));
+        controller.shutdown().await;
+    });
+}
+
+/// Two brokers and a topic with the replicas 1 and 2; 1 was gone for a while and is in the ISR again, 2 leads.
+async fn leadership_moved(
+    controller: &moldau_controller::ControllerHandle,
+) -> Vec<tokio::task::JoinHandle<()>> {
+    let beating = |broker: &Broker| {
+        let (controller, beat) = (controller.clone(), broker.beat(Offset(1_000_000)));
+        tokio::spawn(async move {
+            while controller.heartbeat(beat.clone()).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+    };
+    // It says nothing more after this.
+    Broker::join(controller, 1).await;
+    let second = Broker::join(controller, 2).await;
+    let mut beats = vec![beating(&second)];
+    let assignment = CreatableReplicaAssignment::default()
+        .with_broker_ids(vec![kafka_protocol::messages::BrokerId(1), kafka_protocol::messages::BrokerId(2)]);
+    let topic = CreatableTopic::default()
+        .with_name(TopicName(StrBytes::from_static_str("moved")))
+        .with_num_partitions(-1)
+        .with_replication_factor(-1)
+        .with_assignments(vec![assignment]);
+    let request = CreateTopicsRequest::default().with_topics(vec![topic]);
+    let (created, _) = forward(controller, 7, &request).await.unwrap();
+    assert_eq!(created.topics[0].error_code, 0, "{created:?}");
+    let image = watch_until(controller, |image| leader_of(image) == Some(BrokerId(2))).await;
+    let first = Broker::join(controller, 1).await;
+    beats.push(beating(&first));
+    let topic = image.topics().by_name("moved").unwrap();
+    let partition = topic.partition(PartitionIndex(0)).unwrap();
+    let member = |broker: &Broker| IsrMember { broker_id: broker.id, broker_epoch: broker.epoch };
+    let request = AlterPartition {
+        broker_id: second.id,
+        broker_epoch: second.epoch,
+        partitions: vec![AlterPartitionRequest {
+            topic_id: topic.id(),
+            partition: PartitionIndex(0),
+            leader_epoch: partition.leader_epoch,
+            partition_epoch: partition.partition_epoch,
+            new_isr: vec![member(&second), member(&first)],
+            leader_recovery_state: LeaderRecoveryState::Recovered,
+        }],
+    };
+    controller.alter_partition(request).await.unwrap().partitions[0].as_ref().unwrap();
+    beats
+}
+
+fn leader_of(image: &MetadataImage) -> Option<BrokerId> {
+    let topic = image.topics().by_name("moved")?;
+    topic.partition(PartitionIndex(0)).map(|partition| partition.leader)
+}
+
+#[test]
+fn leadership_goes_back_to_the_preferred_replica() {
+    runtime().block_on(async {
+        let directory = tempfile::tempdir().unwrap();
+        let mut options = options(directory.path());
+        options.broker_session_timeout = Duration::from_millis(500);
+        options.settings = [("leader.imbalance.check.interval.seconds".to_owned(), "1".to_owned())].into();
+        let controller = start_with(options).await;
+        let beats = leadership_moved(&controller).await;
+        let back = watch_until(&controller, |image| leader_of(image) == Some(BrokerId(1)));
+        tokio::time::timeout(Duration::from_secs(30), back).await.expect("leadership goes back");
+        beats.iter().for_each(tokio::task::JoinHandle::abort);
         controller.shutdown().await;
     });
 }

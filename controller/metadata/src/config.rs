@@ -7,6 +7,7 @@
 
 mod broker_config;
 pub mod definitions;
+mod effect;
 mod effective;
 mod listener;
 mod suggest;
@@ -20,6 +21,9 @@ pub use broker_config::{
     UnknownSetting,
 };
 pub use definitions::{ConfigDefinition, ConfigType, DefaultValue, Importance, UpdateMode, ValidValues};
+pub use effect::{
+    Effect, broker_effect, client_metrics_effect, group_effect, inheriting_topic_setting, topic_effect,
+};
 pub use effective::{
     BrokerSettings, ConfigSource, DescribedConfig, Synonym, describe_broker, describe_broker_defaults,
     describe_client_metrics, describe_group, describe_topic, effective_topic_values,

@@ -1,6 +1,7 @@
 //! What the controller was started with, as far as decisions depend on it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use moldau_metadata::MetadataImage;
 use moldau_metadata::config::{BrokerSettings, effective_topic_values};
@@ -31,6 +32,16 @@ impl Settings {
     #[must_use]
     pub fn default_replication_factor(&self) -> i16 {
         self.number("default.replication.factor", 1)
+    }
+
+    /// How often leadership goes back to preferred replicas; `None` if it stays where it went.
+    #[must_use]
+    pub fn leader_balance_interval(&self) -> Option<Duration> {
+        let settings = BrokerSettings::of_statics(&self.statics);
+        let is_enabled = settings
+            .value("auto.leader.rebalance.enable")
+            .is_none_or(|text| !text.trim().eq_ignore_ascii_case("false"));
+        is_enabled.then(|| Duration::from_secs(self.number("leader.imbalance.check.interval.seconds", 300)))
     }
 
     /// Whether topics may be deleted at all.
@@ -98,4 +109,21 @@ pub(super) struct ElectionRules {
     pub(super) unclean: bool,
     /// Whether eligible leader replicas are kept.
     pub(super) elr: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leadership_is_balanced_as_often_as_it_says_or_never() {
+        let interval = |settings: &[(&str, &str)]| {
+            let statics = settings.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+            Settings::new(BrokerId(1), statics).leader_balance_interval()
+        };
+        assert_eq!(interval(&[]), Some(Duration::from_secs(300)));
+        let often = ("leader.imbalance.check.interval.seconds", "7");
+        assert_eq!(interval(&[often]), Some(Duration::from_secs(7)));
+        assert_eq!(interval(&[often, ("auto.leader.rebalance.enable", " FALSE")]), None);
+    }
 }

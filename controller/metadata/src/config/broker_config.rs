@@ -12,6 +12,7 @@ use moldau_model::BrokerId;
 use thiserror::Error;
 
 use super::definitions::{DefaultValue, broker_definition};
+use super::effect::{Effect, broker_effect};
 use super::effective::BrokerSettings;
 use super::listener::{Listener, parse_listeners};
 use super::suggest::nearest_name;
@@ -248,6 +249,7 @@ impl BrokerConfig {
         let quorum = reader.quorum(&identity, &listening, &mut problems);
         let (log_dirs, metadata_log_dir) = reader.directories(&mut problems);
         let http_listener = reader.http_listener(&mut problems);
+        listening.refuse_what_is_not_served(&mut problems);
         reader.cross_checks(&mut problems);
         if !problems.is_empty() {
             return Err(problems);
@@ -279,6 +281,20 @@ impl BrokerConfig {
             .collect()
     }
 
+    /// The settings that were given, differ from their defaults, and that nothing reads; by name.
+    #[must_use]
+    pub fn settings_without_effect(&self) -> Vec<&str> {
+        let is_default = |name: &str, value: &str| {
+            broker_definition(name).is_none_or(|d| d.default.text().is_some_and(|text| text == value.trim()))
+        };
+        let is_idle = |name: &str| matches!(broker_effect(name), Effect::WithoutEffect(_));
+        self.settings
+            .iter()
+            .filter(|(name, value)| is_idle(name) && !is_default(name, value))
+            .map(|(name, _)| name.as_str())
+            .collect()
+    }
+
     /// The settings as a layer below topics and groups.
     #[must_use]
     pub fn as_broker_settings(&self) -> BrokerSettings<'_> {
@@ -297,6 +313,18 @@ struct Listening {
     controller: Vec<Listener>,
     controller_names: Vec<String>,
     inter_broker: String,
+}
+
+impl Listening {
+    /// A listener that promises encryption or authentication, and gives neither, is worse than none.
+    fn refuse_what_is_not_served(&self, problems: &mut Vec<ConfigProblem>) {
+        let all = self.listeners.iter().chain(&self.controller);
+        for listener in all.filter(|listener| listener.protocol != SecurityProtocol::Plaintext) {
+            let protocol = listener.protocol.name();
+            let problem = format!("{listener} is {protocol}, which is not implemented yet; PLAINTEXT is");
+            problems.push(ConfigProblem::new("listeners", problem));
+        }
+    }
 }
 
 struct Quorum {
@@ -628,6 +656,11 @@ impl Reader<'_> {
         if self.int("group.min.session.timeout.ms") > self.int("group.max.session.timeout.ms") {
             let problem = "group.min.session.timeout.ms must not be above group.max.session.timeout.ms";
             refuse("group.min.session.timeout.ms", problem.into());
+        }
+        for (name, why) in super::effect::refused_when_set() {
+            if self.settings.set_value(name).is_some_and(|text| !text.trim().is_empty()) {
+                refuse(name, format!("not implemented yet, and not ignored: {why}"));
+            }
         }
         let protocols = as_list(self.text("group.coordinator.rebalance.protocols"));
         if !protocols.contains(&"classic") {

@@ -165,3 +165,35 @@ fn every_deviation_is_of_a_setting_of_kafkas() {
     }
     assert!(DEVIATIONS.is_sorted_by_key(|deviation| deviation.name));
 }
+
+#[test]
+fn what_would_be_dangerous_to_ignore_ends_the_start() {
+    for (name, value, text) in [
+        ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer", "no ACLs yet"),
+        ("create.topic.policy.class.name", "a.Policy", "not ignored"),
+        ("config.providers", "file", "secrets in other places"),
+        ("listeners", "SSL://:9092,CONTROLLER://:9093", "SSL://:9092 is SSL, which is not implemented yet"),
+        ("listeners", "SASL_PLAINTEXT://:9092,CONTROLLER://:9093", "is SASL_PLAINTEXT"),
+    ] {
+        let settings = BTreeMap::from([(name.to_owned(), value.to_owned())]);
+        let problems = BrokerConfig::from_settings(settings).unwrap_err();
+        let told = problems.iter().any(|p| p.key == name && p.problem.contains(text));
+        assert!(told, "{name}={value}: {problems:?}");
+    }
+    let empty = BTreeMap::from([("authorizer.class.name".to_owned(), String::new())]);
+    assert!(BrokerConfig::from_settings(empty).is_ok());
+}
+
+#[test]
+fn what_has_no_effect_is_named_unless_it_says_the_default() {
+    let settings = [
+        ("num.io.threads", "8"),
+        ("num.network.threads", "5"),
+        ("log.retention.hours", "1"),
+        ("compression.type", "zstd"),
+        ("no.such.setting", "1"),
+    ];
+    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let config = BrokerConfig::from_settings(settings).unwrap();
+    assert_eq!(config.settings_without_effect(), ["compression.type", "num.network.threads"]);
+}

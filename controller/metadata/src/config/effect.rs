@@ -1,0 +1,262 @@
+//! What each setting does today. Every one of Kafka's is known, and its value is checked; what is not honoured says so at
+//! the start and in `docs/CONFIGURATION.md`, and what would be dangerous to ignore is refused.
+
+use super::synonyms::TOPIC_SYNONYMS;
+
+/// What becomes of a setting's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It does what Kafka says, or what our own documentation says.
+    Honoured,
+    /// It is checked, kept and shown; nothing reads it, for this reason.
+    WithoutEffect(&'static str),
+    /// It does what it says, except for values that end the start: which, and why.
+    RefusedInPart(&'static str),
+    /// Setting it ends the start, for this reason.
+    Refused(&'static str),
+}
+
+/// Broker settings that something reads, apart from those that topics inherit.
+const HONOURED_BROKER: &[&str] = &[
+    "advertised.listeners",
+    "auto.create.topics.enable",
+    "auto.leader.rebalance.enable",
+    "broker.heartbeat.interval.ms",
+    "broker.id",
+    "broker.rack",
+    "broker.session.timeout.ms",
+    "connections.max.idle.ms",
+    "controlled.shutdown.enable",
+    "controller.listener.names",
+    "controller.quorum.election.timeout.ms",
+    "default.replication.factor",
+    "delete.topic.enable",
+    "fetch.max.bytes",
+    "flush.policy",
+    "group.initial.rebalance.delay.ms",
+    "group.max.session.timeout.ms",
+    "group.max.size",
+    "group.min.session.timeout.ms",
+    "http.listener",
+    "leader.imbalance.check.interval.seconds",
+    "log.cleaner.backoff.ms",
+    "log.cleaner.enable",
+    "log.dir",
+    "log.dirs",
+    "log.flush.offset.checkpoint.interval.ms",
+    "log.retention.check.interval.ms",
+    "max.connections",
+    "max.connections.per.ip",
+    "max.incremental.fetch.session.cache.slots",
+    "max.request.partition.size.limit",
+    "metadata.log.dir",
+    "node.id",
+    "num.partitions",
+    "offset.metadata.max.bytes",
+    "offsets.commit.timeout.ms",
+    "offsets.retention.check.interval.ms",
+    "offsets.retention.minutes",
+    "offsets.topic.num.partitions",
+    "offsets.topic.replication.factor",
+    "offsets.topic.segment.bytes",
+    "producer.id.expiration.ms",
+    "queued.max.request.bytes",
+    "replica.high.watermark.checkpoint.interval.ms",
+    "replica.lag.time.max.ms",
+    "socket.request.max.bytes",
+];
+
+/// Topic settings that nothing reads.
+const TOPIC_WITHOUT_EFFECT: &[(&str, &str)] = &[
+    ("compression.gzip.level", RECOMPRESSION),
+    ("compression.lz4.level", RECOMPRESSION),
+    ("compression.type", RECOMPRESSION),
+    ("compression.zstd.level", RECOMPRESSION),
+    ("follower.replication.throttled.replicas", REPLICATION),
+    ("internal.segment.bytes", "Kafka's own tests use it"),
+    ("leader.replication.throttled.replicas", REPLICATION),
+    ("local.retention.bytes", TIERED),
+    ("local.retention.ms", TIERED),
+    ("preallocate", "segments grow as they are written"),
+    ("remote.log.copy.disable", TIERED),
+    ("remote.log.delete.on.disable", TIERED),
+];
+
+const RECOMPRESSION: &str = "batches are stored as the producer sent them (`producer`)";
+const TIERED: &str = "there is no tiered storage";
+const REPLICATION: &str = "comes with replication between nodes";
+const QUORUM: &str = "comes with a quorum of several nodes";
+const SECURITY: &str = "comes with authentication and encryption";
+const TRANSACTIONS: &str = "comes with transactions";
+const GROUPS: &str = "comes with the newer kinds of groups";
+const QUOTAS: &str = "comes with quotas";
+const METRICS: &str = "Java's metrics reporters; `http.listener` serves the metrics";
+const INTERNALS: &str = "tunes a part of Kafka that has no counterpart here";
+const NEVER: &str = "it would promise what is not there yet";
+
+/// Why names that begin like this have no effect, if they are not honoured. The first that fits counts.
+const WITHOUT_EFFECT: &[(&str, &str)] = &[
+    ("remote.", TIERED),
+    ("log.local.", TIERED),
+    ("follower.fetch.last.tiered", TIERED),
+    ("compression.", RECOMPRESSION),
+    ("log.preallocate", "segments grow as they are written"),
+    ("cluster.secret", QUORUM),
+    ("controller.quorum.", QUORUM),
+    ("controller.socket.", QUORUM),
+    ("controller.performance.", INTERNALS),
+    ("controller.quota.", QUOTAS),
+    ("metadata.", "the metadata log is openraft's, with bounds of its own"),
+    ("internal.metadata.", "the metadata log is openraft's, with bounds of its own"),
+    ("initial.broker.registration.", QUORUM),
+    ("inter.broker.listener.name", REPLICATION),
+    ("security.inter.broker.", REPLICATION),
+    ("early.start.listeners", SECURITY),
+    ("replica.", REPLICATION),
+    ("num.replica.", REPLICATION),
+    ("replication.quota.", REPLICATION),
+    ("alter.log.dirs.", REPLICATION),
+    ("follower.replication.", REPLICATION),
+    ("leader.replication.", REPLICATION),
+    ("cordoned.log.dirs", "comes with moves between log directories"),
+    ("log.dir.failure.timeout.ms", REPLICATION),
+    ("unclean.leader.election.interval.ms", REPLICATION),
+    ("quota.", QUOTAS),
+    ("max.connection.creation.rate", QUOTAS),
+    ("max.connections.per.ip.overrides", QUOTAS),
+    ("transaction", TRANSACTIONS),
+    ("add.partitions.to.txn.", TRANSACTIONS),
+    ("group.consumer.", GROUPS),
+    ("group.share.", GROUPS),
+    ("group.streams.", GROUPS),
+    ("share.", GROUPS),
+    ("sasl.", SECURITY),
+    ("ssl.", SECURITY),
+    ("security.", SECURITY),
+    ("delegation.token.", SECURITY),
+    ("connections.max.reauth.ms", SECURITY),
+    ("connection.failed.authentication.delay.ms", SECURITY),
+    ("kafka.metrics.", METRICS),
+    ("metric", METRICS),
+    ("telemetry.", METRICS),
+    ("unstable.", "no unfinished version is served"),
+];
+
+/// Settings that end the start, all of their values or some.
+const REFUSED: &[(&str, Effect)] = &[
+    ("alter.config.policy.class.name", Effect::Refused(NEVER)),
+    ("authorizer.class.name", Effect::Refused("nobody would be kept out: there are no ACLs yet")),
+    ("client.quota.callback.class", Effect::Refused(NEVER)),
+    ("config.providers", Effect::Refused("secrets in other places are not looked up")),
+    ("controller.quorum.bootstrap.servers", Effect::WithoutEffect(QUORUM)),
+    (
+        "controller.quorum.voters",
+        Effect::RefusedInPart("a quorum of more than this node: it comes with the next version"),
+    ),
+    ("create.topic.policy.class.name", Effect::Refused(NEVER)),
+    (
+        "group.coordinator.rebalance.protocols",
+        Effect::RefusedInPart("a list without `classic`, as in Kafka; the other protocols have no effect"),
+    ),
+    (
+        "listener.security.protocol.map",
+        Effect::RefusedInPart("a listener that is not PLAINTEXT: it would be served without encryption"),
+    ),
+    (
+        "listeners",
+        Effect::RefusedInPart("a listener that is not PLAINTEXT: it would be served without encryption"),
+    ),
+    ("principal.builder.class", Effect::WithoutEffect(SECURITY)),
+    ("process.roles", Effect::RefusedInPart("one role alone: this version runs both in one process")),
+    ("remote.log.storage.system.enable", Effect::RefusedInPart("`true`: there is no tiered storage")),
+];
+
+/// Settings whose being set is refused, with the reason.
+pub(super) fn refused_when_set() -> impl Iterator<Item = (&'static str, &'static str)> {
+    REFUSED.iter().filter_map(|(name, effect)| match effect {
+        Effect::Refused(why) => Some((*name, *why)),
+        _ => None,
+    })
+}
+
+/// What a broker setting does.
+#[must_use]
+pub fn broker_effect(name: &str) -> Effect {
+    if let Some((_, effect)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
+        return *effect;
+    }
+    if HONOURED_BROKER.contains(&name) {
+        return Effect::Honoured;
+    }
+    if let Some(topic) = inheriting_topic_setting(name) {
+        return topic_effect(topic);
+    }
+    let why =
+        WITHOUT_EFFECT.iter().find(|(prefix, _)| name.starts_with(prefix)).map_or(INTERNALS, |(_, why)| why);
+    Effect::WithoutEffect(why)
+}
+
+/// What a topic setting does.
+#[must_use]
+pub fn topic_effect(name: &str) -> Effect {
+    if name == "remote.storage.enable" {
+        return Effect::RefusedInPart("`true`: there is no tiered storage");
+    }
+    match TOPIC_WITHOUT_EFFECT.iter().find(|(own, _)| *own == name) {
+        Some((_, why)) => Effect::WithoutEffect(why),
+        None => Effect::Honoured,
+    }
+}
+
+/// What a setting of a group or of a client metrics subscription does.
+#[must_use]
+pub const fn group_effect() -> Effect {
+    Effect::WithoutEffect(GROUPS)
+}
+
+/// What a setting of a client metrics subscription does.
+#[must_use]
+pub const fn client_metrics_effect() -> Effect {
+    Effect::WithoutEffect("clients are not asked for their metrics (KIP-714)")
+}
+
+/// The topic setting that takes its default from this broker setting. Such ones change while the broker runs.
+#[must_use]
+pub fn inheriting_topic_setting(broker_name: &str) -> Option<&'static str> {
+    let inherits = |synonyms: &&super::synonyms::TopicSynonyms| {
+        synonyms.broker.iter().any(|(name, _)| *name == broker_name)
+    };
+    TOPIC_SYNONYMS.iter().find(inherits).map(|synonyms| synonyms.topic)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::definitions::{TOPIC, broker, broker_definition, topic_definition};
+    use super::*;
+
+    #[test]
+    fn every_name_in_the_tables_is_a_setting() {
+        for name in HONOURED_BROKER.iter().chain(REFUSED.iter().map(|(name, _)| name)) {
+            assert!(broker_definition(name).is_some(), "{name}");
+        }
+        for (name, _) in TOPIC_WITHOUT_EFFECT {
+            assert!(topic_definition(name).is_some(), "{name}");
+        }
+        for (prefix, _) in WITHOUT_EFFECT {
+            let is_used = |name: &str| name.starts_with(prefix) && !HONOURED_BROKER.contains(&name);
+            let known = broker().chain(super::super::definitions::DYNAMIC_ONLY);
+            assert!(
+                known.into_iter().any(|definition| is_used(definition.name)),
+                "{prefix} explains nothing"
+            );
+        }
+    }
+
+    #[test]
+    fn a_broker_setting_does_what_the_topics_that_inherit_it_do() {
+        assert_eq!(broker_effect("log.retention.hours"), Effect::Honoured);
+        assert_eq!(broker_effect("message.max.bytes"), Effect::Honoured);
+        assert_eq!(broker_effect("compression.type"), topic_effect("compression.type"));
+        assert!(TOPIC.iter().any(|definition| topic_effect(definition.name) == Effect::Honoured));
+    }
+}
