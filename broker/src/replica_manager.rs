@@ -407,3 +407,6 @@ fn registration(partition: &moldau_metadata::PartitionRegistration) -> moldau_re
         partition_epoch: partition.partition_epoch,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! The broker's partitions over a disk in memory, and `__consumer_offsets` as the group coordinator sees it.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use moldau_group::CoordinatorRecord;
+use moldau_log::FileSystem;
+use moldau_log::file_system::{FaultFileSystem, FaultKind, Operation};
+use moldau_metadata::{MetadataRecord, records};
+use moldau_model::{LeaderEpoch, Offset};
+
+use super::*;
+use crate::coordinator::{AppendOutcome, LoadError, OFFSETS_TOPIC, OffsetsStore};
+use crate::metadata_cache::MetadataCache;
+
+const NODE: BrokerId = BrokerId(1);
+const PARTITIONS: i32 = 50;
+const TOPIC_ID: [u8; 16] = [9; 16];
+
+struct Fixture {
+    disk: FaultFileSystem,
+    manager: Arc<ReplicaManager>,
+    metadata: Arc<MetadataCache>,
+    offset: i64,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self::on(FaultFileSystem::new())
+    }
+
+    fn on(disk: FaultFileSystem) -> Self {
+        let file_system: Arc<dyn FileSystem> = Arc::new(disk.clone());
+        let dirs = LogDirs::open(&file_system, &[PathBuf::from("/data")], "cluster", NODE, 100).unwrap();
+        let settings = PartitionSettings {
+            broker_id: NODE,
+            flush_policy: FlushPolicy::OnAck,
+            lag_ms_max: 30_000,
+            producer_id_expiration_ms: 86_400_000,
+        };
+        let manager = Arc::new(ReplicaManager::new(dirs, settings, BTreeMap::new()).unwrap());
+        Self { disk, manager, metadata: Arc::new(MetadataCache::default()), offset: 0 }
+    }
+
+    fn change(&mut self, records: Vec<MetadataRecord>) {
+        self.offset += 1;
+        let before = self.metadata.image();
+        let (image, delta) = before.replay(&records.into(), Offset(self.offset), LeaderEpoch(1)).unwrap();
+        ReplicaManager::apply(&self.manager, &delta, &image);
+        self.metadata.replace(Arc::new(image));
+    }
+
+    fn create(&mut self) {
+        let mut records: Vec<MetadataRecord> =
+            vec![records::Topic { name: OFFSETS_TOPIC.into(), topic_id: TOPIC_ID.to_vec() }.into()];
+        records.extend((0..PARTITIONS).map(|partition_index| {
+            MetadataRecord::from(records::Partition {
+                partition_index,
+                topic_id: TOPIC_ID.to_vec(),
+                replicas: vec![NODE.0],
+                isr: vec![NODE.0],
+                leader: NODE.0,
+                directories: vec![vec![0; 16]],
+                ..records::Partition::default()
+            })
+        }));
+        self.change(records);
+    }
+
+    fn remove(&mut self) {
+        self.change(vec![records::RemoveTopic { topic_id: TOPIC_ID.to_vec() }.into()]);
+    }
+
+    fn partition(&self, partition: i32) -> Arc<Partition> {
+        self.manager.by_name(&self.metadata.image(), OFFSETS_TOPIC, PartitionIndex(partition)).unwrap()
+    }
+
+    fn store(&self) -> ReplicaOffsetsStore {
+        ReplicaOffsetsStore::new(Arc::clone(&self.manager), Arc::clone(&self.metadata))
+    }
+
+    fn made(&self) -> usize {
+        let entries = self.disk.read_dir(Path::new("/data")).unwrap();
+        entries.iter().filter(|entry| entry.name.starts_with(OFFSETS_TOPIC)).count()
+    }
+
+    /// Appends one record, syncs it, and says what became of it.
+    async fn append(&self, partition: i32, epoch: i32, value: &'static str) -> AppendOutcome {
+        let record = CoordinatorRecord {
+            key: Bytes::from_static(b"key"),
+            value: Some(Bytes::from_static(value.as_bytes())),
+        };
+        let outcome = self.store().append(PartitionIndex(partition), LeaderEpoch(epoch), &[record]);
+        let hosted = self.partition(partition);
+        if hosted.sync().is_err() {
+            hosted.poison(&"the disk is gone".into());
+        }
+        outcome.await
+    }
+
+    fn load(&self, partition: i32, epoch: i32) -> Result<Vec<(i64, String)>, LoadError> {
+        let mut values = Vec::new();
+        self.store().load(PartitionIndex(partition), LeaderEpoch(epoch), &mut |offset, key, value| {
+            assert_eq!(key, b"key");
+            values.push((offset, String::from_utf8(value.unwrap().to_vec()).unwrap()));
+            Ok(())
+        })?;
+        Ok(values)
+    }
+}
+
+#[test]
+fn a_topic_is_of_use_before_a_single_file_of_it_is_made() {
+    let mut f = Fixture::new();
+    let before = f.disk.mutations();
+    f.create();
+    assert_eq!((f.disk.mutations(), f.made()), (before, 0));
+    assert!((0..PARTITIONS).all(|partition| f.partition(partition).leader_epoch_if_leader().is_some()));
+    f.manager.make_logs();
+    assert_eq!(f.made(), PARTITIONS as usize);
+    let after = f.disk.mutations();
+    f.manager.make_logs();
+    assert_eq!(f.disk.mutations(), after, "made once");
+}
+
+#[tokio::test]
+async fn who_appends_before_the_files_are_made_makes_its_own_and_loses_nothing() {
+    let mut f = Fixture::new();
+    f.create();
+    assert_eq!(f.append(7, 0, "first").await, AppendOutcome::Committed);
+    assert_eq!(f.made(), 1);
+    f.manager.make_logs();
+    assert_eq!(f.append(7, 0, "second").await, AppendOutcome::Committed);
+    f.disk.power_cut(1);
+    let mut again = Fixture::on(f.disk.clone());
+    again.create();
+    let expected = vec![(0, "first".to_owned()), (1, "second".to_owned())];
+    assert_eq!(again.load(7, 0).unwrap(), expected);
+    assert!(again.load(8, 0).unwrap().is_empty());
+}
+
+#[test]
+fn a_topic_that_is_deleted_before_its_files_are_made_leaves_none() {
+    let mut f = Fixture::new();
+    let before = f.disk.mutations();
+    f.create();
+    f.remove();
+    f.manager.make_logs();
+    assert_eq!((f.disk.mutations(), f.made()), (before, 0));
+}
+
+#[tokio::test]
+async fn files_that_could_not_be_made_are_made_by_the_first_append() {
+    let mut f = Fixture::new();
+    f.create();
+    f.disk.fail_always(Operation::Create, FaultKind::Io);
+    f.manager.make_logs();
+    f.disk.clear_faults();
+    assert_eq!(f.append(3, 0, "value").await, AppendOutcome::Committed);
+    assert_eq!(f.load(3, 0).unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_coordinator_appends_in_its_own_epoch_only() {
+    let mut f = Fixture::new();
+    f.create();
+    for epoch in [-1, 1, 5] {
+        let outcome = f.append(0, epoch, "stale").await;
+        assert!(matches!(outcome, AppendOutcome::Refused(_)), "{epoch}: {outcome:?}");
+    }
+    assert_eq!(f.append(0, 0, "good").await, AppendOutcome::Committed);
+    assert_eq!(f.load(0, 0).unwrap(), [(0, "good".to_owned())]);
+    assert!(matches!(f.load(0, 1), Err(LoadError::NotLeader)));
+}
+
+#[tokio::test]
+async fn a_sync_that_fails_leaves_the_fate_unknown_and_the_next_append_is_refused() {
+    let mut f = Fixture::new();
+    f.create();
+    assert_eq!(f.append(0, 0, "good").await, AppendOutcome::Committed);
+    f.disk.fail_once(Operation::SyncData, 0, FaultKind::Io);
+    assert_eq!(f.append(0, 0, "doubtful").await, AppendOutcome::Unknown);
+    let refused = f.append(0, 0, "late").await;
+    assert_eq!(refused, AppendOutcome::Refused(ErrorCode::KafkaStorageError));
+}
+
+#[tokio::test]
+async fn a_write_that_fails_is_refused_and_the_record_is_not_there() {
+    let mut f = Fixture::new();
+    f.create();
+    assert_eq!(f.append(0, 0, "good").await, AppendOutcome::Committed);
+    f.disk.fail_once(Operation::Write, 0, FaultKind::NoSpace);
+    let refused = f.append(0, 0, "lost").await;
+    assert!(matches!(refused, AppendOutcome::Refused(_)), "{refused:?}");
+    assert_eq!(f.load(0, 0).unwrap(), [(0, "good".to_owned())]);
+}
