@@ -1,5 +1,6 @@
 //! DeleteGroups (42), versions 0 to 2: groups without members are forgotten, with their offsets (KIP-229).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
@@ -19,12 +20,13 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         Ok(decoded) => decoded,
         Err(reply) => return reply,
     };
-    let mut names: Vec<String> = Vec::new();
-    for name in &request.groups_names {
-        if !names.iter().any(|other| other.as_str() == name.as_str()) {
-            names.push(name.to_string());
-        }
-    }
+    let mut seen = HashSet::new();
+    let names: Vec<String> = request
+        .groups_names
+        .iter()
+        .filter(|name| seen.insert(name.as_str()))
+        .map(|name| name.to_string())
+        .collect();
     let answers = names
         .iter()
         .map(|name| broker.control.coordinator.submit(name, GroupRequest::DeleteGroups(vec![name.clone()])));

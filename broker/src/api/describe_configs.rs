@@ -5,6 +5,7 @@
 //! A broker answers for itself alone: clients send a broker's resource to that broker. Its loggers have no levels of their
 //! own here, so that the one logger shown is the root.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -47,7 +48,13 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         });
         return context.ready(&DescribeConfigsResponse::default().with_results(refused.collect()));
     }
-    let results = request.resources.iter().map(|resource| {
+    // Once each: ten bytes that are repeated a hundred thousand times would otherwise be answered by a hundred megabytes.
+    let mut seen = HashSet::new();
+    let resources = request
+        .resources
+        .iter()
+        .filter(|resource| seen.insert((resource.resource_type, resource.resource_name.as_str())));
+    let results = resources.map(|resource| {
         let result = DescribeConfigsResult::default()
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone());

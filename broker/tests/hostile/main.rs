@@ -2,7 +2,7 @@
 //! memory without bound, and everybody else is served.
 //!
 //! `MOLDAU_FUZZ_ITERATIONS` makes the bounded runs longer, `MOLDAU_FUZZ_SEED` makes them others.
-#![allow(clippy::unwrap_used, clippy::too_many_lines, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::too_many_lines, clippy::print_stdout, reason = "tests")]
 
 #[allow(dead_code, reason = "the other tests' harness does more")]
 #[path = "../broker/harness.rs"]
@@ -15,5 +15,6 @@ mod batches;
 mod bombs;
 mod connections;
 mod fuzz;
+mod many;
 mod memory;
 mod watch;
