@@ -8,6 +8,8 @@ import time
 
 from confluent_kafka import Producer
 
+from conftest import Moldau
+
 GROWTH_KIB_MAX = 64 * 1024
 
 
@@ -160,3 +162,35 @@ def test_names_do_not_leave_the_data_directory(moldau):
         except KafkaException as error:
             assert error.args[0].name() in ("TOPIC_EXCEPTION", "INVALID_TOPIC_EXCEPTION", "_INVALID_ARG"), error
     assert set(os.listdir(moldau.folder)) == before
+
+
+def test_a_flood_of_connections_leaves_files_for_the_logs(tmp_path):
+    node = Moldau(tmp_path)
+    start = node.command
+    node.command = lambda: ["prlimit", "--nofile=300:300", *start()]
+    node.start()
+    try:
+        producer = Producer({"bootstrap.servers": node.bootstrap, "message.timeout.ms": 20000})
+        errors = []
+
+        def produce(topic):
+            producer.produce(topic, b"v", on_delivery=lambda error, _: errors.append(error))
+            producer.flush(30)
+
+        produce("before")
+        held = []
+        for _ in range(600):
+            s = socket.socket()
+            s.setblocking(False)
+            s.connect_ex(("127.0.0.1", node.port))
+            held.append(s)
+        time.sleep(0.5)
+        for n in range(5):  # each a new log with files of its own
+            produce(f"during-{n}")
+        for s in held:
+            s.close()
+        assert errors == [None] * 6, errors
+        assert works(node)
+        assert "too many open files" not in node.log().lower(), node.log()
+    finally:
+        node.kill()

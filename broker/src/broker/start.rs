@@ -28,6 +28,8 @@ use crate::{http, net};
 const REQUEST_MEMORY_BYTES: usize = 256 * 1024 * 1024;
 /// Log files kept open that nobody is using; the rest are opened on demand.
 const OPEN_FILES_MAX: usize = 2048;
+/// Descriptors that connections leave to the logs, to listeners and to everything else.
+const RESERVED_FILES: u64 = OPEN_FILES_MAX as u64 + 512;
 
 /// Why a broker does not start.
 #[derive(Debug, thiserror::Error)]
@@ -279,12 +281,40 @@ fn network_shared(broker: Arc<Broker>) -> NetworkShared {
     let count = |value: i32| usize::try_from(value).unwrap_or(0);
     let memory = usize::try_from(config.queued_request_bytes_max).unwrap_or(REQUEST_MEMORY_BYTES);
     let memory = RequestMemory::new(memory, count(config.request_bytes_max));
-    let limits = ConnectionLimits::new(count(config.connections_max), count(config.connections_per_ip_max));
+    let files_max = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let connections_max = connections_max(count(config.connections_max), files_max);
+    let limits = ConnectionLimits::new(connections_max, count(config.connections_per_ip_max));
     NetworkShared { limits: Arc::new(limits), memory, broker }
 }
 
 async fn serve_http(socket: tokio::net::TcpListener, broker: Arc<Broker>, stop: watch::Receiver<bool>) {
     if let Err(error) = http::serve(socket, broker, stop).await {
         tracing::error!(%error, "HTTP ended");
+    }
+}
+
+/// `max.connections`, or fewer where the process may not open that many files: a flood of connections must not keep a
+/// log from rolling to its next segment.
+fn connections_max(configured: usize, files_max: Option<u64>) -> usize {
+    let Some(files_max) = files_max else { return configured };
+    let room = files_max - RESERVED_FILES.min(files_max / 2);
+    configured.min(usize::try_from(room).unwrap_or(usize::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_descriptors_for_the_rest() {
+        for (configured, files_max, expected) in [
+            (5, Some(1_000_000), 5),
+            (1_000_000, Some(10_000), 10_000 - 2560),
+            (1_000_000, Some(1024), 512),
+            (1_000_000, None, 1_000_000),
+            (0, Some(1024), 0),
+        ] {
+            assert_eq!(connections_max(configured, files_max), expected, "{configured} {files_max:?}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -41,6 +42,7 @@ pub struct ConnectionLimits {
     per_ip_max: usize,
     open: Mutex<Open>,
     freed: Notify,
+    was_full: AtomicBool,
 }
 
 #[derive(Default)]
@@ -58,7 +60,13 @@ pub struct ConnectionPlace {
 impl ConnectionLimits {
     #[must_use]
     pub fn new(all_max: usize, per_ip_max: usize) -> Self {
-        Self { all_max, per_ip_max, open: Mutex::default(), freed: Notify::new() }
+        Self {
+            all_max,
+            per_ip_max,
+            open: Mutex::default(),
+            freed: Notify::new(),
+            was_full: AtomicBool::new(false),
+        }
     }
 
     /// Waits until there is a place in all. Somebody else may take it: [`ConnectionLimits::enter`] says.
@@ -70,6 +78,10 @@ impl ConnectionLimits {
             freed.as_mut().enable();
             if self.count() < self.all_max {
                 return;
+            }
+            if !self.was_full.swap(true, Ordering::Relaxed) {
+                let connections = self.all_max;
+                tracing::warn!(connections, "no more connections are taken until some end; told once");
             }
             freed.await;
         }
