@@ -87,23 +87,25 @@ fn committable(image: &MetadataImage, topic: &OffsetCommitRequestTopic) -> Optio
 
 /// One answer for every partition of the request, in its order: what the coordinator said, and that the others do not
 /// exist. Partitions of a request that has nothing to commit take `Err`'s code only where they exist, so none do.
+///
+/// The coordinator answers in the order it was asked in, so one walk over both will do. To look each partition up would
+/// take the square of what a request can name.
 fn merged(
     image: &MetadataImage,
     topics: &[OffsetCommitRequestTopic],
     outcome: Result<Committed, ErrorCode>,
 ) -> OffsetCommitResponse {
-    let code_of = |topic: &str, partition: i32| -> ErrorCode {
+    let mut outcome =
+        outcome.map(|committed| committed.topics.into_iter().flat_map(|topic| topic.partitions));
+    let mut code_of = |topic: &str, partition: i32| -> ErrorCode {
         if !exists(image, topic, partition) {
             return ErrorCode::UnknownTopicOrPartition;
         }
-        match &outcome {
+        match &mut outcome {
             Err(error) => *error,
-            Ok(committed) => committed
-                .topics
-                .iter()
-                .filter(|committed| committed.name == topic)
-                .flat_map(|committed| &committed.partitions)
-                .find(|result| result.partition.0 == partition)
+            Ok(results) => results
+                .next()
+                .filter(|result| result.partition.0 == partition)
                 .map_or(ErrorCode::UnknownServerError, |result| result.error),
         }
     };
@@ -114,9 +116,101 @@ fn merged(
                 .with_partition_index(index)
                 .with_error_code(code_of(&topic.name, index).code())
         });
-        OffsetCommitResponseTopic::default()
-            .with_name(topic.name.clone())
-            .with_partitions(partitions.collect())
+        let partitions = partitions.collect();
+        OffsetCommitResponseTopic::default().with_name(topic.name.clone()).with_partitions(partitions)
     });
     OffsetCommitResponse::default().with_topics(topics.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::TopicName;
+    use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestPartition;
+    use kafka_protocol::protocol::StrBytes;
+    use moldau_group::{CommittedTopic, PartitionResult};
+    use moldau_metadata::{MetadataRecord, records};
+
+    use super::*;
+
+    /// Topics `a` and `b` of two partitions each.
+    fn image() -> MetadataImage {
+        let mut made: Vec<MetadataRecord> = Vec::new();
+        for (name, id) in [("a", 1u8), ("b", 2)] {
+            made.push(records::Topic { name: name.into(), topic_id: vec![id; 16] }.into());
+            made.extend((0..2).map(|partition_index| {
+                MetadataRecord::from(records::Partition {
+                    partition_index,
+                    topic_id: vec![id; 16],
+                    replicas: vec![1],
+                    isr: vec![1],
+                    leader: 1,
+                    directories: vec![vec![0; 16]],
+                    ..records::Partition::default()
+                })
+            }));
+        }
+        MetadataImage::empty().replay(&made.into(), Offset(1), LeaderEpoch(1)).unwrap().0
+    }
+
+    fn asked(name: &'static str, partitions: &[i32]) -> OffsetCommitRequestTopic {
+        let partitions = partitions
+            .iter()
+            .map(|index| OffsetCommitRequestPartition::default().with_partition_index(*index));
+        OffsetCommitRequestTopic::default()
+            .with_name(TopicName(StrBytes::from_static_str(name)))
+            .with_partitions(partitions.collect())
+    }
+
+    /// What a coordinator answers that was asked for the committable part: another code for each partition.
+    fn answered(image: &MetadataImage, topics: &[OffsetCommitRequestTopic]) -> Committed {
+        let mut codes = (1..100).cycle().map(ErrorCode::from_code);
+        let topics =
+            topics.iter().filter_map(|topic| committable(image, topic)).map(|topic| CommittedTopic {
+                partitions: topic
+                    .partitions
+                    .iter()
+                    .map(|partition| PartitionResult {
+                        partition: partition.partition,
+                        error: codes.next().unwrap(),
+                    })
+                    .collect(),
+                name: topic.name,
+                topic_id: topic.topic_id,
+            });
+        Committed { topics: topics.collect() }
+    }
+
+    fn codes(response: &OffsetCommitResponse) -> Vec<i16> {
+        response.topics.iter().flat_map(|topic| &topic.partitions).map(|p| p.error_code).collect()
+    }
+
+    #[test]
+    fn every_partition_gets_its_own_answer_and_who_does_not_exist_is_told_so() {
+        let image = image();
+        let unknown = ErrorCode::UnknownTopicOrPartition.code();
+        let topics = [
+            asked("a", &[1, 7, 0]),
+            asked("nobody", &[0]),
+            asked("b", &[9]),
+            asked("b", &[0, 0]),
+            asked("a", &[1]),
+        ];
+        let response = merged(&image, &topics, Ok(answered(&image, &topics)));
+        assert_eq!(codes(&response), [1, unknown, 2, unknown, unknown, 3, 4, 5]);
+        let response = merged(&image, &topics, Err(ErrorCode::NotCoordinator));
+        assert_eq!(codes(&response).iter().filter(|code| **code == unknown).count(), 3);
+    }
+
+    #[test]
+    fn a_request_that_names_a_partition_very_often_is_answered_in_one_walk() {
+        let image = image();
+        let topics: Vec<OffsetCommitRequestTopic> =
+            (0..200_000).map(|n| asked(if n < 100_000 { "a" } else { "b" }, &[0])).collect();
+        let mut committed = answered(&image, &topics);
+        for result in committed.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+            result.error = ErrorCode::None;
+        }
+        let response = merged(&image, &topics, Ok(committed));
+        assert!(codes(&response).iter().all(|code| *code == 0));
+    }
 }

@@ -48,7 +48,7 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         GroupRequest::OffsetDelete(delete),
         move |_, answer| match answer {
             Ok(GroupResponse::OffsetDelete(deleted)) if deleted.error.is_none() => {
-                merged(&image, &request.topics, &deleted)
+                merged(&image, &request.topics, deleted)
             }
             Ok(GroupResponse::OffsetDelete(deleted)) => failed(deleted.error),
             Ok(other) => failed(mismatched(&other)),
@@ -61,21 +61,20 @@ fn failed(error: ErrorCode) -> OffsetDeleteResponse {
     OffsetDeleteResponse::default().with_error_code(error.code())
 }
 
+/// One walk over the request and the coordinator's answer, which is in the request's order.
 fn merged(
     image: &MetadataImage,
     topics: &[OffsetDeleteRequestTopic],
-    deleted: &Deleted,
+    deleted: Deleted,
 ) -> OffsetDeleteResponse {
-    let code_of = |topic: &str, partition: PartitionIndex| {
+    let mut results = deleted.topics.into_iter().flat_map(|topic| topic.partitions);
+    let mut code_of = |topic: &str, partition: PartitionIndex| {
         if image.partition_by_name(topic, partition).is_none() {
             return ErrorCode::UnknownTopicOrPartition;
         }
-        deleted
-            .topics
-            .iter()
-            .filter(|deleted| deleted.name == topic)
-            .flat_map(|deleted| &deleted.partitions)
-            .find(|result| result.partition == partition)
+        results
+            .next()
+            .filter(|result| result.partition == partition)
             .map_or(ErrorCode::UnknownServerError, |result| result.error)
     };
     let topics = topics.iter().map(|topic| {

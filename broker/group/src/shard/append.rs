@@ -202,3 +202,24 @@ pub(crate) fn append_error_to_response(error: ErrorCode) -> ErrorCode {
         error => error,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_were_overtaken_are_remembered_while_an_earlier_append_is_under_way_and_no_longer() {
+        let (mut appends, mut out) = (Appends::default(), Vec::new());
+        let key = Bytes::from_static(b"key");
+        let ids: Vec<AppendId> = (0..3).map(|_| appends.append(Vec::new(), None, &mut out)).collect();
+        assert!(appends.settle(ids[1]).is_some());
+        assert!(!appends.is_overtaken(ids[1], &key));
+        appends.prune_overtaken();
+        assert!(appends.is_overtaken(ids[0], &key), "the later one is committed");
+        assert!(appends.settle(ids[0]).is_some());
+        appends.prune_overtaken();
+        assert!(appends.overtaken.is_empty(), "nothing pending is older");
+        assert!(!appends.is_overtaken(ids[2], &key));
+        assert!(appends.settle(ids[2]).is_some() && appends.settle(ids[2]).is_none());
+    }
+}
