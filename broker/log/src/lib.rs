@@ -28,6 +28,7 @@ mod read;
 mod segment;
 mod sync;
 
+pub use cleaner::Cleaning;
 pub use config::{CleanupPolicy, LogConfig};
 pub use error::{AppendError, LogError, ReadError, RecordError};
 pub use file_cache::FileCache;

@@ -12,7 +12,7 @@ mod truncation;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use moldau_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, TimestampMs, TopicId, TopicPartition};
 
@@ -173,6 +173,8 @@ pub struct PartitionLog {
     deleted: Vec<DeletedFile>,
     /// Everything below it was compacted, as far as this process knows.
     first_dirty_offset: Offset,
+    /// Alive while a pass of the cleaner is out.
+    cleaning: Weak<()>,
     offline: Option<Arc<str>>,
     /// It has no files yet: see `declare.rs`.
     is_declared_only: bool,
@@ -342,6 +344,21 @@ impl PartitionLog {
 
     pub(crate) fn producers(&self) -> &ProducerState {
         &self.producers
+    }
+
+    /// Changes whenever offsets that were written once may be written again.
+    pub(crate) fn truncations(&self) -> u64 {
+        self.durability.truncations()
+    }
+
+    pub(crate) fn is_being_cleaned(&self) -> bool {
+        self.cleaning.strong_count() > 0
+    }
+
+    pub(crate) fn mark_cleaning(&mut self) -> Arc<()> {
+        let running = Arc::new(());
+        self.cleaning = Arc::downgrade(&running);
+        running
     }
 
     pub(crate) fn first_dirty_offset(&self) -> Offset {

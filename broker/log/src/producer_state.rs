@@ -182,8 +182,10 @@ impl ProducerState {
         active
     }
 
-    /// The last data offset of each producer: the batch that holds it must outlive compaction.
-    pub(crate) fn last_data_offset(&self, producer_id: ProducerId) -> Option<Offset> {
-        self.producers.get(&producer_id).and_then(ProducerEntry::last_batch).map(|batch| batch.last_offset)
+    /// The last data offset of each producer that wrote nothing from `end` on: the batch that holds it must outlive
+    /// compaction.
+    pub(crate) fn last_data_offsets_below(&self, end: Offset) -> HashMap<ProducerId, Offset> {
+        let last = |entry: &ProducerEntry| Some((entry.producer_id, entry.last_batch()?.last_offset));
+        self.producers.values().filter_map(last).filter(|(_, offset)| *offset < end).collect()
     }
 }

@@ -129,6 +129,10 @@ impl Durability {
         self.durable_end_offset
     }
 
+    pub(crate) fn truncations(&self) -> u64 {
+        self.truncations
+    }
+
     pub(crate) fn names(&mut self) -> &mut NamesToSync {
         &mut self.names
     }

@@ -1,6 +1,6 @@
 //! What the background does with a partition, and what is reported of it.
 
-use moldau_log::{CleanReport, LogError, PartitionCheckpoint, RemovedSegments};
+use moldau_log::{CleanReport, Cleaning, LogError, PartitionCheckpoint, RemovedSegments};
 use moldau_model::{ErrorCode, Offset, TimestampMs};
 use moldau_replica::Role;
 
@@ -56,8 +56,21 @@ impl Partition {
         self.lock().log.as_mut().map_or(0, |log| log.purge_deleted(now))
     }
 
-    /// Compacts the log if its topic is compacted and there is enough to gain.
+    /// Compacts the log if its topic is compacted and there is enough to gain. The lock is held for the plan and the
+    /// renames only: what takes long, reading and copying, happens beside the clients.
     pub(crate) fn clean_if_due(&self, now: TimestampMs) -> Result<Option<CleanReport>, LogError> {
+        let Some(mut cleaning) = self.begin_clean(now)? else { return Ok(None) };
+        while cleaning.run()? {
+            let mut state = self.lock();
+            // The log may have gone with its topic.
+            let Some(log) = &mut state.log else { return Ok(None) };
+            log.install_cleaned(&mut cleaning, now)?;
+        }
+        let mut state = self.lock();
+        Ok(state.log.as_mut().map(|log| log.complete_clean(cleaning)))
+    }
+
+    fn begin_clean(&self, now: TimestampMs) -> Result<Option<Cleaning>, LogError> {
         let mut guard = self.lock();
         let state = &mut *guard;
         if !state.config.cleanup_compact || !matches!(state.replica.role(), Role::Leader { .. }) {
@@ -69,7 +82,7 @@ impl Partition {
         if !log.is_cleaning_due(high_watermark, now) {
             return Ok(None);
         }
-        log.clean(high_watermark, now).map(Some)
+        log.begin_clean(high_watermark, now)
     }
 
     /// The partition's lines in the checkpoint files.

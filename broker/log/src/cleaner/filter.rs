@@ -1,8 +1,9 @@
 //! What becomes of one batch: kept as it is, rewritten with fewer records, or dropped.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
-use moldau_model::TimestampMs;
+use moldau_model::{Offset, ProducerId, TimestampMs};
 use moldau_record::{
     BATCH_HEADER_BYTES, BatchView, Compression, DecompressLimit, Record, TimestampType, compress, decompress,
 };
@@ -10,7 +11,6 @@ use moldau_record::{
 use super::key_map::KeyMap;
 use super::varint;
 use crate::CleanReport;
-use crate::producer_state::ProducerState;
 
 /// A batch that grows beyond this is kept as it is.
 pub(super) const DECOMPRESSED_BYTES_MAX: usize = 256 << 20;
@@ -38,7 +38,8 @@ pub(super) enum Fate {
 #[derive(Debug)]
 pub(super) struct Filter<'a> {
     pub(super) keys: &'a KeyMap,
-    pub(super) producers: &'a ProducerState,
+    /// Of each producer the last offset that it wrote.
+    pub(super) last_data_offsets: &'a HashMap<ProducerId, Offset>,
     pub(super) now: TimestampMs,
     pub(super) delete_retention_ms: i64,
 }
@@ -100,7 +101,7 @@ impl Filter<'_> {
     /// The producer's sequence goes on from its last batch: it must be found again after a restart.
     fn is_last_of_producer(&self, batch: &BatchView<'_>) -> bool {
         batch.has_producer_id()
-            && self.producers.last_data_offset(batch.producer_id()) == Some(batch.last_offset())
+            && self.last_data_offsets.get(&batch.producer_id()) == Some(&batch.last_offset())
     }
 
     fn select(&self, batch: &BatchView<'_>, mut bytes: &[u8], horizon: Option<TimestampMs>) -> Option<Kept> {

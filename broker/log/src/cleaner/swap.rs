@@ -24,16 +24,8 @@ const CLEANED: &str = "log.cleaned";
 const SWAP: &str = "log.swap";
 
 impl PartitionLog {
-    pub(super) fn create_cleaned(&self, base: Offset) -> io::Result<Arc<dyn File>> {
-        let path = segment_path(self.directory(), base, CLEANED);
-        self.storage().file_system.open(&path, OpenFile::Truncate)
-    }
-
     pub(super) fn discard_cleaned(&self, base: Offset) {
-        let path = segment_path(self.directory(), base, CLEANED);
-        if let Err(error) = self.storage().file_system.remove_file(&path) {
-            tracing::warn!(path = %path.display(), %error, "not removed, the next start does it");
-        }
+        discard_cleaned(self.storage(), base);
     }
 
     /// Stages (b) to (d).
@@ -58,6 +50,17 @@ impl PartitionLog {
         }
         self.segments_mut().insert(first, cleaned);
         Ok(())
+    }
+}
+
+pub(super) fn create_cleaned(storage: &Storage, base: Offset) -> io::Result<Arc<dyn File>> {
+    storage.file_system.open(&segment_path(&storage.directory, base, CLEANED), OpenFile::Truncate)
+}
+
+pub(super) fn discard_cleaned(storage: &Storage, base: Offset) {
+    let path = segment_path(&storage.directory, base, CLEANED);
+    if let Err(error) = storage.file_system.remove_file(&path) {
+        tracing::warn!(path = %path.display(), %error, "not removed, the next start does it");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use moldau_model::{Offset, TimestampMs, TopicId, TopicPartition};
 use moldau_record::DecompressLimit;
@@ -86,6 +86,7 @@ impl PartitionLog {
             durability: Durability::new(Offset::ZERO),
             deleted: Vec::new(),
             first_dirty_offset: Offset::ZERO,
+            cleaning: Weak::new(),
             offline: None,
             is_declared_only: false,
             scratch_headers: Vec::new(),

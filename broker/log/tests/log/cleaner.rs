@@ -209,6 +209,93 @@ fn transactions_and_control_batches_are_kept_whole() {
     assert_eq!(offsets(&log), [0, 1, 2, 3, 4], "nothing above the last stable offset");
 }
 
+/// Three groups of segments, the last of which hides what is in the first.
+fn log_of_three_groups() -> PartitionLog {
+    let mut log = Disk::new().open(LogConfig { segment_bytes: 420, ..compacted() });
+    for round in 0..3 {
+        for key in ["a", "b", "c", "d"] {
+            put(&mut log, &[(key, Some(&format!("{round} {}", "x".repeat(90))))]);
+        }
+    }
+    log.roll(NOW).unwrap();
+    log
+}
+
+#[test]
+fn a_pass_goes_on_beside_appends_and_reads() {
+    let mut log = log_of_three_groups();
+    let end = log.log_end_offset();
+    let mut cleaning = log.begin_clean(end, NOW).unwrap().unwrap();
+    assert!(log.begin_clean(end, NOW).unwrap().is_none(), "one pass at a time");
+    let mut written = 0;
+    while cleaning.run().unwrap() {
+        put(&mut log, &[("a", Some(&format!("beside {written}")))]);
+        assert!(contents(&log).len() > 4);
+        log.install_cleaned(&mut cleaning, NOW).unwrap();
+        written += 1;
+    }
+    let report = log.complete_clean(cleaning);
+    assert!(written > 1 && report.first_dirty_offset == end, "{written} {report:?}");
+    let mut expected: Vec<i64> = (8..12).collect();
+    expected.extend((0..written).map(|number| 12 + number));
+    assert_eq!(offsets(&log), expected, "the pass saw nothing of what came after it began");
+    assert!(log.begin_clean(end, NOW).unwrap().is_some());
+}
+
+#[test]
+fn a_pass_that_was_overtaken_changes_nothing() {
+    type Change = fn(&mut PartitionLog);
+    let changes: [(&str, Change); 4] = [
+        ("cut", |log| assert!(log.truncate_to(Offset(9), NOW).unwrap())),
+        ("cut and written again", |log| {
+            log.truncate_to(Offset(8), NOW).unwrap();
+            for key in ["a", "b", "c", "d"] {
+                put(log, &[(key, Some(&format!("9 {}", "x".repeat(90))))]);
+            }
+            log.roll(NOW).unwrap();
+        }),
+        ("begun anew", |log| log.truncate_fully_and_start_at(Offset(0), NOW).unwrap()),
+        ("shortened", |log| {
+            log.delete_records_to(Offset(7), log.log_end_offset()).unwrap();
+            log.delete_old_segments(NOW, log.log_end_offset()).unwrap();
+        }),
+    ];
+    for (what, change) in changes {
+        let mut log = log_of_three_groups();
+        let mut cleaning = log.begin_clean(log.log_end_offset(), NOW).unwrap().unwrap();
+        assert!(cleaning.run().unwrap());
+        change(&mut log);
+        let expected = contents(&log);
+        log.install_cleaned(&mut cleaning, NOW).unwrap();
+        assert!(!cleaning.run().unwrap(), "{what}: it is over");
+        let report = log.complete_clean(cleaning);
+        assert_eq!((report.segments_cleaned, contents(&log)), (0, expected), "{what}");
+        let before = map(&contents(&log));
+        log.roll(NOW).unwrap();
+        log.clean(log.log_end_offset(), NOW).unwrap();
+        assert_eq!(map(&contents(&log)), before, "{what}: the next pass takes all of it");
+    }
+}
+
+#[test]
+fn a_pass_that_is_given_up_leaves_the_log_as_it_was() {
+    let mut log = log_of_three_groups();
+    let before = contents(&log);
+    let mut cleaning = log.begin_clean(log.log_end_offset(), NOW).unwrap().unwrap();
+    assert!(cleaning.run().unwrap());
+    drop(cleaning);
+    assert_eq!(contents(&log), before);
+    let mut cleaning = log.begin_clean(log.log_end_offset(), NOW).unwrap().unwrap();
+    assert!(cleaning.run().unwrap());
+    log.install_cleaned(&mut cleaning, NOW).unwrap();
+    log.complete_clean(cleaning);
+    assert!(
+        log.is_cleaning_due(log.log_end_offset(), NOW),
+        "what was not looked at is still to be compacted"
+    );
+    assert_eq!(map(&contents(&log)), map(&before));
+}
+
 #[test]
 fn what_cannot_be_read_is_not_lost() {
     let disk = Disk::new();

@@ -1,0 +1,268 @@
+//! One pass of the cleaner: a plan made under the partition's lock, carried out without it, group by group.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+
+use moldau_model::{Offset, ProducerId, TimestampMs};
+
+use super::filter::{Fate, Filter};
+use super::key_map::KeyMap;
+use super::swap;
+use crate::file_cache::{FileKind, Storage, segment_path};
+use crate::file_system::OpenFile;
+use crate::segment::{BatchReader, Segment};
+use crate::{CleanReport, File, LogError, PartitionLog};
+
+/// The cleaned bytes are written in pieces of this size.
+const WRITE_BUFFER_BYTES: usize = 1 << 20;
+
+/// A closed segment as it was when the pass was planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Source {
+    base: Offset,
+    /// Where the next segment begins.
+    end: Offset,
+    size_bytes: u64,
+}
+
+/// A run of segments that becomes one.
+#[derive(Debug)]
+pub(super) struct Group {
+    sources: Vec<Source>,
+    report: CleanReport,
+}
+
+impl Group {
+    pub(super) fn base_offset(&self) -> Offset {
+        self.sources.first().map_or(Offset::ZERO, |first| first.base)
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.sources.len()
+    }
+}
+
+/// One pass of the cleaner under way. Dropping it gives the pass up.
+#[derive(Debug)]
+pub struct Cleaning {
+    storage: Arc<Storage>,
+    sources: Vec<Source>,
+    /// `None` before the first run.
+    keys: Option<KeyMap>,
+    keys_from: Offset,
+    keys_max: usize,
+    last_data_offsets: HashMap<ProducerId, Offset>,
+    now: TimestampMs,
+    delete_retention_ms: i64,
+    segment_bytes: u32,
+    /// What the log's counter said: a truncation makes the pass void.
+    truncations: u64,
+    /// How many of `sources` were dealt with.
+    done: usize,
+    written: Option<Group>,
+    /// Nothing more may be written or installed.
+    stopped: bool,
+    /// There is nothing left to write.
+    finished: bool,
+    report: CleanReport,
+    /// The log knows by it that the pass is still out.
+    _running: Arc<()>,
+}
+
+impl Cleaning {
+    /// A pass over the first `cleanable` segments.
+    pub(super) fn plan(log: &mut PartitionLog, cleanable: usize, now: TimestampMs, keys_max: usize) -> Self {
+        let segments = log.segments();
+        let sources = (0..cleanable).filter_map(|number| {
+            let (segment, next) = (segments.get(number)?, segments.get(number + 1)?);
+            Some(Source {
+                base: segment.base_offset(),
+                end: next.base_offset(),
+                size_bytes: segment.size_bytes(),
+            })
+        });
+        let sources: Vec<Source> = sources.collect();
+        let end = sources.last().map_or(Offset::ZERO, |last| last.end);
+        Self {
+            storage: Arc::clone(log.storage()),
+            keys: None,
+            keys_from: log.first_dirty_offset().max(log.log_start_offset()),
+            keys_max,
+            last_data_offsets: log.producers().last_data_offsets_below(end),
+            sources,
+            now,
+            delete_retention_ms: log.config().delete_retention_ms,
+            segment_bytes: log.config().segment_bytes,
+            truncations: log.truncations(),
+            done: 0,
+            written: None,
+            stopped: false,
+            finished: false,
+            report: CleanReport::default(),
+            _running: log.mark_cleaning(),
+        }
+    }
+
+    /// Writes the next cleaned file, durably. `false` once there is none. After an error the pass is over.
+    pub fn run(&mut self) -> Result<bool, LogError> {
+        let result = self.write_next();
+        if result.is_err() {
+            self.stopped = true;
+        }
+        result.map_err(LogError::io(&self.storage.directory))
+    }
+
+    fn write_next(&mut self) -> io::Result<bool> {
+        if self.stopped {
+            return Ok(false);
+        }
+        let keys = match self.keys.take() {
+            Some(keys) => keys,
+            None => self.collect_keys()?,
+        };
+        self.report.first_dirty_offset = keys.end_offset();
+        let sources = self.next_group(keys.end_offset());
+        let mut group = Group { report: CleanReport::default(), sources };
+        if group.sources.is_empty() {
+            self.keys = Some(keys);
+            self.finished = true;
+            return Ok(false);
+        }
+        self.done += group.count();
+        if let Err(error) = self.write_cleaned(&mut group, &keys) {
+            swap::discard_cleaned(&self.storage, group.base_offset());
+            return Err(error);
+        }
+        self.keys = Some(keys);
+        self.written = Some(group);
+        Ok(true)
+    }
+
+    pub(super) fn take_written(&mut self) -> Option<Group> {
+        self.written.take()
+    }
+
+    /// Where in the log the group lies, if nothing has changed there since the pass was planned.
+    pub(super) fn still_holds(&self, log: &PartitionLog, group: &Group) -> Option<usize> {
+        let segments = log.segments();
+        let first = segments.iter().position(|segment| segment.base_offset() == group.base_offset())?;
+        let is_same = |(source, segment): (&Source, &Segment)| {
+            source.base == segment.base_offset() && source.size_bytes == segment.size_bytes()
+        };
+        let same = segments.len() > first + group.count()
+            && group.sources.iter().zip(segments.iter().skip(first)).all(is_same);
+        (same && self.is_of(log)).then_some(first)
+    }
+
+    /// Whether it is still the log, and the history, that the pass was planned for.
+    fn is_of(&self, log: &PartitionLog) -> bool {
+        Arc::ptr_eq(&self.storage, log.storage()) && self.truncations == log.truncations()
+    }
+
+    pub(super) fn installed(&mut self, group: &Group) {
+        let (all, one) = (&mut self.report, &group.report);
+        all.segments_cleaned += group.count();
+        all.bytes_before += one.bytes_before;
+        all.bytes_after += one.bytes_after;
+        all.records_before += one.records_before;
+        all.records_after += one.records_after;
+    }
+
+    /// A later group must not be installed without an earlier one: a tombstone would go before what it hides.
+    pub(super) fn stop(&mut self) {
+        self.stopped = true;
+    }
+
+    pub(super) fn is_complete(&self, log: &PartitionLog) -> bool {
+        self.finished && !self.stopped && self.written.is_none() && self.is_of(log)
+    }
+
+    pub(super) fn report(&self) -> CleanReport {
+        self.report
+    }
+
+    fn open(&self, source: &Source) -> io::Result<Arc<dyn File>> {
+        let path = segment_path(&self.storage.directory, source.base, FileKind::Log.suffix());
+        self.storage.file_system.open(&path, OpenFile::Read)
+    }
+
+    /// The last offset of each key in what was not compacted yet.
+    fn collect_keys(&self) -> io::Result<KeyMap> {
+        let mut keys = KeyMap::new(self.keys_from, self.keys_max);
+        for source in self.sources.iter().filter(|source| source.end > self.keys_from) {
+            let file = self.open(source)?;
+            let mut reader = BatchReader::new(&*file, source.size_bytes);
+            while let Some((_, batch)) = reader.next()? {
+                if batch.last_offset() >= keys.end_offset() && !keys.add_batch(&batch) {
+                    return Ok(keys);
+                }
+            }
+            expect_end(&reader, source)?;
+            keys.set_end_offset(source.end);
+        }
+        Ok(keys)
+    }
+
+    /// Joins neighbours as long as the sum stays within one segment. The oldest first: a tombstone must not go before the
+    /// values that it hides, nor may a crash find it so.
+    fn next_group(&self, keys_end: Offset) -> Vec<Source> {
+        let rest = self.sources.iter().skip(self.done).take_while(|source| source.base < keys_end);
+        let mut group: Vec<Source> = Vec::new();
+        let mut bytes = 0;
+        for source in rest {
+            let base = group.first().map_or(source.base, |first| first.base);
+            let fits = bytes + source.size_bytes <= u64::from(self.segment_bytes)
+                && source.end.minus(base) <= i64::from(i32::MAX);
+            if !group.is_empty() && !fits {
+                break;
+            }
+            bytes += source.size_bytes;
+            group.push(*source);
+        }
+        group
+    }
+
+    fn write_cleaned(&self, group: &mut Group, keys: &KeyMap) -> io::Result<()> {
+        let target = swap::create_cleaned(&self.storage, group.base_offset())?;
+        let filter = Filter {
+            keys,
+            last_data_offsets: &self.last_data_offsets,
+            now: self.now,
+            delete_retention_ms: self.delete_retention_ms,
+        };
+        let mut out = Vec::with_capacity(WRITE_BUFFER_BYTES);
+        let mut position = 0;
+        for source in &group.sources {
+            group.report.bytes_before += source.size_bytes;
+            let file = self.open(source)?;
+            let mut reader = BatchReader::new(&*file, source.size_bytes);
+            while let Some((_, batch)) = reader.next()? {
+                batch.check_crc().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+                match filter.batch(&batch, &mut group.report) {
+                    Fate::Keep => out.extend_from_slice(batch.bytes()),
+                    Fate::Rewrite(bytes) => out.extend_from_slice(&bytes),
+                    Fate::Drop => {}
+                }
+                if out.len() >= WRITE_BUFFER_BYTES {
+                    target.write_all_at(&out, position)?;
+                    position += out.len() as u64;
+                    out.clear();
+                }
+            }
+            expect_end(&reader, source)?;
+        }
+        target.write_all_at(&out, position)?;
+        group.report.bytes_after += position + out.len() as u64;
+        target.sync_data()
+    }
+}
+
+/// What cannot be read is not compacted away.
+fn expect_end(reader: &BatchReader<'_>, source: &Source) -> io::Result<()> {
+    if reader.position < source.size_bytes {
+        let message = format!("segment {} cannot be read from byte {} on", source.base, reader.position);
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    }
+    Ok(())
+}
