@@ -26,7 +26,7 @@ use crate::request::{Request, RequestToken};
 use crate::response::Response;
 use crate::timers::{TimerKey, Timers};
 use append::{Appends, Completion, PendingAppend, append_error_to_response};
-use offset_fetch::WaitingFetch;
+use offset_fetch::WaitingFetches;
 
 /// Names one append until its outcome is known; a shard never uses one twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,7 +94,7 @@ pub struct GroupShard {
     offsets: OffsetStore,
     timers: Timers,
     appends: Appends,
-    waiting_fetches: BTreeMap<Arc<str>, Vec<WaitingFetch>>,
+    waiting_fetches: BTreeMap<Arc<str>, WaitingFetches>,
     deleted_while_loading: BTreeSet<String>,
 }
 
@@ -217,8 +217,8 @@ impl GroupShard {
             }
         }
         for (group_id, waiting) in std::mem::take(&mut self.waiting_fetches) {
-            out.extend(waiting.into_iter().map(|fetch| Output::Reply {
-                token: fetch.token,
+            out.extend(waiting.into_keys().map(|(_, token)| Output::Reply {
+                token,
                 response: offset_fetch::refused(&group_id, error),
             }));
         }
@@ -441,7 +441,7 @@ impl GroupShard {
                     self.complete(completion, Err(error), now_ms, out);
                 }
             }
-            TimerKey::Fetch(token) => self.fetch_timed_out(token, out),
+            TimerKey::Fetch { group_id, until, token } => self.fetch_timed_out(&group_id, until, token, out),
             TimerKey::Expiration => self.expire_offsets(now_ms, out),
         }
     }

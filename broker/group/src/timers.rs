@@ -17,8 +17,8 @@ pub(crate) enum TimerKey {
     Sync { group_id: Arc<str> },
     /// A reply that waits for an append whose outcome does not come.
     Append(AppendId),
-    /// An OffsetFetch that waits for pending commits.
-    Fetch(RequestToken),
+    /// An OffsetFetch that waits for the group's commits up to an append.
+    Fetch { group_id: Arc<str>, until: AppendId, token: RequestToken },
     /// The next look for expired offsets.
     Expiration,
 }

@@ -142,12 +142,9 @@ impl Appends {
         self.offsets_pending.get(group_id)?.last().copied()
     }
 
-    /// Whether an append up to `append_id` that changes the group's offsets is still pending.
-    pub(crate) fn has_offsets_pending_until(&self, group_id: &str, append_id: AppendId) -> bool {
-        self.offsets_pending
-            .get(group_id)
-            .and_then(|pending| pending.first())
-            .is_some_and(|first| *first <= append_id)
+    /// The earliest one.
+    pub(crate) fn first_offsets_append(&self, group_id: &str) -> Option<AppendId> {
+        self.offsets_pending.get(group_id)?.first().copied()
     }
 
     /// The group's offsets that pending appends would leave behind: a deletion has to write tombstones for them

@@ -1,5 +1,6 @@
 //! OffsetFetch (key 9), versions 1 to 10. What has no committed offset is -1, never 0.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use moldau_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicId};
@@ -10,13 +11,9 @@ use crate::request::{OffsetFetchRequest, RequestToken};
 use crate::response::{FetchedOffset, FetchedTopic, OffsetFetchResponse, Response};
 use crate::timers::TimerKey;
 
-/// A fetch that wants to see what is being committed (`require_stable`), once it is.
-#[derive(Debug)]
-pub(super) struct WaitingFetch {
-    pub(super) token: RequestToken,
-    request: OffsetFetchRequest,
-    until: AppendId,
-}
+/// The fetches of one group that want to see what is being committed (`require_stable`), once it is: by the append they
+/// wait for. None is looked at before its time, however many wait.
+pub(super) type WaitingFetches = BTreeMap<(AppendId, RequestToken), OffsetFetchRequest>;
 
 impl GroupShard {
     pub(super) fn offset_fetch(
@@ -28,14 +25,11 @@ impl GroupShard {
     ) {
         match self.appends.last_offsets_append(&request.group_id) {
             Some(until) if request.require_stable => {
-                let deadline_ms = now_ms.saturating_add(self.config.offset_commit_timeout_ms);
-                self.timers.schedule(TimerKey::Fetch(token), deadline_ms);
                 let group_id: Arc<str> = request.group_id.as_str().into();
-                self.waiting_fetches.entry(group_id).or_default().push(WaitingFetch {
-                    token,
-                    request,
-                    until,
-                });
+                let deadline_ms = now_ms.saturating_add(self.config.offset_commit_timeout_ms);
+                let key = TimerKey::Fetch { group_id: Arc::clone(&group_id), until, token };
+                self.timers.schedule(key, deadline_ms);
+                self.waiting_fetches.entry(group_id).or_default().insert((until, token), request);
             }
             _ => out.push(Output::Reply { token, response: self.committed_offsets(&request) }),
         }
@@ -43,31 +37,34 @@ impl GroupShard {
 
     /// Answers the fetches of a group that waited for nothing but what has settled.
     pub(super) fn answer_waiting_fetches(&mut self, group_id: &Arc<str>, out: &mut Vec<Output>) {
-        let Some(waiting) = self.waiting_fetches.remove(group_id) else { return };
-        let (still_waiting, ready): (Vec<_>, Vec<_>) = waiting
-            .into_iter()
-            .partition(|fetch| self.appends.has_offsets_pending_until(group_id, fetch.until));
-        for fetch in ready {
-            self.timers.cancel(&TimerKey::Fetch(fetch.token));
-            out.push(Output::Reply { token: fetch.token, response: self.committed_offsets(&fetch.request) });
+        let Some(mut ready) = self.waiting_fetches.remove(group_id) else { return };
+        if let Some(pending) = self.appends.first_offsets_append(group_id) {
+            let still_waiting = ready.split_off(&(pending, RequestToken(0)));
+            if !still_waiting.is_empty() {
+                self.waiting_fetches.insert(Arc::clone(group_id), still_waiting);
+            }
         }
-        if !still_waiting.is_empty() {
-            self.waiting_fetches.insert(Arc::clone(group_id), still_waiting);
+        for ((until, token), request) in ready {
+            self.timers.cancel(&TimerKey::Fetch { group_id: Arc::clone(group_id), until, token });
+            out.push(Output::Reply { token, response: self.committed_offsets(&request) });
         }
     }
 
     /// A fetch waited too long. NOT_COORDINATOR is what consumers of all ages repeat after.
-    pub(super) fn fetch_timed_out(&mut self, token: RequestToken, out: &mut Vec<Output>) {
-        self.waiting_fetches.retain(|_, waiting| {
-            waiting.retain(|fetch| {
-                if fetch.token == token {
-                    let response = refused(&fetch.request.group_id, ErrorCode::NotCoordinator);
-                    out.push(Output::Reply { token, response });
-                }
-                fetch.token != token
-            });
-            !waiting.is_empty()
-        });
+    pub(super) fn fetch_timed_out(
+        &mut self,
+        group_id: &Arc<str>,
+        until: AppendId,
+        token: RequestToken,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(waiting) = self.waiting_fetches.get_mut(group_id) else { return };
+        if waiting.remove(&(until, token)).is_some() {
+            out.push(Output::Reply { token, response: refused(group_id, ErrorCode::NotCoordinator) });
+        }
+        if waiting.is_empty() {
+            self.waiting_fetches.remove(group_id);
+        }
     }
 
     fn committed_offsets(&self, request: &OffsetFetchRequest) -> Response {

@@ -346,3 +346,31 @@ fn a_commit_that_needs_one_append_too_many_is_sent_away() {
     h.commit_all();
     assert_eq!(h.offset("g"), 2);
 }
+
+#[test]
+fn fetches_that_wait_are_answered_in_their_order_as_the_commits_settle_or_time_out_one_by_one() {
+    let stable = || Request::OffsetFetch(OffsetFetchRequest { require_stable: true, ..fetch("g") });
+    let mut h = Harness::new();
+    h.auto_commit = false;
+    let mut waiting = Vec::new();
+    for committed in 1..=3 {
+        h.send(Request::OffsetCommit(commit("g", "", -1, committed)));
+        waiting.push([h.send(stable()), h.send(stable())]);
+        h.advance(1_000);
+    }
+    let appends: Vec<AppendId> = h.pending.keys().copied().collect();
+    h.settle(appends[1], Ok(()));
+    assert!(waiting.iter().flatten().all(|token| h.is_parked(*token)), "the first commit may still fail");
+    h.settle(appends[0], Ok(()));
+    for token in waiting[..2].iter().flatten() {
+        assert_eq!(h.fetched(*token).topics[0].partitions[0].committed_offset, Offset(2));
+    }
+    h.advance(3_999);
+    assert!(h.is_parked(waiting[2][0]) && h.is_parked(waiting[2][1]), "their five seconds are not over");
+    h.advance(1);
+    for token in waiting[2] {
+        assert_eq!(h.fetched(token).error, ErrorCode::NotCoordinator);
+    }
+    h.commit_all();
+    assert_eq!((h.offset("g"), h.unanswered()), (3, 0));
+}
