@@ -296,10 +296,6 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("describe a kind that there is not", DescribeConfigs, 1, 4, |_, _| {
             describe_configs(vec![resource(77, "x", None), resource(TOPIC, "data", None)])
         }),
-        Case::new("describe a topic twice", DescribeConfigs, 1, 4, |_, _| {
-            let keys: Option<&[&str]> = Some(&["retention.ms"]);
-            describe_configs(vec![resource(TOPIC, "data", keys), resource(TOPIC, "data", keys)])
-        }),
         Case::new("describe the group coordinator's topic", DescribeConfigs, 1, 4, |_, _| {
             describe_configs(vec![resource(TOPIC, "__consumer_offsets", None)])
         }),
