@@ -1,3 +1,5 @@
+//! Fetch sessions: what is told again, what is forgotten, and which epochs are refused.
+
 use super::*;
 
 fn target(partition: i32, offset: i64) -> FetchTarget {

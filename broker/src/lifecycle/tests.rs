@@ -1,3 +1,5 @@
+//! A broker's life against a controller that answers as each test wants.
+
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use moldau_cluster::{

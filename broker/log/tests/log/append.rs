@@ -1,3 +1,5 @@
+//! What an append takes, what it refuses, and what it leaves in the log.
+
 use moldau_log::{AppendError, AppendOrigin, CleanupPolicy, LogConfig};
 use moldau_model::{ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId, TimestampMs};
 use moldau_record::{BatchBuilder, BatchView, Batches, Compression, ControlRecord, TimestampType};

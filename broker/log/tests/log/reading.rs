@@ -1,3 +1,5 @@
+//! What a read finds: where it starts, where it ends, and what it says beyond.
+
 use moldau_log::{LogConfig, PartitionLog, ReadError};
 use moldau_model::{LeaderEpoch, Offset};
 use moldau_record::Batches;

@@ -1,3 +1,5 @@
+//! Records that are replayed: the image they make, and those that contradict it.
+
 use expect_test::expect;
 use proptest::prelude::*;
 

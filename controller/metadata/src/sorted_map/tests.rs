@@ -1,3 +1,5 @@
+//! The sorted map against the standard library's.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Configs altered and refused, in Kafka's words.
+
 use expect_test::expect;
 
 use super::super::testing::{Cluster, lines};

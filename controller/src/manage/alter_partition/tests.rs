@@ -1,3 +1,5 @@
+//! ISR changes as leaders ask for them, and the stale ones.
+
 use moldau_model::{BrokerEpoch, LeaderEpoch, PartitionEpoch, PartitionIndex, TopicId};
 
 use super::super::testing::{Cluster, ids};

@@ -1,3 +1,5 @@
+//! More partitions, and why there are none, in Kafka's words.
+
 use expect_test::expect;
 
 use super::super::testing::{Cluster, ids, lines, refusal};

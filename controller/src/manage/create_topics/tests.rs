@@ -1,3 +1,5 @@
+//! New topics, and why there are none, in Kafka's words.
+
 use expect_test::expect;
 
 use super::super::testing::{Cluster, ids, lines};

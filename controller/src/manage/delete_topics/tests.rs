@@ -1,3 +1,5 @@
+//! Topics deleted by name and by id, and those that are not.
+
 use expect_test::expect;
 
 use super::super::testing::{Cluster, lines};

@@ -1,3 +1,5 @@
+//! Elections that are asked for, and leadership that goes back by itself.
+
 use expect_test::expect;
 
 use super::super::testing::{Cluster, refusal};

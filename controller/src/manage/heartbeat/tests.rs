@@ -1,3 +1,5 @@
+//! Brokers that live, fall silent, leave and are lost.
+
 use moldau_model::ErrorCode;
 
 use super::super::testing::{Cluster, directory};

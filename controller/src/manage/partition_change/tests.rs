@@ -1,3 +1,5 @@
+//! A table of who leads and who is in sync after each change.
+
 use expect_test::{Expect, expect};
 
 use super::super::testing::{Cluster, ELR};

@@ -1,3 +1,5 @@
+//! Where replicas go: spread over racks and brokers, never twice on one.
+
 use std::collections::BTreeSet;
 
 use super::super::testing::{Cluster, ids};

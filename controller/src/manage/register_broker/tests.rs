@@ -1,3 +1,5 @@
+//! Registrations: new, repeated, clean, unclean and refused.
+
 use expect_test::expect;
 use moldau_cluster::RegisterBroker;
 use moldau_model::Uuid;

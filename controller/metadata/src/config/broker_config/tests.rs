@@ -1,3 +1,5 @@
+//! Files of settings as users write them, and what is wrong with them.
+
 use super::*;
 
 fn read(pairs: &[(&str, &str)]) -> Result<BrokerConfig, Vec<ConfigProblem>> {

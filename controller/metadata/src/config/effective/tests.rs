@@ -1,3 +1,5 @@
+//! Which value is in force, and what stands behind it, as Apache Kafka 4.3.0 told.
+
 use std::sync::Arc;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Values against the words that Apache Kafka 4.3.0 has for them.
+
 use super::super::definitions::{GROUP, TOPIC, broker_definition};
 use super::*;
 
