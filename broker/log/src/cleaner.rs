@@ -123,7 +123,7 @@ impl PartitionLog {
         };
         if let Err(error) = self.swap_in(first, group.count(), now) {
             // Some of the renames were done: only an open from the disk can tell what the log is now.
-            self.poison(format!("compaction stopped half way: {error}").into());
+            self.fail(format!("compaction stopped half way: {error}").into());
             return Err(LogError::io(self.directory())(error));
         }
         cleaning.installed(&group);

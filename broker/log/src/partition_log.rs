@@ -33,13 +33,16 @@ pub struct LogEnvironment {
     pub(crate) file_cache: Arc<FileCache>,
     pub(crate) parent: Option<Arc<DirectorySync>>,
     pub(crate) checkpoints: Option<Arc<Checkpoints>>,
+    /// A sync has failed in this directory: what recovery finds beyond the recovery point is written again before it is
+    /// believed.
+    pub(crate) rewrites_recovered: bool,
 }
 
 impl LogEnvironment {
     /// For a log on its own; the logs of a [`crate::LogDirectory`] get theirs from it.
     #[must_use]
     pub fn new(file_system: Arc<dyn FileSystem>, file_cache: Arc<FileCache>) -> Self {
-        Self { file_system, file_cache, parent: None, checkpoints: None }
+        Self { file_system, file_cache, parent: None, checkpoints: None, rewrites_recovered: false }
     }
 }
 
@@ -176,6 +179,7 @@ pub struct PartitionLog {
     /// Alive while a pass of the cleaner is out.
     cleaning: Weak<()>,
     offline: Option<Arc<str>>,
+    has_failed: bool,
     /// It has no files yet: see `declare.rs`.
     is_declared_only: bool,
     /// Reused from append to append.
@@ -294,7 +298,7 @@ impl PartitionLog {
     /// the log refuses everything from then on, as after [`PartitionLog::poison`].
     pub fn complete_sync(&mut self, ticket: SyncTicket) -> Offset {
         if !self.durability.complete(ticket) {
-            self.poison("a sync failed".into());
+            self.fail("a sync failed".into());
         }
         self.check();
         self.durability.durable_end_offset()
@@ -303,6 +307,18 @@ impl PartitionLog {
     /// Refuses appends, reads and syncs from now on: the log directory is offline. The first reason stays.
     pub fn poison(&mut self, reason: Arc<str>) {
         self.offline.get_or_insert(reason);
+    }
+
+    /// The disk failed this log in a way that cannot be taken back: its directory has to go offline. `None` of a log that is
+    /// well, was closed, or was poisoned by somebody who knew better.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Arc<str>> {
+        self.offline.as_ref().filter(|_| self.has_failed)
+    }
+
+    pub(crate) fn fail(&mut self, reason: Arc<str>) {
+        self.has_failed |= self.offline.is_none();
+        self.poison(reason);
     }
 
     /// Writes out indexes, producer state and leader epochs and syncs the records. Names, indexes and checkpoints

@@ -118,9 +118,18 @@ impl Partition {
         }
         let log = state.log.as_mut().ok_or(ErrorCode::UnknownTopicOrPartition)?;
         let log_start_offset = log.log_start_offset();
-        let info = log
-            .append_as_leader(batches, leader_epoch, origin, clock::now())
-            .map_err(|error| AppendRefused::by_log(&error, log_start_offset))?;
+        let info = match log.append_as_leader(batches, leader_epoch, origin, clock::now()) {
+            Ok(info) => info,
+            Err(error) => {
+                let has_failed = log.failure().is_some();
+                drop(guard);
+                if has_failed {
+                    // The next round finds it out and takes the directory offline.
+                    self.schedule_sync();
+                }
+                return Err(AppendRefused::by_log(&error, log_start_offset));
+            }
+        };
         let required = info.last_offset.plus(1);
         if !info.duplicate {
             state.note_append(required, batches.len());
@@ -183,7 +192,11 @@ impl Partition {
         let ticket = {
             let mut state = self.lock();
             state.dirty_since_ms = None;
-            state.log.as_mut().and_then(moldau_log::PartitionLog::begin_sync)
+            let Some(log) = &mut state.log else { return Ok(()) };
+            if let Some(reason) = log.failure() {
+                return Err(io::Error::other(reason.to_string()));
+            }
+            log.begin_sync()
         };
         let Some(ticket) = ticket else { return Ok(()) };
         let result = ticket.run();

@@ -194,3 +194,18 @@ async fn a_write_that_fails_is_refused_and_the_record_is_not_there() {
     assert!(matches!(refused, AppendOutcome::Refused(_)), "{refused:?}");
     assert_eq!(f.load(0, 0).unwrap(), [(0, "good".to_owned())]);
 }
+
+#[tokio::test]
+async fn a_log_that_fails_in_an_append_is_told_of_by_its_next_sync() {
+    let mut f = Fixture::new();
+    f.create();
+    assert_eq!(f.append(0, 0, "good").await, AppendOutcome::Committed);
+    f.partition(0).sync().unwrap();
+    f.disk.fail_once(Operation::Write, 0, FaultKind::NoSpace);
+    f.disk.fail_once(Operation::SetLength, 0, FaultKind::Io);
+    let record = CoordinatorRecord { key: Bytes::from_static(b"key"), value: None };
+    let refused = f.store().append(PartitionIndex(0), LeaderEpoch(0), &[record]).await;
+    assert!(matches!(refused, AppendOutcome::Refused(_)), "{refused:?}");
+    let error = f.partition(0).sync().unwrap_err();
+    assert!(error.to_string().contains("could not be taken back"), "{error}");
+}

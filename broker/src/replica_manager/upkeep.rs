@@ -1,5 +1,7 @@
 //! What the background does with a partition, and what is reported of it.
 
+use std::sync::Arc;
+
 use moldau_log::{CleanReport, Cleaning, LogError, PartitionCheckpoint, RemovedSegments};
 use moldau_model::{ErrorCode, Offset, TimestampMs};
 use moldau_replica::Role;
@@ -51,9 +53,18 @@ impl Partition {
         Ok(removed)
     }
 
-    /// Unlinks the files of removed segments whose time has come.
-    pub(crate) fn purge_deleted(&self, now: TimestampMs) -> usize {
-        self.lock().log.as_mut().map_or(0, |log| log.purge_deleted(now))
+    /// Unlinks the files of removed segments whose time has come. A log that failed meanwhile, in retention or compaction,
+    /// is told of by its next sync.
+    pub(crate) fn purge_deleted(self: &Arc<Self>, now: TimestampMs) -> usize {
+        let mut state = self.lock();
+        let Some(log) = &mut state.log else { return 0 };
+        let has_failed = log.failure().is_some();
+        let purged = log.purge_deleted(now);
+        drop(state);
+        if has_failed && self.dir.is_online() {
+            self.schedule_sync();
+        }
+        purged
     }
 
     /// Compacts the log if its topic is compacted and there is enough to gain. The lock is held for the plan and the

@@ -347,7 +347,7 @@ impl PartitionLog {
         if let Err(error) = file.write_all_at(run, position) {
             // Nothing of it may be found again: neither by a reader nor by recovery, after it was refused.
             if let Err(second) = file.set_len(position) {
-                self.poison(format!("a failed write ({error}) could not be taken back: {second}").into());
+                self.fail(format!("a failed write ({error}) could not be taken back: {second}").into());
             }
             return Err(error.into());
         }

@@ -88,6 +88,7 @@ impl PartitionLog {
             first_dirty_offset: Offset::ZERO,
             cleaning: Weak::new(),
             offline: None,
+            has_failed: false,
             is_declared_only: false,
             scratch_headers: Vec::new(),
             scratch_producers: ProducerAppend::default(),

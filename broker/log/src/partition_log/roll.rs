@@ -102,7 +102,7 @@ impl PartitionLog {
 
     fn sync_before_roll(&mut self) -> io::Result<()> {
         if let Err(error) = self.durability.sync_files_now() {
-            self.poison(format!("a sync failed: {error}").into());
+            self.fail(format!("a sync failed: {error}").into());
             return Err(error);
         }
         if !self.epochs_dirty {
@@ -111,7 +111,7 @@ impl PartitionLog {
         self.write_epochs().inspect_err(|error| {
             // A full disk gives space back some day, and the file beside the old one is written from its start again.
             if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-                self.poison(format!("the leader epochs were not written: {error}").into());
+                self.fail(format!("the leader epochs were not written: {error}").into());
             }
         })
     }

@@ -36,7 +36,7 @@ impl PartitionLog {
     fn end_truncation(&mut self, result: io::Result<()>) -> Result<(), LogError> {
         if let Err(source) = result {
             // Half of it may be done: what is in memory is not what is on disk.
-            self.poison(format!("truncation failed: {source}").into());
+            self.fail(format!("truncation failed: {source}").into());
             return Err(LogError::Io { path: self.directory().to_owned(), source });
         }
         self.check();

@@ -83,6 +83,7 @@ fn a_write_that_cannot_be_taken_back_ends_the_log() {
     disk.fs.fail_once(Operation::SetLength, 0, FaultKind::Io);
     assert!(io_code(&append(&mut log, batch(3)).unwrap_err()));
     expect_offline(&mut log, "could not be taken back");
+    assert!(log.failure().is_some());
     let (log, _) = disk.reopen(LogConfig::default(), UNCLEAN);
     assert_eq!(offsets(&log), [0, 1, 2]);
 }
@@ -137,6 +138,10 @@ fn a_sync_that_failed_is_never_tried_again() {
         let ticket = log.begin_sync().unwrap();
         ticket.run().unwrap_err();
         assert_eq!(log.complete_sync(ticket), Offset(0), "{operation:?}");
+        assert!(
+            log.failure().is_some_and(|reason| reason.contains("a sync failed")),
+            "the directory must know"
+        );
         let syncs = disk.fs.count(Operation::SyncData);
         expect_offline(&mut log, "a sync failed");
         assert_eq!(disk.fs.count(Operation::SyncData), syncs, "the pages may be clean by now, and lost");
@@ -149,6 +154,21 @@ fn the_first_reason_stays() {
     log.poison("the first".into());
     log.poison("the second".into());
     expect_offline(&mut log, "the first");
+    assert_eq!(log.failure(), None, "who said so knows");
+    let mut log = Disk::new().open(LogConfig::default());
+    log.close(NOW).unwrap();
+    assert_eq!(log.failure(), None, "it is only closed");
+}
+
+#[test]
+fn a_sync_that_fails_in_a_roll_ends_the_log_too() {
+    let disk = Disk::new();
+    let mut log = disk.open(small());
+    append(&mut log, batch(3)).unwrap();
+    disk.fs.fail_once(Operation::SyncData, 0, FaultKind::Io);
+    log.roll(NOW).unwrap_err();
+    assert!(log.failure().is_some_and(|reason| reason.contains("a sync failed")));
+    expect_offline(&mut log, "a sync failed");
 }
 
 #[test]
