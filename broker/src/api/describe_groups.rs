@@ -2,6 +2,7 @@
 //!
 //! - 3: authorized operations (KIP-430). 4: static members (KIP-345). 6: an unknown group is an error (KIP-1043).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
@@ -25,7 +26,14 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         Err(reply) => return reply,
     };
     let asks_operations = request.include_authorized_operations;
-    let names: Vec<String> = request.groups.iter().map(|group| group.to_string()).collect();
+    // A group is described once, however often it is named: a small request must not make a huge answer.
+    let mut seen = HashSet::new();
+    let names: Vec<String> = request
+        .groups
+        .iter()
+        .filter(|group| seen.insert(group.as_str()))
+        .map(|group| group.to_string())
+        .collect();
     let answers = names.iter().map(|name| {
         let describe = Describe { api_version: context.api_version, groups: vec![name.clone()] };
         broker.control.coordinator.submit(name, GroupRequest::DescribeGroups(describe))

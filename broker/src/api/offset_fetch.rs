@@ -4,6 +4,7 @@
 //! - 7: offsets of open transactions may be refused (KIP-447). 8: several groups at once (KIP-709).
 //! - 9: member id and epoch of consumer groups (KIP-848). 10 (topic ids) is unknown to kafka-protocol 0.18.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use kafka_protocol::messages::offset_fetch_response::{
@@ -59,19 +60,31 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
 
 type Asked = (String, Option<Vec<OffsetFetchTopic>>);
 
-fn topic(image: &MetadataImage, name: &str, partitions: &[i32]) -> OffsetFetchTopic {
-    OffsetFetchTopic {
+/// What is asked for of one group, each partition once: what was committed with it may be a thousand times as long as
+/// its number, and a small request must not make a huge answer.
+fn topics<'a>(
+    image: &MetadataImage,
+    asked: impl Iterator<Item = (&'a str, &'a [i32])>,
+) -> Vec<OffsetFetchTopic> {
+    let mut seen = HashSet::new();
+    let mut topic = |name: &'a str, partitions: &'a [i32]| OffsetFetchTopic {
         name: name.to_owned(),
         topic_id: image.topics().by_name(name).map_or(TopicId::ZERO, |topic| topic.id()),
-        partitions: partitions.iter().copied().map(PartitionIndex).collect(),
-    }
+        partitions: partitions
+            .iter()
+            .filter(|partition| seen.insert((name, **partition)))
+            .copied()
+            .map(PartitionIndex)
+            .collect(),
+    };
+    asked.map(|(name, partitions)| topic(name, partitions)).collect()
 }
 
 fn group_of(image: &MetadataImage, request: &OffsetFetchRequest) -> Fetch {
-    let topics = request
-        .topics
-        .as_ref()
-        .map(|topics| topics.iter().map(|t| topic(image, &t.name, &t.partition_indexes)).collect::<Vec<_>>());
+    let asked = request.topics.as_ref();
+    let topics = asked.map(|asked| {
+        topics(image, asked.iter().map(|topic| (topic.name.as_str(), &topic.partition_indexes[..])))
+    });
     Fetch {
         group_id: request.group_id.to_string(),
         member_id: None,
@@ -82,12 +95,14 @@ fn group_of(image: &MetadataImage, request: &OffsetFetchRequest) -> Fetch {
 }
 
 fn groups_of(image: &MetadataImage, request: &OffsetFetchRequest) -> Vec<Fetch> {
-    let fetches = request.groups.iter().map(|group| Fetch {
+    let mut seen = HashSet::new();
+    let distinct = request.groups.iter().filter(|group| seen.insert(group.group_id.as_str()));
+    let fetches = distinct.map(|group| Fetch {
         group_id: group.group_id.to_string(),
         member_id: owned(group.member_id.clone()),
         member_epoch: group.member_epoch,
-        topics: group.topics.as_ref().map(|topics| {
-            topics.iter().map(|t| topic(image, &t.name, &t.partition_indexes)).collect::<Vec<_>>()
+        topics: group.topics.as_ref().map(|asked| {
+            topics(image, asked.iter().map(|topic| (topic.name.as_str(), &topic.partition_indexes[..])))
         }),
         require_stable: request.require_stable,
     });
@@ -183,4 +198,40 @@ fn failed_topics(
             .with_partitions(partitions.collect())
     });
     topics.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
+
+    use super::*;
+
+    #[test]
+    fn a_group_and_a_partition_are_fetched_once_however_often_they_are_named() {
+        let topic = |name: &str, partitions: &[i32]| {
+            OffsetFetchRequestTopics::default()
+                .with_name(topic_name(name))
+                .with_partition_indexes(partitions.to_vec())
+        };
+        let group = |id: &str| {
+            OffsetFetchRequestGroup::default().with_group_id(group_id(id)).with_topics(Some(vec![
+                topic("a", &[1, 0, 1]),
+                topic("b", &[1]),
+                topic("a", &[0, 2]),
+            ]))
+        };
+        let request = OffsetFetchRequest::default().with_groups(vec![group("g"), group("h"), group("g")]);
+        let fetches = groups_of(&MetadataImage::empty(), &request);
+        assert_eq!(fetches.len(), 2);
+        for fetch in fetches {
+            let asked: Vec<(String, Vec<i32>)> = fetch
+                .topics
+                .unwrap()
+                .into_iter()
+                .map(|topic| (topic.name, topic.partitions.into_iter().map(|p| p.0).collect()))
+                .collect();
+            let expected = [("a", vec![1, 0]), ("b", vec![1]), ("a", vec![2])];
+            assert_eq!(asked, expected.map(|(name, partitions)| (name.to_owned(), partitions)));
+        }
+    }
 }
