@@ -92,6 +92,8 @@ pub(crate) struct Storage {
     pub(crate) file_system: Arc<dyn FileSystem>,
     pub(crate) cache: Arc<FileCache>,
     pub(crate) directory: PathBuf,
+    /// See [`crate::LogEnvironment`].
+    pub(crate) rewrites_recovered: bool,
 }
 
 /// One file of a segment, opened when it is needed and closed when others are needed more.

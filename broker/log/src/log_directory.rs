@@ -12,7 +12,7 @@ use moldau_model::{BrokerEpoch, Offset, TimestampMs, TopicId, TopicPartition};
 use parking_lot::Mutex;
 
 use crate::checkpoint::Checkpoints;
-use crate::file_system::{FileLock, Space};
+use crate::file_system::{FileLock, OpenFile, Space};
 use crate::partition_log::LogEnvironment;
 use crate::sync::DirectorySync;
 use crate::{
@@ -22,6 +22,9 @@ use crate::{
 use clean_shutdown::CleanShutdown;
 
 const LOCK_FILE: &str = ".lock";
+/// Says that a sync failed here, and what the page cache holds need not be on the disk. It is never synced itself: a loss
+/// of power takes it away together with the pages that it warns of.
+const SYNC_FAILED_FILE: &str = ".sync-failed";
 
 /// A partition's directory, as found at the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,9 +87,17 @@ impl LogDirectory {
         let clean_shutdown = clean_shutdown::take(&*file_system, &path).map_err(LogError::io(&path))?;
         // Also makes durable the names of partitions that a killed process left in the page cache.
         file_system.sync_dir(&path).map_err(LogError::io(&path))?;
+        let sync_has_failed = file_system
+            .file_length(&path.join(SYNC_FAILED_FILE))
+            .map_err(LogError::io(path.join(SYNC_FAILED_FILE)))?
+            .is_some();
+        if sync_has_failed {
+            tracing::warn!(path = %path.display(), "a sync failed here: what was not durable is written again");
+        }
         let environment = LogEnvironment {
             file_system: Arc::clone(&file_system),
             file_cache,
+            rewrites_recovered: sync_has_failed,
             parent: Some(Arc::new(DirectorySync::new(path.clone()))),
             checkpoints: Some(Arc::clone(&checkpoints)),
         };
@@ -286,13 +297,26 @@ impl LogDirectory {
     ) -> Result<(), LogError> {
         self.write_checkpoints(partitions)?;
         self.file_system.sync_volume(&self.path).map_err(LogError::io(&self.path))?;
+        let sync_failed = self.path.join(SYNC_FAILED_FILE);
+        if self.environment.rewrites_recovered {
+            self.file_system.remove_file(&sync_failed).map_err(LogError::io(&sync_failed))?;
+        }
         clean_shutdown::write(&*self.file_system, &self.path, broker_epoch).map_err(LogError::io(&self.path))
     }
 
     /// Takes the directory offline for good, after a failed sync or write. The first reason stays; returns whether this
     /// was it.
+    ///
+    /// The kernel takes the pages of a failed sync for clean, and a process that comes back would read them and believe
+    /// them. So a file is left that tells the next one to write them again.
     pub fn take_offline(&self, reason: impl Into<Arc<str>>) -> bool {
-        self.offline.set(reason.into()).is_ok()
+        let is_first = self.offline.set(reason.into()).is_ok();
+        if is_first
+            && let Err(error) = self.file_system.open(&self.path.join(SYNC_FAILED_FILE), OpenFile::Create)
+        {
+            tracing::error!(path = %self.path.display(), %error, "cannot leave word that a sync failed");
+        }
+        is_first
     }
 
     /// Why the directory is offline, if it is.

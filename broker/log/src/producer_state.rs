@@ -62,6 +62,20 @@ pub(crate) enum Source {
 }
 
 impl ProducerState {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.producers.is_empty()
+    }
+
+    /// Takes in a batch from before a snapshot, of which only the last one is in it.
+    pub(crate) fn recall(&mut self, header: &BatchHeader) {
+        if !header.has_producer_id() || header.is_control() {
+            return;
+        }
+        if let Some(entry) = self.producers.get_mut(&header.producer_id) {
+            entry.recall(header);
+        }
+    }
+
     /// Checks one batch against what is known and against the batches before it in the same append, and notes in
     /// `append` what it will change. `header` holds the offsets that the batch will get.
     pub(crate) fn check(

@@ -19,7 +19,7 @@ use crate::partition_metadata;
 use crate::producer_state::{ProducerAppend, ProducerState, Source};
 use crate::segment::{BatchReader, Segment};
 use crate::sync::Durability;
-use crate::{LogConfig, LogError};
+use crate::{File, LogConfig, LogError};
 
 /// What lies in a partition's directory.
 #[derive(Debug, Default)]
@@ -35,6 +35,11 @@ pub(super) struct Found {
 
 const SNAPSHOT_BYTES_MAX: usize = 1 << 30;
 const CONTROL_RECORD_BYTES_MAX: usize = 4096;
+const REWRITE_STEP_BYTES: usize = 1 << 20;
+/// Five batches of `max.message.bytes`' default, and some of other producers.
+const RECALL_BYTES_MAX: u64 = 6 << 20;
+/// Small: only headers are of interest, and batches lie far apart.
+const RECALL_BUFFER_BYTES: usize = 4 << 10;
 
 impl PartitionLog {
     /// Opens or makes the log in `directory`. After an unclean shutdown everything from the recovery point's segment on
@@ -67,6 +72,7 @@ impl PartitionLog {
         let storage = Storage {
             file_system: Arc::clone(&environment.file_system),
             cache: Arc::clone(&environment.file_cache),
+            rewrites_recovered: environment.rewrites_recovered,
             directory,
         };
         Self {
@@ -420,6 +426,7 @@ impl PartitionLog {
                 Ok(state) => {
                     self.producers = state;
                     from = from.max(Offset(*at));
+                    self.recall_batches(Offset(*at))?;
                     break;
                 }
                 Err(error) => {
@@ -429,6 +436,42 @@ impl PartitionLog {
             }
         }
         self.replay_producers(from, now)
+    }
+
+    /// Kafka's snapshot holds the last batch of each producer. The four before it are looked for where they lie, so that
+    /// a producer that had five on their way when the broker stopped may send them all again. Only as far back as five
+    /// of the largest reach: who has written nothing since then waits for no answer.
+    fn recall_batches(&mut self, snapshot_at: Offset) -> io::Result<()> {
+        if self.producers.is_empty() {
+            return Ok(());
+        }
+        let mut bytes_left = RECALL_BYTES_MAX;
+        let mut parts = Vec::new();
+        for segment in self.segments.iter().rev() {
+            let end = segment.size_bytes();
+            let start = match end.checked_sub(bytes_left) {
+                Some(at_most) => segment.boundary_before(0, at_most)?.unwrap_or(0),
+                None => 0,
+            };
+            parts.push((segment.file()?, start, end));
+            bytes_left = bytes_left.saturating_sub(end - start);
+            if bytes_left == 0 {
+                break;
+            }
+        }
+        for (file, start, end) in parts.iter().rev() {
+            let mut walk = HeaderWalk::new(&**file, *start, *end, RECALL_BUFFER_BYTES);
+            loop {
+                match walk.next() {
+                    Ok(Some((_, header))) if header.base_offset < snapshot_at => {
+                        self.producers.recall(&header)
+                    }
+                    Ok(Some(_) | None) | Err(WalkError::Corrupt { .. }) => break,
+                    Err(WalkError::Io(error)) => return Err(error),
+                }
+            }
+        }
+        Ok(())
     }
 
     fn replay_producers(&mut self, from: Offset, now: TimestampMs) -> io::Result<()> {
@@ -470,7 +513,11 @@ impl PartitionLog {
     fn sync_recovered(&mut self, from: Offset) -> io::Result<()> {
         for segment in &self.segments {
             if segment.base_offset() >= from {
-                segment.file()?.sync_data()?;
+                let file = segment.file()?;
+                if self.storage.rewrites_recovered {
+                    write_again(&*file, segment.size_bytes())?;
+                }
+                file.sync_data()?;
             }
         }
         self.durability.sync_files_now()?;
@@ -479,6 +526,21 @@ impl PartitionLog {
         }
         self.storage.file_system.sync_dir(&self.storage.directory)
     }
+}
+
+/// Writes a file's bytes over themselves: the kernel takes the pages of a failed sync for clean, and would not write them
+/// at the next one.
+fn write_again(file: &dyn File, size_bytes: u64) -> io::Result<()> {
+    let mut buffer = vec![0; REWRITE_STEP_BYTES];
+    let mut position = 0;
+    while position < size_bytes {
+        let left = usize::try_from(size_bytes - position).unwrap_or(usize::MAX);
+        let step = buffer.get_mut(..left.min(REWRITE_STEP_BYTES)).unwrap_or_default();
+        file.read_exact_at(step, position)?;
+        file.write_all_at(step, position)?;
+        position += step.len() as u64;
+    }
+    Ok(())
 }
 
 /// The one record of a control batch.

@@ -164,6 +164,24 @@ impl ProducerEntry {
         }
     }
 
+    /// Takes in a batch from before the last one. They come oldest first.
+    pub(super) fn recall(&mut self, header: &BatchHeader) {
+        let Some(last) = self.last_batch().copied() else { return };
+        if header.producer_epoch != self.producer_epoch || header.last_offset() >= last.last_offset {
+            return;
+        }
+        if let Some(place) = self.batches.iter_mut().rev().find(|place| place.is_some()) {
+            *place = None;
+        }
+        self.push(StoredBatch {
+            last_sequence: header.last_sequence,
+            last_offset: header.last_offset(),
+            offset_delta: header.last_offset_delta,
+            timestamp: header.max_timestamp,
+        });
+        self.push(last);
+    }
+
     pub(super) fn push(&mut self, batch: StoredBatch) {
         match self.batches.iter_mut().find(|place| place.is_none()) {
             Some(place) => *place = Some(batch),
