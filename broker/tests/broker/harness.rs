@@ -12,7 +12,7 @@ use moldau_broker::{Broker, BrokerHandle, BrokerOptions};
 use moldau_controller::{Controller, ControllerHandle, ControllerOptions};
 use moldau_log::{FileSystem, RealFileSystem};
 use moldau_metadata::config::BrokerConfig;
-use moldau_model::Uuid;
+use moldau_model::{BrokerId, Uuid};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -71,19 +71,18 @@ impl Node {
             ("log.dirs", log_dirs),
             ("metadata.log.dir", metadata_text.as_str()),
             ("http.listener", "off"),
+            ("broker.heartbeat.interval.ms", "100"),
             ("offsets.topic.num.partitions", "1"),
             ("group.initial.rebalance.delay.ms", "0"),
         ];
         let all = all.iter().chain(settings);
         let settings: BTreeMap<_, _> = all.map(|(key, value)| (key.to_string(), value.to_string())).collect();
         let control = runtime(1);
-        let mut options = ControllerOptions::new(
-            moldau_model::BrokerId(1),
-            CLUSTER.to_owned(),
-            metadata,
-            Uuid::from_bytes([5; 16]),
-        );
+        let mut options =
+            ControllerOptions::new(BrokerId(1), CLUSTER.to_owned(), metadata, Uuid::from_bytes([5; 16]));
         options.settings = settings.clone();
+        // The next incarnation is kept out for as long as the session of a crashed one lasts.
+        options.broker_session_timeout = Duration::from_secs(3);
         let controller = control.block_on(Controller::start(options, control.handle())).unwrap();
         let mut node =
             Self { _directory: directory, file_system, settings, control, controller, running: None };
@@ -105,6 +104,11 @@ impl Node {
             tokio::time::timeout(LIMIT, broker.wait_ready()).await.unwrap().unwrap();
             broker
         });
+        // Leaderships come right behind the unfencing; clients would ask again meanwhile.
+        eventually("the broker leads its partitions", || {
+            let image = broker.broker().control.image();
+            image.topics().partitions_of(BrokerId(1)).all(|(_, _, state)| state.has_leader())
+        });
         self.running = Some(Running { data, broker });
     }
 
@@ -118,7 +122,14 @@ impl Node {
 
     /// The broker's tasks vanish, whatever they were at, and another one starts where it was.
     pub(crate) fn crash_and_start(&mut self) {
+        self.power_cut(|| {});
+    }
+
+    /// The same, with something that happens to the disk in between.
+    pub(crate) fn power_cut(&mut self, cut: impl FnOnce()) {
         let Running { data, broker } = self.running.take().unwrap();
+        // The file system must see the cut before any thread of the dying broker gets to sync what it has left.
+        cut();
         data.shutdown_timeout(LIMIT);
         drop(broker);
         self.start_broker();
