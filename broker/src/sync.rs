@@ -4,7 +4,11 @@
 //!
 //! A partition is in the queue at most once, and at most one ticket of it is out. A sync that fails is never repeated: the
 //! kernel may have dropped the pages that it could not write, and the next sync would say that all is well.
+//!
+//! Whoever handles several requests in a row holds a [`SyncPlug`]: what they append reaches the queue together, and one
+//! sync covers it. Without it a thread would wake for the first of them, and the second sync would cover the rest.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -44,6 +48,18 @@ impl SyncQueue {
         state.waiting.push_back(partition);
         drop(state);
         self.more.notify_one();
+    }
+
+    /// Adds a partition that the calling thread of the directory has just synced: it looks here next, so that a
+    /// sleeper is woken only where others wait before it.
+    fn push_back_own(&self, partition: Arc<Partition>) {
+        let mut state = self.state.lock();
+        state.waiting.push_back(partition);
+        let others = state.waiting.len() > 1;
+        drop(state);
+        if others {
+            self.more.notify_one();
+        }
     }
 
     /// How many syncs have ended well.
@@ -102,11 +118,64 @@ impl Drop for Syncer {
     }
 }
 
+thread_local! {
+    /// What waits behind this thread's plug; `None` without one.
+    static PLUGGED: RefCell<Option<Vec<Arc<Partition>>>> = const { RefCell::new(None) };
+}
+
+/// While it lives, the partitions that its thread appends to are kept from the queue; dropping it queues them. It must
+/// not outlive a turn: no lock is taken and nothing awaited that another thread's append could be waiting behind.
+#[must_use = "dropped at once it holds nothing back"]
+pub(crate) struct SyncPlug {
+    /// An outer plug of the same thread holds on.
+    is_inner: bool,
+    /// It belongs to its thread.
+    _not_send: std::marker::PhantomData<*const ()>,
+}
+
+impl SyncPlug {
+    pub(crate) fn new() -> Self {
+        let is_inner = PLUGGED.with_borrow_mut(|plugged| {
+            let is_inner = plugged.is_some();
+            plugged.get_or_insert_default();
+            is_inner
+        });
+        Self { is_inner, _not_send: std::marker::PhantomData }
+    }
+}
+
+impl Drop for SyncPlug {
+    fn drop(&mut self) {
+        if self.is_inner {
+            return;
+        }
+        for partition in PLUGGED.take().into_iter().flatten() {
+            partition.push_to_sync_queue();
+        }
+    }
+}
+
+/// Queues the partition now, or when the thread's plug is pulled.
+pub(crate) fn push_or_hold(partition: &Arc<Partition>) {
+    let is_held = PLUGGED.with_borrow_mut(|plugged| {
+        plugged.as_mut().is_some_and(|held| {
+            held.push(Arc::clone(partition));
+            true
+        })
+    });
+    if !is_held {
+        partition.push_to_sync_queue();
+    }
+}
+
 fn run(dir: &LogDir, failed: &(dyn Fn(&LogDir) + Send + Sync)) {
     while let Some(partition) = dir.sync.pop() {
         match partition.sync() {
-            Ok(()) => {
+            Ok(is_due_again) => {
                 dir.sync.completed.fetch_add(1, Ordering::Relaxed);
+                if is_due_again {
+                    dir.sync.push_back_own(partition);
+                }
             }
             Err(error) => {
                 if dir.log.take_offline(format!("sync of {} failed: {error}", partition.topic_partition())) {

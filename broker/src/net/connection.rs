@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -19,6 +20,7 @@ use crate::api::dispatch::{Dispatcher, Refused};
 use crate::api::{Principal, Reply};
 use crate::broker::Broker;
 use crate::response::ResponseFrame;
+use crate::sync::SyncPlug;
 
 /// Requests served without looking at the socket in between, so that one busy client does not starve a worker's others.
 const REQUESTS_PER_TURN: usize = 32;
@@ -190,6 +192,7 @@ impl Connection {
 
     /// Serves the frames that have arrived. Whether frames may be left in the buffer.
     fn serve_requests(&mut self) -> bool {
+        let _plug = SyncPlug::new();
         let mut served = 0;
         while served < REQUESTS_PER_TURN && self.accepts_requests() {
             match self.serve_one() {
@@ -257,20 +260,34 @@ impl Connection {
     }
 }
 
-/// Waits for the first answer. A deferred request's reply is handed out, and its slot is gone.
+/// Waits for the first answer, and takes those behind it that are there too: they leave by one write. A deferred request's
+/// reply is handed out, and its slot is gone.
 async fn resolve_first(slots: &mut VecDeque<Slot>) -> Option<(Reply, usize)> {
-    let first = slots.front_mut()?;
-    match &mut first.state {
-        SlotState::Pending(future) => {
-            let frame = future.await;
-            *first = Slot::ready(frame);
-            None
+    std::future::poll_fn(|context| {
+        let mut has_resolved = false;
+        for slot in slots.iter_mut() {
+            match &mut slot.state {
+                SlotState::Ready(_) => {}
+                SlotState::Pending(future) => match future.as_mut().poll(context) {
+                    Poll::Ready(frame) => {
+                        *slot = Slot::ready(frame);
+                        has_resolved = true;
+                    }
+                    Poll::Pending => break,
+                },
+                // Its turn comes when it is the first; nothing was dispatched behind it.
+                SlotState::Deferred(future) => {
+                    if has_resolved {
+                        break;
+                    }
+                    let Poll::Ready(reply) = future.as_mut().poll(context) else { break };
+                    let request_bytes = slot.held_bytes;
+                    slots.pop_front();
+                    return Poll::Ready(Some((reply, request_bytes)));
+                }
+            }
         }
-        SlotState::Deferred(future) => {
-            let (reply, request_bytes) = (future.await, first.held_bytes);
-            slots.pop_front();
-            Some((reply, request_bytes))
-        }
-        SlotState::Ready(_) => None,
-    }
+        if has_resolved { Poll::Ready(None) } else { Poll::Pending }
+    })
+    .await
 }

@@ -37,13 +37,19 @@ impl DelayedProduce {
         }
     }
 
-    /// The slot has its outcome. Only the first one counts.
-    pub(crate) fn complete(&self, slot: usize, outcome: ErrorCode) {
-        let Some(code) = self.codes.get(slot) else { return };
+    /// The slot has its outcome. Only the first one counts. `true` if it was the last that was open: the caller then
+    /// [wakes](Self::wake) the waiter, at the latest when it has given all the outcomes that it has.
+    #[must_use]
+    pub(crate) fn complete(&self, slot: usize, outcome: ErrorCode) -> bool {
+        let Some(code) = self.codes.get(slot) else { return false };
         let outcome = i32::from(outcome.code());
-        if code.compare_exchange(WAITING, outcome, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            self.close_one();
-        }
+        code.compare_exchange(WAITING, outcome, Ordering::AcqRel, Ordering::Acquire).is_ok()
+            && self.close_one()
+    }
+
+    /// Lets the waiter go on.
+    pub(crate) fn wake(&self) {
+        self.done.notify_one();
     }
 
     /// All appends are made: from now on the wait can end. `true` if there is nothing to wait for.
@@ -52,11 +58,7 @@ impl DelayedProduce {
     }
 
     fn close_one(&self) -> bool {
-        let was_last = self.open.fetch_sub(1, Ordering::AcqRel) == 1;
-        if was_last {
-            self.done.notify_one();
-        }
-        was_last
+        self.open.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
     /// Whether nobody waits for it any more.
@@ -67,9 +69,12 @@ impl DelayedProduce {
     /// Waits for the end, at most so long.
     pub(crate) async fn wait(&self, timeout: Duration) {
         // Its result is in the slots: those that still wait have timed out.
-        let _ = tokio::time::timeout(timeout, self.done.notified()).await;
+        // What was complete before the wait began needs no waking.
+        if !self.is_done() {
+            let _ = tokio::time::timeout(timeout, self.done.notified()).await;
+        }
         for slot in 0..self.codes.len() {
-            self.complete(slot, ErrorCode::RequestTimedOut);
+            let _ = self.complete(slot, ErrorCode::RequestTimedOut);
         }
     }
 
@@ -91,9 +96,9 @@ mod tests {
         produce.wait_for(0);
         produce.wait_for(2);
         assert!(!produce.seal());
-        produce.complete(0, ErrorCode::None);
+        assert!(!produce.complete(0, ErrorCode::None));
         produce.wait(Duration::from_millis(10)).await;
-        produce.complete(2, ErrorCode::None);
+        assert!(!produce.complete(2, ErrorCode::None));
         assert_eq!(produce.outcome(0), ErrorCode::None);
         assert_eq!(produce.outcome(1), ErrorCode::None);
         assert_eq!(produce.outcome(2), ErrorCode::RequestTimedOut);
@@ -105,9 +110,10 @@ mod tests {
         let produce = std::sync::Arc::new(DelayedProduce::new(2));
         produce.wait_for(0);
         produce.wait_for(1);
-        produce.complete(1, ErrorCode::NotLeaderOrFollower);
+        assert!(!produce.complete(1, ErrorCode::NotLeaderOrFollower));
         assert!(!produce.seal());
-        produce.complete(0, ErrorCode::NotEnoughReplicasAfterAppend);
+        assert!(produce.complete(0, ErrorCode::NotEnoughReplicasAfterAppend));
+        produce.wake();
         produce.wait(Duration::from_secs(3600)).await;
         assert_eq!(produce.outcome(0), ErrorCode::NotEnoughReplicasAfterAppend);
         assert_eq!(produce.outcome(1), ErrorCode::NotLeaderOrFollower);

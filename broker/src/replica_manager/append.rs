@@ -150,20 +150,22 @@ impl Partition {
         Ok(info)
     }
 
-    /// Whether what was appended has to be synced now: always, but under `flush.policy=interval` only when
-    /// `flush.messages` says so. (`flush.ms` is the background's.)
+    /// Notes that something was appended; whether it has to be synced now.
     fn note_dirty(&self, state: &mut State) -> bool {
-        match self.settings.flush_policy {
-            FlushPolicy::OnAck => true,
-            FlushPolicy::Interval => {
-                state.dirty_since_ms.get_or_insert_with(|| clock::monotonic().0);
-                let limit = state.config.flush_messages;
-                state
-                    .log
-                    .as_ref()
-                    .is_some_and(|log| log.log_end_offset().minus(log.durable_end_offset()) >= limit)
-            }
+        if self.settings.flush_policy == FlushPolicy::Interval {
+            state.dirty_since_ms.get_or_insert_with(|| clock::monotonic().0);
         }
+        self.is_flush_due(state)
+    }
+
+    /// Whether something is not durable that has to be: anything, but under `flush.policy=interval` only as much as
+    /// `flush.messages` says. (`flush.ms` is the background's.)
+    fn is_flush_due(&self, state: &State) -> bool {
+        let limit = match self.settings.flush_policy {
+            FlushPolicy::OnAck => 1,
+            FlushPolicy::Interval => state.config.flush_messages,
+        };
+        state.log.as_ref().is_some_and(|log| log.log_end_offset().minus(log.durable_end_offset()) >= limit)
     }
 
     /// Queues a sync if `flush.ms` has passed since the oldest append that is not synced.
@@ -178,44 +180,52 @@ impl Partition {
         }
     }
 
-    /// Queues the partition for a sync, unless it is queued already.
+    /// Queues the partition for a sync, unless it is queued or being synced: the end of a sync looks for what came
+    /// meanwhile.
     pub(crate) fn schedule_sync(self: &Arc<Self>) {
-        if !self.is_in_sync_queue.swap(true, Ordering::AcqRel) {
-            self.dir.sync.push(Arc::clone(self));
+        if !self.is_sync_pending.swap(true, Ordering::AcqRel) {
+            crate::sync::push_or_hold(self);
         }
     }
 
-    /// One sync round, on a thread of the directory's own. After an error the directory has to go offline.
-    pub(crate) fn sync(self: &Arc<Self>) -> io::Result<()> {
-        // Whoever appends from here on queues the partition again: its records may miss this ticket.
-        self.is_in_sync_queue.store(false, Ordering::Release);
+    pub(crate) fn push_to_sync_queue(self: &Arc<Self>) {
+        self.dir.sync.push(Arc::clone(self));
+    }
+
+    /// One sync round, on a thread of the directory's own: whether the next one is due at once, for which the caller
+    /// queues the partition. After an error the directory has to go offline.
+    pub(crate) fn sync(self: &Arc<Self>) -> io::Result<bool> {
         let ticket = {
             let mut state = self.lock();
             state.dirty_since_ms = None;
-            let Some(log) = &mut state.log else { return Ok(()) };
-            if let Some(reason) = log.failure() {
-                return Err(io::Error::other(reason.to_string()));
+            let ticket = match &mut state.log {
+                None => Ok(None),
+                Some(log) => match log.failure() {
+                    Some(reason) => Err(io::Error::other(reason.to_string())),
+                    None => Ok(log.begin_sync()),
+                },
+            };
+            if !matches!(ticket, Ok(Some(_))) {
+                self.is_sync_pending.store(false, Ordering::Release);
             }
-            log.begin_sync()
+            ticket?
         };
-        let Some(ticket) = ticket else { return Ok(()) };
+        let Some(ticket) = ticket else { return Ok(false) };
         let result = ticket.run();
         let mut wake = Wake::default();
         let mut guard = self.lock();
         let state = &mut *guard;
-        let mut is_behind = false;
+        let mut is_due_again = false;
         if let Some(log) = &mut state.log {
-            let durable_end = log.complete_sync(ticket);
-            // An append during the sync may have found the ticket out and left.
-            is_behind = result.is_ok() && durable_end < log.log_end_offset();
+            log.complete_sync(ticket);
+            is_due_again = result.is_ok() && (log.failure().is_some() || self.is_flush_due(state));
             self.after_log_change(state, &mut wake);
         }
+        // Under the lock: who appends from here on finds it false, and what was appended before was just looked at.
+        self.is_sync_pending.store(is_due_again, Ordering::Release);
         drop(guard);
         wake.fire();
-        if is_behind && self.settings.flush_policy == FlushPolicy::OnAck {
-            self.schedule_sync();
-        }
-        result
+        result.map(|()| is_due_again)
     }
 }
 

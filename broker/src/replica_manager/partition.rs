@@ -43,7 +43,8 @@ pub struct Partition {
     state: Mutex<State>,
     /// A copy for those who need no more than a look.
     high_watermark: AtomicI64,
-    pub(super) is_in_sync_queue: AtomicBool,
+    /// It is queued for a sync, held by a plug, or being synced.
+    pub(super) is_sync_pending: AtomicBool,
 }
 
 /// What the lock protects.
@@ -133,7 +134,7 @@ impl Partition {
                 sized_appends: VecDeque::new(),
                 dirty_since_ms: None,
             }),
-            is_in_sync_queue: AtomicBool::new(false),
+            is_sync_pending: AtomicBool::new(false),
         }))
     }
 

@@ -16,10 +16,13 @@ pub(super) struct Wake {
 
 impl Wake {
     pub(super) fn fire(self) {
-        for (produce, slot, outcome) in self.produces {
-            produce.complete(slot, outcome);
+        let Self { mut produces, fetches } = self;
+        // A connection that several of them belong to finds all of them done when the first wakes it.
+        produces.retain(|(produce, slot, outcome)| produce.complete(*slot, *outcome));
+        for (produce, ..) in produces {
+            produce.wake();
         }
-        for fetch in self.fetches {
+        for fetch in fetches {
             fetch.wake();
         }
     }
