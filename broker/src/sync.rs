@@ -68,6 +68,12 @@ impl SyncQueue {
         self.completed.load(Ordering::Relaxed)
     }
 
+    /// How many partitions wait.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.state.lock().waiting.len()
+    }
+
     fn pop(&self) -> Option<Arc<Partition>> {
         let mut state = self.state.lock();
         loop {

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use moldau_log::{AppendError, AppendInfo, AppendOrigin, RecordError};
+use moldau_log::{AppendError, AppendInfo, AppendOrigin, RecordError, SyncTicket};
 use moldau_metadata::config::FlushPolicy;
 use moldau_model::{ErrorCode, LeaderEpoch, Offset};
 use moldau_record::{BatchView, DecompressLimit};
@@ -212,20 +212,29 @@ impl Partition {
         };
         let Some(ticket) = ticket else { return Ok(false) };
         let result = ticket.run();
+        let is_due_again = self.finish_sync(ticket);
+        result.map(|()| is_due_again)
+    }
+
+    /// Takes the ticket back once it was run, well or not. Whether the next sync is due at once.
+    pub(super) fn finish_sync(self: &Arc<Self>, ticket: SyncTicket) -> bool {
         let mut wake = Wake::default();
         let mut guard = self.lock();
         let state = &mut *guard;
         let mut is_due_again = false;
         if let Some(log) = &mut state.log {
+            let had_failed = log.failure().is_some();
             log.complete_sync(ticket);
-            is_due_again = result.is_ok() && (log.failure().is_some() || self.is_flush_due(state));
+            // Of a failure in this very sync the caller knows.
+            let has_failed_now = log.failure().is_some() && !had_failed;
+            is_due_again = !has_failed_now && (had_failed || self.is_flush_due(state));
             self.after_log_change(state, &mut wake);
         }
         // Under the lock: who appends from here on finds it false, and what was appended before was just looked at.
         self.is_sync_pending.store(is_due_again, Ordering::Release);
         drop(guard);
         wake.fire();
-        result.map(|()| is_due_again)
+        is_due_again
     }
 }
 

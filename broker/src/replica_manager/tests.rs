@@ -98,6 +98,17 @@ impl Fixture {
         outcome.await
     }
 
+    /// Appends a record and leaves the sync to whoever takes it from the queue.
+    fn append_only(&self, partition: i32) {
+        let record =
+            CoordinatorRecord { key: Bytes::from_static(b"key"), value: Some(Bytes::from_static(b"v")) };
+        drop(self.store().append(PartitionIndex(partition), LeaderEpoch(0), &[record]));
+    }
+
+    fn queued(&self, partition: i32) -> usize {
+        self.partition(partition).dir.sync.len()
+    }
+
     fn load(&self, partition: i32, epoch: i32) -> Result<Vec<(i64, String)>, LoadError> {
         let mut values = Vec::new();
         self.store().load(PartitionIndex(partition), LeaderEpoch(epoch), &mut |offset, key, value| {
@@ -208,4 +219,39 @@ async fn a_log_that_fails_in_an_append_is_told_of_by_its_next_sync() {
     assert!(matches!(refused, AppendOutcome::Refused(_)), "{refused:?}");
     let error = f.partition(0).sync().unwrap_err();
     assert!(error.to_string().contains("could not be taken back"), "{error}");
+}
+
+#[test]
+fn what_one_turn_appends_is_queued_once_a_partition_and_at_its_end() {
+    let mut f = Fixture::new();
+    f.create();
+    let plug = crate::sync::SyncPlug::new();
+    for partition in [0, 1, 0, 0] {
+        f.append_only(partition);
+    }
+    drop(crate::sync::SyncPlug::new());
+    assert_eq!(f.queued(0), 0, "an inner plug does not end the turn");
+    drop(plug);
+    assert_eq!(f.queued(0), 2);
+    f.append_only(0);
+    assert_eq!(f.queued(0), 2, "it is there already");
+    f.append_only(2);
+    assert_eq!(f.queued(0), 3, "without a plug at once");
+}
+
+#[test]
+fn the_end_of_a_sync_finds_what_was_appended_during_it() {
+    let mut f = Fixture::new();
+    f.create();
+    f.append_only(0);
+    let hosted = f.partition(0);
+    let ticket = hosted.lock().log.as_mut().unwrap().begin_sync().unwrap();
+    f.append_only(0);
+    assert_eq!(f.queued(0), 1, "an append during a sync queues nothing");
+    assert!(ticket.run().is_ok());
+    assert!(hosted.finish_sync(ticket), "and so the next one is due");
+    assert!(!hosted.sync().unwrap(), "after which nothing is left");
+    assert_eq!(hosted.lock().log.as_ref().unwrap().durable_end_offset(), Offset(2));
+    f.append_only(0);
+    assert_eq!(f.queued(0), 2, "and the next append queues it again");
 }
