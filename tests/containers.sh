@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # The tutorial by containers. Builds the image without a registry, brings the compose file up, and walks through:
-# tools inside the container, producer on the host at localhost:9092, consumer in another container at kafka:9092; then a
-# compose file of the tutorial's own kind (Bitnami's variables) with only the image name changed.
+# tools inside the container, producer on the host at localhost:9092, consumer in another container at kafka:9092; then
+# compose files that were written for other images (Bitnami's, Confluent's, Apache's), with only the image's name changed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 setup=${MOLDAU_TEST_SETUP:-$PWD/tests/.setup}
+venv=$(realpath "$setup/venv")
 scratch=$(mktemp -d)
 export MOLDAU_IMAGE=moldau:test COMPOSE_PROJECT_NAME=moldautest
 engine_pid=""
@@ -13,7 +14,7 @@ failed=0
 
 finish() {
   docker-compose -f deploy/compose.single.yaml down -v --timeout 5 >/dev/null 2>&1 || true
-  docker-compose -p moldaubitnami -f "$scratch/bitnami.yaml" down -v --timeout 5 >/dev/null 2>&1 || true
+  docker-compose -p moldaupasted -f "$scratch/pasted.yaml" down -v --timeout 5 >/dev/null 2>&1 || true
   if [ -n "$engine_pid" ]; then kill "$engine_pid" 2>/dev/null || true; fi
   rm -rf "$scratch"
 }
@@ -64,16 +65,6 @@ until_healthy() { # until_healthy CONTAINER
 
 MOLDAU_BINARY=${MOLDAU_BINARY:-target/release/moldau} deploy/docker/build.sh "$MOLDAU_IMAGE"
 
-docker-compose -f deploy/compose.single.yaml up -d >"$scratch/up" 2>&1 || { cat "$scratch/up"; exit 1; }
-kafka=$(docker-compose -f deploy/compose.single.yaml ps -q kafka)
-inside() { docker exec "$kafka" "$@"; }
-topics="kafka-topics.sh --bootstrap-server localhost:9092"
-check "the container becomes healthy" until_healthy "$kafka"
-check "it runs as a user without rights" says 1000 inside id -u
-check "there is a shell, and the tools are on its PATH" inside bash -c "command -v kafka-topics.sh kafka-topics && ls /opt/kafka/bin/kafka-topics.sh"
-check "a topic is made inside" says "Created topic pageview." inside bash -c "$topics --create --topic pageview"
-check "it gets a second partition" says "" inside bash -c "$topics --alter --topic pageview --partitions 2"
-check "it is described" inside bash -c "$topics --describe --topic pageview | grep -q 'PartitionCount: 2'"
 cat >"$scratch/produce.py" <<'P'
 import json
 from kafka import KafkaProducer
@@ -81,29 +72,91 @@ p = KafkaProducer(bootstrap_servers="localhost:9092", value_serializer=lambda v:
 for n in range(10):
     p.send("pageview", {"n": n}, key=b"%d" % n).get(10)
 P
-check "a producer on the host sends to localhost:9092" "$setup/venv/bin/python" "$scratch/produce.py"
-network=$(docker inspect --format '{{range $k, $v := .NetworkSettings.Networks}}{{$k}}{{end}}' "$kafka")
-consume() {
-  docker run --rm --network "$network" "$MOLDAU_IMAGE" kafka-console-consumer.sh --bootstrap-server kafka:9092 \
-    --topic pageview --from-beginning --group pageview-group1 --max-messages 10 --timeout-ms 20000 2>/dev/null | sort
+cat >"$scratch/consume.py" <<'P'
+import sys
+from kafka import KafkaConsumer
+c = KafkaConsumer("pageview", bootstrap_servers="kafka:9092", group_id=sys.argv[1], auto_offset_reset="earliest",
+                  consumer_timeout_ms=20000)
+seen = []
+for message in c:
+    seen.append("%s %s %s" % (message.topic, message.key.decode(), message.value.decode()))
+    if len(seen) == 10:
+        break
+c.close()
+print("\n".join(sorted(seen)))
+P
+expected_records=$(for n in $(seq 0 9); do echo "pageview $n {\"n\": $n}"; done)
+topics="kafka-topics.sh --bootstrap-server localhost:9092"
+kafka=""
+inside() { docker exec "$kafka" "$@"; }
+# A consumer in a container of its own. The base image has no Python: it borrows this machine's, read-only.
+consume() { # consume GROUP
+  local network
+  network=$(docker inspect --format '{{range $k, $v := .NetworkSettings.Networks}}{{$k}}{{end}}' "$kafka")
+  docker run --rm --network "$network" -v /usr:/usr:ro -v "$venv:$venv:ro" -v "$scratch:$scratch:ro" \
+    moldau-base:bookworm "$venv/bin/python" "$scratch/consume.py" "$1"
 }
-check "a consumer in another container reads from kafka:9092" says "$(for n in $(seq 0 9); do echo "{\"n\": $n}"; done)" consume
-docker-compose -f deploy/compose.single.yaml restart --timeout 10 kafka >/dev/null 2>&1
-check "it is healthy again after a restart" until_healthy "$kafka"
-check "the group's offsets are still there" inside bash -c \
-  "kafka-consumer-groups.sh --bootstrap-server localhost:9092 --describe --group pageview-group1 | awk '\$1 == \"pageview-group1\" {sum += \$4} END {exit sum != 10}'"
-docker-compose -f deploy/compose.single.yaml down -v --timeout 10 >/dev/null 2>&1
+committed() { # committed GROUP: what it has committed in both partitions together
+  inside kafka-consumer-groups.sh --bootstrap-server localhost:9092 --describe --group "$1" 2>/dev/null |
+    awk -v group="$1" '$1 == group {sum += $4} END {print sum + 0}'
+}
+stops_cleanly() { docker stop --time 10 "$kafka" >/dev/null && says 0 docker inspect --format '{{.State.ExitCode}}' "$kafka"; }
 
-# The tutorial's own kind of compose file; its zookeeper is any idle container, as nobody asks it anything.
-for zookeeper in left-in deleted; do
+# The tutorial, by the compose file that the project brings.
+single() { # single COMPOSE...
+  local compose=("$@" -f deploy/compose.single.yaml) by="$*"
+  "${compose[@]}" up -d >"$scratch/up" 2>&1 || { cat "$scratch/up"; failed=$((failed + 1)); return; }
+  kafka=$("${compose[@]}" ps -q kafka)
+  check "$by: the container becomes healthy" until_healthy "$kafka"
+  check "$by: it runs as a user without rights" says 1000 inside id -u
+  check "$by: there is a shell, and the tools are on its PATH" inside bash -c \
+    "command -v kafka-topics.sh kafka-topics && ls /opt/kafka/bin/kafka-topics.sh /opt/kafka/bin/kafka-topics"
+  check "$by: a topic is made inside" says "Created topic pageview." inside bash -c "$topics --create --topic pageview"
+  check "$by: it is listed" says pageview inside bash -c "$topics --list"
+  check "$by: it gets a second partition" says "" inside bash -c "$topics --alter --topic pageview --partitions 2"
+  check "$by: it is described" inside bash -c "$topics --describe --topic pageview | grep -q 'PartitionCount: 2'"
+  check "$by: a producer on the host sends to localhost:9092" "$venv/bin/python" "$scratch/produce.py"
+  check "$by: a consumer in another container reads from kafka:9092" says "$expected_records" consume pageview-group1
+  check "$by: its group has committed" says 10 committed pageview-group1
+  check "$by: it stops cleanly" stops_cleanly
+  docker start "$kafka" >/dev/null
+  check "$by: it is healthy again after a restart" until_healthy "$kafka"
+  check "$by: the group's offsets are still there" says 10 committed pageview-group1
+  check "$by: another group reads everything from the start" says "$expected_records" consume pageview-group2
+  "${compose[@]}" down -v --timeout 10 >/dev/null 2>&1
+}
+single docker-compose
+if docker compose version >/dev/null 2>&1; then
+  single docker compose
+else
+  echo "skipped: docker compose v2 (the plugin is not installed)"
+fi
+
+# Compose files written for other images, with only the image's name changed.
+pasted() { # pasted WHAT DATA_DIRECTORY <SERVICE: its ports, volumes and environment
+  local what=$1 data=$2 compose=(docker-compose -p moldaupasted -f "$scratch/pasted.yaml")
   {
     printf 'version: "2"\nservices:\n'
-    if [ $zookeeper = left-in ]; then
+    # Nobody asks the zookeeper anything: any idle container will do for it.
+    if [[ $what == *left\ in* ]]; then
       printf '  zookeeper:\n    image: moldau-base:bookworm\n    command: sleep 600\n    ports:\n      - "2181:2181"\n'
     fi
-    cat <<Y
-  kafka:
-    image: $MOLDAU_IMAGE
+    printf '  kafka:\n    image: %s\n    hostname: kafka\n' "$MOLDAU_IMAGE"
+    if [[ $what == *left\ in* ]]; then printf '    depends_on:\n      - zookeeper\n'; fi
+    cat
+    printf 'volumes:\n  kafka_data:\n    driver: local\n'
+  } >"$scratch/pasted.yaml"
+  "${compose[@]}" up -d >"$scratch/up" 2>&1 || cat "$scratch/up"
+  kafka=$("${compose[@]}" ps -q kafka)
+  check "$what: healthy" until_healthy "$kafka"
+  check "$what: a topic" says "Created topic pageview." inside bash -c "$topics --create --topic pageview"
+  check "$what: a producer on the host" "$venv/bin/python" "$scratch/produce.py"
+  check "$what: the data is in its volume" inside test -d "$data/pageview-0"
+  check "$what: it stops cleanly" stops_cleanly
+  "${compose[@]}" down -v --timeout 10 >/dev/null 2>&1
+}
+for zookeeper in "left in" deleted; do
+  pasted "Bitnami's file, zookeeper $zookeeper" /bitnami/kafka/data <<'Y'
     ports:
       - "9092:9092"
     volumes:
@@ -115,18 +168,60 @@ for zookeeper in left-in deleted; do
       - KAFKA_CFG_LISTENERS=PLAINTEXT://:9092
       - KAFKA_CFG_ADVERTISED_LISTENERS=PLAINTEXT://localhost:9092
 Y
-    if [ $zookeeper = left-in ]; then printf '    depends_on:\n      - zookeeper\n'; fi
-    printf 'volumes:\n  kafka_data:\n    driver: local\n'
-  } >"$scratch/bitnami.yaml"
-  compose=(docker-compose -p moldaubitnami -f "$scratch/bitnami.yaml")
-  "${compose[@]}" up -d >"$scratch/up" 2>&1 || cat "$scratch/up"
-  kafka=$("${compose[@]}" ps -q kafka)
-  check "Bitnami's variables, zookeeper $zookeeper: healthy" until_healthy "$kafka"
-  check "Bitnami's variables, zookeeper $zookeeper: a topic" says "Created topic pageview." inside bash -c "$topics --create --topic pageview"
-  check "Bitnami's variables, zookeeper $zookeeper: a producer on the host" "$setup/venv/bin/python" "$scratch/produce.py"
-  check "Bitnami's variables, zookeeper $zookeeper: the data is in its volume" inside test -d /bitnami/kafka/data/pageview-0
-  "${compose[@]}" down -v --timeout 10 >/dev/null 2>&1
 done
+pasted "Bitnami's file with KRaft" /bitnami/kafka/data <<'Y'
+    ports:
+      - "9092:9092"
+    volumes:
+      - "kafka_data:/bitnami/kafka"
+    environment:
+      - KAFKA_CFG_NODE_ID=0
+      - KAFKA_CFG_PROCESS_ROLES=controller,broker
+      - KAFKA_CFG_LISTENERS=PLAINTEXT://:9092,CONTROLLER://:9093
+      - KAFKA_CFG_ADVERTISED_LISTENERS=PLAINTEXT://localhost:9092
+      - KAFKA_CFG_LISTENER_SECURITY_PROTOCOL_MAP=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+      - KAFKA_CFG_CONTROLLER_QUORUM_VOTERS=0@kafka:9093
+      - KAFKA_CFG_CONTROLLER_LISTENER_NAMES=CONTROLLER
+Y
+pasted "Confluent's file, zookeeper left in" /var/lib/kafka/data <<'Y'
+    ports:
+      - "9092:9092"
+    volumes:
+      - "kafka_data:/var/lib/kafka/data"
+    environment:
+      KAFKA_BROKER_ID: 1
+      KAFKA_ZOOKEEPER_CONNECT: zookeeper:2181
+      KAFKA_ADVERTISED_LISTENERS: PLAINTEXT://kafka:29092,PLAINTEXT_HOST://localhost:9092
+      KAFKA_LISTENER_SECURITY_PROTOCOL_MAP: PLAINTEXT:PLAINTEXT,PLAINTEXT_HOST:PLAINTEXT
+      KAFKA_INTER_BROKER_LISTENER_NAME: PLAINTEXT
+      KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR: 1
+Y
+pasted "Apache's file" /var/lib/kafka/data <<'Y'
+    ports:
+      - "9092:9092"
+    volumes:
+      - "kafka_data:/var/lib/kafka/data"
+    environment:
+      KAFKA_NODE_ID: 1
+      KAFKA_PROCESS_ROLES: broker,controller
+      KAFKA_LISTENERS: PLAINTEXT://0.0.0.0:9092,CONTROLLER://0.0.0.0:9093
+      KAFKA_ADVERTISED_LISTENERS: PLAINTEXT://localhost:9092
+      KAFKA_CONTROLLER_LISTENER_NAMES: CONTROLLER
+      KAFKA_LISTENER_SECURITY_PROTOCOL_MAP: CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+      KAFKA_CONTROLLER_QUORUM_VOTERS: 1@localhost:9093
+      KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR: 1
+      KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR: 1
+      KAFKA_TRANSACTION_STATE_LOG_MIN_ISR: 1
+      KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS: 0
+      KAFKA_NUM_PARTITIONS: 3
+Y
+if docker run --rm -e KAFKA_NUM_PARTITION=3 -e KAFKA_NUM_PARTITIONS=three "$MOLDAU_IMAGE" >"$scratch/out" 2>&1; then
+  echo "FAIL a wrong value ends the container"
+  failed=$((failed + 1))
+else
+  check "a wrong value ends the container, and the log names it" grep -q '^moldau: .*num.partitions' "$scratch/out"
+  check "an unknown variable is named with the one that was meant" grep -q 'num.partition.*num.partitions' "$scratch/out"
+fi
 
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

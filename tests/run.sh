@@ -32,11 +32,6 @@ check_advisories() {
 stage_unit() { cargo test --workspace --all-features --locked --no-fail-fast; }
 stage_build() { cargo build --release --locked; }
 stage_clients() { "$python" -m pytest -q -ra --durations=10 tests/clients; }
-# The crates whose tests were seen to pass on this tree; `unit` is the whole workspace.
-stage_crates() {
-  cargo test --locked -p moldau-model -p moldau-record -p moldau-metadata -p moldau-log -p moldau-replica -p moldau-broker
-}
-stage_tutorial() { "$python" -m pytest -q -ra tests/clients/test_tutorial.py tests/clients/test_hostile.py; }
 stage_containers() { tests/containers.sh; }
 
 run_stage() {

@@ -22,7 +22,7 @@ pub(crate) mod topics;
 
 use std::io;
 
-use crate::console::{Console, errln};
+use crate::console::{Console, errln, outln};
 
 /// One of Kafka's tools: its arguments in, its exit code out.
 type Tool = fn(&[String], &mut Console<'_>) -> io::Result<u8>;
@@ -53,8 +53,14 @@ pub(crate) fn tool_of_program(program: &str) -> Option<&str> {
     name.strip_suffix(".sh").unwrap_or(name).strip_prefix("kafka-")
 }
 
-/// Runs a tool by its name.
+/// Runs a tool by its name; `--names` prints under which names they can be called.
 pub(crate) fn run(name: &str, arguments: &[String], console: &mut Console<'_>) -> io::Result<u8> {
+    if name == "--names" {
+        for name in names() {
+            outln!(console, "{name}");
+        }
+        return Ok(0);
+    }
     let name = name.strip_suffix(".sh").unwrap_or(name);
     let name = name.strip_prefix("kafka-").unwrap_or(name);
     if let Some((_, tool)) = TOOLS.iter().find(|(known, _)| *known == name) {
@@ -68,6 +74,18 @@ pub(crate) fn run(name: &str, arguments: &[String], console: &mut Console<'_>) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_names_for_links_are_those_that_programs_are_found_by() {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        assert_eq!(run("--names", &[], &mut Console { out: &mut out, err: &mut err }).unwrap(), 0);
+        let names = String::from_utf8(out).unwrap();
+        assert_eq!(names.lines().count(), TOOLS.len());
+        for name in names.lines() {
+            let tool = tool_of_program(name).unwrap();
+            assert!(TOOLS.iter().any(|(known, _)| *known == tool), "{name}");
+        }
+    }
 
     #[test]
     fn programs_are_found_by_any_spelling_of_their_name() {
