@@ -1,7 +1,9 @@
 """A broker for each test that asks for one: the release binary, on free ports, in a folder of its own."""
 
+import itertools
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -17,10 +19,21 @@ BINARY = pathlib.Path(os.environ.get("MOLDAU_BINARY", ROOT / "target" / "release
 START_SECONDS_MAX = 60
 
 
+# Below the range from which the kernel takes the ports of outgoing connections: one of those would otherwise sit on a
+# port between the moment it was chosen here and the moment the broker listens on it, or while a broker restarts.
+PORTS = itertools.cycle(random.sample(range(16_000, 32_000), 16_000))
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    for port in itertools.islice(PORTS, 200):
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise AssertionError("no free port between 16000 and 32000")
 
 
 def answers(port, seconds):

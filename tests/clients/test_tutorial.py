@@ -18,9 +18,13 @@ class Consumer(threading.Thread):
         self.lines, self.partitions, self.stopping, self.error = [], set(), threading.Event(), None
         self.consumer = KafkaConsumer(
             "pageview", group_id=group, bootstrap_servers=bootstrap, auto_offset_reset="earliest",
-            value_deserializer=lambda v: json.loads(v.decode()), consumer_timeout_ms=100,
+            value_deserializer=lambda v: json.loads(v.decode()), consumer_timeout_ms=1000,
             metadata_max_age_ms=1000, heartbeat_interval_ms=300, session_timeout_ms=6000,
             auto_commit_interval_ms=200, **settings)
+        # A broker that does not delay the first rebalance answers before the client knows the topic, and the client then
+        # joins twice. kafka-python 3.0.12 forgets the second assignment when a poll times out between JoinGroup and
+        # SyncGroup (`need_rejoin` is false by then), so the topic is asked for first and a poll seldom times out.
+        self.consumer.partitions_for_topic("pageview")
         self.start()
 
     def run(self):

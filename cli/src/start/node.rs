@@ -156,9 +156,12 @@ fn with_next_step(error: &str, config: &BrokerConfig) -> String {
         );
     }
     if text.contains("address already in use") || text.contains("address in use") {
-        return format!(
-            "{error}; stop what uses it, or choose another by --override listeners=PLAINTEXT://localhost:PORT"
-        );
+        let choice = if text.contains("http") {
+            "http.listener=localhost:PORT"
+        } else {
+            "listeners=PLAINTEXT://localhost:PORT"
+        };
+        return format!("{error}; stop what uses it, or choose another by --override {choice}");
     }
     error.to_owned()
 }
