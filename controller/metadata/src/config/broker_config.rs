@@ -412,8 +412,9 @@ impl Reader<'_> {
                 )),
             }
         }
-        // As in Kafka, a controller's listener needs no entry while the user leaves the map alone.
-        if !self.is_set(key) {
+        // As in Kafka, a controller's listener needs no entry while the user leaves the map alone. Nor does the one that
+        // stands here by default beside a map that was written for a broker with ZooKeeper.
+        if !self.is_set(key) || !self.is_set("controller.listener.names") {
             for name in controller_names {
                 protocols.entry(name.clone()).or_insert(SecurityProtocol::Plaintext);
             }

@@ -160,6 +160,18 @@ fn naming_only_the_clients_listener_keeps_the_controllers_default() {
 }
 
 #[test]
+fn a_map_written_for_a_broker_with_zookeeper_needs_no_entry_for_the_controller() {
+    let map = ("listener.security.protocol.map", "INSIDE:PLAINTEXT,OUTSIDE:PLAINTEXT");
+    let listeners = ("listeners", "INSIDE://:29092,OUTSIDE://:9092");
+    let config = read(&[map, listeners, ("inter.broker.listener.name", "INSIDE")]).unwrap();
+    assert_eq!(config.controller_listeners[0].to_string(), "CONTROLLER://localhost:9093");
+    let named = ("controller.listener.names", "CONTROLLER");
+    let problems =
+        read(&[map, ("listeners", "INSIDE://:29092,OUTSIDE://:9092,CONTROLLER://:9093"), named]).unwrap_err();
+    assert!(problems[0].to_string().contains("No security protocol defined for listener CONTROLLER"));
+}
+
+#[test]
 fn every_deviation_is_of_a_setting_of_kafkas() {
     for deviation in DEVIATIONS {
         assert!(broker_definition(deviation.name).is_some(), "{}", deviation.name);
