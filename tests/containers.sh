@@ -35,6 +35,15 @@ if ! docker info >/dev/null 2>&1; then
   fi
 fi
 
+# An engine may answer and yet not be allowed to run anything: told apart from a container of ours that does not run.
+printf 'FROM scratch\nCOPY true /true\nCMD ["/true"]\n' >"$scratch/Dockerfile"
+printf 'int main(void) { return 0; }\n' | cc -static -x c - -o "$scratch/true"
+if ! { docker build -q -t moldau-runs:test "$scratch" && docker run --rm moldau-runs:test; } >"$scratch/runs" 2>&1; then
+  tail -n 3 "$scratch/runs"
+  echo "skipped: the docker engine runs no container here"
+  exit 77
+fi
+
 check() { # check WHAT COMMAND...
   local what=$1
   shift

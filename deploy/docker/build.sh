@@ -13,8 +13,13 @@ if ! docker image inspect "$base" >/dev/null 2>&1; then
   scratch=$(mktemp -d)
   trap 'rm -rf "$scratch"' EXIT
   mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v security | sort -u | head -n 1)
-  debootstrap --variant=minbase bookworm "$scratch/root" "$mirror" >"$scratch/log" 2>&1 ||
-    { tail -n 20 "$scratch/log" >&2; exit 1; }
+  # A download fails now and then: three tries, each from nothing.
+  for try in 1 2 3; do
+    debootstrap --variant=minbase bookworm "$scratch/root" "$mirror" >"$scratch/log" 2>&1 && break
+    if [ "$try" = 3 ]; then tail -n 20 "$scratch/log" >&2; exit 1; fi
+    rm -rf "$scratch/root"
+    sleep $((try * 5))
+  done
   rm -rf "$scratch"/root/var/cache/apt/archives/*.deb "$scratch"/root/var/lib/apt/lists/*
   tar -C "$scratch/root" -c . | docker import --change 'CMD ["bash"]' - "$base" >/dev/null
 fi
