@@ -5,9 +5,10 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader};
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use bytes::Bytes;
+use kafka_protocol::messages::ApiVersionsRequest;
+use kafka_protocol::protocol::{Request, StrBytes};
+use moldau_kafka::{api_versions_request, decode_response, encode_request};
 use moldau_model::ErrorCode;
 
 use super::address::HostPort;
@@ -46,23 +47,15 @@ impl Connection {
 
     /// Asks with version 3 and, where the server is older, again with what it says (KIP-511).
     fn negotiate(&mut self, deadline: Instant) -> Result<(), ClientError> {
-        let request = ApiVersionsRequest::default()
-            .with_client_software_name(StrBytes::from_static_str("moldau"))
-            .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
+        let request = api_versions_request("moldau", env!("CARGO_PKG_VERSION"));
         for version in [3, 0] {
             let correlation_id = self.send_version(&request, version, deadline)?;
-            let mut body = self.receive(correlation_id, deadline)?;
-            if body.remaining() < 2 {
-                return Err(self.malformed("answer to ApiVersions is too short"));
-            }
-            let code = i16::from_be_bytes([body[0], body[1]]);
+            let response = self.receive_as::<ApiVersionsRequest>(correlation_id, version, deadline)?;
+            let code = response.error_code;
             if ErrorCode::from_code(code) == ErrorCode::UnsupportedVersion && version > 0 {
                 continue;
             }
             ClientError::check(code, None)?;
-            // The answer to ApiVersions carries the oldest response header whatever its version.
-            let response = ApiVersionsResponse::decode(&mut body, version)
-                .map_err(|error| self.malformed(&error.to_string()))?;
             self.versions = response
                 .api_keys
                 .iter()
@@ -119,19 +112,8 @@ impl Connection {
     ) -> Result<i32, ClientError> {
         let correlation_id = self.next_correlation_id;
         self.next_correlation_id = self.next_correlation_id.wrapping_add(1);
-        let mut frame = BytesMut::new();
-        frame.put_i32(0);
-        let header = RequestHeader::default()
-            .with_request_api_key(R::KEY)
-            .with_request_api_version(version)
-            .with_correlation_id(correlation_id)
-            .with_client_id(Some(self.client_id.clone()));
-        header
-            .encode(&mut frame, R::header_version(version))
-            .and_then(|()| request.encode(&mut frame, version))
+        let frame = encode_request(version, correlation_id, Some(&self.client_id), request)
             .map_err(|error| self.malformed(&format!("request cannot be encoded: {error}")))?;
-        let length = i32::try_from(frame.len() - 4).map_err(|_| self.malformed("request is too large"))?;
-        frame[..4].copy_from_slice(&length.to_be_bytes());
         self.set_timeouts(deadline)?;
         self.stream.write_all(&frame).map_err(|source| self.broken(source))?;
         Ok(correlation_id)
@@ -144,15 +126,20 @@ impl Connection {
         version: i16,
         deadline: Instant,
     ) -> Result<R::Response, ClientError> {
-        let mut body = self.receive(correlation_id, deadline)?;
-        if R::Response::header_version(version) > 0 {
-            skip_tagged_fields(&mut body).ok_or_else(|| self.malformed("response header is cut short"))?;
+        let mut frame = self.receive(deadline)?;
+        // What answers may be no broker at all, so nothing is decoded that was not checked.
+        let (answered_id, response) =
+            decode_response::<R>(version, &mut frame).map_err(|error| self.malformed(&error.to_string()))?;
+        if answered_id != correlation_id {
+            return Err(
+                self.malformed(&format!("answer to request {answered_id} where {correlation_id} was asked"))
+            );
         }
-        R::Response::decode(&mut body, version).map_err(|error| self.malformed(&error.to_string()))
+        Ok(response)
     }
 
-    /// Reads one frame and takes the correlation id off.
-    fn receive(&mut self, correlation_id: i32, deadline: Instant) -> Result<Bytes, ClientError> {
+    /// Reads one frame.
+    fn receive(&mut self, deadline: Instant) -> Result<Bytes, ClientError> {
         self.set_timeouts(deadline)?;
         let mut size = [0u8; 4];
         self.stream.read_exact(&mut size).map_err(|source| self.broken(source))?;
@@ -167,16 +154,7 @@ impl Connection {
         if frame.len() < size {
             return Err(self.broken(io::ErrorKind::UnexpectedEof.into()));
         }
-        let mut frame = Bytes::from(frame);
-        let header =
-            ResponseHeader::decode(&mut frame, 0).map_err(|error| self.malformed(&error.to_string()))?;
-        if header.correlation_id != correlation_id {
-            return Err(self.malformed(&format!(
-                "answer to request {} where {correlation_id} was asked",
-                header.correlation_id
-            )));
-        }
-        Ok(frame)
+        Ok(frame.into())
     }
 
     fn set_timeouts(&self, deadline: Instant) -> Result<(), ClientError> {
@@ -217,32 +195,46 @@ fn dial(address: &HostPort, deadline: Instant) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// The response header of flexible versions ends with tagged fields, none of which is defined.
-fn skip_tagged_fields(body: &mut Bytes) -> Option<()> {
-    for _ in 0..unsigned_varint(body)? {
-        unsigned_varint(body)?;
-        let length = unsigned_varint(body)? as usize;
-        if length > body.remaining() {
-            return None;
-        }
-        body.advance(length);
-    }
-    Some(())
-}
-
-fn unsigned_varint(body: &mut Bytes) -> Option<u32> {
-    let mut value = 0u32;
-    for shift in (0..35).step_by(7) {
-        let byte = body.try_get_u8().ok()?;
-        value |= u32::from(byte & 0x7f).checked_shl(shift)?;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
-}
-
 /// A request's name for people, for example `CreateTopics`.
 pub(crate) fn api_name(key: i16) -> &'static str {
     super::api::name(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// What `open` says of a server that answers the first request with this body.
+    fn refusal_of(body: &[u8]) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let size = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+        // The first request's correlation id is 0.
+        let answer = [&size, &[0; 4][..], body].concat();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut size = [0; 4];
+            stream.read_exact(&mut size).unwrap();
+            let request_bytes = u64::from(u32::from_be_bytes(size));
+            io::copy(&mut (&mut stream).take(request_bytes), &mut io::sink()).unwrap();
+            stream.write_all(&answer).unwrap();
+        });
+        let address = HostPort::parse(&format!("127.0.0.1:{port}")).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let refusal = Connection::open(&address, "test", deadline).err().unwrap_or_default();
+        server.join().unwrap();
+        refusal
+    }
+
+    #[test]
+    fn an_answer_that_claims_more_than_it_holds_is_refused_before_it_is_decoded() {
+        for count in [[0xff, 0xff, 0xff, 0xff, 0x0f], [0xff, 0xff, 0xff, 0xff, 0x07]] {
+            let refusal = refusal_of(&[&[0, 0][..], &count].concat());
+            assert!(refusal.contains("do not fit"), "{refusal}");
+        }
+        assert!(refusal_of(&[]).starts_with("malformed answer"));
+        assert!(refusal_of(&[0, 35]).starts_with("malformed answer"));
+    }
 }
