@@ -15,11 +15,16 @@ failed=0
 finish() {
   docker-compose -f deploy/compose.single.yaml down -v --timeout 5 >/dev/null 2>&1 || true
   docker-compose -p moldaupasted -f "$scratch/pasted.yaml" down -v --timeout 5 >/dev/null 2>&1 || true
-  if [ -n "$engine_pid" ]; then kill "$engine_pid" 2>/dev/null || true; fi
+  # Until it has gone its pid file keeps the next one from starting.
+  if [ -n "$engine_pid" ]; then kill "$engine_pid" 2>/dev/null && wait "$engine_pid" || true; fi
   rm -rf "$scratch"
 }
 trap finish EXIT
 
+if (exec 3<>/dev/tcp/127.0.0.1/9092) 2>/dev/null; then
+  echo "something listens on localhost:9092, which the tutorial's containers need"
+  exit 1
+fi
 if ! docker info >/dev/null 2>&1; then
   if ! command -v dockerd >/dev/null 2>&1 || [ "$(id -u)" != 0 ]; then
     echo "skipped: no docker engine"
