@@ -7,6 +7,7 @@
 
 mod alter_configs;
 mod alter_partition;
+mod assignment;
 mod bootstrap;
 mod broker_state;
 mod create_partitions;
@@ -19,6 +20,7 @@ mod partition_change;
 mod placement;
 mod producer_ids;
 mod random;
+mod reassign_partitions;
 mod register_broker;
 mod settings;
 
@@ -47,6 +49,10 @@ pub use eligible_leaders::eligible_leader_records;
 pub use heartbeat::{BrokerSessions, ExpiredSession};
 pub use producer_ids::{PRODUCER_ID_BLOCK_LENGTH, allocate_producer_ids};
 pub use random::Random;
+pub use reassign_partitions::{
+    OngoingReassignment, ReassignPartitionsRequest, ReassignPartitionsResult, ReassignablePartition,
+    ongoing_reassignments, reassign_partitions,
+};
 pub use register_broker::{SessionState, register_broker};
 pub use settings::Settings;
 

@@ -143,6 +143,25 @@ def test_the_java_tools_read_and_change_configs(moldau, java):
     assert "retention.ms=60000" in shown and "segment.bytes=2097152" in shown
 
 
+def test_the_java_tools_elect_reassign_and_unregister(moldau, java, tmp_path):
+    at = ("--bootstrap-server", moldau.bootstrap)
+    java("kafka-topics", *at, "--create", "--topic", "t", "--partitions", "2")
+    elected = java("kafka-leader-election", *at, "--election-type", "preferred", "--topic", "t", "--partition", "0")
+    assert "Valid replica already elected for partitions t-0" in elected.stdout, elected
+    plan = tmp_path / "plan.json"
+    plan.write_text('{"version":1,"partitions":[{"topic":"t","partition":0,"replicas":[1]}]}')
+    moved = java("kafka-reassign-partitions", *at, "--reassignment-json-file", str(plan), "--execute")
+    assert "Successfully started partition reassignment for t-0" in moved.stdout, moved
+    done = java("kafka-reassign-partitions", *at, "--reassignment-json-file", str(plan), "--verify")
+    assert "Reassignment of partition t-0 is completed." in done.stdout, done
+    assert java("kafka-reassign-partitions", *at, "--list").stdout.strip() == "No partition reassignments found."
+    plan.write_text(plan.read_text().replace("[1]", "[9]"))
+    refused = java("kafka-reassign-partitions", *at, "--reassignment-json-file", str(plan), "--execute")
+    assert refused.returncode == 1 and "Unknown broker id 9" in refused.stdout + refused.stderr, refused
+    gone = java("kafka-cluster", "unregister", *at, "--id", "9")
+    assert "Broker ID 9 is not currently registered" in gone.stdout + gone.stderr, gone
+
+
 def test_an_idempotent_producer_leaves_no_duplicate_when_the_broker_is_killed(moldau):
     """Retries after a kill -9 find the producer's state in the log again."""
     topic = uuid.uuid4().hex

@@ -11,6 +11,7 @@ pub mod deviations;
 mod fetches;
 mod group_errors;
 mod groups;
+mod moves;
 mod peer;
 mod produces;
 mod versions;
@@ -61,6 +62,7 @@ pub fn cases() -> Vec<Case> {
         group_errors::subscribed(),
         group_errors::cases(),
         admin::cluster(),
+        moves::cases(),
         configs::cases(),
         admin::endings(),
     ]

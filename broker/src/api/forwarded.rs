@@ -1,29 +1,21 @@
-//! The requests that change metadata: CreateTopics (19), DeleteTopics (20), AlterConfigs (33), CreatePartitions (37) and
-//! IncrementalAlterConfigs (44).
+//! The requests that only the controller answers: CreateTopics (19), DeleteTopics (20), AlterConfigs (33),
+//! CreatePartitions (37), ElectLeaders (43), IncrementalAlterConfigs (44), AlterPartitionReassignments (45),
+//! ListPartitionReassignments (46) and UnregisterBroker (64).
 //!
 //! A broker passes them on as they came, with who sent them, and passes the answer back as it came. It answers only once
 //! its own image shows what was done, so that whoever created a topic can produce to it at once. Where the controller
 //! cannot be reached, the answer is Kafka's for that: each part of the request with the same code.
 
+mod refused;
+
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse as AlteredResource;
-use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
-use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
-use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
-use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse as IncrementallyAlteredResource;
-use kafka_protocol::messages::{
-    AlterConfigsRequest, AlterConfigsResponse, CreatePartitionsRequest, CreatePartitionsResponse,
-    CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
-    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
-};
+use bytes::{BufMut, BytesMut};
 use moldau_cluster::{ControllerError, Forwarded};
 use moldau_kafka::ApiKey;
 use moldau_model::ErrorCode;
 
 use super::auto_create::Requester;
-use super::message::text;
 use super::{ApiSupport, Reply, Request, RequestContext};
 use crate::broker::Broker;
 use crate::control::CATCH_UP_LIMIT;
@@ -35,6 +27,12 @@ pub(super) const ALTER_CONFIGS: ApiSupport = ApiSupport::new(33, "AlterConfigs",
 pub(super) const CREATE_PARTITIONS: ApiSupport = ApiSupport::new(37, "CreatePartitions", 0, 3, handle);
 pub(super) const INCREMENTAL_ALTER_CONFIGS: ApiSupport =
     ApiSupport::new(44, "IncrementalAlterConfigs", 0, 1, handle);
+pub(super) const ELECT_LEADERS: ApiSupport = ApiSupport::new(43, "ElectLeaders", 0, 2, handle);
+pub(super) const ALTER_PARTITION_REASSIGNMENTS: ApiSupport =
+    ApiSupport::new(45, "AlterPartitionReassignments", 0, 1, handle);
+pub(super) const LIST_PARTITION_REASSIGNMENTS: ApiSupport =
+    ApiSupport::new(46, "ListPartitionReassignments", 0, 0, handle);
+pub(super) const UNREGISTER_BROKER: ApiSupport = ApiSupport::new(64, "UnregisterBroker", 0, 0, handle);
 
 fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     let (context, body) = request.into_body();
@@ -64,7 +62,7 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
             }
             Err(error) => {
                 tracing::warn!(%error, %api_key, "request cannot be forwarded");
-                refused(api_key, &context, body, error.error_code())
+                refused::answer(api_key, &context, body, error.error_code())
             }
         }
     }))
@@ -86,78 +84,4 @@ fn passed_back(api_key: ApiKey, context: &RequestContext, forwarded: &Forwarded)
     }
     frame.put_slice(&forwarded.body);
     ResponseFrame::new(frame)
-}
-
-/// The request's own shape of answer, with one code throughout.
-fn refused(api_key: ApiKey, context: &RequestContext, mut body: Bytes, error: ErrorCode) -> Reply {
-    let code = error.code();
-    let message = || Some(text(error.message()));
-    let version = context.api_version;
-    let unreadable = Reply::Close("unreadable request");
-    match api_key {
-        ApiKey::CreateTopics => {
-            let Ok(request) = moldau_kafka::decode::<CreateTopicsRequest>(version, &mut body) else {
-                return unreadable;
-            };
-            let topics = request.topics.into_iter().map(|topic| {
-                CreatableTopicResult::default()
-                    .with_name(topic.name)
-                    .with_error_code(code)
-                    .with_error_message(message())
-            });
-            context.ready(&CreateTopicsResponse::default().with_topics(topics.collect()))
-        }
-        ApiKey::DeleteTopics => {
-            let Ok(request) = moldau_kafka::decode::<DeleteTopicsRequest>(version, &mut body) else {
-                return unreadable;
-            };
-            let by_name = request.topic_names.into_iter().map(|name| (Some(name), uuid::Uuid::nil()));
-            let by_state = request.topics.into_iter().map(|topic| (topic.name, topic.topic_id));
-            let topics = by_name.chain(by_state).map(|(name, id)| {
-                let result =
-                    DeletableTopicResult::default().with_name(name).with_topic_id(id).with_error_code(code);
-                if version >= 5 { result.with_error_message(message()) } else { result }
-            });
-            context.ready(&DeleteTopicsResponse::default().with_responses(topics.collect()))
-        }
-        ApiKey::CreatePartitions => {
-            let Ok(request) = moldau_kafka::decode::<CreatePartitionsRequest>(version, &mut body) else {
-                return unreadable;
-            };
-            let topics = request.topics.into_iter().map(|topic| {
-                CreatePartitionsTopicResult::default()
-                    .with_name(topic.name)
-                    .with_error_code(code)
-                    .with_error_message(message())
-            });
-            context.ready(&CreatePartitionsResponse::default().with_results(topics.collect()))
-        }
-        ApiKey::AlterConfigs => {
-            let Ok(request) = moldau_kafka::decode::<AlterConfigsRequest>(version, &mut body) else {
-                return unreadable;
-            };
-            let resources = request.resources.into_iter().map(|resource| {
-                AlteredResource::default()
-                    .with_error_code(code)
-                    .with_error_message(message())
-                    .with_resource_type(resource.resource_type)
-                    .with_resource_name(resource.resource_name)
-            });
-            context.ready(&AlterConfigsResponse::default().with_responses(resources.collect()))
-        }
-        _ => {
-            let Ok(request) = moldau_kafka::decode::<IncrementalAlterConfigsRequest>(version, &mut body)
-            else {
-                return unreadable;
-            };
-            let resources = request.resources.into_iter().map(|resource| {
-                IncrementallyAlteredResource::default()
-                    .with_error_code(code)
-                    .with_error_message(message())
-                    .with_resource_type(resource.resource_type)
-                    .with_resource_name(resource.resource_name)
-            });
-            context.ready(&IncrementalAlterConfigsResponse::default().with_responses(resources.collect()))
-        }
-    }
 }

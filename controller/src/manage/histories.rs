@@ -26,7 +26,7 @@ fn partitions(image: &MetadataImage) -> Partitions {
 fn step(cluster: &mut Cluster, kind: u8, a: u8, b: u8) {
     let id = 1 + i32::from(a) % BROKERS;
     let broker = cluster.image.broker(BrokerId(id)).cloned();
-    match kind % 9 {
+    match kind % 10 {
         0 => cluster.fence(id),
         1 | 2 => cluster.unfence(id),
         3 => cluster.register(id, b.is_multiple_of(2)),
@@ -42,6 +42,7 @@ fn step(cluster: &mut Cluster, kind: u8, a: u8, b: u8) {
             let request = ElectLeadersRequest { kind, partitions: None };
             cluster.decide(|image, inputs| elect_leaders(image, &request, inputs)).unwrap();
         }
+        8 => reassign(cluster, a, b),
         _ => {
             if broker.is_some() && b < 20 {
                 cluster
@@ -71,6 +72,25 @@ fn create(cluster: &mut Cluster, a: u8, b: u8) {
     let request = CreateTopicsRequest { topics: vec![topic], validate_only: false };
     // With too few brokers it is refused, which is fine too.
     let _ = cluster.decide(|image, inputs| create_topics(image, &request, inputs)).unwrap();
+}
+
+/// Some partition is to be held by others, or its move is taken back.
+fn reassign(cluster: &mut Cluster, a: u8, b: u8) {
+    let all: Vec<_> = partitions(&cluster.image).into_iter().collect();
+    if all.is_empty() {
+        return;
+    }
+    let ((topic_id, index), _) = &all[usize::from(a) % all.len()];
+    let name = cluster.image.topics().by_id(*topic_id).unwrap().name().to_string();
+    let target: Vec<BrokerId> = (1..=BROKERS).filter(|id| b & (1 << id) != 0).map(BrokerId).collect();
+    let replicas = (b & 1 == 0).then_some(target);
+    let asked = ReassignablePartition { partition: *index, replicas };
+    let request = ReassignPartitionsRequest {
+        topics: vec![(name, vec![asked])],
+        allow_replication_factor_change: true,
+    };
+    // Unknown brokers and moves that are not there are refused, which is fine too.
+    let _ = cluster.decide(|image, inputs| reassign_partitions(image, &request, inputs)).unwrap();
 }
 
 /// A leader proposes some ISR with itself in it.
@@ -146,7 +166,9 @@ fn check_step(before: &MetadataImage, after: &MetadataImage) {
         if now.has_leader() && incarnation(before, now.leader) != incarnation(after, now.leader) {
             assert!(then.leader_epoch < now.leader_epoch, "an old incarnation's leadership goes on: {now:?}");
         }
-        let may_have_all = then.isr.contains(&now.leader) || then.elr.contains(&now.leader);
+        // The leader that named a newcomer in sync may be gone with the end of the reassignment.
+        let is_newcomer = then.is_reassigning() && !now.is_reassigning() && now.isr.contains(&now.leader);
+        let may_have_all = then.isr.contains(&now.leader) || then.elr.contains(&now.leader) || is_newcomer;
         assert!(
             !now.has_leader()
                 || may_have_all

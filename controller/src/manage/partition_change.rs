@@ -9,6 +9,8 @@
 //! ISR and ELR together are never made empty: the last member stays, fenced or restarted uncleanly as it may be. No
 //! other replica is known to have more, and what was acknowledged under `flush.policy=on-ack` is on its disk. So there
 //! is nobody to be remembered in `last_known_elr`, where Kafka puts such a replica.
+//!
+//! A reassignment under way ends here too, in whatever change first finds its newcomers in sync.
 
 use moldau_metadata::records::{BrokerIds, PartitionChange};
 use moldau_metadata::{
@@ -16,6 +18,7 @@ use moldau_metadata::{
 };
 use moldau_model::{BrokerId, PartitionIndex, TopicId, Uuid};
 
+use super::assignment::Assignment;
 use super::settings::{ElectionRules, Settings};
 
 /// A directory id that Kafka reserves: the replica's directory is lost.
@@ -39,6 +42,8 @@ pub(super) struct Wish<'a> {
     pub(super) partition: &'a PartitionRegistration,
     pub(super) rules: ElectionRules,
     pub(super) election: Election,
+    /// Who is to hold the partition.
+    pub(super) assignment: Assignment,
     /// The ISR as it should be, if nothing stands against it.
     pub(super) isr: Vec<BrokerId>,
     /// Replicas that came back without what they had: neither in sync nor eligible.
@@ -70,6 +75,7 @@ impl<'a> Wish<'a> {
             partition,
             rules,
             election: if rules.unclean { Election::Unclean } else { Election::Online },
+            assignment: Assignment::of(partition),
             isr: partition.isr.clone(),
             unclean_replicas: &[],
             recovery_state: partition.leader_recovery_state,
@@ -80,8 +86,11 @@ impl<'a> Wish<'a> {
     /// The record that comes closest to the wish; nothing if nothing changes.
     pub(super) fn record(&self) -> Option<PartitionChange> {
         let partition = self.partition;
-        let (mut isr, mut elr) = self.in_sync_and_eligible();
-        let elected = self.elect(&isr, &elr);
+        let mut assignment = self.assignment.clone();
+        let mut wished = self.isr.clone();
+        assignment.complete(&mut wished);
+        let (mut isr, mut elr) = self.in_sync_and_eligible(&assignment, wished);
+        let elected = self.elect(&assignment, &isr, &elr);
         let mut recovery_state = self.recovery_state;
         if elected.unclean {
             isr = vec![elected.leader];
@@ -93,18 +102,26 @@ impl<'a> Wish<'a> {
         }
         let has_leader = elected.leader != BrokerId::NONE;
         let last_known_elr = if has_leader { Vec::new() } else { partition.last_known_elr.clone() };
+        let replicas: Vec<BrokerId> = assignment.replicas().collect();
+        let is_held_by_others = replicas != partition.replicas;
+        // A replica that is taken away must not count for the old leadership any more.
+        let has_lost_replicas = partition.replicas.iter().any(|id| !replicas.contains(id));
 
         let change = PartitionChange {
             partition_index: self.index.0,
             topic_id: self.topic_id.as_bytes().to_vec(),
+            replicas: changed(&partition.replicas, &replicas),
+            directories: is_held_by_others
+                .then(|| assignment.directories().collect::<Vec<_>>().as_slice().into()),
+            adding_replicas: changed(&partition.adding_replicas, &assignment.adding),
+            removing_replicas: changed(&partition.removing_replicas, &assignment.removing),
             isr: changed(&partition.isr, &isr),
-            // A set leader raises the leader epoch, so that it is set only if it changes.
-            leader: (elected.leader != partition.leader).then_some(elected.leader.0),
+            // A set leader raises the leader epoch, so that it is set only if there is a reason to.
+            leader: (elected.leader != partition.leader || has_lost_replicas).then_some(elected.leader.0),
             leader_recovery_state: (recovery_state != partition.leader_recovery_state)
                 .then_some(recovery_state.into()),
             eligible_leader_replicas: changed(&partition.elr, &elr),
             last_known_eligible_leader_replicas: changed(&partition.last_known_elr, &last_known_elr),
-            ..PartitionChange::default()
         };
         let nothing = PartitionChange {
             partition_index: change.partition_index,
@@ -116,42 +133,48 @@ impl<'a> Wish<'a> {
 
     /// The ISR and the ELR as they come closest to the wish. In the ELR are those that leave a too small ISR, and those
     /// that left it before, but for the ones that may have lost what they had.
-    fn in_sync_and_eligible(&self) -> (Vec<BrokerId>, Vec<BrokerId>) {
+    fn in_sync_and_eligible(
+        &self,
+        assignment: &Assignment,
+        isr: Vec<BrokerId>,
+    ) -> (Vec<BrokerId>, Vec<BrokerId>) {
         let partition = self.partition;
-        let isr_needed = self.rules.min_isr.min(partition.replicas.len());
-        if !self.isr.is_empty() && (!self.rules.elr || self.isr.len() >= isr_needed) {
-            return (self.isr.clone(), Vec::new());
+        let isr_needed = self.rules.min_isr.min(assignment.len());
+        if !isr.is_empty() && (!self.rules.elr || isr.len() >= isr_needed) {
+            return (isr, Vec::new());
         }
         let mut elr = Vec::new();
         if self.rules.elr {
             elr.clone_from(&partition.elr);
             elr.extend(partition.isr.iter().filter(|id| !partition.elr.contains(id)));
-            elr.retain(|id| !self.isr.contains(id) && !self.unclean_replicas.contains(id));
+            elr.retain(|id| {
+                !isr.contains(id) && !self.unclean_replicas.contains(id) && assignment.contains(*id)
+            });
         }
-        if self.isr.is_empty() && elr.is_empty() {
-            return (partition.isr.clone(), partition.elr.clone());
+        if isr.is_empty() && elr.is_empty() {
+            let held = |ids: &[BrokerId]| ids.iter().copied().filter(|id| assignment.contains(*id)).collect();
+            return (held(&partition.isr), held(&partition.elr));
         }
-        (self.isr.clone(), elr)
+        (isr, elr)
     }
 
-    fn elect(&self, isr: &[BrokerId], elr: &[BrokerId]) -> Elected {
+    fn elect(&self, assignment: &Assignment, isr: &[BrokerId], elr: &[BrokerId]) -> Elected {
         let partition = self.partition;
         let candidates = if isr.is_empty() { elr } else { isr };
         let may_lead = |id: &BrokerId| (self.may_lead)(*id);
         let is_valid = |id: &BrokerId| candidates.contains(id) && may_lead(id);
-        let preferred = partition.preferred_replica();
-        if self.election == Election::Preferred && is_valid(&preferred) {
-            return Elected { leader: preferred, unclean: false };
+        let preferred = assignment.replicas().next().filter(is_valid);
+        if let Some(leader) = preferred.filter(|_| self.election == Election::Preferred) {
+            return Elected { leader, unclean: false };
         }
         if is_valid(&partition.leader) {
             return Elected { leader: partition.leader, unclean: false };
         }
-        if let Some(leader) = partition.replicas.iter().find(|id| is_valid(id)) {
-            return Elected { leader: *leader, unclean: false };
+        if let Some(leader) = assignment.replicas().find(is_valid) {
+            return Elected { leader, unclean: false };
         }
-        let any_live = partition.replicas.iter().find(|id| may_lead(id));
-        match any_live {
-            Some(leader) if self.election == Election::Unclean => Elected { leader: *leader, unclean: true },
+        match assignment.replicas().find(may_lead) {
+            Some(leader) if self.election == Election::Unclean => Elected { leader, unclean: true },
             _ => Elected { leader: BrokerId::NONE, unclean: false },
         }
     }

@@ -2,11 +2,13 @@
 //! which they were asked. One file for each API key.
 
 mod alter_configs;
+mod alter_partition_reassignments;
 mod create_partitions;
 mod create_topics;
 mod delete_topics;
 mod elect_leaders;
 mod incremental_alter_configs;
+mod list_partition_reassignments;
 mod unregister_broker;
 mod update_features;
 
@@ -35,6 +37,9 @@ pub(super) async fn handle(service: &Service, request: Forward) -> Result<Forwar
         ApiKey::AlterConfigs => {
             answer(version, alter_configs::handle(service, request.broker_id, parse(version, body)?).await?)
         }
+        ApiKey::AlterPartitionReassignments => {
+            answer(version, alter_partition_reassignments::handle(service, parse(version, body)?).await?)
+        }
         ApiKey::CreatePartitions => {
             answer(version, create_partitions::handle(service, parse(version, body)?).await?)
         }
@@ -51,6 +56,9 @@ pub(super) async fn handle(service: &Service, request: Forward) -> Result<Forwar
             version,
             incremental_alter_configs::handle(service, request.broker_id, parse(version, body)?).await?,
         ),
+        ApiKey::ListPartitionReassignments => {
+            answer(version, list_partition_reassignments::handle(service, parse(version, body)?).await?)
+        }
         ApiKey::UnregisterBroker => {
             answer(version, unregister_broker::handle(service, &parse(version, body)?).await?)
         }

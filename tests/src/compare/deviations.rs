@@ -49,8 +49,17 @@ pub const DEVIATIONS: &[Deviation] = &[
             ApiKey::DescribeGroups,
             ApiKey::OffsetCommit,
             ApiKey::OffsetDelete,
+            ApiKey::ElectLeaders,
         ],
-        fields: &["topics", "responses", "results", "configs", "config_resources", "groups"],
+        fields: &[
+            "topics",
+            "responses",
+            "results",
+            "configs",
+            "config_resources",
+            "groups",
+            "replica_election_results",
+        ],
         treatment: Treatment::AnyOrder,
         what: "the order of topics, groups, settings and resources within an answer",
         why: "Apache Kafka's is the order of a Java hash map and promised nowhere; Moldau keeps the request's order, \

@@ -1,0 +1,109 @@
+//! What a forwarded request is answered where the controller did not take it.
+
+use bytes::Bytes;
+use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse as AlteredResource;
+use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
+use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
+use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
+use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse as IncrementallyAlteredResource;
+use kafka_protocol::messages::{
+    AlterConfigsRequest, AlterConfigsResponse, AlterPartitionReassignmentsResponse, CreatePartitionsRequest,
+    CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest,
+    DeleteTopicsResponse, ElectLeadersResponse, IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResponse, ListPartitionReassignmentsResponse, UnregisterBrokerResponse,
+};
+use moldau_kafka::ApiKey;
+use moldau_model::ErrorCode;
+
+use super::super::message::text;
+use super::super::{Reply, RequestContext};
+
+/// The request's own shape of answer, with one code throughout.
+pub(super) fn answer(api_key: ApiKey, context: &RequestContext, mut body: Bytes, error: ErrorCode) -> Reply {
+    let code = error.code();
+    let message = || Some(text(error.message()));
+    let version = context.api_version;
+    let unreadable = Reply::Close("unreadable request");
+    match api_key {
+        ApiKey::CreateTopics => {
+            let Ok(request) = moldau_kafka::decode::<CreateTopicsRequest>(version, &mut body) else {
+                return unreadable;
+            };
+            let topics = request.topics.into_iter().map(|topic| {
+                CreatableTopicResult::default()
+                    .with_name(topic.name)
+                    .with_error_code(code)
+                    .with_error_message(message())
+            });
+            context.ready(&CreateTopicsResponse::default().with_topics(topics.collect()))
+        }
+        ApiKey::DeleteTopics => {
+            let Ok(request) = moldau_kafka::decode::<DeleteTopicsRequest>(version, &mut body) else {
+                return unreadable;
+            };
+            let by_name = request.topic_names.into_iter().map(|name| (Some(name), uuid::Uuid::nil()));
+            let by_state = request.topics.into_iter().map(|topic| (topic.name, topic.topic_id));
+            let topics = by_name.chain(by_state).map(|(name, id)| {
+                let result =
+                    DeletableTopicResult::default().with_name(name).with_topic_id(id).with_error_code(code);
+                if version >= 5 { result.with_error_message(message()) } else { result }
+            });
+            context.ready(&DeleteTopicsResponse::default().with_responses(topics.collect()))
+        }
+        ApiKey::CreatePartitions => {
+            let Ok(request) = moldau_kafka::decode::<CreatePartitionsRequest>(version, &mut body) else {
+                return unreadable;
+            };
+            let topics = request.topics.into_iter().map(|topic| {
+                CreatePartitionsTopicResult::default()
+                    .with_name(topic.name)
+                    .with_error_code(code)
+                    .with_error_message(message())
+            });
+            context.ready(&CreatePartitionsResponse::default().with_results(topics.collect()))
+        }
+        ApiKey::AlterConfigs => {
+            let Ok(request) = moldau_kafka::decode::<AlterConfigsRequest>(version, &mut body) else {
+                return unreadable;
+            };
+            let resources = request.resources.into_iter().map(|resource| {
+                AlteredResource::default()
+                    .with_error_code(code)
+                    .with_error_message(message())
+                    .with_resource_type(resource.resource_type)
+                    .with_resource_name(resource.resource_name)
+            });
+            context.ready(&AlterConfigsResponse::default().with_responses(resources.collect()))
+        }
+        ApiKey::ElectLeaders => {
+            let response = ElectLeadersResponse::default();
+            context.ready(&if version >= 1 { response.with_error_code(code) } else { response })
+        }
+        ApiKey::AlterPartitionReassignments => context.ready(
+            &AlterPartitionReassignmentsResponse::default()
+                .with_error_code(code)
+                .with_error_message(message()),
+        ),
+        ApiKey::ListPartitionReassignments => context.ready(
+            &ListPartitionReassignmentsResponse::default()
+                .with_error_code(code)
+                .with_error_message(message()),
+        ),
+        ApiKey::UnregisterBroker => context
+            .ready(&UnregisterBrokerResponse::default().with_error_code(code).with_error_message(message())),
+        _ => {
+            let Ok(request) = moldau_kafka::decode::<IncrementalAlterConfigsRequest>(version, &mut body)
+            else {
+                return unreadable;
+            };
+            let resources = request.resources.into_iter().map(|resource| {
+                IncrementallyAlteredResource::default()
+                    .with_error_code(code)
+                    .with_error_message(message())
+                    .with_resource_type(resource.resource_type)
+                    .with_resource_name(resource.resource_name)
+            });
+            context.ready(&IncrementalAlterConfigsResponse::default().with_responses(resources.collect()))
+        }
+    }
+}
