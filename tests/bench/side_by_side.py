@@ -30,10 +30,14 @@ import conftest  # noqa: E402
 ROOT = conftest.ROOT
 TICKS = os.sysconf("SC_CLK_TCK")
 LOAD = ROOT / "target" / "release" / "examples" / "load"
-WORK = [  # name, record bytes, records per batch, share of the megabytes
-    ("100 B, batches of 1000", 100, 1000, 1.0),
-    ("1 KiB, batches of 100", 1024, 100, 1.0),
-    ("100 B, batches of 10", 100, 10, 0.02),
+WORK = [  # name, record bytes, records per batch, partitions in each request, share of the megabytes
+    ("100 B, batches of 1000, 1 partition", 100, 1000, 1, 1.0),
+    ("100 B, batches of 1000, 6 partitions", 100, 1000, 6, 1.0),
+    ("1 KiB, batches of 100, 1 partition", 1024, 100, 1, 1.0),
+    ("1 KiB, batches of 100, 6 partitions", 1024, 100, 6, 1.0),
+    ("1 KiB, batches of 1000, 1 partition", 1024, 1000, 1, 1.0),
+    ("100 B, batches of 10, 1 partition", 100, 10, 1, 0.02),
+    ("100 B, batches of 10, 6 partitions", 100, 10, 6, 0.02),
 ]
 
 
@@ -63,10 +67,10 @@ def touch_memory(megabytes):
             memory.write(piece)
 
 
-def make_topic(bootstrap, name):
+def make_topic(bootstrap, name, partitions=1):
     from confluent_kafka.admin import AdminClient, NewTopic
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    admin.create_topics([NewTopic(name, 1, 1)])[name].result(30)
+    admin.create_topics([NewTopic(name, partitions, 1)])[name].result(30)
     time.sleep(0.5)
 
 
@@ -141,14 +145,15 @@ def main():
         lists = list_times(options.rounds, ours.bootstrap, scratch)
         systems = [("Kafka", kafka.bootstrap, kafka.process.pid), ("Moldau", ours.bootstrap, ours.process.pid)]
         figures = {}
-        for name, record_bytes, records, share in WORK:
+        for name, record_bytes, records, partitions, share in WORK:
             megabytes = max(20, int(options.megabytes * share))
             for n in range(options.rounds):
                 for system, bootstrap, pid in systems[::-1] if n % 2 else systems:
-                    topic = f"b-{record_bytes}-{records}-{n}"
-                    make_topic(bootstrap, topic)
+                    topic = f"b-{record_bytes}-{records}-{partitions}-{n}"
+                    make_topic(bootstrap, topic, partitions)
                     touch_memory(megabytes + 512)
-                    for kind, arguments in (("produce", (record_bytes, records, megabytes)), ("fetch", (megabytes,))):
+                    for kind, arguments in (("produce", (record_bytes, records, megabytes, partitions)),
+                                            ("fetch", (megabytes, partitions))):
                         before = cpu_seconds(pid)
                         speed = load(kind, bootstrap, topic, *arguments)
                         spent = (cpu_seconds(pid) - before) / (megabytes / 1000)

@@ -1,10 +1,13 @@
 //! A lean load generator: frames are encoded once and sent over and over, so that the server is what is measured.
 //!
 //! ```text
-//! load produce ADDRESS TOPIC RECORD_BYTES RECORDS_PER_BATCH TOTAL_MB     acks=all, five requests in flight
-//! load fetch   ADDRESS TOPIC TOTAL_MB                                    1 MiB a request, two in flight
-//! load first   ADDRESS SECONDS                                           until the first Metadata answer
+//! load produce ADDRESS TOPIC RECORD_BYTES RECORDS_PER_BATCH TOTAL_MB PARTITIONS
+//! load fetch   ADDRESS TOPIC TOTAL_MB PARTITIONS
+//! load first   ADDRESS SECONDS
 //! ```
+//! `produce` sends a batch for each partition in every request, acks=all, five requests in flight; `fetch` reads one
+//! partition after the other, 1 MiB a request; `first` waits for the first Metadata answer.
+//!
 //! Each prints one line: megabytes per second, or milliseconds.
 
 #![expect(clippy::print_stdout, reason = "one line of figures is what it is for")]
@@ -36,10 +39,14 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
-        ["produce", address, topic, record_bytes, records, total_mb] => {
-            produce(address, topic, record_bytes.parse()?, records.parse()?, total_mb.parse()?)
+        ["produce", address, topic, record_bytes, records, total_mb, partitions] => {
+            let batch = batch(record_bytes.parse()?, records.parse()?)?;
+            let payload_bytes = record_bytes.parse::<usize>()? * records.parse::<usize>()?;
+            produce(address, topic, &batch, payload_bytes, total_mb.parse()?, partitions.parse()?)
         }
-        ["fetch", address, topic, total_mb] => fetch(address, topic, total_mb.parse()?),
+        ["fetch", address, topic, total_mb, partitions] => {
+            fetch(address, topic, total_mb.parse()?, partitions.parse()?)
+        }
         ["first", address, seconds] => first_answer(address, seconds.parse()?),
         _ => {
             Err("usage: load produce|fetch|first ADDRESS ... (see the top of tests/examples/load.rs)".into())
@@ -85,13 +92,21 @@ fn batch(record_bytes: usize, records: i64) -> Result<Bytes> {
     Ok(batch.build()?.into())
 }
 
-fn produce(address: &str, topic: &str, record_bytes: usize, records: i64, total_mb: usize) -> Result<()> {
-    let batch = batch(record_bytes, records)?;
-    let payload_bytes = record_bytes * usize::try_from(records)?;
+fn produce(
+    address: &str,
+    topic: &str,
+    batch: &Bytes,
+    payload_bytes: usize,
+    total_mb: usize,
+    partitions: i32,
+) -> Result<()> {
+    let payload_bytes = payload_bytes * usize::try_from(partitions)?;
+    let data = (0..partitions)
+        .map(|index| PartitionProduceData::default().with_index(index).with_records(Some(batch.clone())));
     let request = ProduceRequest::default().with_acks(-1).with_timeout_ms(30_000).with_topic_data(vec![
         TopicProduceData::default()
             .with_name(TopicName(StrBytes::from_string(topic.to_string())))
-            .with_partition_data(vec![PartitionProduceData::default().with_records(Some(batch))]),
+            .with_partition_data(data.collect()),
     ]);
     let frame = frame(ApiKey::Produce, PRODUCE_VERSION, &request)?;
     let requests = (total_mb * 1_000_000).div_ceil(payload_bytes);
@@ -109,10 +124,10 @@ fn produce(address: &str, topic: &str, record_bytes: usize, records: i64, total_
         let mut bytes = Bytes::copy_from_slice(&buffer);
         ResponseHeader::decode(&mut bytes, ApiKey::Produce.response_header_version(PRODUCE_VERSION))?;
         let response = ProduceResponse::decode(&mut bytes, PRODUCE_VERSION)?;
-        let error =
-            response.responses.first().and_then(|t| t.partition_responses.first()).map(|p| p.error_code);
-        if error != Some(0) {
-            return Err(format!("produce was answered with error {error:?}").into());
+        let answers: Vec<i16> =
+            response.responses.iter().flat_map(|t| &t.partition_responses).map(|p| p.error_code).collect();
+        if answers.len() != usize::try_from(partitions)? || answers.iter().any(|code| *code != 0) {
+            return Err(format!("produce was answered with errors {answers:?}").into());
         }
     }
     let megabytes = (requests * payload_bytes) as f64 / 1e6;
@@ -120,8 +135,9 @@ fn produce(address: &str, topic: &str, record_bytes: usize, records: i64, total_
     Ok(())
 }
 
-fn fetch_frame(topic: &str, offset: i64) -> Result<Vec<u8>> {
+fn fetch_frame(topic: &str, partition: i32, offset: i64) -> Result<Vec<u8>> {
     let partition = FetchPartition::default()
+        .with_partition(partition)
         .with_fetch_offset(offset)
         .with_current_leader_epoch(-1)
         .with_log_start_offset(-1)
@@ -140,14 +156,33 @@ fn fetch_frame(topic: &str, offset: i64) -> Result<Vec<u8>> {
     frame(ApiKey::Fetch, FETCH_VERSION, &request)
 }
 
-fn fetch(address: &str, topic: &str, total_mb: usize) -> Result<()> {
+fn fetch(address: &str, topic: &str, total_mb: usize, partitions: i32) -> Result<()> {
     let mut stream = connect(address)?;
+    let mut bytes_read = 0;
+    let started = Instant::now();
+    for partition in 0..partitions {
+        bytes_read += fetch_partition(
+            &mut stream,
+            topic,
+            partition,
+            total_mb * 1_000_000 / usize::try_from(partitions)?,
+        )?;
+    }
+    println!("{:.1} MB/s", bytes_read as f64 / 1e6 / started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn fetch_partition(
+    stream: &mut TcpStream,
+    topic: &str,
+    partition: i32,
+    bytes_wanted: usize,
+) -> Result<usize> {
     let mut buffer = Vec::new();
     let (mut offset, mut bytes_read) = (0i64, 0usize);
-    let started = Instant::now();
-    while bytes_read < total_mb * 1_000_000 {
-        stream.write_all(&fetch_frame(topic, offset)?)?;
-        answer(&mut stream, &mut buffer)?;
+    while bytes_read < bytes_wanted {
+        stream.write_all(&fetch_frame(topic, partition, offset)?)?;
+        answer(stream, &mut buffer)?;
         let mut bytes = Bytes::from(std::mem::take(&mut buffer));
         ResponseHeader::decode(&mut bytes, ApiKey::Fetch.response_header_version(FETCH_VERSION))?;
         let response = FetchResponse::decode(&mut bytes, FETCH_VERSION)?;
@@ -166,8 +201,7 @@ fn fetch(address: &str, topic: &str, total_mb: usize) -> Result<()> {
         bytes_read += records.len();
         offset = next_offset(&records);
     }
-    println!("{:.1} MB/s", bytes_read as f64 / 1e6 / started.elapsed().as_secs_f64());
-    Ok(())
+    Ok(bytes_read)
 }
 
 /// The offset behind the last whole batch.
