@@ -1,17 +1,26 @@
-//! Health over HTTP, for orchestrators: `/livez` says that the process serves, `/readyz` that clients are sent here.
+//! Health and metrics over HTTP, for orchestrators and Prometheus.
+//!
+//! `/livez`: the process serves. `/readyz`: clients are sent here; about this node alone, never about the cluster, or one
+//! sick node would take all others out of service. `/restart-safe`: no partition falls below its min ISR when this node
+//! stops; for those who roll a cluster. `/metrics`: Prometheus' text format.
+
+mod metrics;
+mod survey;
 
 use std::io;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::broker::Broker;
 use crate::net;
+use survey::Survey;
 
 /// Serves until `stop` says so.
 pub async fn serve(
@@ -23,6 +32,11 @@ pub async fn serve(
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/healthz", get(readyz))
+        // Where probes written for Redpanda look.
+        .route("/v1/status/ready", get(readyz))
+        .route("/restart-safe", get(restart_safe))
+        .route("/metrics", get(metrics))
+        .route("/public_metrics", get(metrics))
         .with_state(broker);
     let stopped = async move { net::stopped(&mut stop).await };
     axum::serve(listener, routes).with_graceful_shutdown(stopped).await
@@ -43,5 +57,24 @@ async fn readyz(State(broker): State<Arc<Broker>>) -> (StatusCode, &'static str)
         (StatusCode::OK, "ok\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "the broker is not serving\n")
+    }
+}
+
+/// Whether the partitions held here can do without this node.
+async fn restart_safe(State(broker): State<Arc<Broker>>) -> (StatusCode, String) {
+    let survey = Survey::of(&broker.control);
+    let status = if survey.needs_this_node == 0 { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, survey.restart_text())
+}
+
+async fn metrics(State(broker): State<Arc<Broker>>) -> impl IntoResponse {
+    // Counting descriptors walks a directory.
+    let text = tokio::task::spawn_blocking(move || metrics::text(&broker)).await;
+    match text {
+        Ok(text) => (StatusCode::OK, [(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text),
+        Err(error) => {
+            tracing::error!(%error, "metrics cannot be written");
+            (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], String::new())
+        }
     }
 }
