@@ -7,11 +7,14 @@ use moldau_model::{BrokerEpoch, Offset, TimestampMs};
 pub struct FollowerFetch {
     /// The next offset it wants: its log end.
     pub fetch_offset: Offset,
-    /// The end of what it has on stable storage; never above `fetch_offset`.
+    /// The end of what it has on stable storage; what lies above `fetch_offset` does not count. [`Offset::NONE`] where
+    /// the peer does not say: then nothing is known to be durable there.
     pub durable_end: Offset,
     pub log_start: Offset,
     /// The registration it speaks for (KIP-903). `BrokerEpoch(-1)` where the peer does not say.
     pub broker_epoch: BrokerEpoch,
+    /// Whether the controller would take it into the ISR: neither fenced nor on its way down (KIP-841).
+    pub may_join: bool,
 }
 
 /// A follower as its leader sees it. Unknown ends are -1, so that they hold the high watermark back.
@@ -21,10 +24,18 @@ pub(crate) struct FollowerProgress {
     pub(crate) durable_end: Offset,
     pub(crate) log_start: Offset,
     pub(crate) broker_epoch: BrokerEpoch,
+    pub(crate) may_join: bool,
     /// The last moment at which it was known to have had all that the leader had.
     last_caught_up: TimestampMs,
-    leader_end_at_last_fetch: Offset,
-    last_fetch: TimestampMs,
+    /// The mark that it has not reached yet.
+    mark: Option<Mark>,
+}
+
+/// Where the leader's log ended at some moment: a follower that reaches it was caught up then.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    leader_end: Offset,
+    at: TimestampMs,
 }
 
 impl FollowerProgress {
@@ -36,28 +47,32 @@ impl FollowerProgress {
             durable_end: Offset::NONE,
             log_start: Offset::NONE,
             broker_epoch: BrokerEpoch(-1),
+            may_join: false,
             last_caught_up: if in_isr { now } else { TimestampMs(0) },
-            leader_end_at_last_fetch: Offset::NONE,
-            last_fetch: TimestampMs(0),
+            mark: None,
         }
     }
 
-    /// Takes a fetch in. Being caught up is judged by the durable end, and as Kafka does: a follower that now has what
-    /// the leader had at the fetch before was caught up then, or it could never be under a steady load.
+    /// Takes a fetch in. Being caught up is judged by the durable end: a follower that has what the leader had at some
+    /// moment was caught up then, or it could never be under a steady load. The moment is that of a mark, and a new mark
+    /// is set only when the last one is reached: what is durable lags behind by a sync, over which a follower fetches
+    /// many times, so that a mark set by every fetch would always lie ahead.
     pub(crate) fn update(&mut self, fetch: &FollowerFetch, leader_end: Offset, now: TimestampMs) {
-        if fetch.durable_end >= leader_end {
+        let durable_end = fetch.durable_end.min(fetch.fetch_offset);
+        let reached = self.mark.filter(|mark| durable_end >= mark.leader_end);
+        if durable_end >= leader_end {
             self.last_caught_up = self.last_caught_up.max(now);
-        } else if self.leader_end_at_last_fetch >= Offset::ZERO
-            && fetch.durable_end >= self.leader_end_at_last_fetch
-        {
-            self.last_caught_up = self.last_caught_up.max(self.last_fetch);
+        } else if let Some(mark) = reached {
+            self.last_caught_up = self.last_caught_up.max(mark.at);
+        }
+        if self.mark.is_none() || reached.is_some() {
+            self.mark = Some(Mark { leader_end, at: now });
         }
         self.log_end = fetch.fetch_offset;
-        self.durable_end = fetch.durable_end.min(fetch.fetch_offset);
+        self.durable_end = durable_end;
         self.log_start = fetch.log_start;
         self.broker_epoch = fetch.broker_epoch;
-        self.leader_end_at_last_fetch = leader_end;
-        self.last_fetch = now;
+        self.may_join = fetch.may_join;
     }
 
     /// Whether it has everything, or had so less than `lag_ms_max` ago.

@@ -145,7 +145,7 @@ impl Leader {
         if self.isr.is_pending() || self.isr.committed.contains(&follower) {
             return None;
         }
-        let progress = self.followers.get(&follower)?;
+        let progress = self.followers.get(&follower).filter(|progress| progress.may_join)?;
         if progress.durable_end < high_watermark || progress.durable_end < self.epoch_start_offset {
             return None;
         }

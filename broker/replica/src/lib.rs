@@ -14,12 +14,14 @@ mod isr;
 mod leader;
 mod registration;
 mod replica;
+mod truncation;
 
 pub use follower_progress::FollowerFetch;
 pub use isr::{AlterPartition, AlterPartitionOutcome, IsrMember};
 pub use leader::{LeaderOutput, MinIsr};
 pub use registration::{LogEnds, PartitionRegistration};
 pub use replica::{Replica, Role, RoleChange, StaleFetch};
+pub use truncation::{EpochEndOffset, truncation_offset};
 
 #[cfg(test)]
 mod tests;

@@ -40,6 +40,7 @@ fn fetch(fetch_offset: i64, durable: i64) -> FollowerFetch {
         durable_end: Offset(durable),
         log_start: Offset(0),
         broker_epoch: BrokerEpoch(7),
+        may_join: true,
     }
 }
 
@@ -198,6 +199,50 @@ fn a_steady_load_does_not_shrink_a_follower_that_keeps_pace() {
         replica.handle_follower_fetch(B2, &fetch((round - 1) * 10, (round - 1) * 10), now).unwrap();
         assert_eq!(replica.poll_isr(now).alter_partition, None, "round {round}");
     }
+}
+
+#[test]
+fn fetching_more_often_than_syncing_is_no_lag() {
+    let mut replica = leader(&[B1, B2]);
+    // Ten records a second and a sync every second, with a fetch for each record: what is durable never is what the leader
+    // had at the fetch before.
+    let lag = LAG_MS / 100;
+    replica.handle_limits(1, lag, at(0));
+    for tick in 1..1_000 {
+        let now = at(tick * lag / 10);
+        replica.handle_log_ends(ends(0, tick, tick), now);
+        let durable = tick / 3 * 3 - 3;
+        replica.handle_follower_fetch(B2, &fetch(tick - 1, durable.max(0)), now).unwrap();
+        assert_eq!(replica.poll_isr(now).alter_partition, None, "tick {tick}");
+    }
+    // And one that stands still is.
+    let late = at(1_000 * lag / 10 + 2 * lag);
+    replica.handle_follower_fetch(B2, &fetch(999, 990), late).unwrap();
+    assert_eq!(members(replica.poll_isr(late).alter_partition), [B1]);
+}
+
+#[test]
+fn a_follower_that_does_not_say_what_is_durable_counts_as_having_nothing() {
+    let mut replica = leader(&[B1, B2]);
+    replica.handle_log_ends(ends(0, 10, 10), at(1));
+    let silent = FollowerFetch { durable_end: Offset::NONE, ..fetch(10, 0) };
+    replica.handle_follower_fetch(B2, &silent, at(2)).unwrap();
+    assert_eq!(replica.high_watermark(), Offset(0));
+    let mut replica = leader(&[B1]);
+    assert_eq!(replica.handle_follower_fetch(B2, &silent, at(3)).unwrap().alter_partition, None);
+    // Nor does more count than it has.
+    replica.handle_log_ends(ends(0, 10, 10), at(4));
+    let boasting = FollowerFetch { durable_end: Offset(99), ..fetch(5, 0) };
+    assert_eq!(replica.handle_follower_fetch(B2, &boasting, at(5)).unwrap().alter_partition, None);
+}
+
+#[test]
+fn a_follower_that_is_fenced_is_not_proposed() {
+    let mut replica = leader(&[B1]);
+    let fenced = FollowerFetch { may_join: false, ..fetch(0, 0) };
+    assert_eq!(replica.handle_follower_fetch(B2, &fenced, at(1)).unwrap().alter_partition, None);
+    let output = replica.handle_follower_fetch(B2, &fetch(0, 0), at(2)).unwrap();
+    assert_eq!(members(output.alter_partition), [B1, B2]);
 }
 
 #[test]

@@ -10,10 +10,14 @@ use crate::segment::Segment;
 
 impl PartitionLog {
     /// Cuts the log so that it ends at `offset` at the latest; the batch that holds `offset` goes whole. Blocks on a
-    /// sync. Returns whether anything was cut. After an error the log refuses everything, as if poisoned.
+    /// sync. Returns whether any record was cut. After an error the log refuses everything, as if poisoned.
+    ///
+    /// An epoch that began at the log's end and got no record is forgotten even where no record goes: a replica that
+    /// led for a moment would else name it for ever to a leader that never heard of it.
     pub fn truncate_to(&mut self, offset: Offset, now: TimestampMs) -> Result<bool, LogError> {
         self.check_online()?;
         if offset >= self.log_end_offset {
+            self.epochs_dirty |= self.epochs.truncate_from_end(self.log_end_offset);
             return Ok(false);
         }
         if self.segments.front().is_none_or(|first| offset < first.base_offset()) {

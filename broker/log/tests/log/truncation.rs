@@ -69,6 +69,15 @@ fn epochs_that_began_behind_the_cut_are_forgotten() {
 }
 
 #[test]
+fn an_epoch_without_a_record_is_forgotten_where_nothing_is_cut() {
+    let mut log = log_of_epochs(&Disk::new());
+    log.assign_leader_epoch(LeaderEpoch(9));
+    assert_eq!(log.latest_epoch(), Some(LeaderEpoch(9)));
+    assert!(!log.truncate_to(Offset(60), NOW).unwrap());
+    assert_eq!((log.latest_epoch(), log.log_end_offset()), (Some(LeaderEpoch(5)), Offset(60)));
+}
+
+#[test]
 fn a_producer_is_as_it_was_at_the_cut() {
     let disk = Disk::new();
     for cut in 0..=30 {
