@@ -15,6 +15,7 @@ mod frame;
 pub mod fuzz;
 mod header;
 mod produce;
+mod replica_fetch;
 mod schema;
 mod wire;
 
@@ -34,3 +35,7 @@ pub use frame::{
 };
 pub use header::RequestHeader;
 pub use produce::{ProducePartitionView, ProduceRequestView, ProduceTopicRef, ProduceTopicView, text};
+pub use replica_fetch::{
+    FetchedPartition, REPLICA_FETCH_VERSION, ReplicaFetchPartition, ReplicaFetchRequest,
+    ReplicaFetchResponse, durable_end,
+};
