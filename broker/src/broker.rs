@@ -17,6 +17,7 @@ use crate::lifecycle::{BrokerState, Lifecycle};
 use crate::options::{BoundAddress, BrokerOptions};
 use crate::producer_ids::ProducerIds;
 use crate::replica_manager::ReplicaManager;
+use crate::replication::FetcherManager;
 use crate::sync::Syncer;
 
 /// What the handlers and the background tasks of one broker share.
@@ -71,6 +72,8 @@ pub struct BrokerHandle {
     stop: watch::Sender<bool>,
     /// The listeners' tasks and the HTTP server's.
     servers: Vec<tokio::task::JoinHandle<()>>,
+    fetchers: Arc<FetcherManager>,
+    isr_changes: tokio::task::JoinHandle<()>,
     background: Background,
     syncers: Vec<Syncer>,
 }

@@ -93,6 +93,9 @@ pub trait ReplicaPublisher: Send + Sync {
     /// Becomes leader and follower, creates and deletes logs. May take as long as the disk does.
     async fn apply(&self, delta: &MetadataDelta, image: &Arc<MetadataImage>);
 
+    /// Whether metadata knows of this start of the broker. Before that it leads nothing, whatever metadata says.
+    fn is_registered(&self, image: &MetadataImage) -> bool;
+
     /// The log directories that failed since the start.
     fn offline_log_dirs(&self) -> Vec<Uuid>;
 }
@@ -122,7 +125,11 @@ impl MetadataPublisher for BrokerPublisher {
     }
 
     async fn after_swap(&self, delta: &MetadataDelta, image: &Arc<MetadataImage>) {
-        self.coordinator.apply(self.node_id, delta, image);
+        // What the broker led before it was started again, the registration takes from it: it must not be loaded, nor
+        // written to, in the old epoch.
+        if self.replicas.is_registered(image) {
+            self.coordinator.apply(self.node_id, delta, image);
+        }
     }
 
     fn offline_log_dirs(&self) -> Vec<Uuid> {

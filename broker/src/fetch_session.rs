@@ -8,13 +8,18 @@
 //! ```
 //! The number of sessions and of the partitions in them is bounded. A session gives its place up only when it has not been
 //! used for two minutes, so a flood of new ones cannot push out those that work.
+//!
+//! A session that asks again while its last request still waits is answered that one at once: a follower that got more
+//! partitions to follow need not wait for records of the others.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use moldau_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicId};
 use parking_lot::Mutex;
+
+use crate::purgatory::FetchWaiter;
 
 /// Kafka's `min.incremental.fetch.session.eviction.ms`.
 const EVICTION_AGE: Duration = Duration::from_secs(120);
@@ -42,6 +47,22 @@ pub struct FetchTarget {
     pub bytes_max: i32,
     pub current_leader_epoch: LeaderEpoch,
     pub last_fetched_epoch: LeaderEpoch,
+    /// Of a follower's: what it has.
+    pub log_start: Offset,
+    pub durable_end: Offset,
+    /// The request itself names the partition; else only the session remembers it. What a follower has counts then alone.
+    pub is_named: bool,
+    /// What a follower was told, or says that it knows. `None` of clients, and of a follower that does not say: nothing is
+    /// news to those.
+    pub known: Option<Known>,
+}
+
+/// What a follower knows beside records. To learn of another it need not wait for records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    pub high_watermark: Offset,
+    /// [`Offset::NONE`] where it was never told.
+    pub log_start_offset: Offset,
 }
 
 /// What was answered for a partition, as far as the session has to remember it.
@@ -60,6 +81,8 @@ pub struct Answered {
 struct Session {
     /// Expected in the next request.
     epoch: i32,
+    /// The fetch that waits; the next request ends its wait.
+    parked: Weak<FetchWaiter>,
     uses_topic_ids: bool,
     /// In the order in which they are served. Who got records goes to the end, so that a small `max_bytes` starves nobody.
     order: BTreeMap<u64, CachedPartition>,
@@ -90,6 +113,8 @@ enum Kind {
     },
     Incremental {
         id: i32,
+        /// Of the session's next request.
+        epoch: i32,
         session: Arc<Mutex<Session>>,
     },
 }
@@ -162,6 +187,9 @@ impl FetchSessionCache {
         }
         entry.last_used = now;
         session.epoch = next_epoch(epoch);
+        if let Some(parked) = std::mem::take(&mut session.parked).upgrade() {
+            parked.supersede();
+        }
         for target in targets {
             session.put(target);
         }
@@ -180,9 +208,12 @@ impl FetchSessionCache {
             return Err(ErrorCode::FetchSessionIdNotFound);
         }
         drop(state);
-        let targets = session.order.values().map(|cached| cached.target.clone()).collect();
+        let targets = session.order.values_mut().map(CachedPartition::take_target).collect();
         drop(session);
-        Ok(FetchContext { targets, kind: Kind::Incremental { id, session: handle } })
+        Ok(FetchContext {
+            targets,
+            kind: Kind::Incremental { id, epoch: next_epoch(epoch), session: handle },
+        })
     }
 
     /// Makes a session of a full fetch, if there is room. Returns its id, or 0.
@@ -207,12 +238,14 @@ impl FetchSessionCache {
         let Some(id) = unused_id(&state.sessions) else { return 0 };
         let mut session = Session {
             epoch: 1,
+            parked: Weak::new(),
             uses_topic_ids,
             order: BTreeMap::new(),
             places: HashMap::new(),
             next_place: 0,
         };
-        for (target, answered) in targets.into_iter().zip(answered) {
+        for (mut target, answered) in targets.into_iter().zip(answered) {
+            target.is_named = false;
             let key = target.key.clone();
             session.put(target);
             session.note(&key, answered);
@@ -249,6 +282,17 @@ fn unused_id(sessions: &HashMap<i32, Entry>) -> Option<i32> {
 }
 
 impl FetchContext {
+    /// Parks the fetch: the session's next request ends its wait. `false` if that one was there already.
+    pub(crate) fn park(&self, waiter: &Arc<FetchWaiter>) -> bool {
+        let Kind::Incremental { epoch, session, .. } = &self.kind else { return true };
+        let mut session = session.lock();
+        if session.epoch != *epoch {
+            return false;
+        }
+        session.parked = Arc::downgrade(waiter);
+        true
+    }
+
     /// The answers, one for each target in order: which of them are told, and in which session.
     pub fn finish(self, cache: &FetchSessionCache, answered: &[Answered], now: Instant) -> (i32, Vec<bool>) {
         match self.kind {
@@ -257,7 +301,7 @@ impl FetchContext {
                 let id = cache.create(self.targets, answered, uses_topic_ids, now);
                 (id, vec![true; answered.len()])
             }
-            Kind::Incremental { id, session } => {
+            Kind::Incremental { id, session, .. } => {
                 let mut session = session.lock();
                 let told = self
                     .targets
@@ -267,6 +311,14 @@ impl FetchContext {
                 (id, told.collect())
             }
         }
+    }
+}
+
+impl CachedPartition {
+    fn take_target(&mut self) -> FetchTarget {
+        let target = self.target.clone();
+        self.target.is_named = false;
+        target
     }
 }
 
@@ -298,6 +350,10 @@ impl Session {
             || cached.log_start_offset != answered.log_start_offset;
         cached.high_watermark = answered.high_watermark;
         cached.log_start_offset = answered.log_start_offset;
+        if let Some(known) = &mut cached.target.known {
+            known.high_watermark = known.high_watermark.max(answered.high_watermark);
+            known.log_start_offset = answered.log_start_offset;
+        }
         if answered.is_error {
             // Whatever comes after the error is news.
             cached.high_watermark = Offset::NONE;

@@ -78,16 +78,19 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// Starts to follow the metadata and to register. Returns at once.
+    /// Starts to follow the metadata and to register. Returns at once. `broker_epoch` is told the epoch of each
+    /// registration.
     #[must_use]
     pub fn start(
         options: LifecycleOptions,
         channel: Arc<dyn ControllerChannel>,
         cache: Arc<MetadataCache>,
         publisher: Arc<dyn MetadataPublisher>,
+        broker_epoch: watch::Sender<BrokerEpoch>,
     ) -> Self {
         let (state_sender, state) = watch::channel(BrokerState::Starting);
-        let (epoch_sender, broker_epoch) = watch::channel(BrokerEpoch(-1));
+        let epoch_sender = broker_epoch;
+        let broker_epoch = epoch_sender.subscribe();
         let (wants_shutdown, shutdown_wanted) = watch::channel(false);
         let follow = watch_metadata::follow(
             options.cluster_id.clone(),

@@ -4,4 +4,5 @@ mod delayed_fetch;
 mod delayed_produce;
 
 pub use delayed_fetch::FetchWaiter;
+pub(crate) use delayed_fetch::WaitEnd;
 pub use delayed_produce::DelayedProduce;

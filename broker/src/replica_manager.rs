@@ -4,6 +4,8 @@
 //! is made when metadata first gives this broker a replica.
 
 mod append;
+mod follower;
+mod leader;
 mod log_config;
 mod offsets_store;
 mod partition;
@@ -13,30 +15,27 @@ mod wake;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
-use async_trait::async_trait;
 use moldau_log::{LogError, PartitionOnDisk};
 use moldau_metadata::config::{BrokerSettings, FlushPolicy, TopicConfig};
 use moldau_metadata::{ConfigResource, ConfigResourceType, MetadataDelta, MetadataImage};
-use moldau_model::{BrokerId, ErrorCode, PartitionIndex, TopicIdPartition, TopicPartition, Uuid};
+use moldau_model::{BrokerId, ErrorCode, LeaderEpoch, PartitionIndex, TopicIdPartition, TopicPartition};
+use moldau_replica::Role;
 use parking_lot::{Mutex, RwLock};
 
 pub use append::AppendRefused;
+pub(crate) use follower::{FetchPosition, FollowError, Followed};
+pub(crate) use leader::FollowerNews;
 pub use offsets_store::ReplicaOffsetsStore;
 pub use partition::{Partition, PartitionSettings};
 pub use read::{FoundOffset, Isolation, OffsetQuery, PartitionRead, ReadRequest};
 
 use crate::clock;
-use crate::control::ReplicaPublisher;
 use crate::log_dirs::{LogDir, LogDirs};
+use crate::replication::{FollowChange, IsrChanges};
 
 /// Logs that are opened at the same time: opening after a crash reads, and disks like several readers.
 const OPENERS_MAX: usize = 8;
-
-/// How long the files of new partitions wait. The first records come at once or much later, and a sync of those would
-/// wait for the journal of the file system to take in all the others.
-const MAKE_LOGS_DELAY: Duration = Duration::from_millis(500);
 
 /// All partitions of this broker.
 pub struct ReplicaManager {
@@ -44,6 +43,7 @@ pub struct ReplicaManager {
     /// What the broker was started with, for topics' effective settings.
     statics: BTreeMap<String, String>,
     dirs: LogDirs,
+    isr_changes: Arc<IsrChanges>,
     partitions: RwLock<HashMap<TopicIdPartition, Hosted>>,
     /// Partitions found on disk at the start that no metadata has claimed yet.
     unclaimed: Mutex<HashMap<TopicPartition, (Arc<LogDir>, PartitionOnDisk)>>,
@@ -82,7 +82,14 @@ impl ReplicaManager {
         }
         let partitions = RwLock::new(HashMap::new());
         let (unclaimed, to_make) = (Mutex::new(unclaimed), Mutex::default());
-        Ok(Self { settings, statics, dirs, partitions, unclaimed, to_make })
+        let isr_changes = Arc::default();
+        Ok(Self { settings, statics, dirs, isr_changes, partitions, unclaimed, to_make })
+    }
+
+    /// What the leaders among the partitions wish of the controller.
+    #[must_use]
+    pub fn isr_changes(&self) -> &Arc<IsrChanges> {
+        &self.isr_changes
     }
 
     #[must_use]
@@ -105,6 +112,26 @@ impl ReplicaManager {
             Some(Hosted::Online(partition)) if partition.dir.is_online() => Ok(Arc::clone(partition)),
             Some(_) => Err(ErrorCode::KafkaStorageError),
             None => Err(ErrorCode::NotLeaderOrFollower),
+        }
+    }
+
+    /// Who leads the partition, as its replica here knows, or else the metadata: the replicas hear first of what changed.
+    #[must_use]
+    pub fn current_leader(
+        &self,
+        image: &MetadataImage,
+        id: TopicIdPartition,
+    ) -> Option<(BrokerId, LeaderEpoch)> {
+        match self.hosted(id) {
+            Some(Hosted::Online(partition)) => match partition.role() {
+                Role::Leader { leader_epoch } => Some((self.settings.broker_id, leader_epoch)),
+                Role::Follower { leader, leader_epoch } => Some((leader?, leader_epoch)),
+                Role::None => None,
+            },
+            Some(Hosted::Offline) | None => {
+                let state = image.topics().partition(id.topic_id, id.partition)?;
+                state.has_leader().then_some((state.leader, state.leader_epoch))
+            }
         }
     }
 
@@ -136,11 +163,15 @@ impl ReplicaManager {
             .collect()
     }
 
-    /// Brings the partitions to what `image` says. Blocks on the disk where logs are opened.
-    pub fn apply(&self, delta: &MetadataDelta, image: &MetadataImage) {
+    /// Brings the partitions to what `image` says. Blocks on the disk where logs are opened. Returns whom the partitions
+    /// follow of which that may have changed.
+    pub(crate) fn apply(&self, delta: &MetadataDelta, image: &MetadataImage) -> Vec<FollowChange> {
+        let mut touched = Vec::new();
         for topic in delta.deleted_topics.values() {
             for (partition, _) in topic.partitions() {
-                self.delete(TopicIdPartition { topic_id: topic.id(), partition });
+                let id = TopicIdPartition { topic_id: topic.id(), partition };
+                self.delete(id);
+                touched.push(id);
             }
         }
         let mut to_open = Vec::new();
@@ -150,10 +181,13 @@ impl ReplicaManager {
             for (&partition, change) in &topic_delta.partitions {
                 let id = TopicIdPartition { topic_id: topic.id(), partition };
                 if !change.after.replicas.contains(&self.settings.broker_id) {
-                    self.delete(id);
+                    if self.delete(id) {
+                        touched.push(id);
+                    }
                     continue;
                 }
-                let registration = registration(&change.after);
+                touched.push(id);
+                let registration = self.registration(image, &change.after);
                 if let Some(Hosted::Online(hosted)) = self.hosted(id) {
                     hosted.handle_registration(&registration);
                     continue;
@@ -170,6 +204,46 @@ impl ReplicaManager {
         }
         self.open_all(to_open);
         self.apply_configs(delta, image);
+        touched.into_iter().map(|id| self.follow_change(id)).collect()
+    }
+
+    fn follow_change(&self, id: TopicIdPartition) -> FollowChange {
+        let follows = match self.hosted(id) {
+            Some(Hosted::Online(partition)) => match partition.role() {
+                Role::Follower { leader: Some(leader), leader_epoch } => {
+                    Some((partition, leader, leader_epoch))
+                }
+                Role::Follower { leader: None, .. } | Role::Leader { .. } | Role::None => None,
+            },
+            Some(Hosted::Offline) | None => None,
+        };
+        FollowChange { id, follows }
+    }
+
+    /// Whether metadata knows of this start of the broker, and so has ended what the one before it led.
+    #[must_use]
+    pub fn is_registered(&self, image: &MetadataImage) -> bool {
+        image
+            .broker(self.settings.broker_id)
+            .is_some_and(|broker| broker.incarnation_id == self.settings.incarnation_id)
+    }
+
+    /// The part of a partition's metadata that its replicas go by. A leadership of the broker's start before this one is
+    /// none: followers may have records of it that this log has lost, and others must not be written at their offsets.
+    fn registration(
+        &self,
+        image: &MetadataImage,
+        partition: &moldau_metadata::PartitionRegistration,
+    ) -> moldau_replica::PartitionRegistration {
+        let is_led = partition.has_leader()
+            && (partition.leader != self.settings.broker_id || self.is_registered(image));
+        moldau_replica::PartitionRegistration {
+            replicas: partition.replicas.clone(),
+            isr: partition.isr.clone(),
+            leader: is_led.then_some(partition.leader),
+            leader_epoch: partition.leader_epoch,
+            partition_epoch: partition.partition_epoch,
+        }
     }
 
     fn hosted(&self, id: TopicIdPartition) -> Option<Hosted> {
@@ -229,8 +303,14 @@ impl ReplicaManager {
         let found = self.unclaimed.lock().get(&topic_partition).map(|(dir, _)| Arc::clone(dir));
         let opened = match found.or(dir).or_else(|| self.dirs.least_loaded().cloned()) {
             Some(dir) => {
-                let partition =
-                    Partition::open(dir, topic_partition.clone(), id, config, self.settings.clone());
+                let partition = Partition::open(
+                    dir,
+                    topic_partition.clone(),
+                    id,
+                    config,
+                    self.settings.clone(),
+                    Arc::clone(&self.isr_changes),
+                );
                 partition.map_err(|error| error.to_string())
             }
             None => Err("every log directory is offline".to_owned()),
@@ -253,19 +333,22 @@ impl ReplicaManager {
         }
     }
 
-    fn delete(&self, id: TopicIdPartition) {
+    /// Whether it was here.
+    fn delete(&self, id: TopicIdPartition) -> bool {
         let removed = self.partitions.write().remove(&id);
-        let Some(Hosted::Online(partition)) = removed else { return };
-        let Some(log) = partition.take_log(ErrorCode::UnknownTopicOrPartition) else { return };
+        let is_here = removed.is_some();
+        let Some(Hosted::Online(partition)) = removed else { return is_here };
+        let Some(log) = partition.take_log(ErrorCode::UnknownTopicOrPartition) else { return is_here };
         if let Err(error) = partition.dir.log.delete_partition(log, clock::now()) {
             tracing::error!(partition = %partition.topic_partition(), %error, "cannot delete a log");
         }
+        is_here
     }
 
     /// Deletes what lies on disk and belongs to no partition of this broker, and opens again what could not be opened
     /// because it lay in the way. To be called once the image is known to be complete, never on the way there: a topic that
     /// the image does not have *yet* is no stray.
-    pub fn remove_strays(&self, image: &MetadataImage) {
+    pub(crate) fn remove_strays(&self, image: &MetadataImage) -> Vec<FollowChange> {
         let unclaimed = std::mem::take(&mut *self.unclaimed.lock());
         for (dir, stray) in unclaimed.into_values() {
             if self.is_ours(image, &stray) {
@@ -284,13 +367,15 @@ impl ReplicaManager {
                 to_open.push(ToOpen {
                     id,
                     topic_partition: TopicPartition { topic: Arc::clone(topic.name()), partition },
-                    registration: registration(state),
+                    registration: self.registration(image, state),
                     config: Arc::new(self.topic_config(image, topic.name())),
                     dir: self.dirs.by_id(state.directory(self.settings.broker_id)).cloned(),
                 });
             }
         }
+        let opened: Vec<_> = to_open.iter().map(|open| open.id).collect();
         self.open_all(to_open);
+        opened.into_iter().map(|id| self.follow_change(id)).collect()
     }
 
     /// Whether metadata gives this broker the partition found on disk. One that could not be opened must not be taken for a
@@ -369,42 +454,10 @@ impl ReplicaManager {
     }
 }
 
-#[async_trait]
-impl ReplicaPublisher for Arc<ReplicaManager> {
-    async fn apply(&self, delta: &MetadataDelta, image: &Arc<MetadataImage>) {
-        if delta.topics.is_empty() && delta.deleted_topics.is_empty() && delta.configs.is_empty() {
-            return;
-        }
-        let (manager, delta, image) = (Arc::clone(self), delta.clone(), Arc::clone(image));
-        let applied =
-            tokio::task::spawn_blocking(move || ReplicaManager::apply(&manager, &delta, &image)).await;
-        if let Err(error) = applied {
-            // Half-applied metadata would make a leader of the wrong replica.
-            tracing::error!(%error, "applying metadata failed, the process stops");
-            std::process::abort();
-        }
-        if !self.to_make.lock().is_empty() {
-            let manager = Arc::clone(self);
-            tokio::spawn(async move {
-                tokio::time::sleep(MAKE_LOGS_DELAY).await;
-                tokio::task::spawn_blocking(move || manager.make_logs());
-            });
-        }
-    }
-
-    fn offline_log_dirs(&self) -> Vec<Uuid> {
-        self.dirs.offline_ids()
-    }
-}
-
-/// The part of a partition's metadata that its replicas go by.
-fn registration(partition: &moldau_metadata::PartitionRegistration) -> moldau_replica::PartitionRegistration {
-    moldau_replica::PartitionRegistration {
-        replicas: partition.replicas.clone(),
-        isr: partition.isr.clone(),
-        leader: (partition.leader != BrokerId::NONE).then_some(partition.leader),
-        leader_epoch: partition.leader_epoch,
-        partition_epoch: partition.partition_epoch,
+impl ReplicaManager {
+    /// Whether the files of new partitions are still to be made.
+    pub(crate) fn has_logs_to_make(&self) -> bool {
+        !self.to_make.lock().is_empty()
     }
 }
 

@@ -65,6 +65,10 @@ impl Leader {
         self.partition_epoch = registration.partition_epoch;
         self.isr.commit(registration.isr.clone());
         self.set_followers(registration, now);
+        for (_, progress) in self.followers.iter_mut().filter(|(id, _)| !registration.isr.contains(id)) {
+            // The controller may have put it out because it is gone: only its next fetch shows that it is not.
+            progress.may_join = false;
+        }
     }
 
     fn set_followers(&mut self, registration: &PartitionRegistration, now: TimestampMs) {
@@ -105,6 +109,21 @@ impl Leader {
         }
     }
 
+    /// Whether what is known of the follower is of this registration.
+    pub(crate) fn note_seen(
+        &mut self,
+        follower: BrokerId,
+        broker_epoch: BrokerEpoch,
+        may_join: bool,
+    ) -> bool {
+        let progress = self.followers.get_mut(&follower);
+        let Some(progress) = progress.filter(|progress| progress.broker_epoch == broker_epoch) else {
+            return false;
+        };
+        progress.may_join = may_join;
+        true
+    }
+
     /// Where the high watermark may stand: the smallest durable end over the maximal ISR, and over those replicas that
     /// are about to join it (else a steady load keeps them out for ever). Below min ISR it stays where it is (KIP-966).
     pub(crate) fn high_watermark(
@@ -119,7 +138,8 @@ impl Leader {
         }
         let counted = self.followers.iter().filter(|(id, progress)| {
             self.isr.maximal_contains(**id)
-                || (progress.durable_end >= self.epoch_start_offset
+                || (progress.may_join
+                    && progress.durable_end >= self.epoch_start_offset
                     && progress.is_caught_up(log.log_end, now, lag_ms_max))
         });
         let end = counted.map(|(_, progress)| progress.durable_end).fold(log.durable_end, Offset::min);

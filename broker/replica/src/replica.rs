@@ -238,6 +238,24 @@ impl Replica {
         Ok(LeaderOutput { high_watermark: self.advance_high_watermark(now), alter_partition })
     }
 
+    /// A follower fetches on without saying anything new of this partition: it has what it had. It may have become eligible
+    /// for the ISR meanwhile.
+    pub fn handle_follower_seen(
+        &mut self,
+        follower: BrokerId,
+        broker_epoch: BrokerEpoch,
+        may_join: bool,
+        now: TimestampMs,
+    ) -> LeaderOutput {
+        let high_watermark = self.high_watermark;
+        let State::Leader(leader) = &mut self.state else { return LeaderOutput::default() };
+        if !leader.note_seen(follower, broker_epoch, may_join) {
+            return LeaderOutput::default();
+        }
+        let alter_partition = leader.expansion_by(follower, high_watermark);
+        LeaderOutput { high_watermark: self.advance_high_watermark(now), alter_partition }
+    }
+
     /// Time passed: members that lag are to leave the ISR, and a proposal whose answer was lost is to be repeated.
     pub fn poll_isr(&mut self, now: TimestampMs) -> LeaderOutput {
         let (log_end, lag_ms_max) = (self.log.log_end, self.limits.lag_ms_max);

@@ -241,8 +241,30 @@ fn a_follower_that_is_fenced_is_not_proposed() {
     let mut replica = leader(&[B1]);
     let fenced = FollowerFetch { may_join: false, ..fetch(0, 0) };
     assert_eq!(replica.handle_follower_fetch(B2, &fenced, at(1)).unwrap().alter_partition, None);
-    let output = replica.handle_follower_fetch(B2, &fetch(0, 0), at(2)).unwrap();
+    // It is let in, and has nothing new to say of this partition; what an incarnation before it had is not asked after.
+    let other = replica.handle_follower_seen(B2, BrokerEpoch(8), true, at(2));
+    assert_eq!(other, LeaderOutput::default());
+    assert_eq!(replica.handle_follower_seen(B3, BrokerEpoch(7), true, at(2)), LeaderOutput::default());
+    let output = replica.handle_follower_seen(B2, BrokerEpoch(7), true, at(2));
     assert_eq!(members(output.alter_partition), [B1, B2]);
+}
+
+#[test]
+fn a_follower_that_the_controller_put_out_does_not_hold_the_high_watermark() {
+    let mut replica = leader(&[B1, B2, B3]);
+    replica.handle_log_ends(ends(0, 10, 10), at(1));
+    replica.handle_follower_fetch(B2, &fetch(10, 10), at(2)).unwrap();
+    replica.handle_follower_fetch(B3, &fetch(10, 10), at(2)).unwrap();
+    // Broker 3 has stopped, and was caught up a moment ago.
+    replica.handle_registration(&registration(Some(B1), &[B1, B2], 0, 1), at(3));
+    replica.handle_log_ends(ends(0, 20, 20), at(4));
+    replica.handle_follower_fetch(B2, &fetch(20, 20), at(5)).unwrap();
+    assert_eq!(replica.high_watermark(), Offset(20));
+    // Were it there after all, it would be waited for, or a steady load would keep it out for ever.
+    replica.handle_follower_fetch(B3, &fetch(20, 10), at(6)).unwrap();
+    replica.handle_log_ends(ends(0, 30, 30), at(7));
+    replica.handle_follower_fetch(B2, &fetch(30, 30), at(8)).unwrap();
+    assert_eq!(replica.high_watermark(), Offset(20));
 }
 
 #[test]

@@ -6,6 +6,9 @@
 //!
 //! Records are found, not read: small ones are copied into the answer, large ones go from the file to the socket. A fetch
 //! with too little to tell parks at its partitions and costs nothing until one of them pokes it.
+//!
+//! A follower reads to the log's end, and its request says how far its own log is (ADR 23). It is told of a new high
+//! watermark without records, soon (KIP-1166); with OFFSET_OUT_OF_RANGE it learns where the log starts.
 
 mod answer;
 mod request;
@@ -14,14 +17,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::FetchRequest;
-use moldau_model::{ErrorCode, TopicId, TopicIdPartition};
+use moldau_model::{BrokerEpoch, BrokerId, ErrorCode, Offset, TopicId, TopicIdPartition};
+use moldau_replica::FollowerFetch;
 
 use super::{ApiSupport, Reply, Request, RequestContext};
 use crate::authorize::{Operation, Resource, is_authorized};
 use crate::broker::Broker;
-use crate::fetch_session::{FetchContext, FetchTarget, FetchTopicRef};
-use crate::purgatory::FetchWaiter;
-use crate::replica_manager::{Isolation, Partition, PartitionRead, ReadRequest};
+use crate::fetch_session::{FetchContext, FetchTarget, FetchTopicRef, Known};
+use crate::purgatory::{FetchWaiter, WaitEnd};
+use crate::replica_manager::{FollowerNews, Isolation, Partition, PartitionRead, ReadRequest};
 use crate::response::ResponseFrame;
 
 pub(super) const SUPPORT: ApiSupport = ApiSupport::new(1, "Fetch", 4, 18, handle);
@@ -40,8 +44,31 @@ struct Limits {
     bytes_min: i64,
     bytes_max: usize,
     isolation: Isolation,
-    /// Only consumers are served: there are no followers that could fetch from a broker that leads everything.
-    is_replica: bool,
+    reader: Reader,
+}
+
+/// Who asks.
+#[derive(Clone, Copy)]
+enum Reader {
+    Client,
+    Follower(Follower),
+    /// It says that it is a follower, and is not one.
+    Stranger,
+}
+
+#[derive(Clone, Copy)]
+struct Follower {
+    broker_id: BrokerId,
+    broker_epoch: BrokerEpoch,
+    /// Whether the ISR may have it.
+    may_join: bool,
+}
+
+/// Whether a look at the partitions takes in what the request says of a follower's logs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    First,
+    Again,
 }
 
 /// What one look at all partitions gave.
@@ -50,6 +77,8 @@ struct Round {
     bytes: i64,
     /// Errors and the like: they are told at once.
     is_notable: bool,
+    /// A follower has not heard of a high watermark or a log start: that is told soon.
+    has_news: bool,
 }
 
 struct Found {
@@ -69,7 +98,7 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         Err(code) => return Reply::Ready(answer::refused(&context, code)),
     };
     let fetch = Fetch { broker: Arc::clone(broker), context, session, limits };
-    let round = fetch.look();
+    let round = fetch.look(Look::First);
     if fetch.is_done(&round) || limits.wait_max.is_zero() {
         return Reply::Ready(fetch.answer(round));
     }
@@ -82,10 +111,10 @@ impl Fetch {
     }
 
     /// Looks at every partition once, in the session's order, until the answer is full.
-    fn look(&self) -> Round {
+    fn look(&self, look: Look) -> Round {
         let image = self.broker.control.image();
-        let mut round =
-            Round { found: Vec::with_capacity(self.session.targets.len()), bytes: 0, is_notable: false };
+        let found = Vec::with_capacity(self.session.targets.len());
+        let mut round = Round { found, bytes: 0, is_notable: false, has_news: false };
         let mut left = self.limits.bytes_max;
         for target in &self.session.targets {
             let topic = match &target.key.topic {
@@ -100,14 +129,15 @@ impl Fetch {
                     return Err(ErrorCode::TopicAuthorizationFailed);
                 }
                 topic.partition(target.key.partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-                self.read(topic_id, target, left, round.bytes == 0)
+                self.read(topic_id, target, look, left, round.bytes == 0)
             });
             match &result {
                 Ok((_, read)) => {
                     let size = read.records.as_ref().map_or(0, |slice| slice.length);
                     left = left.saturating_sub(size);
                     round.bytes += i64::try_from(size).unwrap_or(i64::MAX);
-                    round.is_notable |= read.diverging_epoch.is_some();
+                    round.is_notable |= read.diverging_epoch.is_some() || read.is_out_of_range;
+                    round.has_news |= is_news(target.known, read);
                 }
                 Err(_) => round.is_notable = true,
             }
@@ -120,6 +150,7 @@ impl Fetch {
         &self,
         topic_id: TopicId,
         target: &FetchTarget,
+        look: Look,
         left: usize,
         is_first: bool,
     ) -> Result<(Arc<Partition>, PartitionRead), ErrorCode> {
@@ -127,18 +158,35 @@ impl Fetch {
             .broker
             .replica_manager
             .get(TopicIdPartition { topic_id, partition: target.key.partition })?;
-        if self.limits.is_replica {
-            // A replica of a partition that has no other one than this is a stranger.
-            return Err(ErrorCode::NotLeaderOrFollower);
-        }
-        let read = partition.read(&ReadRequest {
+        let mut request = ReadRequest {
             fetch_offset: target.fetch_offset,
             bytes_max: left.min(usize::try_from(target.bytes_max).unwrap_or(0)),
             at_least_one_batch: is_first,
             current_leader_epoch: target.current_leader_epoch,
             last_fetched_epoch: target.last_fetched_epoch,
             isolation: self.limits.isolation,
-        })?;
+        };
+        let read = match self.limits.reader {
+            Reader::Client => partition.read(&request)?,
+            Reader::Stranger => return Err(ErrorCode::NotLeaderOrFollower),
+            Reader::Follower(follower) => {
+                // Who asks for nothing at all only reports.
+                request.at_least_one_batch &= self.limits.bytes_max > 0;
+                let fetch = FollowerFetch {
+                    fetch_offset: target.fetch_offset,
+                    durable_end: target.durable_end,
+                    log_start: target.log_start,
+                    broker_epoch: follower.broker_epoch,
+                    may_join: follower.may_join,
+                };
+                let news = match look {
+                    Look::First if target.is_named => FollowerNews::Progress,
+                    Look::First => FollowerNews::Seen,
+                    Look::Again => FollowerNews::None,
+                };
+                partition.read_for_follower(follower.broker_id, &fetch, news, &request)?
+            }
+        };
         Ok((partition, read))
     }
 
@@ -146,16 +194,18 @@ impl Fetch {
     async fn wait(self, mut round: Round) -> ResponseFrame {
         let deadline = tokio::time::Instant::now() + self.limits.wait_max;
         loop {
-            let is_late = {
+            let end = {
                 let parked = Parked::at(&round, self.limits);
                 match &parked {
-                    Some(parked) => tokio::time::timeout_at(deadline, parked.waiter.woken()).await.is_err(),
+                    Some(parked) if !self.session.park(&parked.waiter) => WaitEnd::Over,
+                    Some(parked) => parked.waiter.wait(deadline).await,
                     // Something moved between the look and the parking: look again at once.
-                    None => tokio::time::Instant::now() >= deadline,
+                    None if tokio::time::Instant::now() >= deadline => WaitEnd::Over,
+                    None => WaitEnd::Woken,
                 }
             };
-            round = self.look();
-            if is_late || self.is_done(&round) {
+            round = self.look(Look::Again);
+            if end == WaitEnd::Over || self.is_done(&round) {
                 return self.answer(round);
             }
         }
@@ -165,6 +215,15 @@ impl Fetch {
         let now = Instant::now();
         answer::frame(self, round, now)
     }
+}
+
+/// Whether a follower has yet to hear of what was read.
+fn is_news(known: Option<Known>, read: &PartitionRead) -> bool {
+    known.is_some_and(|known| {
+        let log_start_moved =
+            known.log_start_offset >= Offset::ZERO && known.log_start_offset != read.log_start_offset;
+        known.high_watermark < read.high_watermark || log_start_moved
+    })
 }
 
 /// A fetch that stands at its partitions. However it ends, by an answer or by its connection's end, they forget it.
@@ -179,7 +238,10 @@ impl<'a> Parked<'a> {
         let parked = Self { waiter: Arc::new(FetchWaiter::new(limits.bytes_min - round.bytes)), round };
         let is_quiet = parked
             .partitions()
-            .all(|(partition, read)| partition.park(&parked.waiter, limits.isolation, read.upper_bound));
+            .all(|(partition, read)| partition.park(&parked.waiter, limits.isolation, read));
+        if round.has_news {
+            parked.waiter.note_news();
+        }
         is_quiet.then_some(parked)
     }
 

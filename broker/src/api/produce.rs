@@ -199,12 +199,12 @@ impl Answer {
                 slot += 1;
                 let mut answer = partition_answer(version, &outcome, waited);
                 if version >= 10 && answer.error_code == ErrorCode::NotLeaderOrFollower.code() {
-                    let state = image.topics().partition(outcome.id.topic_id, outcome.id.partition);
-                    if let Some(state) = state.filter(|state| state.has_leader()) {
-                        leaders.insert(state.leader);
+                    let leader = self.broker.replica_manager.current_leader(&image, outcome.id);
+                    if let Some((leader, leader_epoch)) = leader {
+                        leaders.insert(leader);
                         answer.current_leader = LeaderIdAndEpoch::default()
-                            .with_leader_id(broker_id(state.leader))
-                            .with_leader_epoch(state.leader_epoch.0);
+                            .with_leader_id(broker_id(leader))
+                            .with_leader_epoch(leader_epoch.0);
                     }
                 }
                 partitions.push(answer);

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use moldau_cluster::{BrokerListener, ControllerChannel, FeatureRange, SUPPORTED_FEATURES};
 use moldau_log::{FileSystem, LogError, RealFileSystem};
+use moldau_metadata::MetadataDelta;
 use moldau_metadata::config::{BrokerConfig, HttpListener, Listener};
+use moldau_model::BrokerEpoch;
 use tokio::sync::watch;
 
 use super::{Broker, BrokerHandle, Life};
@@ -21,8 +23,9 @@ use crate::net::{BoundListener, ConnectionLimits, NetworkShared, RequestMemory};
 use crate::options::{BoundAddress, BrokerOptions};
 use crate::producer_ids::ProducerIds;
 use crate::replica_manager::{PartitionSettings, ReplicaManager, ReplicaOffsetsStore};
+use crate::replication::{FetcherManager, FetcherSettings, Replicas};
 use crate::sync::Syncer;
-use crate::{http, net};
+use crate::{http, net, replication};
 
 /// Request bytes in memory over all connections where `queued.max.request.bytes` sets no bound, as Kafka's default does not.
 const REQUEST_MEMORY_BYTES: usize = 256 * 1024 * 1024;
@@ -85,16 +88,26 @@ impl BrokerHandle {
             Arc::clone(&channel),
             Arc::new(store),
         ));
+        let (broker_epoch, broker_epochs) = watch::channel(BrokerEpoch(-1));
+        let fetchers = Arc::new(FetcherManager::new(FetcherSettings::of(config), broker_epochs.clone()));
         let publisher = BrokerPublisher::new(
             config.node_id,
-            Arc::new(Arc::clone(&replicas)),
+            Arc::new(Replicas { manager: Arc::clone(&replicas), fetchers: Arc::clone(&fetchers) }),
             Arc::clone(&control.coordinator),
         );
+        let isr_changes = tokio::spawn(replication::run_isr_changes(
+            Arc::clone(&replicas),
+            Arc::clone(&channel),
+            config.node_id,
+            broker_epochs,
+            config.replication.lag_time_max_ms,
+        ));
         let lifecycle = Lifecycle::start(
             lifecycle_options(&options, &addresses, &replicas),
             Arc::clone(&channel),
             metadata,
             Arc::new(publisher),
+            broker_epoch,
         );
         let background =
             Background::start(Arc::clone(&replicas), Schedule::of(config)).map_err(StartError::Thread)?;
@@ -111,6 +124,7 @@ impl BrokerHandle {
         let mut servers = vec![tokio::spawn(serve_when_ready(
             listeners,
             Arc::clone(&broker),
+            Arc::clone(&fetchers),
             lifecycle.watch_state(),
             stopping.clone(),
         ))];
@@ -118,7 +132,18 @@ impl BrokerHandle {
         if let Some(socket) = http_socket {
             servers.push(tokio::spawn(serve_http(socket, Arc::clone(&broker), stopping)));
         }
-        Ok(Self { broker, addresses, http_address, lifecycle, stop, servers, background, syncers })
+        Ok(Self {
+            broker,
+            addresses,
+            http_address,
+            lifecycle,
+            stop,
+            servers,
+            fetchers,
+            isr_changes,
+            background,
+            syncers,
+        })
     }
 }
 
@@ -184,11 +209,13 @@ async fn open_replicas(
 ) -> Result<Arc<ReplicaManager>, StartError> {
     let config = options.config.clone();
     let cluster_id = options.cluster_id.clone();
+    let incarnation_id = options.incarnation_id;
     let opened = tokio::task::spawn_blocking(move || {
         let dirs =
             LogDirs::open(&file_system, &config.log_dirs, &cluster_id, config.node_id, OPEN_FILES_MAX)?;
         let settings = PartitionSettings {
             broker_id: config.node_id,
+            incarnation_id,
             flush_policy: config.flush_policy,
             lag_ms_max: config.replication.lag_time_max_ms,
             producer_id_expiration_ms: i64::from(config.transaction.producer_id_expiration_ms),
@@ -250,6 +277,7 @@ fn lifecycle_options(
 async fn serve_when_ready(
     listeners: Vec<BoundListener>,
     broker: Arc<Broker>,
+    fetchers: Arc<FetcherManager>,
     mut state: watch::Receiver<crate::lifecycle::BrokerState>,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -264,9 +292,13 @@ async fn serve_when_ready(
     // The image holds all that was committed before this registration: what it does not name is really gone.
     let replicas = Arc::clone(&broker.replica_manager);
     let image = broker.control.image();
-    let strays = tokio::task::spawn_blocking(move || replicas.remove_strays(&image)).await;
-    if let Err(error) = strays {
-        tracing::error!(%error, "removing stray logs failed");
+    let strays = {
+        let image = Arc::clone(&image);
+        tokio::task::spawn_blocking(move || replicas.remove_strays(&image)).await
+    };
+    match strays {
+        Ok(changes) => fetchers.apply(changes, &MetadataDelta::default(), &image),
+        Err(error) => tracing::error!(%error, "removing stray logs failed"),
     }
     let shared = network_shared(broker);
     let mut tasks = tokio::task::JoinSet::new();

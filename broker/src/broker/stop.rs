@@ -17,7 +17,7 @@ impl BrokerHandle {
     /// # Errors
     /// The first log that could not be closed; then the next start recovers, and nothing is lost that was acknowledged.
     pub async fn stop(self) -> Result<(), LogError> {
-        let Self { broker, lifecycle, stop, servers, background, syncers, .. } = self;
+        let Self { broker, lifecycle, stop, servers, fetchers, isr_changes, background, syncers, .. } = self;
         let has_logs = !broker.replica_manager.dirs().online_ids().is_empty();
         if broker.options.config.controlled_shutdown && broker.is_ready() && has_logs {
             let moved = lifecycle.controlled_shutdown(CONTROLLED_SHUTDOWN_MAX).await;
@@ -34,6 +34,8 @@ impl BrokerHandle {
         broker.control.coordinator.stop();
         let broker_epoch = broker.broker_epoch();
         lifecycle.stop().await;
+        isr_changes.abort();
+        fetchers.stop().await;
         let replicas = std::sync::Arc::clone(&broker.replica_manager);
         let closed = tokio::task::spawn_blocking(move || {
             drop(background);

@@ -9,6 +9,10 @@ fn target(partition: i32, offset: i64) -> FetchTarget {
         bytes_max: 100,
         current_leader_epoch: LeaderEpoch::NONE,
         last_fetched_epoch: LeaderEpoch::NONE,
+        log_start: Offset::NONE,
+        durable_end: Offset::NONE,
+        is_named: true,
+        known: None,
     }
 }
 
@@ -67,7 +71,8 @@ fn a_partition_that_got_records_goes_to_the_end() {
     let context = cache.begin(id, 1, Vec::new(), &[], false, now).unwrap();
     context.finish(&cache, &[records(6), quiet(5)], now);
     let context = cache.begin(id, 2, vec![target(0, 6)], &[], false, now).unwrap();
-    assert_eq!(context.targets, [target(1, 0), target(0, 6)]);
+    // The one that the request does not name is the session's memory.
+    assert_eq!(context.targets, [FetchTarget { is_named: false, ..target(1, 0) }, target(0, 6)]);
 }
 
 #[test]

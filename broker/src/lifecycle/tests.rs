@@ -149,7 +149,13 @@ fn live(controller: FakeController) -> Life {
         (Arc::new(controller), Arc::new(MetadataCache::default()), Arc::new(Notes::default()));
     let channel: Arc<dyn ControllerChannel> = Arc::<FakeController>::clone(&controller);
     let publisher: Arc<dyn MetadataPublisher> = Arc::<Notes>::clone(&notes);
-    let lifecycle = Lifecycle::start(options(), channel, Arc::clone(&cache), publisher);
+    let lifecycle = Lifecycle::start(
+        options(),
+        channel,
+        Arc::clone(&cache),
+        publisher,
+        watch::Sender::new(BrokerEpoch(-1)),
+    );
     Life { controller, cache, notes, lifecycle }
 }
 

@@ -133,6 +133,7 @@ impl Partition {
         let required = info.last_offset.plus(1);
         if !info.duplicate {
             state.note_append(required, batches.len());
+            state.wake_replica_fetches(batches.len(), &mut wake);
         }
         self.after_log_change(state, &mut wake);
         if let Some((produce, slot)) = delayed
@@ -151,7 +152,7 @@ impl Partition {
     }
 
     /// Notes that something was appended; whether it has to be synced now.
-    fn note_dirty(&self, state: &mut State) -> bool {
+    pub(super) fn note_dirty(&self, state: &mut State) -> bool {
         if self.settings.flush_policy == FlushPolicy::Interval {
             state.dirty_since_ms.get_or_insert_with(|| clock::monotonic().0);
         }
@@ -222,6 +223,7 @@ impl Partition {
         let mut guard = self.lock();
         let state = &mut *guard;
         let mut is_due_again = false;
+        let mut fetcher = None;
         if let Some(log) = &mut state.log {
             let had_failed = log.failure().is_some();
             log.complete_sync(ticket);
@@ -229,11 +231,15 @@ impl Partition {
             let has_failed_now = log.failure().is_some() && !had_failed;
             is_due_again = !has_failed_now && (had_failed || self.is_flush_due(state));
             self.after_log_change(state, &mut wake);
+            fetcher.clone_from(&state.fetcher);
         }
         // Under the lock: who appends from here on finds it false, and what was appended before was just looked at.
         self.is_sync_pending.store(is_due_again, Ordering::Release);
         drop(guard);
         wake.fire();
+        if let Some(fetcher) = fetcher {
+            fetcher.note_synced(self.id());
+        }
         is_due_again
     }
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use moldau_log::{LogError, PartitionLog};
 use moldau_metadata::config::{FlushPolicy, TopicConfig};
-use moldau_model::{BrokerId, ErrorCode, LeaderEpoch, Offset, TopicIdPartition, TopicPartition};
+use moldau_model::{BrokerId, ErrorCode, LeaderEpoch, Offset, TopicIdPartition, TopicPartition, Uuid};
 use moldau_replica::{LogEnds, MinIsr, PartitionRegistration, Replica, Role, RoleChange};
 use parking_lot::{Mutex, MutexGuard};
 
@@ -19,6 +19,7 @@ use super::wake::Wake;
 use crate::clock;
 use crate::log_dirs::LogDir;
 use crate::purgatory::{DelayedProduce, FetchWaiter};
+use crate::replication::{Inbox, IsrChanges};
 
 /// Appends below the high watermark of which the sizes are known one by one; beyond it they are counted together.
 const SIZED_APPENDS_MAX: usize = 4096;
@@ -27,6 +28,8 @@ const SIZED_APPENDS_MAX: usize = 4096;
 #[derive(Clone, Debug)]
 pub struct PartitionSettings {
     pub broker_id: BrokerId,
+    /// This start of the process. A replica of it leads nothing before metadata knows of it.
+    pub incarnation_id: Uuid,
     pub flush_policy: FlushPolicy,
     /// `replica.lag.time.max.ms`.
     pub lag_ms_max: i64,
@@ -40,6 +43,7 @@ pub struct Partition {
     topic_partition: TopicPartition,
     pub(crate) dir: Arc<LogDir>,
     pub(super) settings: PartitionSettings,
+    pub(super) isr_changes: Arc<IsrChanges>,
     state: Mutex<State>,
     /// A copy for those who need no more than a look.
     high_watermark: AtomicI64,
@@ -54,7 +58,12 @@ pub(super) struct State {
     pub(super) replica: Replica,
     pub(super) config: Arc<TopicConfig>,
     pub(super) produces: VecDeque<WaitingProduce>,
+    /// Clients' fetches, which see up to the high watermark or less.
     pub(super) fetches: Vec<Arc<FetchWaiter>>,
+    /// Followers' fetches, which see up to the log's end.
+    pub(super) replica_fetches: Vec<Arc<FetchWaiter>>,
+    /// On a follower, the fetcher that wants to know how much is durable.
+    pub(super) fetcher: Option<Arc<Inbox>>,
     /// Ends and sizes of what was appended and is not below the high watermark yet: so a parked fetch learns how many
     /// bytes a step of the high watermark is worth, without a look into the log.
     pub(super) sized_appends: VecDeque<(Offset, i64)>,
@@ -106,6 +115,7 @@ impl Partition {
         id: TopicIdPartition,
         config: Arc<TopicConfig>,
         settings: PartitionSettings,
+        isr_changes: Arc<IsrChanges>,
     ) -> Result<Arc<Self>, LogError> {
         let now = clock::now();
         let log_config = log_config(&config, &settings);
@@ -125,12 +135,15 @@ impl Partition {
             dir,
             high_watermark: AtomicI64::new(replica.high_watermark().0),
             settings,
+            isr_changes,
             state: Mutex::new(State {
                 log: Some(log),
                 replica,
                 config,
                 produces: VecDeque::new(),
                 fetches: Vec::new(),
+                replica_fetches: Vec::new(),
+                fetcher: None,
                 sized_appends: VecDeque::new(),
                 dirty_since_ms: None,
             }),
@@ -166,10 +179,16 @@ impl Partition {
         Offset(self.high_watermark.load(Ordering::Acquire))
     }
 
+    /// What this replica is to its partition now.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.lock().replica.role()
+    }
+
     /// The epoch in which this replica leads, if it does.
     #[must_use]
     pub fn leader_epoch_if_leader(&self) -> Option<LeaderEpoch> {
-        match self.lock().replica.role() {
+        match self.role() {
             Role::Leader { leader_epoch } => Some(leader_epoch),
             Role::None | Role::Follower { .. } => None,
         }
@@ -198,7 +217,8 @@ impl Partition {
                 state.fail_produces(ErrorCode::NotLeaderOrFollower, &mut wake);
                 state.wake_fetches(&mut wake);
             }
-            RoleChange::Stale | RoleChange::LeaderUpdated | RoleChange::FollowerUpdated => {}
+            RoleChange::LeaderUpdated => state.fail_produces_below_min_isr(&mut wake),
+            RoleChange::Stale | RoleChange::FollowerUpdated => {}
         }
         if output.high_watermark.is_some() {
             self.publish_high_watermark(state, &mut wake);
@@ -258,14 +278,18 @@ impl Partition {
     pub(super) fn after_log_change(&self, state: &mut State, wake: &mut Wake) {
         let Some(log) = &state.log else { return };
         let ends = log_ends(log, self.settings.flush_policy);
+        if ends.log_start != state.replica.log_ends().log_start {
+            wake.news.extend(state.replica_fetches.iter().cloned());
+        }
         if state.replica.handle_log_ends(ends, clock::monotonic()).is_some() {
             self.publish_high_watermark(state, wake);
         }
     }
 
-    fn publish_high_watermark(&self, state: &mut State, wake: &mut Wake) {
+    /// Tells everybody where the high watermark is now.
+    pub(super) fn publish_high_watermark(&self, state: &mut State, wake: &mut Wake) {
         let high_watermark = state.replica.high_watermark();
-        self.high_watermark.store(high_watermark.0, Ordering::Release);
+        self.store_high_watermark(high_watermark);
         let outcome = match state.replica.min_isr() {
             Some(MinIsr::TooFew { .. }) => ErrorCode::NotEnoughReplicasAfterAppend,
             Some(MinIsr::Enough) | None => ErrorCode::None,
@@ -288,6 +312,12 @@ impl Partition {
             }
             !is_due
         });
+        wake.news.extend(state.replica_fetches.iter().cloned());
+    }
+
+    /// The high watermark, as those see it who do not take the lock.
+    pub(super) fn store_high_watermark(&self, high_watermark: Offset) {
+        self.high_watermark.store(high_watermark.0, Ordering::Release);
     }
 }
 
@@ -303,13 +333,34 @@ impl State {
         self.sized_appends.push_back((end, bytes));
     }
 
-    fn fail_produces(&mut self, outcome: ErrorCode, wake: &mut Wake) {
+    /// The log's end moved by so many bytes: followers may have them before they are durable here.
+    pub(super) fn wake_replica_fetches(&mut self, bytes: usize, wake: &mut Wake) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.replica_fetches.retain(|fetch| {
+            let is_due = fetch.add_bytes(bytes);
+            if is_due {
+                wake.fetches.push(Arc::clone(fetch));
+            }
+            !is_due
+        });
+    }
+
+    /// With too few members in the ISR the high watermark stands still (KIP-966): who waits for it is told at once that
+    /// its records are written, and on too few replicas.
+    pub(super) fn fail_produces_below_min_isr(&mut self, wake: &mut Wake) {
+        if matches!(self.replica.min_isr(), Some(MinIsr::TooFew { .. })) {
+            self.fail_produces(ErrorCode::NotEnoughReplicasAfterAppend, wake);
+        }
+    }
+
+    pub(super) fn fail_produces(&mut self, outcome: ErrorCode, wake: &mut Wake) {
         let failed = self.produces.drain(..).map(|waiting| (waiting.produce, waiting.slot, outcome));
         wake.produces.extend(failed);
     }
 
-    fn wake_fetches(&mut self, wake: &mut Wake) {
+    pub(super) fn wake_fetches(&mut self, wake: &mut Wake) {
         wake.fetches.append(&mut self.fetches);
+        wake.fetches.append(&mut self.replica_fetches);
     }
 }
 

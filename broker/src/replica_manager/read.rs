@@ -41,6 +41,8 @@ pub struct PartitionRead {
     pub last_stable_offset: Offset,
     pub log_start_offset: Offset,
     pub diverging_epoch: Option<EpochEnd>,
+    /// A follower asked for what is not here. Clients get an error alone; a follower needs the log's start as well.
+    pub is_out_of_range: bool,
     /// How far the reader could see: what a parked fetch compares with.
     pub upper_bound: Offset,
 }
@@ -70,7 +72,10 @@ pub enum OffsetQuery {
 }
 
 /// A fetcher or consumer may name the epoch it believes in (KIP-320); then the replica must lead.
-fn check_leader(replica: &Replica, current_leader_epoch: LeaderEpoch) -> Result<LeaderEpoch, ErrorCode> {
+pub(super) fn check_leader(
+    replica: &Replica,
+    current_leader_epoch: LeaderEpoch,
+) -> Result<LeaderEpoch, ErrorCode> {
     let ours = replica.leader_epoch();
     if current_leader_epoch.0 >= 0 && replica.role() != Role::None {
         if current_leader_epoch < ours {
@@ -86,7 +91,7 @@ fn check_leader(replica: &Replica, current_leader_epoch: LeaderEpoch) -> Result<
     }
 }
 
-fn code_of(error: &ReadError, partition: &Partition) -> ErrorCode {
+pub(super) fn code_of(error: &ReadError, partition: &Partition) -> ErrorCode {
     if !matches!(error, ReadError::OffsetOutOfRange { .. }) {
         tracing::error!(partition = %partition.topic_partition(), %error, "cannot read a log");
     }
@@ -94,7 +99,53 @@ fn code_of(error: &ReadError, partition: &Partition) -> ErrorCode {
 }
 
 impl State {
-    fn upper_bound(&self, isolation: Isolation) -> Option<Offset> {
+    /// What can be said without reading.
+    pub(super) fn look(&self, request: &ReadRequest) -> Result<PartitionRead, ErrorCode> {
+        let log = self.log.as_ref().ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let high_watermark = self.replica.high_watermark();
+        Ok(PartitionRead {
+            records: None,
+            high_watermark,
+            last_stable_offset: log.last_stable_offset(high_watermark),
+            log_start_offset: log.log_start_offset(),
+            diverging_epoch: None,
+            is_out_of_range: false,
+            upper_bound: self.upper_bound(request.isolation).ok_or(ErrorCode::UnknownTopicOrPartition)?,
+        })
+    }
+
+    /// Whether the reader's history is another than this log's (KIP-595).
+    ///
+    /// # Errors
+    /// `OFFSET_OUT_OF_RANGE` where that cannot be told.
+    pub(super) fn has_parted(&self, request: &ReadRequest) -> Result<bool, ErrorCode> {
+        if request.last_fetched_epoch.0 < 0 {
+            return Ok(false);
+        }
+        let log_start = self.log.as_ref().map_or(Offset::ZERO, moldau_log::PartitionLog::log_start_offset);
+        let end = self
+            .epoch_end(request.last_fetched_epoch)
+            .filter(|_| request.fetch_offset >= log_start)
+            .ok_or(ErrorCode::OffsetOutOfRange)?;
+        Ok(end.leader_epoch < request.last_fetched_epoch || end.end_offset < request.fetch_offset)
+    }
+
+    pub(super) fn epoch_end(&self, leader_epoch: LeaderEpoch) -> Option<EpochEnd> {
+        self.log.as_ref()?.end_offset_for_epoch(leader_epoch)
+    }
+
+    pub(super) fn find_records(
+        &self,
+        request: &ReadRequest,
+        upper_bound: Offset,
+    ) -> Result<Option<FileSlice>, ReadError> {
+        let Some(log) = &self.log else { return Ok(None) };
+        let read =
+            log.read(request.fetch_offset, request.bytes_max, upper_bound, request.at_least_one_batch)?;
+        Ok(read.slice.filter(|slice| slice.length > 0))
+    }
+
+    pub(super) fn upper_bound(&self, isolation: Isolation) -> Option<Offset> {
         let high_watermark = self.replica.high_watermark();
         let log = self.log.as_ref()?;
         Some(match isolation {
@@ -110,49 +161,42 @@ impl Partition {
     pub fn read(&self, request: &ReadRequest) -> Result<PartitionRead, ErrorCode> {
         let state = self.lock();
         check_leader(&state.replica, request.current_leader_epoch)?;
-        let log = state.log.as_ref().ok_or(ErrorCode::UnknownTopicOrPartition)?;
-        let high_watermark = state.replica.high_watermark();
-        let upper_bound = state.upper_bound(request.isolation).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-        let mut found = PartitionRead {
-            records: None,
-            high_watermark,
-            last_stable_offset: log.last_stable_offset(high_watermark),
-            log_start_offset: log.log_start_offset(),
-            diverging_epoch: None,
-            upper_bound,
-        };
-        if request.last_fetched_epoch.0 >= 0 {
-            let end = log
-                .end_offset_for_epoch(request.last_fetched_epoch)
-                .filter(|_| request.fetch_offset >= log.log_start_offset())
-                .ok_or(ErrorCode::OffsetOutOfRange)?;
-            if end.leader_epoch < request.last_fetched_epoch || end.end_offset < request.fetch_offset {
-                found.diverging_epoch = Some(end);
-                return Ok(found);
-            }
+        let mut found = state.look(request)?;
+        if state.has_parted(request)? {
+            found.diverging_epoch = state.epoch_end(request.last_fetched_epoch);
+            return Ok(found);
         }
-        let read = log
-            .read(request.fetch_offset, request.bytes_max, upper_bound, request.at_least_one_batch)
-            .map_err(|error| code_of(&error, self))?;
-        found.records = read.slice.filter(|slice| slice.length > 0);
+        found.records =
+            state.find_records(request, found.upper_bound).map_err(|error| code_of(&error, self))?;
         Ok(found)
     }
 
-    /// Parks a fetch that saw up to `seen`. `false` if there is more to see by now, or another leader: then it reads
+    /// Parks a fetch that saw what is `seen`. `false` if there is more to see by now, or another leader: then it reads
     /// again.
-    pub(crate) fn park(&self, waiter: &Arc<FetchWaiter>, isolation: Isolation, seen: Offset) -> bool {
+    pub(crate) fn park(&self, waiter: &Arc<FetchWaiter>, isolation: Isolation, seen: &PartitionRead) -> bool {
         let mut state = self.lock();
         let is_quiet = matches!(state.replica.role(), Role::Leader { .. })
-            && state.upper_bound(isolation).is_some_and(|bound| bound == seen);
-        if is_quiet {
-            state.fetches.push(Arc::clone(waiter));
+            && state.upper_bound(isolation).is_some_and(|bound| bound == seen.upper_bound);
+        if !is_quiet {
+            return false;
         }
-        is_quiet
+        if isolation != Isolation::LogEnd {
+            state.fetches.push(Arc::clone(waiter));
+            return true;
+        }
+        state.replica_fetches.push(Arc::clone(waiter));
+        let ends = state.replica.log_ends();
+        if state.replica.high_watermark() != seen.high_watermark || ends.log_start != seen.log_start_offset {
+            waiter.note_news();
+        }
+        true
     }
 
     /// The fetch is over; forget it.
     pub(crate) fn unpark(&self, waiter: &Arc<FetchWaiter>) {
-        self.lock().fetches.retain(|other| !Arc::ptr_eq(other, waiter));
+        let mut state = self.lock();
+        state.fetches.retain(|other| !Arc::ptr_eq(other, waiter));
+        state.replica_fetches.retain(|other| !Arc::ptr_eq(other, waiter));
     }
 
     /// Answers ListOffsets for one partition.

@@ -1,5 +1,7 @@
 //! The broker's partitions over a disk in memory, and `__consumer_offsets` as the group coordinator sees it.
 
+mod replication;
+
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -7,7 +9,7 @@ use moldau_group::CoordinatorRecord;
 use moldau_log::FileSystem;
 use moldau_log::file_system::{FaultFileSystem, FaultKind, Operation};
 use moldau_metadata::{MetadataRecord, records};
-use moldau_model::{LeaderEpoch, Offset};
+use moldau_model::Offset;
 
 use super::*;
 use crate::coordinator::{AppendOutcome, LoadError, OFFSETS_TOPIC, OffsetsStore};
@@ -16,6 +18,7 @@ use crate::metadata_cache::MetadataCache;
 const NODE: BrokerId = BrokerId(1);
 const PARTITIONS: i32 = 50;
 const TOPIC_ID: [u8; 16] = [9; 16];
+const INCARNATION: moldau_model::Uuid = moldau_model::Uuid::from_bytes([3; 16]);
 
 struct Fixture {
     disk: FaultFileSystem,
@@ -34,6 +37,7 @@ impl Fixture {
         let dirs = LogDirs::open(&file_system, &[PathBuf::from("/data")], "cluster", NODE, 100).unwrap();
         let settings = PartitionSettings {
             broker_id: NODE,
+            incarnation_id: INCARNATION,
             flush_policy: FlushPolicy::OnAck,
             lag_ms_max: 30_000,
             producer_id_expiration_ms: 86_400_000,
@@ -51,6 +55,21 @@ impl Fixture {
     }
 
     fn create(&mut self) {
+        self.register(INCARNATION);
+        self.create_topic();
+    }
+
+    fn register(&mut self, incarnation_id: moldau_model::Uuid) {
+        let broker = records::RegisterBroker {
+            broker_id: NODE.0,
+            incarnation_id: incarnation_id.as_bytes().to_vec(),
+            broker_epoch: self.offset + 1,
+            ..records::RegisterBroker::default()
+        };
+        self.change(vec![broker.into()]);
+    }
+
+    fn create_topic(&mut self) {
         let mut records: Vec<MetadataRecord> =
             vec![records::Topic { name: OFFSETS_TOPIC.into(), topic_id: TOPIC_ID.to_vec() }.into()];
         records.extend((0..PARTITIONS).map(|partition_index| {
@@ -132,6 +151,27 @@ fn a_topic_is_of_use_before_a_single_file_of_it_is_made() {
     let after = f.disk.mutations();
     f.manager.make_logs();
     assert_eq!(f.disk.mutations(), after, "made once");
+}
+
+#[test]
+fn what_an_earlier_start_led_is_not_led_by_this_one() {
+    let mut f = Fixture::new();
+    f.register(moldau_model::Uuid::from_bytes([4; 16]));
+    f.create_topic();
+    assert_eq!(f.partition(0).leader_epoch_if_leader(), None);
+    f.register(INCARNATION);
+    // The registration's own batch takes the leaderships away; the next election is this start's.
+    f.change(vec![
+        records::PartitionChange {
+            partition_index: 0,
+            topic_id: TOPIC_ID.to_vec(),
+            leader: Some(NODE.0),
+            ..records::PartitionChange::default()
+        }
+        .into(),
+    ]);
+    assert_eq!(f.partition(0).leader_epoch_if_leader(), Some(LeaderEpoch(1)));
+    assert_eq!(f.partition(1).leader_epoch_if_leader(), None);
 }
 
 #[tokio::test]

@@ -6,9 +6,17 @@ use moldau_log::{CleanReport, Cleaning, LogError, PartitionCheckpoint, RemovedSe
 use moldau_model::{ErrorCode, Offset, TimestampMs};
 use moldau_replica::Role;
 
-use super::partition::Partition;
+use super::partition::{Partition, State};
 use super::wake::Wake;
 use crate::clock;
+
+impl State {
+    /// The end of what may be deleted: committed, and durable here. A follower may have heard of a high watermark above
+    /// what it has synced.
+    fn deletable_end(&self) -> Offset {
+        self.replica.high_watermark().min(self.replica.log_ends().durable_end)
+    }
+}
 
 impl Partition {
     /// Moves the log start up to `offset`, or to the high watermark if `None`. Returns the low watermark. The caller
@@ -23,7 +31,7 @@ impl Partition {
         if !state.config.cleanup_delete {
             return Err(ErrorCode::PolicyViolation);
         }
-        let high_watermark = state.replica.high_watermark();
+        let high_watermark = state.deletable_end();
         let offset = offset.unwrap_or(high_watermark);
         if offset > high_watermark || offset < Offset::ZERO {
             return Err(ErrorCode::OffsetOutOfRange);
@@ -42,7 +50,7 @@ impl Partition {
         let mut wake = Wake::default();
         let mut guard = self.lock();
         let state = &mut *guard;
-        let high_watermark = state.replica.high_watermark();
+        let high_watermark = state.deletable_end();
         let Some(log) = &mut state.log else { return Ok(RemovedSegments::default()) };
         let removed = log.delete_old_segments(now, high_watermark)?;
         log.purge_deleted(now);

@@ -12,11 +12,13 @@ use crate::purgatory::{DelayedProduce, FetchWaiter};
 pub(super) struct Wake {
     pub(super) produces: Vec<(Arc<DelayedProduce>, usize, ErrorCode)>,
     pub(super) fetches: Vec<Arc<FetchWaiter>>,
+    /// Followers' fetches that have something to tell beside records.
+    pub(super) news: Vec<Arc<FetchWaiter>>,
 }
 
 impl Wake {
     pub(super) fn fire(self) {
-        let Self { mut produces, fetches } = self;
+        let Self { mut produces, fetches, news } = self;
         // A connection that several of them belong to finds all of them done when the first wakes it.
         produces.retain(|(produce, slot, outcome)| produce.complete(*slot, *outcome));
         for (produce, ..) in produces {
@@ -24,6 +26,9 @@ impl Wake {
         }
         for fetch in fetches {
             fetch.wake();
+        }
+        for fetch in news {
+            fetch.note_news();
         }
     }
 }

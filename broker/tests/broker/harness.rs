@@ -18,7 +18,7 @@ use tokio::runtime::Runtime;
 
 /// A test that waits for longer has failed. Never reached where all is well.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
-const CLUSTER: &str = "a-cluster";
+pub(crate) const CLUSTER: &str = "a-cluster";
 
 /// Settings over those that every node of these tests has.
 pub(crate) type Settings<'a> = &'a [(&'a str, &'a str)];
@@ -38,7 +38,7 @@ struct Running {
     broker: BrokerHandle,
 }
 
-fn runtime(workers: usize) -> Runtime {
+pub(crate) fn runtime(workers: usize) -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build().unwrap()
 }
 
@@ -94,7 +94,7 @@ impl Node {
         let options = BrokerOptions {
             config: BrokerConfig::from_settings(self.settings.clone()).unwrap(),
             cluster_id: CLUSTER.to_owned(),
-            incarnation_id: Uuid::from_bytes(uuid::Uuid::from_u128(rand_u128()).into_bytes()),
+            incarnation_id: random_uuid(),
         };
         let data = runtime(2);
         let channel = Arc::new(self.controller.clone());
@@ -179,10 +179,10 @@ impl Drop for Node {
     }
 }
 
-fn rand_u128() -> u128 {
+pub(crate) fn random_uuid() -> Uuid {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).unwrap();
-    u128::from_ne_bytes(bytes)
+    Uuid::from_random_bytes(bytes)
 }
 
 /// One connection.

@@ -1,6 +1,8 @@
 //! A real broker with a real controller, over a socket, as a client sees it.
 #![allow(clippy::unwrap_used, clippy::too_many_lines, reason = "tests")]
 
+mod cluster;
+mod disk;
 #[allow(dead_code, reason = "the hostile tests use the rest")]
 mod harness;
 mod requests;
@@ -8,5 +10,6 @@ mod requests;
 mod fetch;
 mod offsets;
 mod produce;
+mod replication;
 mod sessions;
 mod storage;

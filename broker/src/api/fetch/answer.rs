@@ -11,10 +11,11 @@ use moldau_kafka::{
 };
 use moldau_log::FileSlice;
 use moldau_metadata::MetadataImage;
-use moldau_model::{BrokerId, ErrorCode, Offset, TopicId};
+use moldau_model::{BrokerId, ErrorCode, Offset, TopicId, TopicIdPartition};
 
-use super::{Fetch, Found, Round};
+use super::{Fetch, Found, Reader, Round};
 use crate::api::RequestContext;
+use crate::broker::Broker;
 use crate::fetch_session::{Answered, FetchTarget, FetchTopicRef};
 use crate::replica_manager::{Isolation, PartitionRead};
 use crate::response::{Chunk, ResponseFrame};
@@ -62,7 +63,7 @@ pub(super) fn frame(fetch: Fetch, round: Round, now: Instant) -> ResponseFrame {
     let tells_leader = context.api_version >= 16;
     for (target, found) in targets.iter().zip(round.found) {
         let leaders = tells_leader.then_some(&mut leaders);
-        partitions.push(partition(&image, target, found, limits.isolation, leaders));
+        partitions.push(partition(&broker, &image, target, found, limits.isolation, leaders));
     }
     let answered: Vec<Answered> = partitions.iter().map(|(_, partition)| answered(partition)).collect();
     let (session_id, told) = session.finish(&broker.fetch_sessions, &answered, now);
@@ -72,7 +73,7 @@ pub(super) fn frame(fetch: Fetch, round: Round, now: Instant) -> ResponseFrame {
             add(&mut response, target, topic_id, partition);
         }
     }
-    if !limits.is_replica {
+    if matches!(limits.reader, Reader::Client) {
         response.node_endpoints = endpoints(&image, &context, &leaders);
     }
     encode(&context, response)
@@ -96,6 +97,7 @@ fn add(
 }
 
 fn partition(
+    broker: &Broker,
     image: &MetadataImage,
     target: &FetchTarget,
     found: Found,
@@ -117,13 +119,12 @@ fn partition(
             failed.aborted_transactions = Some(Vec::new());
         }
         let is_leadership = matches!(code, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch);
-        let state = image.topics().partition(topic_id, target.key.partition);
-        if let (Some(state), Some(leaders)) =
-            (state.filter(|state| is_leadership && state.has_leader()), leaders)
-        {
-            leaders.insert(state.leader);
-            failed.current_leader =
-                Some(LeaderIdAndEpoch { leader_id: state.leader, leader_epoch: state.leader_epoch });
+        if let Some(leaders) = leaders.filter(|_| is_leadership) {
+            let id = TopicIdPartition { topic_id, partition: target.key.partition };
+            if let Some((leader_id, leader_epoch)) = broker.replica_manager.current_leader(image, id) {
+                leaders.insert(leader_id);
+                failed.current_leader = Some(LeaderIdAndEpoch { leader_id, leader_epoch });
+            }
         }
         failed
     });
@@ -136,6 +137,9 @@ fn success(
     isolation: Isolation,
 ) -> Result<FetchPartition<Records>, ErrorCode> {
     let mut answer = FetchPartition::new(target.key.partition);
+    if read.is_out_of_range {
+        answer.error_code = ErrorCode::OffsetOutOfRange;
+    }
     answer.high_watermark = read.high_watermark;
     answer.last_stable_offset = read.last_stable_offset;
     answer.log_start_offset = read.log_start_offset;

@@ -6,34 +6,64 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::FetchRequest;
-use moldau_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex};
+use moldau_model::{BrokerId, ErrorCode, LeaderEpoch, Offset, PartitionIndex};
 
-use super::Limits;
+use super::{Follower, Limits, Reader};
 use crate::api::RequestContext;
 use crate::api::message::model_uuid;
+use crate::authorize::{Operation, Resource, is_authorized};
 use crate::broker::Broker;
-use crate::fetch_session::{FetchContext, FetchKey, FetchTarget, FetchTopicRef};
+use crate::fetch_session::{FetchContext, FetchKey, FetchTarget, FetchTopicRef, Known};
 use crate::replica_manager::Isolation;
 
 const READ_COMMITTED: i8 = 1;
 /// The first version with topic ids.
 const TOPIC_IDS_SINCE: i16 = 13;
 
+/// The first version in which a follower says which registration it speaks for (KIP-903).
+const REPLICA_STATE_SINCE: i16 = 15;
+
 pub(super) fn limits(broker: &Broker, context: &RequestContext, request: &FetchRequest) -> Limits {
     let size = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
     let bytes_max = size(request.max_bytes).min(size(broker.options.config.fetch_bytes_max));
-    let replica_id =
-        if context.api_version >= 15 { request.replica_state.replica_id } else { request.replica_id };
+    let reader = reader(broker, context, request);
     Limits {
         wait_max: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
         // Nobody waits for more than the answer may hold.
         bytes_min: i64::from(request.min_bytes).min(i64::try_from(bytes_max).unwrap_or(i64::MAX)),
         bytes_max,
-        isolation: match request.isolation_level {
-            READ_COMMITTED => Isolation::ReadCommitted,
+        isolation: match (reader, request.isolation_level) {
+            (Reader::Follower(_), _) => Isolation::LogEnd,
+            (_, READ_COMMITTED) => Isolation::ReadCommitted,
             _ => Isolation::ReadUncommitted,
         },
-        is_replica: replica_id.0 >= 0,
+        reader,
+    }
+}
+
+/// Who asks. As a follower counts only who comes by the brokers' own listener and names the registration that metadata
+/// has of that broker: anybody can write a replica's id into a request (CVE-2018-1288).
+fn reader(broker: &Broker, context: &RequestContext, request: &FetchRequest) -> Reader {
+    let names_registration = context.api_version >= REPLICA_STATE_SINCE;
+    let replica_id = if names_registration { request.replica_state.replica_id } else { request.replica_id };
+    if replica_id.0 < 0 {
+        return Reader::Client;
+    }
+    let is_inside = *context.listener == *broker.options.config.inter_broker_listener_name;
+    if !names_registration
+        || !is_inside
+        || !is_authorized(context, Operation::ClusterAction, Resource::Cluster)
+    {
+        return Reader::Stranger;
+    }
+    let image = broker.control.image();
+    match image.broker(BrokerId(replica_id.0)) {
+        Some(found) if found.epoch.0 == request.replica_state.replica_epoch => Reader::Follower(Follower {
+            broker_id: found.id,
+            broker_epoch: found.epoch,
+            may_join: found.is_active(),
+        }),
+        _ => Reader::Stranger,
     }
 }
 
@@ -81,6 +111,14 @@ fn targets(
                 bytes_max: partition.partition_max_bytes,
                 current_leader_epoch: LeaderEpoch(partition.current_leader_epoch),
                 last_fetched_epoch: LeaderEpoch(partition.last_fetched_epoch),
+                log_start: Offset(partition.log_start_offset),
+                durable_end: moldau_kafka::durable_end(partition),
+                is_named: true,
+                // Kafka's default says that the follower does not know of KIP-1166.
+                known: (partition.high_watermark != i64::MAX).then_some(Known {
+                    high_watermark: Offset(partition.high_watermark),
+                    log_start_offset: Offset::NONE,
+                }),
             };
             match places.entry(key) {
                 Entry::Vacant(place) => {

@@ -1,0 +1,130 @@
+//! A leader's dealings with its followers: their fetches, and what becomes of the ISR.
+
+use std::sync::Arc;
+
+use moldau_metadata::config::FlushPolicy;
+use moldau_model::{BrokerId, ErrorCode, LeaderEpoch, Offset};
+use moldau_replica::{AlterPartitionOutcome, FollowerFetch, LeaderOutput};
+
+use super::partition::{Partition, State};
+use super::read::{PartitionRead, ReadRequest, check_leader, code_of};
+use super::wake::Wake;
+use crate::clock;
+
+/// What a follower's fetch says of itself in one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FollowerNews {
+    /// Where its log is.
+    Progress,
+    /// That it is there, with what it had before.
+    Seen,
+    /// Nothing: the same request looks again.
+    None,
+}
+
+impl Partition {
+    /// Finds the records at a follower's offset, up to the log's end. What the fetch says that the follower has counts
+    /// only where its log still is the beginning of this one.
+    ///
+    /// # Errors
+    /// As [`Partition::read`]; `NOT_LEADER_OR_FOLLOWER` to who is no replica, or speaks for an old registration.
+    pub(crate) fn read_for_follower(
+        self: &Arc<Self>,
+        follower: BrokerId,
+        fetch: &FollowerFetch,
+        news: FollowerNews,
+        request: &ReadRequest,
+    ) -> Result<PartitionRead, ErrorCode> {
+        let mut wake = Wake::default();
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        check_leader(&state.replica, request.current_leader_epoch)?;
+        if !state.replica.accepts_follower(follower, fetch.broker_epoch) {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        }
+        let mut found = state.look(request)?;
+        let range = found.log_start_offset..=found.upper_bound;
+        let has_parted = state.has_parted(request);
+        if has_parted.is_err() || (has_parted == Ok(false) && !range.contains(&request.fetch_offset)) {
+            found.is_out_of_range = true;
+            return Ok(found);
+        }
+        if has_parted == Ok(true) {
+            found.diverging_epoch = state.epoch_end(request.last_fetched_epoch);
+            return Ok(found);
+        }
+        let mut output = LeaderOutput::default();
+        if news == FollowerNews::Seen {
+            let (epoch, now) = (fetch.broker_epoch, clock::monotonic());
+            output = state.replica.handle_follower_seen(follower, epoch, fetch.may_join, now);
+        }
+        if news == FollowerNews::Progress {
+            let fetch = FollowerFetch {
+                durable_end: match self.settings.flush_policy {
+                    FlushPolicy::OnAck => fetch.durable_end,
+                    // Written counts here, whatever the follower does with it.
+                    FlushPolicy::Interval => fetch.fetch_offset,
+                },
+                ..*fetch
+            };
+            let counted = state.replica.handle_follower_fetch(follower, &fetch, clock::monotonic());
+            output = counted.map_err(|_| ErrorCode::NotLeaderOrFollower)?;
+            found.high_watermark = state.replica.high_watermark();
+        }
+        let records = state.find_records(request, found.upper_bound).map_err(|error| code_of(&error, self));
+        self.carry_out(state, &mut wake, output);
+        drop(guard);
+        wake.fire();
+        found.records = records?;
+        Ok(found)
+    }
+
+    /// Time passed: members that lag leave the ISR, and a change whose answer was lost is asked for again.
+    pub(crate) fn poll_isr(self: &Arc<Self>) {
+        let mut wake = Wake::default();
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let output = state.replica.poll_isr(clock::monotonic());
+        self.carry_out(state, &mut wake, output);
+        drop(guard);
+        wake.fire();
+    }
+
+    /// What the controller made of a change of the ISR that was asked for in `leader_epoch`.
+    pub(crate) fn handle_alter_partition_result(
+        self: &Arc<Self>,
+        leader_epoch: LeaderEpoch,
+        outcome: AlterPartitionOutcome,
+    ) {
+        let mut wake = Wake::default();
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let output = state.replica.handle_alter_partition_result(leader_epoch, outcome, clock::monotonic());
+        self.carry_out(state, &mut wake, output);
+        state.fail_produces_below_min_isr(&mut wake);
+        drop(guard);
+        wake.fire();
+    }
+
+    fn carry_out(self: &Arc<Self>, state: &mut State, wake: &mut Wake, output: LeaderOutput) {
+        if let Some(change) = output.alter_partition {
+            // Its lock is held for a push alone, and it takes none of a partition's.
+            self.isr_changes.push(Arc::clone(self), change);
+        }
+        if output.high_watermark.is_some() {
+            self.publish_high_watermark(state, wake);
+        }
+    }
+
+    /// The committed ISR, if this replica leads.
+    #[must_use]
+    pub fn isr(&self) -> Option<Vec<BrokerId>> {
+        self.lock().replica.isr().map(<[BrokerId]>::to_vec)
+    }
+
+    /// The smallest log start over the ISR, if this replica leads: below it nobody has records.
+    #[must_use]
+    pub fn low_watermark(&self) -> Option<Offset> {
+        self.lock().replica.low_watermark()
+    }
+}

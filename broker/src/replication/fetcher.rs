@@ -1,0 +1,456 @@
+//! One fetcher: follows its share of one leader's partitions over one connection.
+//!
+//! It has one fetch of its session under way, which waits at the leader for records. A second one goes out before the
+//! first is answered only where partitions came or went: the leader then answers the first at once. Behind it go reports
+//! of what became durable. Answers come in the order of the requests.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use moldau_kafka::{FetchedPartition, ReplicaFetchRequest, ReplicaFetchResponse};
+use moldau_model::{BrokerEpoch, BrokerId, ErrorCode, LeaderEpoch, Offset, TopicIdPartition};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::FetcherSettings;
+use super::connection::LeaderConnection;
+use super::inbox::{Endpoint, Inbox};
+use super::positions::{Positions, backoff};
+use crate::replica_manager::{FollowError, Followed, Partition};
+use crate::sync::SyncPlug;
+
+/// Reports whose answers have not come: they come behind that of the fetch under way. With one more, the fetch is asked
+/// anew, which answers them all. A leader takes 64 requests of a connection.
+const REPORTS_MAX: usize = 32;
+/// What a leader's frame may be larger than what was asked for: one batch that comes whole, and all that is not records.
+const FRAME_BYTES_OVER: usize = 128 * 1024 * 1024;
+
+/// What a request that has no answer yet was.
+struct Sent {
+    correlation_id: i32,
+    kind: Kind,
+    at: Instant,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// The first fetch of a session, which names every partition.
+    Full,
+    /// Another one of the session that began at this number.
+    Incremental(u64),
+    Report,
+}
+
+/// This side of the leader's session.
+#[derive(Default)]
+struct Session {
+    /// Counts the sessions of this fetcher.
+    number: u64,
+    /// 0 where the leader has given none.
+    id: i32,
+    /// Of the next fetch; 0 begins a session.
+    epoch: i32,
+    /// The leader had no room for a session: every fetch is a full one, and waits as others do.
+    is_refused: bool,
+}
+
+/// Why a connection is not used any more.
+enum Ended {
+    Closed,
+    EndpointChanged,
+    Failed(String),
+}
+
+/// One partition's part of an answer, with what it is for.
+struct Work {
+    id: TopicIdPartition,
+    partition: Arc<Partition>,
+    leader_epoch: LeaderEpoch,
+    asked_at: Option<Offset>,
+    fetched: FetchedPartition,
+}
+
+type Outcome = (TopicIdPartition, LeaderEpoch, Result<Followed, FollowError>);
+
+pub(super) struct Fetcher {
+    leader: BrokerId,
+    settings: Arc<FetcherSettings>,
+    inbox: Arc<Inbox>,
+    broker_epoch: watch::Receiver<BrokerEpoch>,
+    positions: Positions,
+    session: Session,
+    next_correlation_id: i32,
+    endpoint: Option<Endpoint>,
+    is_closed: bool,
+    /// Of connections, in a row.
+    failures: u32,
+}
+
+impl Fetcher {
+    pub(super) fn new(
+        leader: BrokerId,
+        settings: Arc<FetcherSettings>,
+        inbox: Arc<Inbox>,
+        broker_epoch: watch::Receiver<BrokerEpoch>,
+    ) -> Self {
+        Self {
+            leader,
+            settings,
+            inbox,
+            broker_epoch,
+            positions: Positions::default(),
+            session: Session::default(),
+            next_correlation_id: 0,
+            endpoint: None,
+            is_closed: false,
+            failures: 0,
+        }
+    }
+
+    /// Runs until the inbox is closed.
+    pub(super) async fn run(mut self) {
+        // Before this broker is registered no leader would know whom it speaks for.
+        if self.broker_epoch.wait_for(|epoch| epoch.0 >= 0).await.is_err() {
+            return;
+        }
+        loop {
+            self.take_mail();
+            if self.is_closed {
+                return;
+            }
+            let Some(endpoint) = self.endpoint.clone() else {
+                self.inbox.arrived().await;
+                continue;
+            };
+            let frame_bytes_max = self.settings.response_bytes_max.saturating_add(FRAME_BYTES_OVER);
+            let ended = match LeaderConnection::open(&endpoint, frame_bytes_max).await {
+                Ok(connection) => self.serve(connection, &endpoint).await,
+                Err(error) => Ended::Failed(error.to_string()),
+            };
+            match ended {
+                Ended::Closed => return,
+                Ended::EndpointChanged => self.failures = 0,
+                Ended::Failed(error) => self.rest(&error).await,
+            }
+        }
+    }
+
+    /// Pauses after a connection that failed, unless something arrives that may change that.
+    async fn rest(&mut self, error: &str) {
+        self.failures += 1;
+        if self.failures == 1 {
+            tracing::warn!(leader = %self.leader, error, "fetching from a leader failed, trying again");
+        } else {
+            tracing::debug!(leader = %self.leader, error, failures = self.failures, "fetching failed again");
+        }
+        let until = Instant::now() + backoff(self.failures, self.settings.backoff_max);
+        loop {
+            let has_arrived = tokio::time::timeout_at(until, self.inbox.arrived()).await.is_ok();
+            let endpoint = self.endpoint.clone();
+            self.take_mail();
+            if !has_arrived || self.is_closed || self.endpoint != endpoint {
+                return;
+            }
+        }
+    }
+
+    fn take_mail(&mut self) {
+        let mail = self.inbox.take();
+        for (id, assignment) in mail.assignments {
+            self.positions.assign(id, assignment);
+        }
+        for id in mail.synced {
+            self.positions.note_synced(id);
+        }
+        self.endpoint = mail.endpoint;
+        self.is_closed |= mail.is_closed;
+    }
+
+    fn begin_session(&mut self) {
+        self.session = Session {
+            number: self.session.number + 1,
+            // Named by the full fetch, so that the leader gives up the one it may still have.
+            id: self.session.id,
+            epoch: 0,
+            is_refused: false,
+        };
+        self.positions.begin_session();
+    }
+
+    async fn serve(&mut self, connection: LeaderConnection, endpoint: &Endpoint) -> Ended {
+        self.session.id = 0;
+        self.begin_session();
+        let mut link = Link { connection, in_flight: VecDeque::new() };
+        let mut applying: Option<JoinHandle<Vec<Outcome>>> = None;
+        let ended = loop {
+            self.take_mail();
+            if self.is_closed {
+                break Ended::Closed;
+            }
+            if self.endpoint.as_ref() != Some(endpoint) {
+                break Ended::EndpointChanged;
+            }
+            self.positions.return_delayed(Instant::now());
+            if let Err(error) = self.send_due(&mut link, applying.is_some()).await {
+                break Ended::Failed(error);
+            }
+            let awaits_answer = applying.is_none() && !link.in_flight.is_empty();
+            let response_limit = link.in_flight.front().map(|sent| sent.at + self.settings.response_limit);
+            let next_return = self.positions.next_return();
+            tokio::select! {
+                () = self.inbox.arrived() => {}
+                outcomes = join(&mut applying), if applying.is_some() => {
+                    applying = None;
+                    match outcomes {
+                        Ok(outcomes) => self.note_outcomes(outcomes),
+                        Err(error) => break Ended::Failed(error),
+                    }
+                }
+                frame = link.connection.receive(), if awaits_answer => {
+                    match frame.map_err(|error| error.to_string()).and_then(|frame| self.take_answer(&mut link, frame)) {
+                        Ok(work) => applying = self.apply(work),
+                        Err(error) => break Ended::Failed(error),
+                    }
+                }
+                () = sleep_until(response_limit), if awaits_answer => {
+                    break Ended::Failed("no answer in time".to_owned());
+                }
+                () = sleep_until(next_return), if next_return.is_some() => {}
+            }
+        };
+        // What was fetched is taken in before the partitions are somebody else's.
+        if applying.is_some() {
+            let _ = join(&mut applying).await;
+        }
+        ended
+    }
+
+    /// Sends what there is to send.
+    async fn send_due(&mut self, link: &mut Link, is_applying: bool) -> Result<(), String> {
+        let fetches = link.in_flight.iter().filter(|sent| sent.kind != Kind::Report).count();
+        let reports = link.in_flight.len() - fetches;
+        if reports >= REPORTS_MAX && self.positions.has_synced() {
+            self.positions.make_urgent();
+        }
+        // Where partitions are being appended to, the fetch waits for their new ends.
+        let may_fetch = !is_applying && self.positions.has_fetchable();
+        let may_supersede = fetches == 1 && self.session.epoch > 0 && self.positions.is_urgent();
+        if may_fetch && (fetches == 0 || may_supersede) {
+            return self.send_fetch(link).await;
+        }
+        if self.positions.has_synced() && fetches + reports > 0 && reports < REPORTS_MAX {
+            return self.send_report(link).await;
+        }
+        Ok(())
+    }
+
+    async fn send_fetch(&mut self, link: &mut Link) -> Result<(), String> {
+        let is_full = self.session.epoch == 0;
+        let named = self.positions.take_for_fetch(self.settings.bytes_max);
+        if is_full && named.partitions.is_empty() {
+            return Ok(());
+        }
+        let request = ReplicaFetchRequest {
+            // A session's id is wanted at once: until it is known nothing can be added.
+            wait_max_ms: if is_full && !self.session.is_refused { 0 } else { self.settings.wait_max_ms },
+            session_id: self.session.id,
+            session_epoch: self.session.epoch,
+            bytes_max: i32::try_from(self.settings.response_bytes_max).unwrap_or(i32::MAX),
+            partitions: named.partitions,
+            forgotten: named.forgotten,
+            ..self.request()
+        };
+        let kind = if is_full { Kind::Full } else { Kind::Incremental(self.session.number) };
+        if !is_full {
+            self.session.epoch = if self.session.epoch == i32::MAX { 1 } else { self.session.epoch + 1 };
+        }
+        self.send(link, kind, &request).await
+    }
+
+    async fn send_report(&mut self, link: &mut Link) -> Result<(), String> {
+        let partitions = self.positions.take_for_report();
+        if partitions.is_empty() {
+            return Ok(());
+        }
+        let request = ReplicaFetchRequest {
+            wait_max_ms: 0,
+            session_id: 0,
+            session_epoch: -1,
+            bytes_max: 0,
+            partitions,
+            ..self.request()
+        };
+        self.send(link, Kind::Report, &request).await
+    }
+
+    fn request(&self) -> ReplicaFetchRequest {
+        ReplicaFetchRequest {
+            replica_id: self.settings.broker_id,
+            broker_epoch: *self.broker_epoch.borrow(),
+            wait_max_ms: 0,
+            bytes_min: self.settings.bytes_min,
+            bytes_max: 0,
+            session_id: 0,
+            session_epoch: -1,
+            partitions: Vec::new(),
+            forgotten: Vec::new(),
+        }
+    }
+
+    async fn send(
+        &mut self,
+        link: &mut Link,
+        kind: Kind,
+        request: &ReplicaFetchRequest,
+    ) -> Result<(), String> {
+        self.next_correlation_id = self.next_correlation_id.wrapping_add(1);
+        let correlation_id = self.next_correlation_id;
+        let frame = request.encode(correlation_id).map_err(|error| error.to_string())?;
+        link.in_flight.push_back(Sent { correlation_id, kind, at: Instant::now() });
+        link.connection.send(&frame).await.map_err(|error| error.to_string())
+    }
+
+    /// Takes a frame for what was asked first. Returns what it has for the partitions.
+    fn take_answer(&mut self, link: &mut Link, mut frame: Bytes) -> Result<Vec<Work>, String> {
+        let (correlation_id, response) =
+            ReplicaFetchResponse::decode(&mut frame).map_err(|error| error.to_string())?;
+        let Some(sent) = link.in_flight.pop_front().filter(|sent| sent.correlation_id == correlation_id)
+        else {
+            return Err(format!("answer {correlation_id} to no question"));
+        };
+        if sent.kind != Kind::Report && !self.note_session(sent.kind, &response)? {
+            return Ok(Vec::new());
+        }
+        self.failures = 0;
+        let mut work = Vec::with_capacity(response.partitions.len());
+        for fetched in response.partitions {
+            let Some((partition, leader_epoch, asked_at)) = self.positions.get(fetched.id) else { continue };
+            // What is wrong the session's own fetch tells as well.
+            if sent.kind == Kind::Report
+                && (!fetched.error_code.is_none() || fetched.diverging_epoch.is_some())
+            {
+                continue;
+            }
+            let (id, partition) = (fetched.id, Arc::clone(partition));
+            work.push(Work { id, partition, leader_epoch, asked_at, fetched });
+        }
+        Ok(work)
+    }
+
+    /// Whether the answer is one of the session as it is.
+    fn note_session(&mut self, kind: Kind, response: &ReplicaFetchResponse) -> Result<bool, String> {
+        if matches!(kind, Kind::Incremental(number) if number != self.session.number) {
+            return Ok(false);
+        }
+        match response.error_code {
+            ErrorCode::None => {}
+            ErrorCode::FetchSessionIdNotFound
+            | ErrorCode::InvalidFetchSessionEpoch
+            | ErrorCode::FetchSessionTopicIdError => {
+                tracing::debug!(leader = %self.leader, code = %response.error_code, "a fetch session is over");
+                self.begin_session();
+                self.session.id = 0;
+                return Ok(false);
+            }
+            code => return Err(format!("the leader refused a fetch: {code}")),
+        }
+        if kind == Kind::Full {
+            self.session.id = response.session_id;
+            self.session.is_refused = response.session_id == 0;
+            if self.session.is_refused {
+                self.positions.begin_session();
+            } else {
+                self.session.epoch = 1;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes in what was fetched: at once if no disk is needed for it, else on a thread that may block.
+    fn apply(&mut self, work: Vec<Work>) -> Option<JoinHandle<Vec<Outcome>>> {
+        let needs_disk = work.iter().any(|work| {
+            let fetched = &work.fetched;
+            !fetched.records.is_empty()
+                || fetched.diverging_epoch.is_some()
+                || fetched.error_code == ErrorCode::OffsetOutOfRange
+        });
+        if needs_disk {
+            return Some(tokio::task::spawn_blocking(move || follow_all(work)));
+        }
+        let outcomes = follow_all(work);
+        self.note_outcomes(outcomes);
+        None
+    }
+
+    fn note_outcomes(&mut self, outcomes: Vec<Outcome>) {
+        let now = Instant::now();
+        for (id, leader_epoch, outcome) in outcomes {
+            let error = match outcome {
+                Ok(Followed::Nothing) => continue,
+                Ok(Followed::Appended | Followed::Truncated | Followed::Outdated) => {
+                    self.positions.note_progress(id, leader_epoch);
+                    continue;
+                }
+                Err(error) => error,
+            };
+            let failures = self.positions.delay(id, leader_epoch, self.settings.backoff_max, now);
+            let is_expected = matches!(
+                error,
+                FollowError::NotFollower
+                    | FollowError::Refused(
+                        ErrorCode::NotLeaderOrFollower
+                            | ErrorCode::FencedLeaderEpoch
+                            | ErrorCode::UnknownLeaderEpoch
+                            | ErrorCode::UnknownTopicId
+                            | ErrorCode::UnknownTopicOrPartition
+                    )
+            );
+            if is_expected || failures > 1 {
+                tracing::debug!(leader = %self.leader, ?id, %error, failures, "cannot follow a partition");
+            } else {
+                tracing::warn!(leader = %self.leader, ?id, %error, "cannot follow a partition, trying again");
+            }
+        }
+    }
+}
+
+/// A connection with what is asked over it.
+struct Link {
+    connection: LeaderConnection,
+    in_flight: VecDeque<Sent>,
+}
+
+/// What one answer brought to its partitions. Their syncs start together, at the end.
+fn follow_all(work: Vec<Work>) -> Vec<Outcome> {
+    let _plug = SyncPlug::new();
+    let follow = |work: Work| {
+        let Work { id, partition, leader_epoch, asked_at, fetched } = work;
+        (id, leader_epoch, partition.follow(leader_epoch, asked_at, &fetched))
+    };
+    work.into_iter().map(follow).collect()
+}
+
+async fn join(applying: &mut Option<JoinHandle<Vec<Outcome>>>) -> Result<Vec<Outcome>, String> {
+    match applying {
+        Some(task) => task.await.map_err(|error| error.to_string()),
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending::<()>().await,
+    }
+}
+
+impl FetcherSettings {
+    /// How long an answer may take: the wait that is asked for, and `replica.socket.timeout.ms`.
+    pub(super) fn response_limit(wait_max_ms: i32, socket_timeout_ms: i32) -> Duration {
+        let ms = |ms: i32| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+        ms(wait_max_ms) + ms(socket_timeout_ms)
+    }
+}

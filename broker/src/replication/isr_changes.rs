@@ -1,0 +1,169 @@
+//! Carries the leaders' wishes for another ISR to the controller, and its answers back. A partition has one wish at a
+//! time; those that come together go in one request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use moldau_cluster::{
+    AlterPartition, AlterPartitionRequest, AlteredPartition, ControllerChannel, IsrMember,
+    LeaderRecoveryState,
+};
+use moldau_model::{BrokerEpoch, BrokerId, ErrorCode};
+use moldau_replica::AlterPartitionOutcome;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+
+use crate::replica_manager::{Partition, ReplicaManager};
+
+/// Partitions in one request.
+const BATCH_MAX: usize = 1000;
+/// The controller answers within this time, or the answer counts as lost.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+/// After a refusal, and before a wish whose answer was lost is repeated.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How often lags are looked at, at the longest: `replica.lag.time.max.ms` may be shorter.
+const POLL_INTERVAL_MAX: Duration = Duration::from_secs(1);
+
+/// Wishes that wait to be sent; at most one for each partition that this broker leads.
+#[derive(Default)]
+pub struct IsrChanges {
+    waiting: Mutex<Vec<(Arc<Partition>, moldau_replica::AlterPartition)>>,
+    added: Notify,
+}
+
+impl IsrChanges {
+    pub(crate) fn push(&self, partition: Arc<Partition>, change: moldau_replica::AlterPartition) {
+        self.waiting.lock().push((partition, change));
+        self.added.notify_one();
+    }
+
+    fn take(&self) -> Vec<(Arc<Partition>, moldau_replica::AlterPartition)> {
+        let mut waiting = self.waiting.lock();
+        let count = waiting.len().min(BATCH_MAX);
+        let taken = waiting.drain(..count).collect();
+        if !waiting.is_empty() {
+            self.added.notify_one();
+        }
+        taken
+    }
+}
+
+/// Sends wishes, and lets time pass for the partitions, for as long as the task lives.
+pub(crate) async fn run(
+    replicas: Arc<ReplicaManager>,
+    channel: Arc<dyn ControllerChannel>,
+    broker_id: BrokerId,
+    broker_epoch: watch::Receiver<BrokerEpoch>,
+    lag_ms_max: i64,
+) {
+    let lag = Duration::from_millis(u64::try_from(lag_ms_max).unwrap_or(0));
+    let mut poll = tokio::time::interval((lag / 2).clamp(Duration::from_millis(10), POLL_INTERVAL_MAX));
+    poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let changes = Arc::clone(replicas.isr_changes());
+    loop {
+        tokio::select! {
+            () = changes.added.notified() => {
+                let taken = changes.take();
+                if !taken.is_empty() {
+                    let epoch = *broker_epoch.borrow();
+                    send(&*channel, broker_id, epoch, taken).await;
+                }
+            }
+            _ = poll.tick() => {
+                for partition in replicas.partitions() {
+                    partition.poll_isr();
+                }
+            }
+        }
+    }
+}
+
+async fn send(
+    channel: &dyn ControllerChannel,
+    broker_id: BrokerId,
+    broker_epoch: BrokerEpoch,
+    changes: Vec<(Arc<Partition>, moldau_replica::AlterPartition)>,
+) {
+    let partitions = changes.iter().map(|(partition, change)| request(partition, change)).collect();
+    let request = AlterPartition { broker_id, broker_epoch, partitions };
+    let results = match tokio::time::timeout(ANSWER_LIMIT, channel.alter_partition(request)).await {
+        Ok(Ok(reply)) => reply.partitions,
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the controller did not take changes of ISRs");
+            Vec::new()
+        }
+        Err(_) => {
+            tracing::warn!("the controller did not answer changes of ISRs in time");
+            Vec::new()
+        }
+    };
+    let mut refused = Vec::new();
+    let mut lost = Vec::new();
+    let mut results = results.into_iter();
+    for (partition, change) in changes {
+        let leader_epoch = change.leader_epoch;
+        match outcome(results.next()) {
+            committed @ AlterPartitionOutcome::Committed { .. } => {
+                tracing::info!(
+                    partition = %partition.topic_partition(), isr = ?members(&change), "the ISR has changed"
+                );
+                partition.handle_alter_partition_result(leader_epoch, committed);
+            }
+            AlterPartitionOutcome::Refused => refused.push((partition, leader_epoch)),
+            AlterPartitionOutcome::Unknown => {
+                partition.handle_alter_partition_result(leader_epoch, AlterPartitionOutcome::Unknown);
+                lost.push(partition);
+            }
+        }
+    }
+    if refused.is_empty() && lost.is_empty() {
+        return;
+    }
+    // The next fetch of a refused follower would ask again at once. Bounded: a partition has one wish at a time.
+    tokio::spawn(async move {
+        tokio::time::sleep(PAUSE).await;
+        for (partition, leader_epoch) in refused {
+            partition.handle_alter_partition_result(leader_epoch, AlterPartitionOutcome::Refused);
+        }
+        for partition in lost {
+            partition.poll_isr();
+        }
+    });
+}
+
+fn members(change: &moldau_replica::AlterPartition) -> Vec<BrokerId> {
+    change.new_isr.iter().map(|member| member.broker_id).collect()
+}
+
+fn request(partition: &Partition, change: &moldau_replica::AlterPartition) -> AlterPartitionRequest {
+    let id = partition.id();
+    let member = |member: &moldau_replica::IsrMember| IsrMember {
+        broker_id: member.broker_id,
+        broker_epoch: member.broker_epoch,
+    };
+    AlterPartitionRequest {
+        topic_id: id.topic_id,
+        partition: id.partition,
+        leader_epoch: change.leader_epoch,
+        partition_epoch: change.partition_epoch,
+        new_isr: change.new_isr.iter().map(member).collect(),
+        leader_recovery_state: LeaderRecoveryState::Recovered,
+    }
+}
+
+/// Only what the controller says it did not do is known not to have happened.
+fn outcome(result: Option<Result<AlteredPartition, ErrorCode>>) -> AlterPartitionOutcome {
+    match result {
+        Some(Ok(altered)) => AlterPartitionOutcome::Committed {
+            isr: altered.isr,
+            leader_epoch: altered.leader_epoch,
+            partition_epoch: altered.partition_epoch,
+        },
+        Some(Err(ErrorCode::IneligibleReplica | ErrorCode::OperationNotAttempted)) => {
+            AlterPartitionOutcome::Refused
+        }
+        // Of a leadership or a partition that is over metadata tells; what was sent against an older partition epoch may
+        // be a repetition of what was committed.
+        Some(Err(_)) | None => AlterPartitionOutcome::Unknown,
+    }
+}

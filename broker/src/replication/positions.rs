@@ -1,0 +1,252 @@
+//! Which partitions a fetcher follows, what their leader was told of each, and which of them have to be named next.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use moldau_kafka::ReplicaFetchPartition;
+use moldau_model::{LeaderEpoch, Offset, TopicIdPartition};
+use tokio::time::Instant;
+
+use super::inbox::Assignment;
+use crate::replica_manager::{FetchPosition, Partition};
+
+/// The first pause after a partition's answer could not be followed; it doubles up to `replica.fetch.backoff.ms`.
+const BACKOFF_MIN: Duration = Duration::from_millis(20);
+/// Partitions that one request names; the others follow in the next. A leader reads no request of more elements.
+const NAMED_MAX: usize = 20_000;
+
+/// The pause after this many failures in a row.
+pub(super) fn backoff(failures: u32, max: Duration) -> Duration {
+    BACKOFF_MIN.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(max.max(BACKOFF_MIN))
+}
+
+struct Following {
+    partition: Arc<Partition>,
+    leader_epoch: LeaderEpoch,
+    /// What the leader was told last.
+    told: Option<FetchPosition>,
+    /// It is in the leader's session, as far as this side knows.
+    is_in_session: bool,
+    delayed_until: Option<Instant>,
+    failures: u32,
+}
+
+/// All partitions of one fetcher.
+#[derive(Default)]
+pub(super) struct Positions {
+    following: BTreeMap<TopicIdPartition, Following>,
+    /// To be named by the session's next fetch.
+    changed: BTreeSet<TopicIdPartition>,
+    /// To be taken out of the session by its next fetch.
+    forgotten: BTreeSet<TopicIdPartition>,
+    /// More of them is durable than the leader was told.
+    synced: BTreeSet<TopicIdPartition>,
+    delayed: BTreeSet<(Instant, TopicIdPartition)>,
+    /// Some of `changed` is not to wait for the fetch under way.
+    is_urgent: bool,
+}
+
+/// What the next request of a session says.
+#[derive(Default)]
+pub(super) struct Named {
+    pub(super) partitions: Vec<ReplicaFetchPartition>,
+    pub(super) forgotten: Vec<TopicIdPartition>,
+}
+
+impl Positions {
+    pub(super) fn assign(&mut self, id: TopicIdPartition, assignment: Option<Assignment>) {
+        let before = self.following.remove(&id);
+        let is_in_session = before.as_ref().is_some_and(|before| before.is_in_session);
+        if let Some(until) = before.and_then(|before| before.delayed_until) {
+            self.delayed.remove(&(until, id));
+        }
+        let Some(Assignment { partition, leader_epoch }) = assignment else {
+            self.changed.remove(&id);
+            self.synced.remove(&id);
+            if is_in_session {
+                self.forgotten.insert(id);
+            }
+            return;
+        };
+        let following = Following {
+            partition,
+            leader_epoch,
+            told: None,
+            is_in_session,
+            delayed_until: None,
+            failures: 0,
+        };
+        self.following.insert(id, following);
+        self.changed.insert(id);
+        self.is_urgent = true;
+    }
+
+    pub(super) fn note_synced(&mut self, id: TopicIdPartition) {
+        if self.following.contains_key(&id) {
+            self.synced.insert(id);
+        }
+    }
+
+    pub(super) fn has_synced(&self) -> bool {
+        !self.synced.is_empty()
+    }
+
+    pub(super) fn is_urgent(&self) -> bool {
+        self.is_urgent
+    }
+
+    pub(super) fn make_urgent(&mut self) {
+        self.is_urgent = true;
+    }
+
+    /// Whether there is any partition to fetch now.
+    pub(super) fn has_fetchable(&self) -> bool {
+        self.following.len() > self.delayed.len()
+    }
+
+    pub(super) fn get(&self, id: TopicIdPartition) -> Option<(&Arc<Partition>, LeaderEpoch, Option<Offset>)> {
+        let following = self.following.get(&id)?;
+        Some((&following.partition, following.leader_epoch, following.told.map(|told| told.fetch_offset)))
+    }
+
+    /// The log has moved: its partition is named again.
+    pub(super) fn note_progress(&mut self, id: TopicIdPartition, leader_epoch: LeaderEpoch) {
+        if let Some(following) = self.following.get_mut(&id)
+            && following.leader_epoch == leader_epoch
+        {
+            following.failures = 0;
+            self.changed.insert(id);
+        }
+    }
+
+    /// The partition rests for a while, longer each time. Returns how often this has happened in a row.
+    pub(super) fn delay(
+        &mut self,
+        id: TopicIdPartition,
+        leader_epoch: LeaderEpoch,
+        backoff_max: Duration,
+        now: Instant,
+    ) -> u32 {
+        let Some(following) = self.following.get_mut(&id) else { return 0 };
+        if following.leader_epoch != leader_epoch || following.delayed_until.is_some() {
+            return 0;
+        }
+        following.failures += 1;
+        let until = now + backoff(following.failures, backoff_max);
+        following.delayed_until = Some(until);
+        self.delayed.insert((until, id));
+        self.changed.remove(&id);
+        if following.is_in_session {
+            self.forgotten.insert(id);
+        }
+        following.failures
+    }
+
+    pub(super) fn next_return(&self) -> Option<Instant> {
+        self.delayed.first().map(|(until, _)| *until)
+    }
+
+    /// Partitions that have rested long enough are asked for again.
+    pub(super) fn return_delayed(&mut self, now: Instant) {
+        while let Some(&(until, id)) = self.delayed.first()
+            && until <= now
+        {
+            self.delayed.pop_first();
+            if let Some(following) = self.following.get_mut(&id) {
+                following.delayed_until = None;
+                self.changed.insert(id);
+                self.is_urgent = true;
+            }
+        }
+    }
+
+    /// A new session begins: the leader knows of nothing.
+    pub(super) fn begin_session(&mut self) {
+        self.forgotten.clear();
+        for (&id, following) in &mut self.following {
+            following.is_in_session = false;
+            following.told = None;
+            if following.delayed_until.is_none() {
+                self.changed.insert(id);
+            }
+        }
+    }
+
+    /// What the session's next fetch names. Partitions that metadata has made something else of are left out: their next
+    /// assignment is on its way.
+    pub(super) fn take_for_fetch(&mut self, bytes_max: i32) -> Named {
+        self.changed.append(&mut self.synced);
+        let mut named = Named::default();
+        self.is_urgent = false;
+        while let Some(id) = self.changed.pop_first() {
+            if named.partitions.len() == NAMED_MAX {
+                self.changed.insert(id);
+                self.is_urgent = true;
+                break;
+            }
+            let Some(following) = self.following.get_mut(&id) else { continue };
+            if following.delayed_until.is_some() {
+                continue;
+            }
+            let Some((position, high_watermark)) = following.partition.fetch_position(following.leader_epoch)
+            else {
+                continue;
+            };
+            self.forgotten.remove(&id);
+            if following.is_in_session && following.told == Some(position) {
+                continue;
+            }
+            following.told = Some(position);
+            following.is_in_session = true;
+            named.partitions.push(wire(id, following.leader_epoch, position, high_watermark, bytes_max));
+        }
+        for id in std::mem::take(&mut self.forgotten) {
+            if let Some(following) = self.following.get_mut(&id) {
+                following.is_in_session = false;
+            }
+            named.forgotten.push(id);
+        }
+        named
+    }
+
+    /// What a report says: the partitions of which the leader was told less than is durable.
+    pub(super) fn take_for_report(&mut self) -> Vec<ReplicaFetchPartition> {
+        let mut partitions = Vec::new();
+        while partitions.len() < NAMED_MAX
+            && let Some(id) = self.synced.pop_first()
+        {
+            let Some(following) = self.following.get_mut(&id) else { continue };
+            let Some((position, high_watermark)) = following.partition.fetch_position(following.leader_epoch)
+            else {
+                continue;
+            };
+            let Some(told) = &mut following.told else { continue };
+            if position.durable_end <= told.durable_end {
+                continue;
+            }
+            told.durable_end = position.durable_end;
+            partitions.push(wire(id, following.leader_epoch, position, high_watermark, 0));
+        }
+        partitions
+    }
+}
+
+fn wire(
+    id: TopicIdPartition,
+    leader_epoch: LeaderEpoch,
+    position: FetchPosition,
+    high_watermark: Offset,
+    bytes_max: i32,
+) -> ReplicaFetchPartition {
+    ReplicaFetchPartition {
+        id,
+        leader_epoch,
+        fetch_offset: position.fetch_offset,
+        last_fetched_epoch: position.last_fetched_epoch,
+        log_start: position.log_start,
+        durable_end: position.durable_end,
+        high_watermark,
+        bytes_max,
+    }
+}

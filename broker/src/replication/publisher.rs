@@ -1,0 +1,56 @@
+//! What replicas do with new metadata: logs first, then the fetchers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use moldau_metadata::{MetadataDelta, MetadataImage};
+use moldau_model::Uuid;
+
+use super::FetcherManager;
+use crate::control::ReplicaPublisher;
+use crate::replica_manager::ReplicaManager;
+
+/// How long the files of new partitions wait. The first records come at once or much later, and a sync of those would
+/// wait for the journal of the file system to take in all the others.
+const MAKE_LOGS_DELAY: Duration = Duration::from_millis(500);
+
+/// The replicas of a broker and those who fetch for them.
+pub struct Replicas {
+    pub manager: Arc<ReplicaManager>,
+    pub fetchers: Arc<FetcherManager>,
+}
+
+#[async_trait]
+impl ReplicaPublisher for Replicas {
+    async fn apply(&self, delta: &MetadataDelta, image: &Arc<MetadataImage>) {
+        let mut changes = Vec::new();
+        if !delta.topics.is_empty() || !delta.deleted_topics.is_empty() || !delta.configs.is_empty() {
+            let (manager, delta, image) = (Arc::clone(&self.manager), delta.clone(), Arc::clone(image));
+            let applied = tokio::task::spawn_blocking(move || manager.apply(&delta, &image)).await;
+            changes = applied.unwrap_or_else(|error| {
+                // Half-applied metadata would make a leader of the wrong replica.
+                tracing::error!(%error, "applying metadata failed, the process stops");
+                std::process::abort();
+            });
+        }
+        if !changes.is_empty() || !delta.brokers.is_empty() {
+            self.fetchers.apply(changes, delta, image);
+        }
+        if self.manager.has_logs_to_make() {
+            let manager = Arc::clone(&self.manager);
+            tokio::spawn(async move {
+                tokio::time::sleep(MAKE_LOGS_DELAY).await;
+                tokio::task::spawn_blocking(move || manager.make_logs());
+            });
+        }
+    }
+
+    fn is_registered(&self, image: &MetadataImage) -> bool {
+        self.manager.is_registered(image)
+    }
+
+    fn offline_log_dirs(&self) -> Vec<Uuid> {
+        self.manager.dirs().offline_ids()
+    }
+}
