@@ -1,8 +1,7 @@
 //! What a broker and the controllers say to one another: the [`ControllerChannel`], its requests and replies.
 //!
-//! Today both roles live in one process and the channel is a function call. The types are plain data, each of which
-//! becomes one protobuf message when the channel becomes a network service, so nothing here borrows, and nothing
-//! here is a closure.
+//! The types are plain data. Within one process the channel is a function call; between processes each type is one
+//! protobuf message of the services in [`rpc`], and [`RemoteControllerChannel`] finds the controller to ask.
 
 mod channel;
 mod error;
@@ -11,6 +10,8 @@ mod lifecycle;
 mod partition;
 mod producer_ids;
 mod quorum;
+mod remote;
+pub mod rpc;
 mod watch;
 
 pub use channel::ControllerChannel;
@@ -26,4 +27,5 @@ pub use partition::{
 };
 pub use producer_ids::{AllocateProducerIds, ProducerIdBlock};
 pub use quorum::{QuorumDescription, QuorumNode, QuorumReplica};
+pub use remote::{ControllerAddress, LocalController, RemoteControllerChannel, identify};
 pub use watch::{MetadataEvent, MetadataPosition, MetadataWatch, WatchMetadata};

@@ -1,0 +1,314 @@
+//! The channel to a quorum of several controllers: finds the active one, and asks again where one is gone.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use moldau_model::{BrokerEpoch, BrokerId, ErrorCode};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::rpc::{Attendance, Connection, Credentials};
+use crate::{
+    AllocateProducerIds, AlterPartition, AlterPartitionReply, ControllerChannel, ControllerError, Forward,
+    Forwarded, Heartbeat, HeartbeatReply, LeaderHint, MetadataWatch, ProducerIdBlock, QuorumDescription,
+    RegisterBroker, RegisteredBroker, WatchMetadata,
+};
+
+/// Pause once all controllers were asked and none is the active one: an election takes a while.
+const ROUND_PAUSE: Duration = Duration::from_millis(20);
+/// How long a heartbeat looks for the active controller. A later one says more.
+const HEARTBEAT_LIMIT: Duration = Duration::from_secs(3);
+/// How long other requests do: longer than an election and what follows on it.
+const REQUEST_LIMIT: Duration = Duration::from_secs(30);
+/// How long a node without an identity asks in one go.
+const IDENTIFY_LIMIT: Duration = Duration::from_secs(2);
+/// How many controllers are kept in mind; hints may name more than the configuration.
+const NODES_MAX: usize = 32;
+
+/// Where a controller listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControllerAddress {
+    /// Its `node.id`, where the configuration tells it.
+    pub node_id: Option<BrokerId>,
+    /// `host:port`; an IPv6 address stands in brackets.
+    pub address: String,
+}
+
+/// The controller in the same process, which is asked without the network.
+#[derive(Clone)]
+pub struct LocalController {
+    /// Its `node.id`.
+    pub node_id: BrokerId,
+    /// The controller.
+    pub channel: Arc<dyn ControllerChannel>,
+}
+
+#[derive(Clone)]
+enum Way {
+    Local(Arc<dyn ControllerChannel>),
+    Remote(Arc<Connection>),
+}
+
+#[derive(Clone)]
+struct Node {
+    node_id: Option<BrokerId>,
+    address: String,
+    way: Way,
+}
+
+impl Node {
+    fn channel(&self) -> &dyn ControllerChannel {
+        match &self.way {
+            Way::Local(channel) => &**channel,
+            Way::Remote(connection) => &**connection,
+        }
+    }
+}
+
+struct State {
+    nodes: Vec<Node>,
+    /// Whom to ask first: the last one that answered as the active controller, or the next to try.
+    current: usize,
+    attendance: Option<Attended>,
+}
+
+struct Attended {
+    node: usize,
+    broker_epoch: BrokerEpoch,
+    attendance: Attendance,
+}
+
+/// See the module.
+pub struct RemoteControllerChannel {
+    credentials: Credentials,
+    state: Mutex<State>,
+}
+
+impl RemoteControllerChannel {
+    /// Knows these controllers, and the one in the same process if there is one.
+    ///
+    /// # Errors
+    /// If one of the addresses is none; it is told.
+    pub fn new(
+        credentials: Credentials,
+        controllers: &[ControllerAddress],
+        local: Option<LocalController>,
+    ) -> Result<Self, String> {
+        let mut nodes = Vec::new();
+        let local_id = local.as_ref().map(|local| local.node_id);
+        if let Some(local) = local {
+            let way = Way::Local(local.channel);
+            nodes.push(Node { node_id: Some(local.node_id), address: String::new(), way });
+        }
+        for controller in controllers.iter().filter(|c| c.node_id.is_none() || c.node_id != local_id) {
+            nodes.push(remote(controller.node_id, &controller.address, &credentials)?);
+        }
+        Ok(Self { credentials, state: Mutex::new(State { nodes, current: 0, attendance: None }) })
+    }
+
+    /// Asks the active controller, wherever it is, for as long as `limit` and the outcome allow.
+    async fn ask<R, F>(&self, limit: Duration, ask: impl Fn(Node) -> F) -> Result<R, ControllerError>
+    where
+        F: Future<Output = Result<R, ControllerError>>,
+    {
+        let deadline = Instant::now() + limit;
+        let mut asked_in_round = 0;
+        loop {
+            let (index, node, count) = {
+                let state = self.state.lock();
+                let index = state.current % state.nodes.len().max(1);
+                let Some(node) = state.nodes.get(index) else {
+                    return Err(ControllerError::NotController { leader: None });
+                };
+                (index, node.clone(), state.nodes.len())
+            };
+            let outcome = tokio::time::timeout_at(deadline, ask(node)).await;
+            let error = match outcome.unwrap_or(Err(ControllerError::Timeout)) {
+                Ok(reply) => return Ok(reply),
+                // This one node's secret is wrong, perhaps.
+                Err(error @ ControllerError::Kafka(ErrorCode::ClusterAuthorizationFailed)) => error,
+                Err(error @ ControllerError::Kafka(_)) => return Err(error),
+                Err(error) => error,
+            };
+            asked_in_round += 1;
+            let is_hinted = match &error {
+                ControllerError::NotController { leader: Some(hint) } => self.follow(index, hint),
+                _ => self.go_on(index),
+            };
+            let pause = if is_hinted || asked_in_round % count != 0 { Duration::ZERO } else { ROUND_PAUSE };
+            // A hint may be wrong, too.
+            let pause = if asked_in_round > 2 * count { ROUND_PAUSE } else { pause };
+            if Instant::now() + pause >= deadline {
+                return Err(error);
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Turns from a node that does not lead to the one that it says does. False if it said nothing new.
+    fn follow(&self, asked: usize, hint: &LeaderHint) -> bool {
+        let mut state = self.state.lock();
+        let known = state.nodes.iter().position(|node| node.node_id == Some(hint.node_id)).or_else(|| {
+            state.nodes.iter().position(|node| !hint.address.is_empty() && node.address == hint.address)
+        });
+        let target = match known {
+            Some(index) => {
+                state.nodes[index].node_id = Some(hint.node_id);
+                Some(index)
+            }
+            None if !hint.address.is_empty() && state.nodes.len() < NODES_MAX => {
+                match remote(Some(hint.node_id), &hint.address, &self.credentials) {
+                    Ok(node) => {
+                        state.nodes.push(node);
+                        Some(state.nodes.len() - 1)
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "a controller's address cannot be used");
+                        None
+                    }
+                }
+            }
+            None => None,
+        };
+        match target {
+            Some(target) if target != asked => {
+                state.current = target;
+                true
+            }
+            _ => {
+                drop(state);
+                self.go_on(asked)
+            }
+        }
+    }
+
+    /// Turns to the node after the one that was asked, unless somebody has done so already.
+    fn go_on(&self, asked: usize) -> bool {
+        let mut state = self.state.lock();
+        if state.current == asked {
+            state.current = (asked + 1) % state.nodes.len().max(1);
+        }
+        false
+    }
+
+    /// Lets the controller that took a heartbeat see the broker, unless it does already or is in the same process.
+    fn attend(&self, heartbeat: &Heartbeat) {
+        let mut state = self.state.lock();
+        let index = state.current;
+        let is_attended = state.attendance.as_ref().is_some_and(|attended| {
+            attended.node == index
+                && attended.broker_epoch == heartbeat.broker_epoch
+                && attended.attendance.is_open()
+        });
+        if is_attended {
+            return;
+        }
+        state.attendance = match state.nodes.get(index).map(|node| &node.way) {
+            Some(Way::Remote(connection)) => Some(Attended {
+                node: index,
+                broker_epoch: heartbeat.broker_epoch,
+                attendance: connection.attend(heartbeat.broker_id, heartbeat.broker_epoch),
+            }),
+            Some(Way::Local(_)) | None => None,
+        };
+    }
+}
+
+fn remote(node_id: Option<BrokerId>, address: &str, credentials: &Credentials) -> Result<Node, String> {
+    let connection = Connection::new(address, credentials).map_err(|error| format!("{address}: {error}"))?;
+    Ok(Node { node_id, address: address.to_owned(), way: Way::Remote(Arc::new(connection)) })
+}
+
+/// Asks the controllers which cluster they form. `None` where none answers yet.
+///
+/// # Errors
+/// If one of the addresses is none, or the secret is refused.
+pub async fn identify(
+    credentials: &Credentials,
+    controllers: &[ControllerAddress],
+) -> Result<Option<String>, String> {
+    for controller in controllers {
+        let node = remote(controller.node_id, &controller.address, credentials)?;
+        let Way::Remote(connection) = node.way else { continue };
+        match tokio::time::timeout(IDENTIFY_LIMIT, connection.identify()).await {
+            Ok(Ok(cluster_id)) => return Ok(Some(cluster_id)),
+            Ok(Err(ControllerError::Kafka(code))) => return Err(format!("{}: {code}", controller.address)),
+            Ok(Err(_)) | Err(_) => {}
+        }
+    }
+    Ok(None)
+}
+
+#[async_trait]
+impl ControllerChannel for RemoteControllerChannel {
+    async fn register_broker(&self, request: RegisterBroker) -> Result<RegisteredBroker, ControllerError> {
+        self.ask(REQUEST_LIMIT, |node| {
+            let request = request.clone();
+            async move { node.channel().register_broker(request).await }
+        })
+        .await
+    }
+
+    async fn heartbeat(&self, request: Heartbeat) -> Result<HeartbeatReply, ControllerError> {
+        let reply = self
+            .ask(HEARTBEAT_LIMIT, |node| {
+                let request = request.clone();
+                async move { node.channel().heartbeat(request).await }
+            })
+            .await?;
+        self.attend(&request);
+        Ok(reply)
+    }
+
+    async fn allocate_producer_ids(
+        &self,
+        request: AllocateProducerIds,
+    ) -> Result<ProducerIdBlock, ControllerError> {
+        self.ask(REQUEST_LIMIT, |node| async move { node.channel().allocate_producer_ids(request).await })
+            .await
+    }
+
+    async fn alter_partition(&self, request: AlterPartition) -> Result<AlterPartitionReply, ControllerError> {
+        self.ask(REQUEST_LIMIT, |node| {
+            let request = request.clone();
+            async move { node.channel().alter_partition(request).await }
+        })
+        .await
+    }
+
+    /// From the controller in this process if there is one, else from whichever answers: all of them have it.
+    async fn watch_metadata(&self, request: WatchMetadata) -> Result<MetadataWatch, ControllerError> {
+        let (nodes, first) = {
+            let state = self.state.lock();
+            let local = state.nodes.iter().position(|node| matches!(node.way, Way::Local(_)));
+            (state.nodes.clone(), local.unwrap_or(state.current))
+        };
+        let mut last = ControllerError::NotController { leader: None };
+        for offset in 0..nodes.len() {
+            let node = &nodes[(first + offset) % nodes.len()];
+            match node.channel().watch_metadata(request.clone()).await {
+                Ok(events) => return Ok(events),
+                Err(error @ ControllerError::Kafka(ErrorCode::InconsistentClusterId)) => return Err(error),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    async fn describe_quorum(&self) -> Result<QuorumDescription, ControllerError> {
+        self.ask(REQUEST_LIMIT, |node| async move { node.channel().describe_quorum().await }).await
+    }
+
+    async fn forward(&self, request: Forward) -> Result<Forwarded, ControllerError> {
+        self.ask(REQUEST_LIMIT, |node| {
+            let request = request.clone();
+            async move { node.channel().forward(request).await }
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests;
