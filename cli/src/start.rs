@@ -2,6 +2,8 @@
 
 mod banner;
 pub(crate) mod environment;
+mod health;
+mod listeners;
 mod node;
 mod settings;
 pub(crate) mod storage;
@@ -106,24 +108,30 @@ fn prepare(arguments: &StartArguments, environment: &Environment) -> Result<Prep
     if !idle.is_empty() {
         tracing::warn!("without effect yet (docs/CONFIGURATION.md says why): {}", idle.join(", "));
     }
-    if !(config.roles.broker && config.roles.controller) {
-        let text = "process.roles: this version runs both roles in one process; leave it out, or write broker,controller";
+    if config.roles.controller && config.quorum_voters.is_empty() {
+        let text = "controller.quorum.voters: a controller has to know the others; this version does not find them by \
+                    controller.quorum.bootstrap.servers alone";
         return Err(vec![text.to_owned()]);
     }
     // What is printed, and what errors name, should be found from any directory.
     for path in config.log_dirs.iter_mut().chain([&mut config.metadata_log_dir]) {
         *path = std::path::absolute(&*path).map_err(|error| one(&error))?;
     }
-    let mut directories = config.log_dirs.clone();
-    if !directories.contains(&config.metadata_log_dir) {
+    let keeps_metadata = config.roles.controller;
+    let mut directories = if config.roles.broker { config.log_dirs.clone() } else { Vec::new() };
+    if keeps_metadata && !directories.contains(&config.metadata_log_dir) {
         directories.push(config.metadata_log_dir.clone());
     }
-    storage::check_nothing_is_lost(&directories, &config.metadata_log_dir).map_err(|error| one(&error))?;
+    let metadata_log_dir = keeps_metadata.then_some(config.metadata_log_dir.as_path());
+    storage::check_nothing_is_lost(&directories, metadata_log_dir).map_err(|error| one(&error))?;
+    let cluster_id = cluster_id(&config, &directories, environment)?;
     let mut random = || storage::random_id();
-    let formatted =
-        storage::format(&directories, config.node_id.0, environment.cluster_id.as_deref(), &mut random)
-            .map_err(|error| one(&error))?;
-    let of_metadata = formatted.iter().find(|directory| directory.path == config.metadata_log_dir);
+    let formatted = storage::format(&directories, config.node_id.0, cluster_id.as_deref(), &mut random)
+        .map_err(|error| one(&error))?;
+    let of_metadata = formatted
+        .iter()
+        .find(|directory| Some(directory.path.as_path()) == metadata_log_dir)
+        .or(formatted.first());
     let identity = of_metadata.map(|directory| directory.identity.clone());
     let identity = identity.ok_or_else(|| vec!["log.dirs: no directory is named".to_owned()])?;
     Ok(Prepared {
@@ -132,6 +140,23 @@ fn prepare(arguments: &StartArguments, environment: &Environment) -> Result<Prep
         new_directories: formatted.into_iter().filter(|d| d.is_new).map(|d| d.path).collect(),
         config,
     })
+}
+
+/// The cluster that a new node belongs to: the one it is given, or that its directories or its controllers say. `None`
+/// founds one.
+fn cluster_id(
+    config: &BrokerConfig,
+    directories: &[PathBuf],
+    environment: &Environment,
+) -> Result<Option<String>, Vec<String>> {
+    let present = storage::present_cluster_id(directories).map_err(|error| vec![error.to_string()])?;
+    if environment.cluster_id.is_some() || present.is_some() {
+        return Ok(environment.cluster_id.clone());
+    }
+    if !config.roles.controller {
+        return node::ask_cluster_id(config).map(Some).map_err(|error| vec![error]);
+    }
+    Ok((config.quorum_voters.len() > 1).then(|| storage::derived_cluster_id(&config.quorum_voters)))
 }
 
 fn unknown_text(unknown: &UnknownSetting) -> String {

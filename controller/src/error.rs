@@ -8,23 +8,17 @@ use thiserror::Error;
 /// Why a controller does not start. Each is one line for the operator.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// `controller.quorum.voters` names a quorum that this version cannot form.
-    #[error(
-        "controller.quorum.voters names {count} voters, but this version runs a quorum of one; \
-         name this node alone, or leave the setting out"
-    )]
-    ManyVoters {
-        /// How many were named.
-        count: usize,
-    },
-    /// `controller.quorum.voters` names somebody else.
-    #[error("controller.quorum.voters names node {voter}, but node.id is {node_id}")]
+    /// `controller.quorum.voters` does not name this node.
+    #[error("controller.quorum.voters names {voters}, but node.id is {node_id}")]
     NotAVoter {
-        /// The one that is named.
-        voter: BrokerId,
+        /// Who is named.
+        voters: String,
         /// This node.
         node_id: BrokerId,
     },
+    /// A CONTROLLER listener cannot be used.
+    #[error("the CONTROLLER listener cannot be used: {0}")]
+    Listener(std::io::Error),
     /// Another process uses the metadata log.
     #[error("{path} is in use by another process")]
     Locked {

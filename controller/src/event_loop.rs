@@ -19,13 +19,19 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::applied::Applied;
-use crate::manage::{BrokerSessions, Inputs, Random, Settings, balance_leaders, fence_broker};
-use crate::raft::{Leadership, ProposeError, RaftNode};
+use crate::manage::{
+    BrokerSessions, ELIGIBLE_LEADER_REPLICAS, Inputs, Random, Settings, balance_leaders, bootstrap_records,
+    eligible_leader_records, fence_broker,
+};
+use crate::raft::{Leadership, ProposeError, RaftNode, Role};
 
 /// How many proposals may be under way; requests wait in their queue beyond.
 const IN_FLIGHT_MAX: usize = 1024;
 /// How often the sessions of brokers are looked at.
 const SESSION_CHECK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often a leader looks whether it has applied what was committed before it led.
+const ACTIVATION_PAUSE: Duration = Duration::from_millis(5);
 
 /// How many partitions at most go back to their preferred leaders at once; Kafka's bound.
 const BALANCED_AT_ONCE_MAX: usize = 1000;
@@ -77,6 +83,10 @@ pub(crate) struct EventLoop {
     settings: Settings,
     sessions: BrokerSessions,
     start: Instant,
+    cluster_id: String,
+    role: Role,
+    /// Whether this controller is the active one, and has written what an active one begins with.
+    active: Arc<watch::Sender<bool>>,
     speculation: Option<Speculation>,
     /// Oldest first, as `outcomes`.
     in_flight: VecDeque<InFlight>,
@@ -89,6 +99,8 @@ impl EventLoop {
         applied: Arc<Applied>,
         settings: Settings,
         session_timeout: Duration,
+        cluster_id: String,
+        active: Arc<watch::Sender<bool>>,
     ) -> Self {
         let timeout_ms = i64::try_from(session_timeout.as_millis()).unwrap_or(i64::MAX);
         Self {
@@ -97,6 +109,9 @@ impl EventLoop {
             settings,
             sessions: BrokerSessions::new(timeout_ms),
             start: Instant::now(),
+            cluster_id,
+            role: Role::default(),
+            active,
             speculation: None,
             in_flight: VecDeque::new(),
             outcomes: FuturesOrdered::new(),
@@ -106,6 +121,9 @@ impl EventLoop {
     /// Works until `stop` says so or nobody can ask any more. What is under way then is answered by the drop of its
     /// reply.
     pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Work>, mut stop: watch::Receiver<bool>) {
+        let mut role = self.node.watch_role();
+        let first = *role.borrow_and_update();
+        self.follow(first).await;
         let mut session_check = tokio::time::interval(SESSION_CHECK_INTERVAL);
         session_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut balance = self.settings.leader_balance_interval().map(|period| {
@@ -118,6 +136,13 @@ impl EventLoop {
                 biased;
                 () = until_true(&mut stop) => return,
                 Some(outcome) = self.outcomes.next() => self.complete(outcome),
+                Ok(()) = role.changed() => {
+                    let role = *role.borrow_and_update();
+                    self.follow(role).await;
+                }
+                () = tokio::time::sleep(ACTIVATION_PAUSE), if self.is_becoming_active() => {
+                    self.speculate().await;
+                }
                 // Before the requests, which could keep it from ever being looked at.
                 _ = session_check.tick() => {
                     // After a stall, heartbeats wait in the queue. Nobody is silent whose word has not been read.
@@ -143,8 +168,26 @@ impl EventLoop {
         TimestampMs(i64::try_from(self.start.elapsed().as_millis()).unwrap_or(i64::MAX))
     }
 
+    /// Whether this node leads, and has not yet caught up with those who led before.
+    fn is_becoming_active(&self) -> bool {
+        self.role.is_leader && self.speculation.is_none()
+    }
+
+    /// What was expected in a leadership that is over is not to be expected any more.
+    async fn follow(&mut self, role: Role) {
+        self.role = role;
+        let is_over =
+            self.speculation.as_ref().is_some_and(|s| !role.is_leader || role.term != s.leadership.term);
+        if is_over {
+            tracing::info!("this node is not the active controller any more");
+            self.speculation = None;
+            self.active.send_replace(false);
+        }
+        self.speculate().await;
+    }
+
     /// Sees to it that there is a speculation if this node leads. Between leaderships nothing may be under way.
-    fn speculate(&mut self) -> bool {
+    async fn speculate(&mut self) -> bool {
         if self.speculation.is_none()
             && self.in_flight.is_empty()
             && let Some(leadership) = self.node.leadership()
@@ -157,14 +200,38 @@ impl EventLoop {
             );
             // Who is alive is not known yet: everybody gets a fresh session.
             self.sessions.adopt(&image, self.now());
+            let records = self.first_records(&image);
             self.speculation = Some(Speculation { image, leadership });
+            let active = self.active.clone();
+            let reply: Reply = Box::new(move |fate, _, _| {
+                if fate.is_ok() {
+                    active.send_replace(true);
+                }
+            });
+            self.propose(Decided { records, reply }, self.now()).await;
         }
         self.speculation.is_some()
     }
 
+    /// What an active controller begins with: the first batch of a new cluster, and what changed settings ask for.
+    fn first_records(&self, image: &MetadataImage) -> Vec<MetadataRecord> {
+        let is_new = image.cluster_id().is_none();
+        let mut records = Vec::new();
+        if is_new {
+            let features = moldau_cluster::SUPPORTED_FEATURES;
+            let levels: Vec<(&str, i16)> = features.iter().map(|(name, _, max)| (*name, *max)).collect();
+            records = bootstrap_records(&self.cluster_id, &levels);
+        }
+        if is_new || image.feature_level(ELIGIBLE_LEADER_REPLICAS) > 0 {
+            records.extend(eligible_leader_records(image, &self.settings));
+        }
+        records
+    }
+
     async fn work(&mut self, work: Work) {
         let Work::Decide { decide, refuse } = work;
-        if !self.speculate() {
+        // One that was cut off from the others may have a successor already, which decides otherwise.
+        if !self.speculate().await || !self.node.has_quorum() {
             refuse(ControllerError::NotController { leader: self.node.leader_hint() });
             return;
         }
@@ -254,6 +321,7 @@ impl EventLoop {
             Err(error) => {
                 tracing::warn!(%error, offset = expected.0, "a decision was not committed");
                 self.speculation = None;
+                self.active.send_replace(false);
                 Err(self.channel_error(error))
             }
         };
@@ -280,7 +348,7 @@ impl EventLoop {
 
     /// Gives leadership back to the preferred replicas that can take it. What is left over waits for the next time.
     async fn balance_leaders(&mut self) {
-        if !self.speculate() {
+        if !self.speculate().await {
             return;
         }
         let Some(speculation) = &self.speculation else { return };
@@ -295,7 +363,7 @@ impl EventLoop {
 
     /// Fences the brokers that were silent for too long. Nobody waits for it: it is asked for again until it holds.
     async fn fence_expired(&mut self) {
-        if !self.speculate() {
+        if !self.speculate().await {
             return;
         }
         let now = self.now();

@@ -1,5 +1,6 @@
 //! Starting and stopping a controller, and the channel to it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,12 +10,14 @@ use moldau_cluster::{
     Forwarded, Heartbeat, HeartbeatReply, MetadataWatch, ProducerIdBlock, QuorumDescription, RegisterBroker,
     RegisteredBroker, WatchMetadata,
 };
+use moldau_model::BrokerId;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::applied::Applied;
 use crate::event_loop::EventLoop;
+use crate::listener::Server;
 use crate::manage::Settings;
 use crate::raft::{RaftNode, RaftNodeOptions};
 use crate::service::Service;
@@ -25,69 +28,119 @@ use crate::{ControllerOptions, StartError};
 pub struct Controller;
 
 impl Controller {
-    /// Starts a controller on `runtime` and returns once it leads: what was acknowledged before is applied, and
-    /// requests are served. The runtime needs tokio's timers.
+    /// Starts a controller that nobody else has to reach: see [`Self::start_on`].
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(options: ControllerOptions, runtime: &Handle) -> Result<ControllerHandle, StartError> {
+        Self::start_on(options, Vec::new(), runtime).await
+    }
+
+    /// Starts a controller on `runtime`, which needs tokio's timers; other nodes and tools reach it by `listeners`, which
+    /// are bound already. One that is the whole quorum leads when this returns: what was acknowledged before is applied,
+    /// and requests are served. One of several returns at once, and finds the others while it runs.
     ///
     /// # Errors
     /// See [`StartError`]. Nothing keeps running after an error.
-    pub async fn start(options: ControllerOptions, runtime: &Handle) -> Result<ControllerHandle, StartError> {
-        let address = check_voters(&options)?;
-        runtime.spawn(start(options, address)).await.map_err(|error| StartError::Raft(error.to_string()))?
+    pub async fn start_on(
+        options: ControllerOptions,
+        listeners: Vec<std::net::TcpListener>,
+        runtime: &Handle,
+    ) -> Result<ControllerHandle, StartError> {
+        let voters = voters(&options)?;
+        let started = runtime.spawn(start(options, voters, listeners));
+        started.await.map_err(|error| StartError::Raft(error.to_string()))?
     }
 }
 
-/// This node's CONTROLLER listener, if the voters are named; refuses a quorum that this version cannot form.
-fn check_voters(options: &ControllerOptions) -> Result<String, StartError> {
-    match options.voters.as_slice() {
-        [] => Ok(String::new()),
-        [voter] if voter.node_id == options.node_id => Ok(format!("{}:{}", voter.host, voter.port)),
-        [voter] => Err(StartError::NotAVoter { voter: voter.node_id, node_id: options.node_id }),
-        voters => Err(StartError::ManyVoters { count: voters.len() }),
+/// The quorum's members and their addresses. Where none is named, this node is the whole quorum.
+fn voters(options: &ControllerOptions) -> Result<BTreeMap<u64, String>, StartError> {
+    let node_id = options.node_id;
+    let id =
+        |id: BrokerId| u64::try_from(id.0).map_err(|_| StartError::Raft(format!("node.id {id} is negative")));
+    if options.voters.is_empty() {
+        return Ok(BTreeMap::from([(id(node_id)?, String::new())]));
     }
+    if !options.voters.iter().any(|voter| voter.node_id == node_id) {
+        let voters: Vec<String> = options.voters.iter().map(|voter| voter.node_id.to_string()).collect();
+        return Err(StartError::NotAVoter { voters: voters.join(","), node_id });
+    }
+    options.voters.iter().map(|voter| Ok((id(voter.node_id)?, voter.address()))).collect()
 }
 
-async fn start(options: ControllerOptions, address: String) -> Result<ControllerHandle, StartError> {
+async fn start(
+    options: ControllerOptions,
+    voters: BTreeMap<u64, String>,
+    listeners: Vec<std::net::TcpListener>,
+) -> Result<ControllerHandle, StartError> {
     let applied = Arc::new(Applied::default());
     let node_options = RaftNodeOptions {
         node_id: options.node_id,
         cluster_id: options.cluster_id.clone(),
         metadata_log_dir: options.metadata_log_dir,
         directory_id: options.directory_id,
-        address,
+        voters,
+        secret: options.secret.clone(),
         raft: options.raft,
     };
     let node = Arc::new(RaftNode::start(node_options, applied.clone()).await?);
     let (requests, queue) = mpsc::channel(options.request_queue_length.max(1));
     let (stop, stopped) = watch::channel(false);
+    let active = Arc::new(watch::channel(false).0);
     let settings = Settings::new(options.node_id, options.settings);
-    let event_loop = EventLoop::new(node.clone(), applied.clone(), settings, options.broker_session_timeout);
-    let event_loop = tokio::spawn(event_loop.run(queue, stopped));
-    let service = Service {
+    let event_loop = EventLoop::new(
+        node.clone(),
+        applied.clone(),
+        settings,
+        options.broker_session_timeout,
+        options.cluster_id.clone(),
+        active.clone(),
+    );
+    let event_loop = tokio::spawn(event_loop.run(queue, stopped.clone()));
+    let is_alone = node.is_alone();
+    let service = Arc::new(Service {
         node_id: options.node_id,
         cluster_id: options.cluster_id,
-        directory_id: options.directory_id,
         listener_name: options.listener_name,
         node,
         applied,
         requests,
+        active,
         stop,
-    };
+    });
     let handle = ControllerHandle {
-        service: Arc::new(service),
-        event_loop: Arc::new(tokio::sync::Mutex::new(Some(event_loop))),
+        service,
+        tasks: Arc::new(tokio::sync::Mutex::new(Some(Tasks { event_loop, server: None }))),
     };
-    if let Err(error) = handle.service.bootstrap().await {
+    match Server::start(&handle, listeners, options.secret.as_deref(), stopped) {
+        Ok(server) => {
+            if let Some(tasks) = handle.tasks.lock().await.as_mut() {
+                tasks.server = Some(server);
+            }
+        }
+        Err(error) => {
+            handle.shutdown().await;
+            return Err(StartError::Listener(error));
+        }
+    }
+    if is_alone && !handle.service.wait_active().await {
         handle.shutdown().await;
-        return Err(StartError::Raft(error.to_string()));
+        return Err(StartError::Raft("this controller did not become the active one".to_owned()));
     }
     Ok(handle)
+}
+
+/// What ends with the controller.
+struct Tasks {
+    event_loop: JoinHandle<()>,
+    server: Option<Server>,
 }
 
 /// A running controller. A clone is the same controller; dropping all of them does not stop it, `shutdown` does.
 #[derive(Clone)]
 pub struct ControllerHandle {
-    service: Arc<Service>,
-    event_loop: Arc<tokio::sync::Mutex<Option<JoinHandle<()>>>>,
+    pub(crate) service: Arc<Service>,
+    tasks: Arc<tokio::sync::Mutex<Option<Tasks>>>,
 }
 
 impl fmt::Debug for ControllerHandle {
@@ -97,17 +150,34 @@ impl fmt::Debug for ControllerHandle {
 }
 
 impl ControllerHandle {
-    /// Stops the controller: requests under way get `Stopping`, watches end, the metadata log is closed and its lock
+    /// Stops the controller. An active one of several first hands over to another. Requests under way get `Stopping`, watches end, the metadata log is closed and its lock
     /// released. Calling it again waits for the same end.
     pub async fn shutdown(&self) {
+        self.service.node.hand_over().await;
         self.service.stop.send_replace(true);
+        self.service.active.send_replace(false);
         // The lock makes a second caller wait for the first.
-        let mut event_loop = self.event_loop.lock().await;
-        let Some(task) = event_loop.take() else { return };
-        if let Err(error) = task.await {
+        let mut tasks = self.tasks.lock().await;
+        let Some(Tasks { event_loop, server }) = tasks.take() else { return };
+        if let Err(error) = event_loop.await {
             tracing::error!(%error, "the controller's event loop had failed");
         }
+        if let Some(server) = server {
+            server.stopped().await;
+        }
         self.service.node.shutdown().await;
+    }
+
+    /// Whether this node knows who leads the quorum.
+    #[must_use]
+    pub fn has_leader(&self) -> bool {
+        self.service.node.quorum_state().leader.is_some()
+    }
+
+    /// Whether this controller is the active one.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        *self.service.active.borrow()
     }
 
     /// Waits until the controller has failed, for example because its metadata log could not be synced, and says why.
@@ -151,7 +221,7 @@ impl ControllerChannel for ControllerHandle {
     }
 
     async fn describe_quorum(&self) -> Result<QuorumDescription, ControllerError> {
-        Ok(self.service.describe_quorum())
+        self.service.describe_quorum()
     }
 
     async fn forward(&self, request: Forward) -> Result<Forwarded, ControllerError> {

@@ -8,9 +8,11 @@
 //! [`ControllerChannel`]: moldau_cluster::ControllerChannel
 
 mod applied;
+mod dial;
 mod error;
 mod event_loop;
 mod handle;
+mod listener;
 pub mod manage;
 mod options;
 mod raft;

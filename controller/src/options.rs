@@ -17,6 +17,18 @@ pub struct QuorumVoter {
     pub port: u16,
 }
 
+impl QuorumVoter {
+    /// `host:port`, as nodes dial it.
+    #[must_use]
+    pub fn address(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
 /// Raft's timers and bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RaftOptions {
@@ -63,6 +75,8 @@ pub struct ControllerOptions {
     pub voters: Vec<QuorumVoter>,
     /// The first of `controller.listener.names`: what the voters' addresses are called.
     pub listener_name: String,
+    /// `cluster.secret`: what nodes must know to talk to this one.
+    pub secret: Option<String>,
     /// Raft's timers and bounds.
     pub raft: RaftOptions,
     /// `broker.session.timeout.ms`: a broker that is silent for so long is fenced.
@@ -85,6 +99,7 @@ impl ControllerOptions {
             directory_id,
             voters: Vec::new(),
             listener_name: "CONTROLLER".to_owned(),
+            secret: None,
             raft: RaftOptions::default(),
             broker_session_timeout: Duration::from_secs(9),
             settings: BTreeMap::new(),

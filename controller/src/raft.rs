@@ -4,21 +4,27 @@
 //! applied, ask how the quorum is. Committed bytes reach the rest through [`Applied`](crate::applied::Applied).
 
 mod codec;
+mod formation;
 mod identity;
 mod kv;
 mod log_store;
+mod membership;
 mod network;
 mod node;
+mod peers;
+mod service;
 mod snapshot;
 mod state_machine;
 mod types;
+mod vigil;
+mod wire;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
 pub use identity::has_metadata_log;
-pub(crate) use node::{Leadership, ProposeError, RaftNode, RaftNodeOptions};
+pub(crate) use node::{Leadership, ProposeError, QuorumMember, RaftNode, RaftNodeOptions, Role};
 
 /// The longest entry that the log takes, in bytes.
 pub(crate) const ENTRY_BYTES_MAX: usize = moldau_metadata::BATCH_BYTES_MAX;

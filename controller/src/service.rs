@@ -1,8 +1,11 @@
 //! What brokers ask of a controller, each turned into one decision of the event loop or a look at what is applied.
 
 mod kafka;
+mod presence;
+pub(crate) mod tools;
 mod watch;
 
+pub(crate) use presence::Presence;
 #[cfg(test)]
 pub(crate) use watch::spawn as watch_applied;
 
@@ -14,16 +17,12 @@ use moldau_cluster::{
     Forwarded, Heartbeat, HeartbeatReply, MetadataWatch, ProducerIdBlock, QuorumDescription, QuorumNode,
     QuorumReplica, RegisterBroker, RegisteredBroker, WatchMetadata,
 };
-use moldau_metadata::MetadataRecord;
 use moldau_model::{BrokerId, ErrorCode, Offset, TimestampMs, Uuid};
 use tokio::sync::{mpsc, oneshot, watch as flag};
 
 use crate::applied::Applied;
 use crate::event_loop::{Decided, Deciding, Work};
-use crate::manage::{
-    ApiError, Decision, ELIGIBLE_LEADER_REPLICAS, allocate_producer_ids, alter_partition, bootstrap_records,
-    eligible_leader_records, register_broker,
-};
+use crate::manage::{ApiError, Decision, allocate_producer_ids, alter_partition, register_broker};
 use crate::raft::RaftNode;
 
 /// How long an answer may take: longer than an election, shorter than clients wait.
@@ -33,12 +32,13 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) struct Service {
     pub(crate) node_id: BrokerId,
     pub(crate) cluster_id: String,
-    pub(crate) directory_id: Uuid,
     /// What the voters' addresses are called.
     pub(crate) listener_name: String,
     pub(crate) node: Arc<RaftNode>,
     pub(crate) applied: Arc<Applied>,
     pub(crate) requests: mpsc::Sender<Work>,
+    /// Whether this controller is the active one.
+    pub(crate) active: Arc<flag::Sender<bool>>,
     pub(crate) stop: flag::Sender<bool>,
 }
 
@@ -96,23 +96,13 @@ impl Service {
         tokio::time::timeout(REPLY_TIMEOUT, answer).await.unwrap_or(Err(ControllerError::Timeout))
     }
 
-    /// Writes the first batch of a new cluster.
-    pub(crate) async fn bootstrap(&self) -> Result<(), ControllerError> {
-        let cluster_id = self.cluster_id.clone();
-        let (result, _) = self
-            .decide(move |deciding| {
-                let levels: Vec<(&str, i16)> =
-                    moldau_cluster::SUPPORTED_FEATURES.iter().map(|(name, _, max)| (*name, *max)).collect();
-                let is_new = deciding.image.cluster_id().is_none();
-                let mut records: Vec<MetadataRecord> =
-                    if is_new { bootstrap_records(&cluster_id, &levels) } else { Vec::new() };
-                if is_new || deciding.image.feature_level(ELIGIBLE_LEADER_REPLICAS) > 0 {
-                    records.extend(eligible_leader_records(deciding.image, deciding.inputs.settings));
-                }
-                Ok(Decision { records, response: () })
-            })
-            .await?;
-        result.map_err(|error| ControllerError::Kafka(error.code))
+    /// Waits until this controller is the active one. False if it stopped before.
+    pub(crate) async fn wait_active(&self) -> bool {
+        let mut active = self.active.subscribe();
+        tokio::select! {
+            active = active.wait_for(|active| *active) => active.is_ok(),
+            () = self.requests.closed() => false,
+        }
     }
 
     pub(crate) async fn register_broker(
@@ -177,23 +167,29 @@ impl Service {
         Ok(watch::spawn(self.applied.clone(), request.after, self.stop.subscribe()))
     }
 
-    pub(crate) fn describe_quorum(&self) -> QuorumDescription {
+    /// # Errors
+    /// `NotController`: the one that leads knows how far the others are.
+    pub(crate) fn describe_quorum(&self) -> Result<QuorumDescription, ControllerError> {
         let state = self.node.quorum_state();
-        let is_leader = state.leader == Some(self.node_id);
-        let voters = state.voters.iter().map(|(id, _)| {
-            let is_self = *id == self.node_id;
-            // A leader is never behind itself.
-            let now = if is_self && is_leader { wall_clock() } else { TimestampMs::NONE };
+        if state.leader != Some(self.node_id) {
+            return Err(ControllerError::NotController { leader: self.node.leader_hint() });
+        }
+        let now = wall_clock();
+        let voters = state.voters.iter().map(|voter| {
+            let last_fetch = voter.silent_for.map_or(TimestampMs::NONE, |silent| {
+                TimestampMs(now.0.saturating_sub(i64::try_from(silent.as_millis()).unwrap_or(i64::MAX)))
+            });
+            let has_all = voter.log_end_offset.is_some_and(|end| end >= state.high_watermark);
             QuorumReplica {
-                node_id: *id,
-                directory_id: if is_self { self.directory_id } else { Uuid::ZERO },
-                log_end_offset: if is_self { state.log_end_offset } else { Offset::NONE },
-                last_fetch_timestamp_ms: now,
-                last_caught_up_timestamp_ms: now,
+                node_id: voter.node_id,
+                directory_id: voter.directory_id,
+                log_end_offset: voter.log_end_offset.unwrap_or(Offset::NONE),
+                last_fetch_timestamp_ms: last_fetch,
+                last_caught_up_timestamp_ms: if has_all { last_fetch } else { TimestampMs::NONE },
             }
         });
         let image = self.applied.image();
-        let is_voter = |id: BrokerId| state.voters.iter().any(|(voter, _)| *voter == id);
+        let is_voter = |id: BrokerId| state.voters.iter().any(|voter| voter.node_id == id);
         let observers = image.brokers().filter(|broker| !is_voter(broker.id)).map(|broker| QuorumReplica {
             node_id: broker.id,
             directory_id: broker.log_directories.first().copied().unwrap_or(Uuid::ZERO),
@@ -201,21 +197,18 @@ impl Service {
             last_fetch_timestamp_ms: TimestampMs::NONE,
             last_caught_up_timestamp_ms: TimestampMs::NONE,
         });
-        QuorumDescription {
-            leader_id: state.leader.unwrap_or(BrokerId::NONE),
+        let node = |voter: &crate::raft::QuorumMember| QuorumNode {
+            node_id: voter.node_id,
+            listeners: controller_listener(&self.listener_name, &voter.address).into_iter().collect(),
+        };
+        Ok(QuorumDescription {
+            leader_id: self.node_id,
             leader_epoch: state.epoch,
             high_watermark: state.high_watermark,
             voters: voters.collect(),
             observers: observers.collect(),
-            nodes: state
-                .voters
-                .iter()
-                .map(|(id, address)| QuorumNode {
-                    node_id: *id,
-                    listeners: controller_listener(&self.listener_name, address).into_iter().collect(),
-                })
-                .collect(),
-        }
+            nodes: state.voters.iter().map(node).collect(),
+        })
     }
 
     pub(crate) async fn forward(&self, request: Forward) -> Result<Forwarded, ControllerError> {

@@ -12,6 +12,8 @@ pub(super) struct Banner<'a> {
     pub(super) node_id: i32,
     pub(super) cluster_id: &'a str,
     pub(super) addresses: &'a [BoundAddress],
+    /// Where other nodes reach this controller; none where it is alone.
+    pub(super) controllers: &'a [(String, SocketAddr)],
     pub(super) http: Option<SocketAddr>,
     pub(super) directories: &'a [PathBuf],
     pub(super) new_directories: &'a [PathBuf],
@@ -27,6 +29,9 @@ impl Banner<'_> {
         };
         for address in self.addresses {
             row("listens on", &format!("{} ({})", address.address, address.name));
+        }
+        for (name, address) in self.controllers {
+            row("listens on", &format!("{address} ({name})"));
         }
         for address in self.addresses {
             let told = format!("{}:{}", address.advertised_host, address.advertised_port);
@@ -62,6 +67,7 @@ mod tests {
             node_id: 1,
             cluster_id: "5L6g3nShT-eMCtK--X86sw",
             addresses: &addresses,
+            controllers: &[("CONTROLLER".to_owned(), "127.0.0.1:9093".parse().unwrap())],
             http: Some("127.0.0.1:9644".parse().unwrap()),
             directories: &directories,
             new_directories: &directories,
@@ -70,6 +76,7 @@ mod tests {
         let expected = format!(
             "moldau {}: node 1 is ready
   listens on    127.0.0.1:9092 (PLAINTEXT)
+  listens on    127.0.0.1:9093 (CONTROLLER)
   clients told  localhost:9092 (PLAINTEXT)
   health        http://127.0.0.1:9644/readyz
   data          /var/lib/a (new)

@@ -1,22 +1,32 @@
-//! One node of both roles: the controller on a runtime of its own, so that a stalled disk of the data's never delays
-//! a vote (D8), the broker on another, and the signals that stop them.
+//! One node of either role or both: the controller on a runtime of its own, so that a stalled disk of the data's never
+//! delays a vote (D8), the broker on another, and the signals that stop them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use moldau_broker::{BrokerHandle, BrokerOptions};
-use moldau_cluster::ControllerChannel;
+use moldau_cluster::rpc::Credentials;
+use moldau_cluster::{
+    ControllerAddress, ControllerChannel, LocalController, RemoteControllerChannel, identify,
+};
 use moldau_controller::{Controller, ControllerHandle, ControllerOptions, QuorumVoter};
 use moldau_metadata::config::BrokerConfig;
+use moldau_model::Uuid;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::banner::Banner;
-use super::{Prepared, storage};
+use super::health::ControllerHealth;
+use super::{Prepared, listeners, storage};
 use crate::console::Console;
 
 /// Exit code of a second signal: the one of a process that SIGINT ended.
 const IMPATIENT: i32 = 130;
+/// Pause before controllers that did not answer are asked again.
+const ASKING_PAUSE: Duration = Duration::from_millis(100);
+/// How often somebody who watches is told of the wait.
+const ASKING_TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// Runs the node until a signal; the error is one line.
 pub(super) fn run(prepared: Prepared, started: Instant, console: &mut Console<'_>) -> Result<(), String> {
@@ -47,32 +57,14 @@ async fn serve(
 ) -> Result<(), String> {
     let mut signals = Signals::new().map_err(|error| format!("cannot wait for signals: {error}"))?;
     let config = prepared.config.clone();
-    let controller = Controller::start(controller_options(&prepared), control.handle())
-        .await
-        .map_err(|error| with_next_step(&error.to_string(), &config))?;
-    let broker = start_broker(&prepared, &controller).await;
-    let broker = match broker {
-        Ok(broker) => broker,
-        Err(text) => {
-            controller.shutdown().await;
-            return Err(with_next_step(&text, &config));
-        }
-    };
-    let ended = tokio::select! {
-        ready = broker.wait_ready() => match ready {
-            Ok(()) => None,
-            Err(state) => Some(Err(format!("the controller refused this broker: {state:?}"))),
-        },
-        reason = controller.failed() => Some(Err(reason)),
-        name = signals.next() => Some(Ok(name)),
-    };
-    let ended = match ended {
-        Some(ended) => ended,
+    let named = |error: String| with_next_step(&error, &config);
+    let node = Node::start(&prepared, control).await.map_err(named)?;
+    let ended = match node.wait_ready(&mut signals).await {
+        Some(ended) => ended.map_err(named),
         None => {
-            announce(&prepared, &broker, started, console);
+            announce(&prepared, &node, started, console);
             tokio::select! {
-                failure = broker.wait_failed() => Err(format!("the broker cannot go on: {failure}")),
-                reason = controller.failed() => Err(format!("the controller has failed: {reason}")),
+                reason = node.failed() => Err(reason),
                 name = signals.next() => Ok(name),
             }
         }
@@ -80,28 +72,187 @@ async fn serve(
     if let Ok(name) = &ended {
         tracing::info!("{name}: stopping; once more ends at once, without a clean shutdown");
     }
-    let stopping = async {
-        if let Err(error) = broker.stop().await {
-            tracing::error!(%error, "the logs could not be closed cleanly; the next start recovers them");
-        }
-        controller.shutdown().await;
-    };
     tokio::select! {
-        () = stopping => {}
+        () = node.stop() => {}
         _ = signals.next() => std::process::exit(IMPATIENT),
     }
     ended.map(|_| tracing::info!("stopped"))
 }
 
-async fn start_broker(prepared: &Prepared, controller: &ControllerHandle) -> Result<BrokerHandle, String> {
+/// What runs in this process: a controller, a broker, or both.
+struct Node {
+    controller: Option<ControllerHandle>,
+    /// Where the controller listens.
+    controller_addresses: Vec<(String, SocketAddr)>,
+    broker: Option<BrokerHandle>,
+    /// Health of a controller alone; a broker serves its own.
+    health: Option<ControllerHealth>,
+}
+
+impl Node {
+    async fn start(prepared: &Prepared, control: &Runtime) -> Result<Self, String> {
+        let config = &prepared.config;
+        let mut node =
+            Self { controller: None, controller_addresses: Vec::new(), broker: None, health: None };
+        if config.roles.controller {
+            let bound = listeners::bind(config)?;
+            node.controller_addresses = bound.addresses();
+            let options = controller_options(prepared);
+            let started = Controller::start_on(options, bound.sockets(), control.handle()).await;
+            node.controller = Some(started.map_err(|error| error.to_string())?);
+        }
+        let started = if config.roles.broker {
+            start_broker(prepared, node.controller.as_ref(), control).await.map(|broker| {
+                node.broker = Some(broker);
+            })
+        } else {
+            ControllerHealth::start(config.http_listener, node.controller.as_ref()).await.map(|health| {
+                node.health = health;
+            })
+        };
+        if let Err(text) = started {
+            node.stop().await;
+            return Err(text);
+        }
+        Ok(node)
+    }
+
+    /// Waits until the node serves. What ended it before, if something did: a failure, or a signal's name.
+    async fn wait_ready(&self, signals: &mut Signals) -> Option<Result<&'static str, String>> {
+        let ready = async {
+            match &self.broker {
+                Some(broker) => broker.wait_ready().await,
+                None => Ok(()),
+            }
+        };
+        tokio::select! {
+            ready = ready => match ready {
+                Ok(()) => None,
+                Err(state) => Some(Err(format!("the controller refused this broker: {state:?}"))),
+            },
+            reason = controller_failed(self.controller.as_ref()) => Some(Err(reason)),
+            name = signals.next() => Some(Ok(name)),
+        }
+    }
+
+    /// Waits until the node cannot go on, and says why.
+    async fn failed(&self) -> String {
+        let broker = async {
+            match &self.broker {
+                Some(broker) => format!("the broker cannot go on: {}", broker.wait_failed().await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            reason = broker => reason,
+            reason = controller_failed(self.controller.as_ref()) => format!("the controller has failed: {reason}"),
+        }
+    }
+
+    /// Stops the broker first, which needs a controller to move its leaderships away.
+    async fn stop(self) {
+        if let Some(broker) = self.broker
+            && let Err(error) = broker.stop().await
+        {
+            tracing::error!(%error, "the logs could not be closed cleanly; the next start recovers them");
+        }
+        if let Some(controller) = self.controller {
+            controller.shutdown().await;
+        }
+    }
+}
+
+async fn controller_failed(controller: Option<&ControllerHandle>) -> String {
+    match controller {
+        Some(controller) => controller.failed().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn start_broker(
+    prepared: &Prepared,
+    controller: Option<&ControllerHandle>,
+    control: &Runtime,
+) -> Result<BrokerHandle, String> {
     let incarnation_id = storage::random_id().map_err(|error| format!("no random numbers: {error}"))?;
     let options = BrokerOptions {
         config: prepared.config.clone(),
         cluster_id: prepared.cluster_id.clone(),
         incarnation_id,
     };
-    let channel: Arc<dyn ControllerChannel> = Arc::new(controller.clone());
+    let channel = channel(prepared, controller, control)?;
     BrokerHandle::start(options, channel).await.map_err(|error| error.to_string())
+}
+
+/// The broker's way to the controllers: the one in this process where that is all of them.
+fn channel(
+    prepared: &Prepared,
+    controller: Option<&ControllerHandle>,
+    control: &Runtime,
+) -> Result<Arc<dyn ControllerChannel>, String> {
+    let config = &prepared.config;
+    if let Some(controller) = controller
+        && config.quorum_voters.len() <= 1
+    {
+        return Ok(Arc::new(controller.clone()));
+    }
+    let local = controller
+        .map(|controller| LocalController { node_id: config.node_id, channel: Arc::new(controller.clone()) });
+    // Its connections live beside the controller, away from the data.
+    let _context = control.enter();
+    let credentials = credentials(config, Some(prepared.cluster_id.clone()));
+    Ok(Arc::new(RemoteControllerChannel::new(credentials, &controller_addresses(config), local)?))
+}
+
+fn credentials(config: &BrokerConfig, cluster_id: Option<String>) -> Credentials {
+    Credentials {
+        node_id: config.node_id,
+        cluster_id,
+        directory_id: Uuid::ZERO,
+        secret: config.cluster_secret.clone(),
+    }
+}
+
+/// Where the controllers are, as far as the configuration tells.
+fn controller_addresses(config: &BrokerConfig) -> Vec<ControllerAddress> {
+    let voters = quorum_voters(config)
+        .into_iter()
+        .map(|voter| ControllerAddress { node_id: Some(voter.node_id), address: voter.address() });
+    let servers = config.quorum_bootstrap_servers.iter().map(|(host, port)| ControllerAddress {
+        node_id: None,
+        address: if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") },
+    });
+    voters.chain(servers).collect()
+}
+
+fn quorum_voters(config: &BrokerConfig) -> Vec<QuorumVoter> {
+    let voter = |voter: &moldau_metadata::config::QuorumVoter| QuorumVoter {
+        node_id: voter.id,
+        host: voter.host.clone(),
+        port: voter.port,
+    };
+    config.quorum_voters.iter().map(voter).collect()
+}
+
+/// Asks the controllers which cluster a new broker belongs to, until one of them answers.
+pub(super) fn ask_cluster_id(config: &BrokerConfig) -> Result<String, String> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("cannot start threads: {error}"))?;
+    let credentials = credentials(config, None);
+    let addresses = controller_addresses(config);
+    runtime.block_on(async {
+        let mut told = None;
+        loop {
+            if let Some(cluster_id) = identify(&credentials, &addresses).await? {
+                return Ok(cluster_id);
+            }
+            if told.is_none_or(|told: Instant| told.elapsed() >= ASKING_TOLD_EVERY) {
+                tracing::info!("waiting for a controller to tell which cluster this is");
+                told = Some(Instant::now());
+            }
+            tokio::time::sleep(ASKING_PAUSE).await;
+        }
+    })
 }
 
 fn controller_options(prepared: &Prepared) -> ControllerOptions {
@@ -112,11 +263,8 @@ fn controller_options(prepared: &Prepared) -> ControllerOptions {
         config.metadata_log_dir.clone(),
         prepared.metadata_directory_id,
     );
-    options.voters = config
-        .quorum_voters
-        .iter()
-        .map(|voter| QuorumVoter { node_id: voter.id, host: voter.host.clone(), port: voter.port })
-        .collect();
+    options.voters = quorum_voters(config);
+    options.secret.clone_from(&config.cluster_secret);
     if let Some(name) = config.controller_listener_names.first() {
         options.listener_name.clone_from(name);
     }
@@ -130,13 +278,22 @@ fn controller_options(prepared: &Prepared) -> ControllerOptions {
     options
 }
 
-fn announce(prepared: &Prepared, broker: &BrokerHandle, started: Instant, console: &mut Console<'_>) {
+fn announce(prepared: &Prepared, node: &Node, started: Instant, console: &mut Console<'_>) {
+    let config = &prepared.config;
+    let broker_addresses = node.broker.as_ref().map_or(&[][..], BrokerHandle::addresses);
+    let health_of_controller = node.health.as_ref().and_then(ControllerHealth::address);
+    let is_alone = config.roles.broker && config.quorum_voters.len() <= 1;
     let banner = Banner {
-        node_id: prepared.config.node_id.0,
+        node_id: config.node_id.0,
         cluster_id: &prepared.cluster_id,
-        addresses: broker.addresses(),
-        http: broker.http_address(),
-        directories: &prepared.config.log_dirs,
+        addresses: broker_addresses,
+        controllers: if is_alone { &[] } else { &node.controller_addresses },
+        http: node.broker.as_ref().and_then(BrokerHandle::http_address).or(health_of_controller),
+        directories: if config.roles.broker {
+            &config.log_dirs
+        } else {
+            std::slice::from_ref(&config.metadata_log_dir)
+        },
         new_directories: &prepared.new_directories,
         took: started.elapsed(),
     };
@@ -158,6 +315,8 @@ fn with_next_step(error: &str, config: &BrokerConfig) -> String {
     if text.contains("address already in use") || text.contains("address in use") {
         let choice = if text.contains("http") {
             "http.listener=localhost:PORT"
+        } else if text.contains("controller") {
+            "listeners=PLAINTEXT://localhost:9092,CONTROLLER://localhost:PORT"
         } else {
             "listeners=PLAINTEXT://localhost:PORT"
         };

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use moldau_metadata::config::QuorumVoter;
 use moldau_model::Uuid;
 
 use crate::properties;
@@ -52,26 +53,33 @@ pub(crate) enum StorageError {
 ///
 /// # Errors
 /// A directory that was in use, where the metadata log or the directory's own identity is gone. Nothing is written.
+/// A broker alone (`metadata_log_dir` is none) keeps no metadata log that it could lose.
 pub(crate) fn check_nothing_is_lost(
     directories: &[PathBuf],
-    metadata_log_dir: &Path,
+    metadata_log_dir: Option<&Path>,
 ) -> Result<(), StorageError> {
-    let is_metadata_there = moldau_controller::has_metadata_log(metadata_log_dir)
-        .map_err(|source| StorageError::Io { path: metadata_log_dir.to_owned(), source })?;
+    let is_there = |directory: &Path| {
+        moldau_controller::has_metadata_log(directory)
+            .map_err(|source| StorageError::Io { path: directory.to_owned(), source })
+    };
+    let lost = match metadata_log_dir {
+        Some(directory) if !is_there(directory)? => Some(directory),
+        _ => None,
+    };
     for path in directories {
         let Some(trace) = trace_of_use(path)? else { continue };
         let trace = trace.to_string_lossy().into_owned();
-        match read(path)? {
-            None => return Err(StorageError::LostIdentity { path: path.clone(), trace }),
-            Some(identity) if !is_metadata_there => {
+        match (read(path)?, lost) {
+            (None, _) => return Err(StorageError::LostIdentity { path: path.clone(), trace }),
+            (Some(identity), Some(metadata)) => {
                 return Err(StorageError::LostMetadata {
                     path: path.clone(),
                     trace,
                     cluster_id: identity.cluster_id,
-                    metadata: metadata_log_dir.to_owned(),
+                    metadata: metadata.to_owned(),
                 });
             }
-            Some(_) => {}
+            (Some(_), None) => {}
         }
     }
     Ok(())
@@ -195,6 +203,29 @@ pub(crate) fn format(
     Ok(formatted)
 }
 
+/// The cluster that one of these directories was formatted for.
+pub(crate) fn present_cluster_id(directories: &[PathBuf]) -> Result<Option<String>, StorageError> {
+    for path in directories {
+        if let Some(identity) = read(path)? {
+            return Ok(Some(identity.cluster_id));
+        }
+    }
+    Ok(None)
+}
+
+/// The id of a cluster that nobody gave one: of the voters' ids and addresses, so that each of them comes to the same
+/// without asking. It is a fingerprint and no secret (FNV-1a of 128 bits).
+pub(crate) fn derived_cluster_id(voters: &[QuorumVoter]) -> String {
+    const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+    let mut named: Vec<String> =
+        voters.iter().map(|voter| format!("{}@{}:{}", voter.id, voter.host, voter.port)).collect();
+    named.sort();
+    let text = format!("moldau cluster of {}", named.join(","));
+    let fold = |hash: u128, byte: u8| (hash ^ u128::from(byte)).wrapping_mul(PRIME);
+    Uuid::from_random_bytes(text.bytes().fold(BASIS, fold).to_be_bytes()).to_string()
+}
+
 fn no_random(source: io::Error) -> StorageError {
     StorageError::Io { path: PathBuf::from("random numbers"), source }
 }
@@ -239,7 +270,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (data, metadata) = (directory.path().join("data"), directory.path().join("metadata"));
         let paths = [data.clone(), metadata.clone()];
-        let check = || check_nothing_is_lost(&paths, &metadata).map_err(|error| error.to_string());
+        let check = || check_nothing_is_lost(&paths, Some(&metadata)).map_err(|error| error.to_string());
         // Before the first start, and after `kafka-storage format`.
         assert_eq!(check(), Ok(()));
         format(&paths, 1, Some("A"), &mut counting()).unwrap();
@@ -270,11 +301,22 @@ mod tests {
     }
 
     #[test]
+    fn voters_come_to_one_cluster_id_without_asking() {
+        let voters = |text: &str| text.split(',').map(|v| v.parse().unwrap()).collect::<Vec<QuorumVoter>>();
+        let id = derived_cluster_id(&voters("1@a:9093,2@b:9093,3@c:9093"));
+        assert!(id.parse::<Uuid>().is_ok());
+        assert_eq!(derived_cluster_id(&voters("3@c:9093,1@a:9093,2@b:9093")), id);
+        for others in ["1@a:9093,2@b:9093", "1@a:9093,2@b:9093,3@d:9093", "1@a:9093,2@b:9093,4@c:9093"] {
+            assert_ne!(derived_cluster_id(&voters(others)), id);
+        }
+    }
+
+    #[test]
     fn records_without_an_identity_are_nobodys() {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("orders-0")).unwrap();
         let paths = [directory.path().to_owned()];
-        let told = check_nothing_is_lost(&paths, directory.path()).unwrap_err().to_string();
+        let told = check_nothing_is_lost(&paths, Some(directory.path())).unwrap_err().to_string();
         assert!(told.contains("meta.properties, which says by whom, is gone"), "{told}");
     }
 

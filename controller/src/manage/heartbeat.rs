@@ -187,6 +187,13 @@ impl BrokerSessions {
             .collect()
     }
 
+    /// The unfenced brokers that this controller has inherited and not heard of itself.
+    #[must_use]
+    pub fn unheard(&self, image: &MetadataImage) -> Vec<(BrokerId, BrokerEpoch)> {
+        let unheard = self.unfenced(image).filter(|(_, session)| !session.was_heard);
+        unheard.map(|(id, session)| (id, session.epoch)).collect()
+    }
+
     /// When the next broker is to be fenced unless it is heard of.
     #[must_use]
     pub fn next_expiry(&self, image: &MetadataImage) -> Option<TimestampMs> {

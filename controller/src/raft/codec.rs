@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use bytes::Bytes;
+use moldau_model::Uuid;
 use openraft::EntryPayload;
 use openraft::vote::{RaftLeaderId, RaftVote};
 use prost::Message;
 
-use super::types::{EncodedBatch, Entry, LogId, Membership, StoredMembership, Vote, log_id};
+use super::types::{EncodedBatch, Entry, LogId, Member, Membership, StoredMembership, Vote, log_id};
 
 #[derive(Clone, PartialEq, Message)]
 struct VoteRow {
@@ -41,6 +42,9 @@ struct NodeRow {
     /// `host:port` of its CONTROLLER listener.
     #[prost(string, tag = "2")]
     address: String,
+    /// The directory of its log, 16 bytes; empty if it is not known.
+    #[prost(bytes = "bytes", tag = "3")]
+    directory_id: Bytes,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -78,6 +82,11 @@ const KIND_BLANK: u32 = 0;
 const KIND_BATCH: u32 = 1;
 const KIND_MEMBERSHIP: u32 = 2;
 
+/// Empty for an id that is not known.
+pub(super) fn directory_bytes(id: Uuid) -> Bytes {
+    if id.is_zero() { Bytes::new() } else { Bytes::copy_from_slice(id.as_bytes()) }
+}
+
 fn damaged(what: impl std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_string())
 }
@@ -104,7 +113,11 @@ impl From<&Membership> for MembershipRow {
                 .collect(),
             nodes: membership
                 .nodes()
-                .map(|(node_id, node)| NodeRow { node_id: *node_id, address: node.addr.clone() })
+                .map(|(node_id, member)| NodeRow {
+                    node_id: *node_id,
+                    address: member.address.clone(),
+                    directory_id: directory_bytes(member.directory_id),
+                })
                 .collect(),
         }
     }
@@ -120,11 +133,11 @@ impl TryFrom<MembershipRow> for Membership {
         }
         let voters: Vec<BTreeSet<u64>> =
             row.voters.into_iter().map(|set| set.node_ids.into_iter().collect()).collect();
-        let nodes: BTreeMap<u64, openraft::BasicNode> = row
-            .nodes
-            .into_iter()
-            .map(|node| (node.node_id, openraft::BasicNode::new(node.address)))
-            .collect();
+        let member = |node: NodeRow| {
+            let directory_id = moldau_cluster::rpc::uuid(&node.directory_id).map_err(damaged)?;
+            Ok((node.node_id, Member { address: node.address, directory_id }))
+        };
+        let nodes: BTreeMap<u64, Member> = row.nodes.into_iter().map(member).collect::<io::Result<_>>()?;
         Self::new(voters, nodes).map_err(|error| damaged(format!("membership: {error}")))
     }
 }
@@ -144,6 +157,15 @@ impl TryFrom<StoredMembershipRow> for StoredMembership {
     fn try_from(row: StoredMembershipRow) -> io::Result<Self> {
         Ok(Self::new(row.log_id.map(LogId::from), row.membership.unwrap_or_default().try_into()?))
     }
+}
+
+pub(super) fn encode_membership(membership: &StoredMembership) -> Bytes {
+    StoredMembershipRow::from(membership).encode_to_vec().into()
+}
+
+pub(super) fn decode_membership(bytes: Bytes) -> io::Result<StoredMembership> {
+    let row = StoredMembershipRow::decode(bytes).map_err(|error| damaged(format!("membership: {error}")))?;
+    row.try_into()
 }
 
 pub(super) fn encode_vote(vote: &Vote) -> Bytes {

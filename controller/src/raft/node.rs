@@ -1,35 +1,44 @@
 //! One member of the metadata quorum, started, asked and stopped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use moldau_cluster::LeaderHint;
+use moldau_cluster::rpc::Credentials;
 use moldau_model::{BrokerId, LeaderEpoch, Offset, Uuid};
 use openraft::error::{ClientWriteError, Fatal, ForwardToLeader};
 use openraft::impls::ProgressResponder;
 use openraft::raft::ClientWriteResult;
+use openraft::type_config::async_runtime::watch::WatchReceiver;
 use openraft::vote::leader_id_std::CommittedLeaderId;
-use openraft::{BasicNode, Config, Raft, RaftMetrics, ServerState, SnapshotPolicy};
+use openraft::{Config, Instant as _, Raft, RaftMetrics, ServerState, SnapshotPolicy};
 use thiserror::Error;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
 
 use super::ENTRY_BYTES_MAX;
+use super::formation::{Candidacy, Formation};
 use super::identity::{Identity, MetadataDirectory};
 use super::kv::RaftKv;
 use super::kv::sled_store::{SledKv, is_released};
 use super::log_store::LogStore;
-use super::network::NoPeers;
+use super::network::PeerNetworks;
+use super::peers::Peers;
+use super::service::RaftService;
 use super::snapshot::SnapshotFiles;
 use super::state_machine::{StateMachine, epoch};
-use super::types::{EncodedBatch, TypeConfig};
+use super::types::{EncodedBatch, Member, Membership, TypeConfig};
+use super::{membership, vigil};
 use crate::applied::Applied;
 use crate::{RaftOptions, StartError};
 
 /// How long a lone voter may take to elect itself and to replay its log.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long another node may take to take the leadership over.
+const HAND_OVER_LIMIT: Duration = Duration::from_secs(1);
 /// How long a stopped node may take to let go of its files.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -40,8 +49,11 @@ pub(crate) struct RaftNodeOptions {
     pub(crate) cluster_id: String,
     pub(crate) metadata_log_dir: PathBuf,
     pub(crate) directory_id: Uuid,
-    /// `host:port` of this node's CONTROLLER listener; may be empty.
-    pub(crate) address: String,
+    /// `controller.quorum.voters`, this node among them: ids and the `host:port` of their CONTROLLER listeners. The
+    /// address may be empty where this node is alone.
+    pub(crate) voters: BTreeMap<u64, String>,
+    /// `cluster.secret`.
+    pub(crate) secret: Option<String>,
     pub(crate) raft: RaftOptions,
 }
 
@@ -75,6 +87,15 @@ pub(crate) enum ProposeError {
     Stopped(String),
 }
 
+/// Who leads, as far as this node knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Role {
+    pub(crate) term: u64,
+    /// Whether it is this node. It may still have to apply what was committed before.
+    pub(crate) is_leader: bool,
+    pub(crate) leader: Option<u64>,
+}
+
 /// The quorum as this node sees it.
 #[derive(Clone, Debug)]
 pub(crate) struct QuorumState {
@@ -82,10 +103,21 @@ pub(crate) struct QuorumState {
     pub(crate) epoch: LeaderEpoch,
     /// The end of what is committed, exclusive.
     pub(crate) high_watermark: Offset,
-    /// The end of this node's log, exclusive.
-    pub(crate) log_end_offset: Offset,
-    /// The voters, with their CONTROLLER listener's address.
-    pub(crate) voters: Vec<(BrokerId, String)>,
+    pub(crate) voters: Vec<QuorumMember>,
+}
+
+/// One voter.
+#[derive(Clone, Debug)]
+pub(crate) struct QuorumMember {
+    pub(crate) node_id: BrokerId,
+    /// Of its CONTROLLER listener; may be empty.
+    pub(crate) address: String,
+    /// Zero where it is not known.
+    pub(crate) directory_id: Uuid,
+    /// The end of its log, exclusive, which the leader alone knows.
+    pub(crate) log_end_offset: Option<Offset>,
+    /// How long ago the leader heard of it.
+    pub(crate) silent_for: Option<Duration>,
 }
 
 /// A proposal under way.
@@ -107,15 +139,35 @@ impl Proposal {
 
 fn hint(leader: ForwardToLeader<TypeConfig>) -> Option<LeaderHint> {
     let node_id = BrokerId(i32::try_from(leader.leader_id?).ok()?);
-    Some(LeaderHint { node_id, address: leader.leader_node.map(|node| node.addr).unwrap_or_default() })
+    Some(LeaderHint { node_id, address: leader.leader_node.map(|node| node.address).unwrap_or_default() })
 }
 
-type Node = Raft<TypeConfig, StateMachine>;
+pub(super) type Node = Raft<TypeConfig, StateMachine>;
+
+/// The newest membership in the log, committed or not: the one that counts.
+pub(super) fn membership_of(raft: &Node) -> Membership {
+    raft.metrics().borrow_watched().membership_config.membership().clone()
+}
+
+pub(super) fn voters_of(metrics: &RaftMetrics<TypeConfig>) -> BTreeSet<u64> {
+    metrics.membership_config.membership().voter_ids().collect()
+}
+
+/// Whether the log has a membership.
+pub(super) fn is_initialized(raft: &Node) -> bool {
+    membership_of(raft).voter_ids().next().is_some()
+}
 
 /// See the module.
 pub(crate) struct RaftNode {
     raft: Node,
     node_id: BrokerId,
+    service: RaftService,
+    role: watch::Receiver<Role>,
+    /// Follow what Raft tells, until the node is shut down.
+    tasks: parking_lot::Mutex<JoinSet<()>>,
+    /// Without an answer of a majority for longer, a leader is none any more.
+    lease: Duration,
     store: Weak<SledKv>,
     directory: parking_lot::Mutex<Option<MetadataDirectory>>,
 }
@@ -128,7 +180,8 @@ struct Opened {
 }
 
 impl RaftNode {
-    /// Opens the metadata log and returns once this node leads and has applied all that was committed.
+    /// Opens the metadata log. A node that is the whole quorum leads, and has applied all that was committed, when this
+    /// returns; in a quorum of several that takes as long as it takes.
     pub(crate) async fn start(options: RaftNodeOptions, applied: Arc<Applied>) -> Result<Self, StartError> {
         let begin = Instant::now();
         let config = Arc::new(config(&options).map_err(|error| StartError::Timers(error.to_string()))?);
@@ -146,15 +199,38 @@ impl RaftNode {
         let last_purged = log.last_purged_log_id();
         let machine = StateMachine::new(applied.clone(), snapshots);
         let path = directory.path().to_owned();
+        let peers = Arc::new(Peers::new(&Credentials {
+            node_id,
+            cluster_id: Some(options.cluster_id.clone()),
+            directory_id: options.directory_id,
+            secret: options.secret.clone(),
+        }));
+        let network = PeerNetworks { node_id: id, peers: peers.clone() };
         let raft =
-            Node::new(id, config, NoPeers, log, machine).await.map_err(|error| start_error(&path, &error))?;
+            Node::new(id, config, network, log, machine).await.map_err(|error| start_error(&path, &error))?;
+        let me =
+            Candidacy { node_id: id, directory_id: options.directory_id, voters: options.voters.clone() };
+        let formation = Arc::new(Formation::default());
+        let mut tasks = JoinSet::new();
+        let role = follow_role(&raft, &mut tasks, peers.clone());
+        let service = RaftService {
+            raft: raft.clone(),
+            me: me.clone(),
+            peers: peers.clone(),
+            formation,
+            role: role.clone(),
+        };
         let node = Self {
             raft,
             node_id,
+            service,
+            role,
+            tasks: parking_lot::Mutex::new(tasks),
+            lease: options.raft.election_timeout_max * 2,
             store: Arc::downgrade(&store),
             directory: parking_lot::Mutex::new(Some(directory)),
         };
-        if let Err(error) = node.lead(id, &options, last_purged.map(|id| id.index), &path, &applied).await {
+        if let Err(error) = node.take_part(me, peers, last_purged.map(|id| id.index), &path, &applied).await {
             drop(store);
             node.shutdown().await;
             return Err(error);
@@ -169,11 +245,11 @@ impl RaftNode {
         Ok(node)
     }
 
-    /// Founds the quorum on the first start; elects this node, since nobody else can be, without waiting for a timer.
-    async fn lead(
+    /// Leads where this node is the whole quorum; else begins to look for the others.
+    async fn take_part(
         &self,
-        id: u64,
-        options: &RaftNodeOptions,
+        me: Candidacy,
+        peers: Arc<Peers>,
         last_purged: Option<u64>,
         path: &Path,
         applied: &Applied,
@@ -184,10 +260,33 @@ impl RaftNode {
             return Err(StartError::Damaged { path: path.to_owned(), reason });
         }
         let is_initialized = self.raft.is_initialized().await.map_err(|error| start_error(path, &error))?;
+        let voters = if is_initialized {
+            self.raft
+                .with_raft_state(|state| state.membership_state.effective().voter_ids().collect())
+                .await
+                .map_err(|error| start_error(path, &error))?
+        } else {
+            me.voters.keys().copied().collect::<BTreeSet<u64>>()
+        };
+        if voters == BTreeSet::from([me.node_id]) {
+            return self.lead(&me, is_initialized, path).await;
+        }
+        let formation = self.service.formation.clone();
+        let mut tasks = self.tasks.lock();
+        tasks.spawn(vigil::keep(self.raft.clone(), me.node_id, peers.clone(), self.role.clone()));
+        tasks.spawn(membership::keep(self.raft.clone(), me.clone(), peers.clone(), self.role.clone()));
+        tasks.spawn(formation.run(self.raft.clone(), me, peers));
+        Ok(())
+    }
+
+    /// Founds the quorum on the first start; elects this node, since nobody else can be, without waiting for a timer.
+    async fn lead(&self, me: &Candidacy, is_initialized: bool, path: &Path) -> Result<(), StartError> {
         if is_initialized {
             self.raft.trigger().elect(false).await.map_err(|error| start_error(path, &error))?;
         } else {
-            let members = BTreeMap::from([(id, BasicNode::new(&options.address))]);
+            let address = me.voters.get(&me.node_id).cloned().unwrap_or_default();
+            let member = Member { address, directory_id: me.directory_id };
+            let members = BTreeMap::from([(me.node_id, member)]);
             self.raft.initialize(members).await.map_err(|error| StartError::Raft(error.to_string()))?;
         }
         let ready = |metrics: &RaftMetrics<TypeConfig>| is_ready(metrics) || metrics.running_state.is_err();
@@ -198,6 +297,29 @@ impl RaftNode {
             .await
             .map_err(|error| StartError::Raft(error.to_string()))?;
         metrics.running_state.map_err(|error| start_error(path, &error))
+    }
+
+    /// What other members call.
+    pub(crate) fn service(&self) -> RaftService {
+        self.service.clone()
+    }
+
+    /// Whether this node is alone in its quorum.
+    pub(crate) fn is_alone(&self) -> bool {
+        voters_of(&self.raft.metrics().borrow_watched()).len() <= 1 && self.service.me.voters.len() <= 1
+    }
+
+    /// Who leads, now and later.
+    pub(crate) fn watch_role(&self) -> watch::Receiver<Role> {
+        self.role.clone()
+    }
+
+    /// Whether a majority answered this leader lately. One that was cut off must not speak for the quorum.
+    pub(crate) fn has_quorum(&self) -> bool {
+        let receiver = self.raft.metrics();
+        let metrics = receiver.borrow_watched();
+        let is_alone = metrics.membership_config.membership().voter_ids().nth(1).is_none();
+        is_alone || metrics.last_quorum_acked.as_ref().is_some_and(|acked| acked.elapsed() <= self.lease)
     }
 
     /// Hands entries to Raft in the order of the calls. The proposal is made when this returns; the outcome comes later.
@@ -217,7 +339,6 @@ impl RaftNode {
 
     /// Whether this node leads and has applied everything before. To be asked while no proposal is under way.
     pub(crate) fn leadership(&self) -> Option<Leadership> {
-        use openraft::type_config::async_runtime::watch::WatchReceiver;
         let receiver = self.raft.metrics();
         let metrics = receiver.borrow_watched();
         is_ready(&metrics).then(|| Leadership {
@@ -230,28 +351,49 @@ impl RaftNode {
     pub(crate) fn leader_hint(&self) -> Option<LeaderHint> {
         let state = self.quorum_state();
         let leader = state.leader.filter(|leader| *leader != self.node_id)?;
-        let address = state.voters.into_iter().find(|(id, _)| *id == leader).map(|(_, address)| address);
+        let member = state.voters.into_iter().find(|member| member.node_id == leader);
+        let address = member.map(|member| member.address);
         Some(LeaderHint { node_id: leader, address: address.unwrap_or_default() })
     }
 
     pub(crate) fn quorum_state(&self) -> QuorumState {
-        use openraft::type_config::async_runtime::watch::WatchReceiver;
         let receiver = self.raft.metrics();
         let metrics = receiver.borrow_watched();
         let end = |index: Option<u64>| Offset(index.map_or(0, |index| index as i64 + 1));
         let membership = metrics.membership_config.membership();
+        let own = u64::try_from(self.node_id.0).ok();
+        let leads = metrics.state == ServerState::Leader;
+        let voter = |id: u64| {
+            let member = membership.get_node(&id).cloned().unwrap_or_default();
+            let is_self = Some(id) == own;
+            let known = self.service.peers.known_disk(id).unwrap_or_default();
+            let replicated = metrics.replication.as_ref().and_then(|all| all.get(&id));
+            let heard = metrics.heartbeat.as_ref().and_then(|all| all.get(&id)).and_then(Option::as_ref);
+            QuorumMember {
+                node_id: BrokerId(id as i32),
+                directory_id: match member.directory_id {
+                    _ if is_self => self.service.me.directory_id,
+                    Uuid::ZERO => known,
+                    known => known,
+                },
+                address: member.address,
+                log_end_offset: if is_self {
+                    Some(end(metrics.last_log_index))
+                } else {
+                    replicated.filter(|_| leads).map(|id| end(id.as_ref().map(|id| id.index)))
+                },
+                silent_for: if is_self && leads {
+                    Some(Duration::ZERO)
+                } else {
+                    heard.filter(|_| leads).map(|heard| heard.elapsed())
+                },
+            }
+        };
         QuorumState {
             leader: metrics.current_leader.map(|id| BrokerId(id as i32)),
             epoch: epoch(metrics.current_term),
             high_watermark: end(metrics.local_committed.as_ref().map(|id| id.index)),
-            log_end_offset: end(metrics.last_log_index),
-            voters: membership
-                .voter_ids()
-                .map(|id| {
-                    let address = membership.get_node(&id).map(|node| node.addr.clone()).unwrap_or_default();
-                    (BrokerId(id as i32), address)
-                })
-                .collect(),
+            voters: membership.voter_ids().map(voter).collect(),
         }
     }
 
@@ -273,8 +415,45 @@ impl RaftNode {
         self.raft.trigger().snapshot().await.expect("the node runs");
     }
 
+    /// Gives leadership to the follower that has most of the log, so that nobody has to wait for an election.
+    pub(crate) async fn hand_over(&self) {
+        let Some(successor) = self.successor() else { return };
+        if self.raft.trigger().transfer_leader(successor).await.is_err() {
+            return;
+        }
+        // Not only that it is over: the others must hear of the successor before they find this node's port closed.
+        let mut role = self.role.clone();
+        let own = self.service.me.node_id;
+        let over = role.wait_for(|role| role.leader.is_some_and(|leader| leader != own));
+        match tokio::time::timeout(HAND_OVER_LIMIT, over).await {
+            Ok(_) => tracing::info!(successor, "handed the leadership over"),
+            Err(_) => {
+                tracing::warn!(successor, "the leadership was not taken; the others elect by themselves")
+            }
+        }
+    }
+
+    /// The follower to hand over to, if this node leads several.
+    fn successor(&self) -> Option<u64> {
+        let receiver = self.raft.metrics();
+        let metrics = receiver.borrow_watched();
+        if metrics.state != ServerState::Leader {
+            return None;
+        }
+        let own = u64::try_from(self.node_id.0).ok();
+        let heard = metrics.heartbeat.as_ref()?;
+        let is_there = |id: &u64| {
+            heard.get(id).and_then(Option::as_ref).is_some_and(|heard| heard.elapsed() <= self.lease)
+        };
+        let voters = metrics.membership_config.membership().voter_ids();
+        let followers = voters.filter(|id| Some(*id) != own && is_there(id));
+        let replication = metrics.replication.as_ref()?;
+        followers.max_by_key(|id| replication.get(id).and_then(Option::as_ref).map(|id| id.index))
+    }
+
     /// Stops the node, and lets go of its files.
     pub(crate) async fn shutdown(&self) {
+        self.tasks.lock().abort_all();
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "the metadata quorum did not stop cleanly");
         }
@@ -287,6 +466,30 @@ impl RaftNode {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
+}
+
+/// Keeps the role in a channel of our own, and has the peers learn what memberships say of them.
+fn follow_role(raft: &Node, tasks: &mut JoinSet<()>, peers: Arc<Peers>) -> watch::Receiver<Role> {
+    let (sender, role) = watch::channel(Role::default());
+    let mut metrics = raft.server_metrics();
+    tasks.spawn(async move {
+        loop {
+            {
+                let metrics = metrics.borrow_watched();
+                peers.learn(metrics.membership_config.membership());
+                let now = Role {
+                    term: metrics.vote.leader_id.term,
+                    is_leader: metrics.state == ServerState::Leader,
+                    leader: metrics.current_leader,
+                };
+                sender.send_if_modified(|role| std::mem::replace(role, now) != now);
+            }
+            if metrics.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+    role
 }
 
 fn is_ready(metrics: &RaftMetrics<TypeConfig>) -> bool {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
+use moldau_model::Uuid;
 
 openraft::declare_raft_types!(
     /// Standard Raft terms (one leader a term), because a metadata position is an offset and a term.
@@ -10,7 +11,7 @@ openraft::declare_raft_types!(
         D = EncodedBatch,
         R = (),
         NodeId = u64,
-        Node = openraft::BasicNode,
+        Node = Member,
         Term = u64,
         LeaderId = openraft::impls::leader_id_std::LeaderId<Self::Term, Self::NodeId>,
         AsyncRuntime = openraft::impls::TokioRuntime,
@@ -19,10 +20,20 @@ openraft::declare_raft_types!(
 pub(crate) type LogId = openraft::type_config::alias::LogIdOf<TypeConfig>;
 pub(crate) type Vote = openraft::type_config::alias::VoteOf<TypeConfig>;
 pub(crate) type Entry = openraft::type_config::alias::EntryOf<TypeConfig>;
-pub(crate) type Membership = openraft::Membership<u64, openraft::BasicNode>;
+pub(crate) type Membership = openraft::Membership<u64, Member>;
 pub(crate) type StoredMembership = openraft::type_config::alias::StoredMembershipOf<TypeConfig>;
 pub(crate) type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<TypeConfig>;
 pub(crate) type RaftSnapshot = openraft::type_config::alias::SnapshotOf<TypeConfig, Bytes>;
+
+/// A member of the quorum: where it listens, and on which disk its log is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Member {
+    /// `host:port` of its CONTROLLER listener; may be empty in a quorum of one.
+    pub(crate) address: String,
+    /// The directory of its log; zero as long as the quorum does not know it. A node that comes back with another one has
+    /// lost what it had promised.
+    pub(crate) directory_id: Uuid,
+}
 
 /// One metadata batch as Raft carries it: undecoded, since only replay looks inside.
 #[derive(Clone, PartialEq, Eq)]

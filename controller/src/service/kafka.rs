@@ -102,7 +102,7 @@ fn check_broker_resource(asked: BrokerId, resource_type: i8, name: &str) -> Resu
     Err(ApiError::new(ErrorCode::InvalidRequest, text))
 }
 
-fn text(text: impl Into<String>) -> StrBytes {
+pub(super) fn text(text: impl Into<String>) -> StrBytes {
     StrBytes::from_string(text.into())
 }
 

@@ -41,26 +41,40 @@ pub(crate) struct Broker {
 
 impl Broker {
     /// Registers a new incarnation.
-    pub(crate) async fn register(controller: &ControllerHandle, id: i32) -> Self {
+    pub(crate) async fn register(controller: &dyn ControllerChannel, id: i32) -> Self {
         let mut incarnation = [0; 16];
         getrandom::fill(&mut incarnation).unwrap();
         Self::try_register(controller, id, Uuid::from_random_bytes(incarnation), CLUSTER).await.unwrap()
     }
 
+    /// Registers a new incarnation whose listener has this port of the loopback.
+    pub(crate) async fn register_at(controller: &dyn ControllerChannel, id: i32, port: u16) -> Self {
+        let mut incarnation = [0; 16];
+        getrandom::fill(&mut incarnation).unwrap();
+        let mut request = Self::registration(id, Uuid::from_random_bytes(incarnation), CLUSTER);
+        request.listeners[0].host = "127.0.0.1".to_owned();
+        request.listeners[0].port = port;
+        Self::try_register_as(controller, request).await.unwrap()
+    }
+
     /// Registers a new incarnation and gets it unfenced.
-    pub(crate) async fn join(controller: &ControllerHandle, id: i32) -> Self {
+    pub(crate) async fn join(controller: &dyn ControllerChannel, id: i32) -> Self {
         let broker = Self::register(controller, id).await;
         assert!(!broker.heartbeat(controller, Offset(broker.epoch.0)).await.unwrap().is_fenced);
         broker
     }
 
     pub(crate) async fn try_register(
-        controller: &ControllerHandle,
+        controller: &dyn ControllerChannel,
         id: i32,
         incarnation: Uuid,
         cluster_id: &str,
     ) -> Result<Self, ControllerError> {
-        let request = RegisterBroker {
+        Self::try_register_as(controller, Self::registration(id, incarnation, cluster_id)).await
+    }
+
+    fn registration(id: i32, incarnation: Uuid, cluster_id: &str) -> RegisterBroker {
+        RegisterBroker {
             broker_id: BrokerId(id),
             cluster_id: cluster_id.to_owned(),
             incarnation_id: incarnation,
@@ -74,9 +88,16 @@ impl Broker {
             rack: None,
             log_dirs: vec![Uuid::from_bytes([id as u8 + 100; 16])],
             previous_broker_epoch: BrokerEpoch(-1),
-        };
+        }
+    }
+
+    async fn try_register_as(
+        controller: &dyn ControllerChannel,
+        request: RegisterBroker,
+    ) -> Result<Self, ControllerError> {
+        let (id, incarnation) = (request.broker_id, request.incarnation_id);
         let registered = controller.register_broker(request).await?;
-        Ok(Self { id: BrokerId(id), epoch: registered.broker_epoch, incarnation })
+        Ok(Self { id, epoch: registered.broker_epoch, incarnation })
     }
 
     pub(crate) const fn beat(&self, metadata_offset: Offset) -> Heartbeat {
@@ -92,7 +113,7 @@ impl Broker {
 
     pub(crate) async fn heartbeat(
         &self,
-        controller: &ControllerHandle,
+        controller: &dyn ControllerChannel,
         metadata_offset: Offset,
     ) -> Result<HeartbeatReply, ControllerError> {
         controller.heartbeat(self.beat(metadata_offset)).await
@@ -117,7 +138,7 @@ pub(crate) fn raw(api_key: i16, api_version: i16, body: Vec<u8>) -> Forward {
 }
 
 pub(crate) async fn forward<R: Request>(
-    controller: &ControllerHandle,
+    controller: &dyn ControllerChannel,
     version: i16,
     request: &R,
 ) -> Result<(R::Response, Offset), ControllerError> {
@@ -131,7 +152,7 @@ pub(crate) async fn forward<R: Request>(
 }
 
 pub(crate) async fn create_topics(
-    controller: &ControllerHandle,
+    controller: &dyn ControllerChannel,
     names: &[&str],
     partitions: i32,
 ) -> (Vec<CreatableTopicResult>, Offset) {
@@ -147,7 +168,7 @@ pub(crate) async fn create_topics(
 }
 
 pub(crate) async fn create_topic(
-    controller: &ControllerHandle,
+    controller: &dyn ControllerChannel,
     name: &str,
     partitions: i32,
 ) -> (CreatableTopicResult, Offset) {

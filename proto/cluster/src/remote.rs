@@ -115,6 +115,7 @@ impl RemoteControllerChannel {
     {
         let deadline = Instant::now() + limit;
         let mut asked_in_round = 0;
+        let mut last = None;
         loop {
             let (index, node, count) = {
                 let state = self.state.lock();
@@ -124,13 +125,13 @@ impl RemoteControllerChannel {
                 };
                 (index, node.clone(), state.nodes.len())
             };
-            let outcome = tokio::time::timeout_at(deadline, ask(node)).await;
-            let error = match outcome.unwrap_or(Err(ControllerError::Timeout)) {
-                Ok(reply) => return Ok(reply),
+            let error = match tokio::time::timeout_at(deadline, ask(node)).await {
+                Ok(Ok(reply)) => return Ok(reply),
                 // This one node's secret is wrong, perhaps.
-                Err(error @ ControllerError::Kafka(ErrorCode::ClusterAuthorizationFailed)) => error,
-                Err(error @ ControllerError::Kafka(_)) => return Err(error),
-                Err(error) => error,
+                Ok(Err(error @ ControllerError::Kafka(ErrorCode::ClusterAuthorizationFailed))) => error,
+                Ok(Err(error @ ControllerError::Kafka(_))) => return Err(error),
+                Ok(Err(error)) => error,
+                Err(_) => return Err(last.unwrap_or(ControllerError::Timeout)),
             };
             asked_in_round += 1;
             let is_hinted = match &error {
@@ -143,6 +144,7 @@ impl RemoteControllerChannel {
             if Instant::now() + pause >= deadline {
                 return Err(error);
             }
+            last = Some(error);
             tokio::time::sleep(pause).await;
         }
     }

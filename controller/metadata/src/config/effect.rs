@@ -25,10 +25,12 @@ const HONOURED_BROKER: &[&str] = &[
     "broker.id",
     "broker.rack",
     "broker.session.timeout.ms",
+    "cluster.secret",
     "connections.max.idle.ms",
     "controlled.shutdown.enable",
     "controller.listener.names",
     "controller.quorum.election.timeout.ms",
+    "controller.quorum.voters",
     "default.replication.factor",
     "delete.topic.enable",
     "fetch.max.bytes",
@@ -59,6 +61,7 @@ const HONOURED_BROKER: &[&str] = &[
     "offsets.topic.num.partitions",
     "offsets.topic.replication.factor",
     "offsets.topic.segment.bytes",
+    "process.roles",
     "producer.id.expiration.ms",
     "queued.max.request.bytes",
     "replica.high.watermark.checkpoint.interval.ms",
@@ -85,7 +88,8 @@ const TOPIC_WITHOUT_EFFECT: &[(&str, &str)] = &[
 const RECOMPRESSION: &str = "batches are stored as the producer sent them (`producer`)";
 const TIERED: &str = "there is no tiered storage";
 const REPLICATION: &str = "comes with replication between nodes";
-const QUORUM: &str = "comes with a quorum of several nodes";
+const QUORUM: &str =
+    "the metadata quorum is openraft's; `controller.quorum.election.timeout.ms` sets its timers";
 const SECURITY: &str = "comes with authentication and encryption";
 const TRANSACTIONS: &str = "comes with transactions";
 const GROUPS: &str = "comes with the newer kinds of groups";
@@ -101,14 +105,13 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("follower.fetch.last.tiered", TIERED),
     ("compression.", RECOMPRESSION),
     ("log.preallocate", "segments grow as they are written"),
-    ("cluster.secret", QUORUM),
     ("controller.quorum.", QUORUM),
-    ("controller.socket.", QUORUM),
+    ("controller.socket.", INTERNALS),
     ("controller.performance.", INTERNALS),
     ("controller.quota.", QUOTAS),
     ("metadata.", "the metadata log is openraft's, with bounds of its own"),
     ("internal.metadata.", "the metadata log is openraft's, with bounds of its own"),
-    ("initial.broker.registration.", QUORUM),
+    ("initial.broker.registration.", "a broker asks until it is registered"),
     ("inter.broker.listener.name", REPLICATION),
     ("security.inter.broker.", REPLICATION),
     ("early.start.listeners", SECURITY),
@@ -148,10 +151,11 @@ const REFUSED: &[(&str, Effect)] = &[
     ("authorizer.class.name", Effect::Refused("nobody would be kept out: there are no ACLs yet")),
     ("client.quota.callback.class", Effect::Refused(NEVER)),
     ("config.providers", Effect::Refused("secrets in other places are not looked up")),
-    ("controller.quorum.bootstrap.servers", Effect::WithoutEffect(QUORUM)),
     (
-        "controller.quorum.voters",
-        Effect::RefusedInPart("a quorum of more than this node: it comes with the next version"),
+        "controller.quorum.bootstrap.servers",
+        Effect::RefusedInPart(
+            "a controller without controller.quorum.voters: it would not know with whom to found",
+        ),
     ),
     ("create.topic.policy.class.name", Effect::Refused(NEVER)),
     (
@@ -167,7 +171,6 @@ const REFUSED: &[(&str, Effect)] = &[
         Effect::RefusedInPart("a listener that is not PLAINTEXT: it would be served without encryption"),
     ),
     ("principal.builder.class", Effect::WithoutEffect(SECURITY)),
-    ("process.roles", Effect::RefusedInPart("one role alone: this version runs both in one process")),
     ("remote.log.storage.system.enable", Effect::RefusedInPart("`true`: there is no tiered storage")),
 ];
 

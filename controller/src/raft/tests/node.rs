@@ -16,7 +16,8 @@ fn options(path: &Path) -> RaftNodeOptions {
         cluster_id: "a-cluster".to_owned(),
         metadata_log_dir: path.to_owned(),
         directory_id: Uuid::ONE,
-        address: String::new(),
+        voters: [(1, String::new())].into(),
+        secret: None,
         raft: RaftOptions { entries_kept_after_snapshot: 2, ..RaftOptions::default() },
     }
 }

@@ -1,0 +1,69 @@
+//! Health of a controller that runs without a broker: `/livez` says that the process serves, `/readyz` that the quorum
+//! has a leader this node knows of.
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use moldau_controller::ControllerHandle;
+use moldau_metadata::config::HttpListener;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// The server. Ends with the process's runtime.
+pub(super) struct ControllerHealth {
+    address: Option<SocketAddr>,
+    task: JoinHandle<()>,
+}
+
+impl ControllerHealth {
+    /// Serves health of `controller`; nothing where the listener is off, or its default port is taken.
+    pub(super) async fn start(
+        listener: HttpListener,
+        controller: Option<&ControllerHandle>,
+    ) -> Result<Option<Self>, String> {
+        let (HttpListener::At { address, chosen }, Some(controller)) = (listener, controller) else {
+            return Ok(None);
+        };
+        let socket = match TcpListener::bind(address).await {
+            Ok(socket) => socket,
+            Err(error) if chosen => return Err(format!("cannot serve HTTP on {address}: {error}")),
+            Err(error) => {
+                tracing::warn!(%address, %error, "no HTTP: the default address cannot be used");
+                return Ok(None);
+            }
+        };
+        let address = socket.local_addr().ok();
+        let routes = Router::new()
+            .route("/livez", get(|| async { (StatusCode::OK, "ok\n") }))
+            .route("/readyz", get(readyz))
+            .route("/healthz", get(readyz))
+            .with_state(controller.clone());
+        let task = tokio::spawn(async move {
+            if let Err(error) = axum::serve(socket, routes).await {
+                tracing::error!(%error, "HTTP ended");
+            }
+        });
+        Ok(Some(Self { address, task }))
+    }
+
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+}
+
+impl Drop for ControllerHealth {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn readyz(State(controller): State<ControllerHandle>) -> (StatusCode, &'static str) {
+    if controller.has_leader() {
+        (StatusCode::OK, "ok\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "the quorum has no leader\n")
+    }
+}

@@ -1,0 +1,172 @@
+//! The CONTROLLER listener: gRPC between nodes and Kafka's frames of tools on one port, told apart by the first byte.
+//! A frame begins with its length, and one that began with an HTTP/2 connection's `P` would be longer than a gigabyte.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use moldau_cluster::rpc::controller::controller_server::ControllerServer;
+use moldau_cluster::rpc::raft::raft_server::RaftServer;
+use moldau_cluster::rpc::{
+    ControllerService, Guard, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MESSAGE_BYTES_MAX,
+};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::service::interceptor::InterceptedService;
+
+use crate::ControllerHandle;
+use crate::service::{Presence, Service, tools};
+
+/// How many connections of tools, and of nodes that have not said yet what they are, may be open.
+const CONNECTIONS_MAX: usize = 256;
+/// How many connections may wait for the gRPC server to take them.
+const ACCEPTED_LENGTH: usize = 64;
+/// How long a connection may take to say what it is.
+const FIRST_BYTE_LIMIT: Duration = Duration::from_secs(10);
+/// Pause after a connection could not be accepted, for example because there is no descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long open calls may take to end when the controller stops.
+const STOP_LIMIT: Duration = Duration::from_millis(500);
+/// The first byte of `PRI * HTTP/2.0`.
+const HTTP2: u8 = b'P';
+
+/// What serves the listeners. Ends when the controller is stopped.
+pub(crate) struct Server {
+    tasks: JoinSet<()>,
+}
+
+impl Server {
+    /// Serves connections to `listeners` until `stopped` says so.
+    pub(crate) fn start(
+        handle: &ControllerHandle,
+        listeners: Vec<std::net::TcpListener>,
+        secret: Option<&str>,
+        stopped: watch::Receiver<bool>,
+    ) -> io::Result<Self> {
+        let mut tasks = JoinSet::new();
+        if listeners.is_empty() {
+            return Ok(Self { tasks });
+        }
+        let presence = Arc::new(Presence::new(handle.service.clone()));
+        tasks.spawn(presence.clone().look_for_silent());
+        let (connections, incoming) = mpsc::channel::<io::Result<TcpStream>>(ACCEPTED_LENGTH);
+        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        for listener in listeners {
+            listener.set_nonblocking(true)?;
+            let listener = TcpListener::from_std(listener)?;
+            let sorter = Sorter {
+                service: handle.service.clone(),
+                connections: connections.clone(),
+                tools_may_change: secret.is_none(),
+            };
+            tasks.spawn(accept(listener, Arc::new(sorter), permits.clone(), stopped.clone()));
+        }
+        tasks.spawn(serve(handle.clone(), presence, secret.map(str::to_owned), incoming, stopped));
+        Ok(Self { tasks })
+    }
+
+    /// Waits until all calls have ended, or ends them.
+    pub(crate) async fn stopped(mut self) {
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_LIMIT, ended).await.is_err() {
+            self.tasks.shutdown().await;
+        }
+    }
+}
+
+async fn serve(
+    handle: ControllerHandle,
+    presence: Arc<Presence>,
+    secret: Option<String>,
+    incoming: mpsc::Receiver<io::Result<TcpStream>>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let service = handle.service.clone();
+    let guard = Guard::new(&service.cluster_id, secret.as_deref());
+    let raft = RaftServer::new(service.node.service())
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let controller =
+        ControllerService::new(Arc::new(handle), presence, &service.cluster_id, secret.is_some());
+    let controller = ControllerServer::new(controller)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let stop = async move {
+        // An error says that the controller is gone.
+        drop(stopped.wait_for(|stopped| *stopped).await);
+    };
+    let served = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .tcp_nodelay(true)
+        .add_service(InterceptedService::new(raft, guard.clone()))
+        .add_service(InterceptedService::new(controller, guard))
+        .serve_with_incoming_shutdown(ReceiverStream::new(incoming), stop)
+        .await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the CONTROLLER listener has ended");
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    sorter: Arc<Sorter>,
+    permits: Arc<Semaphore>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let mut sorting = JoinSet::new();
+    loop {
+        let permit = tokio::select! {
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+            Some(_) = sorting.join_next() => continue,
+            permit = permits.clone().acquire_owned() => permit,
+        };
+        let Ok(permit) = permit else { return };
+        let accepted = tokio::select! {
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let sorter = sorter.clone();
+                sorting.spawn(async move { sorter.sort(stream, peer, permit).await });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection to the CONTROLLER listener could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Hands each connection to whom its first byte asks for.
+struct Sorter {
+    service: Arc<Service>,
+    connections: mpsc::Sender<io::Result<TcpStream>>,
+    /// Whether tools may do more than look.
+    tools_may_change: bool,
+}
+
+impl Sorter {
+    async fn sort(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
+        let mut first = [0];
+        let peeked = tokio::time::timeout(FIRST_BYTE_LIMIT, stream.peek(&mut first)).await;
+        match peeked {
+            Ok(Ok(1)) if first[0] == HTTP2 => {
+                // From here on gRPC's keepalive ends what is dead.
+                drop(permit);
+                drop(self.connections.send(Ok(stream)).await);
+            }
+            Ok(Ok(1)) => {
+                if let Err(error) = tools::serve(&self.service, stream, peer, self.tools_may_change).await {
+                    tracing::info!(%peer, %error, "a tool's connection was ended");
+                }
+                drop(permit);
+            }
+            _ => {}
+        }
+    }
+}

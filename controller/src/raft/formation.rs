@@ -1,0 +1,303 @@
+//! How a quorum of several comes about, and how a node without a log finds its place in it.
+//!
+//! `controller.quorum.voters` is the same at every node, so any of them may write it as the first entry. A node with an
+//! empty log nevertheless asks the others before it takes part: it may be an old voter whose disk was lost, and then a
+//! vote of its would count twice and the entries that it had acknowledged would be missing. It needs an answer of as many
+//! as make a majority with it. Who has the lowest id among those writes the entry; the others wait for it, and vote.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use moldau_cluster::rpc::raft as wire;
+use moldau_cluster::rpc::uuid;
+use moldau_model::Uuid;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout};
+use tonic::Request;
+
+use super::node::{Node, is_initialized, voters_of};
+use super::peers::Peers;
+use super::types::Member;
+
+/// How long one answer may take.
+const PROBE_LIMIT: Duration = Duration::from_secs(1);
+/// Pause between two rounds of questions. Whoever is asked asks in return at once.
+const ROUND_PAUSE: Duration = Duration::from_millis(50);
+/// The same once the others have kept a node waiting for [`PATIENCE`].
+const SLOW_ROUND_PAUSE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a node that has a log looks for a majority to propose an election to. Then Raft's own timers do.
+const ELECTION_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a node with an empty log may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing yet: too few answered, or what they say does not fit together.
+    Wait,
+    /// Vote, and take the leader's entries.
+    Join,
+    /// Write the first entry.
+    Found,
+    /// Take the leader's entries, but not vote: the others know this node by another disk.
+    Displaced,
+}
+
+/// What another voter says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) has_log: bool,
+    pub(super) members: BTreeMap<u64, (Uuid, bool)>,
+    pub(super) configured: BTreeMap<u64, String>,
+}
+
+/// What a node knows of itself.
+#[derive(Clone, Debug)]
+pub(super) struct Candidacy {
+    pub(super) node_id: u64,
+    pub(super) directory_id: Uuid,
+    /// `controller.quorum.voters`: ids and addresses.
+    pub(super) voters: BTreeMap<u64, String>,
+}
+
+/// Judges the answers that other voters gave to a node whose log is empty.
+pub(super) fn judge(me: &Candidacy, answers: &BTreeMap<u64, Answer>) -> Verdict {
+    let known = |answer: &Answer| answer.members.get(&me.node_id).copied();
+    let is_displaced =
+        |answer: &Answer| known(answer).is_some_and(|(disk, _)| !disk.is_zero() && disk != me.directory_id);
+    if answers.values().any(is_displaced) {
+        return Verdict::Displaced;
+    }
+    let majority = me.voters.len() / 2 + 1;
+    if answers.len() + 1 < majority {
+        return Verdict::Wait;
+    }
+    let mut logs = answers.values().filter(|answer| answer.has_log).peekable();
+    if logs.peek().is_some() {
+        let is_voter = |answer: &Answer| known(answer).is_some_and(|(_, is_voter)| is_voter);
+        return if logs.all(is_voter) { Verdict::Join } else { Verdict::Wait };
+    }
+    if answers.values().any(|answer| answer.configured != me.voters) {
+        return Verdict::Wait;
+    }
+    let is_lowest = answers.keys().all(|id| me.node_id < *id);
+    if is_lowest { Verdict::Found } else { Verdict::Join }
+}
+
+/// What the formation tells those who serve calls, and what they tell it.
+pub(super) struct Formation {
+    verdict: watch::Sender<Verdict>,
+    asked: Notify,
+}
+
+impl Default for Formation {
+    fn default() -> Self {
+        Self { verdict: watch::channel(Verdict::Wait).0, asked: Notify::new() }
+    }
+}
+
+impl Formation {
+    /// Another node is there: it is time to ask again.
+    pub(super) fn wake(&self) {
+        self.asked.notify_one();
+    }
+
+    /// Whether this node may vote while its log is empty. Waits a little for the answers that tell.
+    pub(super) async fn may_vote(&self, limit: Duration) -> bool {
+        self.wake();
+        let mut verdict = self.verdict.subscribe();
+        let is_cleared = |verdict: &Verdict| matches!(verdict, Verdict::Join | Verdict::Found);
+        matches!(timeout(limit, verdict.wait_for(is_cleared)).await, Ok(Ok(_)))
+    }
+
+    /// Asks until this node has a log, and writes its first entry if that is its part.
+    pub(super) async fn run(self: Arc<Self>, raft: Node, me: Candidacy, peers: Arc<Peers>) {
+        let begin = Instant::now();
+        let had_log = is_initialized(&raft);
+        let mut told = Verdict::Wait;
+        loop {
+            let answers = ask(&me, &peers).await;
+            if is_initialized(&raft) {
+                let patience = begin.elapsed() < ELECTION_PATIENCE;
+                if !had_log || !patience || propose_election(&raft, &me, &answers).await {
+                    return;
+                }
+            } else {
+                let verdict = judge(&me, &answers);
+                self.verdict.send_replace(verdict);
+                if std::mem::replace(&mut told, verdict) != verdict {
+                    tell(verdict, &me, &answers);
+                }
+                if verdict == Verdict::Found {
+                    found(&raft, &me).await;
+                }
+            }
+            let pause = if begin.elapsed() < PATIENCE { ROUND_PAUSE } else { SLOW_ROUND_PAUSE };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.asked.notified() => {}
+            }
+        }
+    }
+}
+
+fn tell(verdict: Verdict, me: &Candidacy, answers: &BTreeMap<u64, Answer>) {
+    let answered: Vec<u64> = answers.keys().copied().collect();
+    match verdict {
+        Verdict::Wait if answers.values().any(|answer| !answer.has_log && answer.configured != me.voters) => {
+            tracing::error!(
+                ?answered,
+                "controller.quorum.voters differs between the controllers; write the same everywhere"
+            );
+        }
+        Verdict::Wait => tracing::info!(?answered, "waiting for the other controllers"),
+        Verdict::Join => tracing::info!(?answered, "joining the metadata quorum"),
+        Verdict::Found => tracing::info!(?answered, "founding the metadata quorum"),
+        Verdict::Displaced => tracing::warn!(
+            ?answered,
+            "the quorum knows this node by another disk; it does not vote until the active controller has taken it in"
+        ),
+    }
+}
+
+async fn found(raft: &Node, me: &Candidacy) {
+    let member =
+        |(id, address): (&u64, &String)| (*id, Member { address: address.clone(), directory_id: Uuid::ZERO });
+    let members: BTreeMap<u64, Member> = me.voters.iter().map(member).collect();
+    if let Err(error) = raft.initialize(members).await {
+        // The leader's first entries may have come meanwhile.
+        tracing::debug!(%error, "the quorum is founded already");
+    }
+}
+
+/// After a restart of all nodes nobody leads. Once a majority is there, its lowest node need not wait for a timer to ask
+/// whether it may. True if there is nothing more to do.
+async fn propose_election(raft: &Node, me: &Candidacy, answers: &BTreeMap<u64, Answer>) -> bool {
+    use openraft::type_config::async_runtime::watch::WatchReceiver;
+    let (has_leader, voters) = {
+        let metrics = raft.metrics();
+        let metrics = metrics.borrow_watched();
+        (metrics.current_leader.is_some(), voters_of(&metrics))
+    };
+    if has_leader || !voters.contains(&me.node_id) {
+        return true;
+    }
+    let present: BTreeSet<u64> = answers.keys().copied().filter(|id| voters.contains(id)).collect();
+    if present.len() + 1 < voters.len() / 2 + 1 {
+        return false;
+    }
+    if present.iter().all(|id| me.node_id < *id) {
+        drop(raft.trigger().elect(true).await);
+    }
+    true
+}
+
+/// What the other voters say, those that answer.
+async fn ask(me: &Candidacy, peers: &Peers) -> BTreeMap<u64, Answer> {
+    let others = me.voters.iter().filter(|(id, _)| **id != me.node_id);
+    let questions = others.map(|(id, address)| async move {
+        let mut client = peers.client(address).ok()?;
+        let probe = client.probe(Request::new(wire::ProbeRequest {}));
+        let response = match timeout(PROBE_LIMIT, probe).await.ok()? {
+            Ok(response) => response.into_inner(),
+            Err(status) => {
+                if !status.details().is_empty() {
+                    tracing::warn!(node = id, reason = status.message(), "a controller refuses this one");
+                }
+                return None;
+            }
+        };
+        if u64::try_from(response.node_id).ok() != Some(*id) {
+            tracing::warn!(address, expected = id, found = response.node_id, "another node listens there");
+            return None;
+        }
+        Some((*id, answer(response)?))
+    });
+    join_all(questions).await.into_iter().flatten().collect()
+}
+
+fn answer(response: wire::ProbeResponse) -> Option<Answer> {
+    let id = |member: &wire::Member| u64::try_from(member.node_id).ok();
+    let members = response
+        .members
+        .iter()
+        .map(|member| Some((id(member)?, (uuid(&member.directory_id).ok()?, member.is_voter))));
+    let configured =
+        response.configured_voters.iter().map(|member| Some((id(member)?, member.address.clone())));
+    Some(Answer {
+        has_log: response.has_log,
+        members: members.collect::<Option<_>>()?,
+        configured: configured.collect::<Option<_>>()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINE: Uuid = Uuid::from_bytes([2; 16]);
+    const OTHER: Uuid = Uuid::from_bytes([9; 16]);
+
+    fn voters() -> BTreeMap<u64, String> {
+        [1, 2, 3].into_iter().map(|id| (id, format!("c{id}:9093"))).collect()
+    }
+
+    fn me() -> Candidacy {
+        Candidacy { node_id: 2, directory_id: MINE, voters: voters() }
+    }
+
+    fn empty() -> Answer {
+        Answer { has_log: false, members: BTreeMap::new(), configured: voters() }
+    }
+
+    /// A node that has a log, in which node 2 stands as given.
+    fn with_log(me: Option<(Uuid, bool)>) -> Answer {
+        let members = me.map(|me| (2, me)).into_iter().chain([(1, (OTHER, true))]).collect();
+        Answer { has_log: true, members, configured: voters() }
+    }
+
+    #[test]
+    fn the_lowest_of_a_majority_founds_and_the_others_join() {
+        for (answers, verdict) in [
+            (vec![], Verdict::Wait),
+            (vec![(1, empty())], Verdict::Join),
+            (vec![(3, empty())], Verdict::Found),
+            (vec![(1, empty()), (3, empty())], Verdict::Join),
+        ] {
+            let answers: BTreeMap<u64, Answer> = answers.into_iter().collect();
+            assert_eq!(judge(&me(), &answers), verdict, "{answers:?}");
+        }
+    }
+
+    #[test]
+    fn who_comes_late_joins_what_is_there() {
+        for known in [(Uuid::ZERO, true), (MINE, true)] {
+            let answers = BTreeMap::from([(3, with_log(Some(known)))]);
+            assert_eq!(judge(&me(), &answers), Verdict::Join);
+        }
+        // Nobody founds beside a log, and nobody votes in a quorum that does not have it.
+        for known in [None, Some((MINE, false))] {
+            let answers = BTreeMap::from([(1, empty()), (3, with_log(known))]);
+            assert_eq!(judge(&me(), &answers), Verdict::Wait, "{known:?}");
+        }
+    }
+
+    #[test]
+    fn who_is_known_by_another_disk_never_votes() {
+        for answers in [
+            BTreeMap::from([(3, with_log(Some((OTHER, true))))]),
+            BTreeMap::from([(1, empty()), (3, with_log(Some((OTHER, true))))]),
+            BTreeMap::from([(1, with_log(Some((Uuid::ZERO, true)))), (3, with_log(Some((OTHER, true))))]),
+        ] {
+            assert_eq!(judge(&me(), &answers), Verdict::Displaced, "{answers:?}");
+        }
+    }
+
+    #[test]
+    fn different_configurations_found_nothing() {
+        let mut other = empty();
+        other.configured.insert(3, "elsewhere:9093".to_owned());
+        assert_eq!(judge(&me(), &BTreeMap::from([(3, other)])), Verdict::Wait);
+    }
+}

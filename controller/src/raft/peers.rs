@@ -1,0 +1,159 @@
+//! The other members of the quorum: one connection to each, and the disk that each is known by.
+
+use std::collections::BTreeMap;
+
+use moldau_cluster::rpc::raft::raft_client::RaftClient;
+use moldau_cluster::rpc::{Credentials, MESSAGE_BYTES_MAX, SignCalls, connect_lazily};
+use moldau_model::Uuid;
+use parking_lot::Mutex;
+use thiserror::Error;
+use tokio::sync::watch;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
+
+use super::types::Membership;
+
+pub(super) type Client = RaftClient<InterceptedService<Channel, SignCalls>>;
+
+/// A member has come with another disk than the quorum knows it by. It may have forgotten a vote, or entries that were
+/// counted as its own.
+#[derive(Clone, Copy, Debug, Error)]
+#[error("node {node_id} has its log in {found}, but the quorum knows it by {known}")]
+pub(super) struct OtherDisk {
+    node_id: u64,
+    found: Uuid,
+    known: Uuid,
+}
+
+#[derive(Default)]
+struct Disks {
+    /// What the membership says, and for whom it says nothing, what was seen first.
+    known: BTreeMap<u64, Uuid>,
+    /// Members that came with another disk, and with which.
+    replaced: BTreeMap<u64, Uuid>,
+}
+
+/// See the module.
+pub(super) struct Peers {
+    sign: SignCalls,
+    clients: Mutex<BTreeMap<String, Client>>,
+    disks: Mutex<Disks>,
+    /// The last leader whose process was seen to have ended, and its term.
+    gone: Mutex<Option<(u64, u64)>>,
+    /// Counts what was learnt of disks.
+    learnt: watch::Sender<u64>,
+}
+
+impl Peers {
+    pub(super) fn new(credentials: &Credentials) -> Self {
+        let disks = Disks::default();
+        Self {
+            sign: SignCalls::new(credentials),
+            clients: Mutex::default(),
+            disks: Mutex::new(disks),
+            gone: Mutex::default(),
+            learnt: watch::channel(0).0,
+        }
+    }
+
+    /// The one connection to an address.
+    pub(super) fn client(&self, address: &str) -> Result<Client, tonic::transport::Error> {
+        let mut clients = self.clients.lock();
+        if let Some(client) = clients.get(address) {
+            return Ok(client.clone());
+        }
+        let signed = InterceptedService::new(connect_lazily(address)?, self.sign.clone());
+        let client = RaftClient::new(signed)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        clients.insert(address.to_owned(), client.clone());
+        Ok(client)
+    }
+
+    /// Takes what a membership says over what was seen.
+    pub(super) fn learn(&self, membership: &Membership) {
+        let mut disks = self.disks.lock();
+        for (node_id, member) in membership.nodes() {
+            if !member.directory_id.is_zero() {
+                disks.known.insert(*node_id, member.directory_id);
+                if disks.replaced.get(node_id) == Some(&member.directory_id) {
+                    disks.replaced.remove(node_id);
+                }
+            }
+        }
+    }
+
+    /// Whether a member still has the disk it is known by. Who was not known is from now on.
+    pub(super) fn check_disk(&self, node_id: u64, found: Uuid) -> Result<(), OtherDisk> {
+        let mut disks = self.disks.lock();
+        let known = *disks.known.entry(node_id).or_insert_with(|| {
+            self.learnt.send_modify(|count| *count += 1);
+            found
+        });
+        if known == found {
+            return Ok(());
+        }
+        if disks.replaced.insert(node_id, found) != Some(found) {
+            self.learnt.send_modify(|count| *count += 1);
+            tracing::warn!(node_id, %found, %known, "a controller has lost its disk; it does not count until it joins anew");
+        }
+        Err(OtherDisk { node_id, found, known })
+    }
+
+    /// The disk of a member, if it was seen.
+    pub(super) fn known_disk(&self, node_id: u64) -> Option<Uuid> {
+        self.disks.lock().known.get(&node_id).copied()
+    }
+
+    /// The members that came with another disk, and with which.
+    pub(super) fn replaced(&self) -> BTreeMap<u64, Uuid> {
+        self.disks.lock().replaced.clone()
+    }
+
+    /// Notes that the leader of a term is gone.
+    pub(super) fn set_gone(&self, leader: u64, term: u64) {
+        *self.gone.lock() = Some((leader, term));
+    }
+
+    /// Whether an election for `term` follows on a leader that is gone.
+    pub(super) fn follows_on_gone(&self, term: u64) -> bool {
+        self.gone.lock().is_some_and(|(_, gone)| gone + 1 == term)
+    }
+
+    /// Tells of all that is learnt of disks.
+    pub(super) fn watch(&self) -> watch::Receiver<u64> {
+        self.learnt.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::types::Member;
+    use super::*;
+
+    fn peers() -> Peers {
+        let (node_id, cluster_id) = (moldau_model::BrokerId(1), Some("a".to_owned()));
+        Peers::new(&Credentials { node_id, cluster_id, directory_id: Uuid::ONE, secret: None })
+    }
+
+    #[test]
+    fn a_member_is_known_by_its_first_disk_until_the_membership_says_otherwise() {
+        let peers = peers();
+        let [first, second] = [2, 3].map(|byte| Uuid::from_bytes([byte; 16]));
+        peers.check_disk(2, first).unwrap();
+        peers.check_disk(2, first).unwrap();
+        peers.check_disk(2, second).unwrap_err();
+        assert_eq!(peers.replaced(), BTreeMap::from([(2, second)]));
+        let member = |directory_id| Member { address: "b:1".to_owned(), directory_id };
+        let membership =
+            |id| Membership::new(vec![BTreeSet::from([2])], BTreeMap::from([(2, member(id))])).unwrap();
+        peers.learn(&membership(Uuid::ZERO));
+        peers.check_disk(2, second).unwrap_err();
+        peers.learn(&membership(second));
+        assert!(peers.replaced().is_empty());
+        peers.check_disk(2, second).unwrap();
+        peers.check_disk(2, first).unwrap_err();
+    }
+}

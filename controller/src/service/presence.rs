@@ -1,0 +1,125 @@
+//! Who is gone: brokers whose connection broke, and those that a new active controller does not hear of, are dialled. One
+//! whose every listener refuses is fenced at once, for its process has ended; whatever else comes of dialling means
+//! nothing, and the session timeout decides. Fencing is always safe: epochs guard it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use moldau_cluster::ControllerError;
+use moldau_cluster::rpc::{ActiveWatch, AttendedBrokers};
+use moldau_model::{BrokerEpoch, BrokerId};
+use tokio::sync::Semaphore;
+
+use super::Service;
+use crate::dial::{Dialled, dial};
+use crate::manage::{Decision, fence_broker};
+
+/// How long a listener may take to accept: one that is gone refuses at once where there still is a machine.
+const DIAL_LIMIT: Duration = Duration::from_secs(1);
+/// When after its beginning a new active controller dials the brokers that it has not heard of.
+const SILENCE: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(300)];
+/// How many brokers are dialled at the same time.
+const DIALS_MAX: usize = 64;
+
+/// See the module.
+pub(crate) struct Presence {
+    service: Arc<Service>,
+    dials: Arc<Semaphore>,
+}
+
+impl Presence {
+    pub(crate) fn new(service: Arc<Service>) -> Self {
+        Self { service, dials: Arc::new(Semaphore::new(DIALS_MAX)) }
+    }
+
+    /// Dials the silent brokers each time this controller becomes the active one. Ends with the controller.
+    pub(crate) async fn look_for_silent(self: Arc<Self>) {
+        let mut active = self.service.active.subscribe();
+        let mut stop = self.service.stop.subscribe();
+        loop {
+            tokio::select! {
+                became = active.wait_for(|active| *active) => if became.is_err() { return },
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+            for silence in SILENCE {
+                tokio::time::sleep(silence).await;
+                for (id, epoch) in self.unheard().await {
+                    self.dial(id, epoch);
+                }
+            }
+            tokio::select! {
+                ended = active.wait_for(|active| !*active) => if ended.is_err() { return },
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+
+    async fn unheard(&self) -> Vec<(BrokerId, BrokerEpoch)> {
+        let unheard = self
+            .service
+            .decide(|deciding| Ok(Decision::unchanged(deciding.sessions.unheard(deciding.image))));
+        match unheard.await {
+            Ok((Ok(unheard), _)) => unheard,
+            Ok((Err(_), _)) | Err(_) => Vec::new(),
+        }
+    }
+
+    /// Dials a broker in the background, and fences it if it refuses.
+    fn dial(&self, id: BrokerId, epoch: BrokerEpoch) {
+        let (service, dials) = (self.service.clone(), self.dials.clone());
+        tokio::spawn(async move {
+            let Ok(_permit) = dials.acquire_owned().await else { return };
+            if refuses(&service, id, epoch).await {
+                fence(&service, id, epoch).await;
+            }
+        });
+    }
+}
+
+impl AttendedBrokers for Presence {
+    fn active(&self) -> ActiveWatch {
+        self.service.active.subscribe()
+    }
+
+    fn not_controller(&self) -> ControllerError {
+        ControllerError::NotController { leader: self.service.node.leader_hint() }
+    }
+
+    fn left(&self, broker_id: BrokerId, broker_epoch: BrokerEpoch) {
+        self.dial(broker_id, broker_epoch);
+    }
+}
+
+/// Whether every listener of an unfenced broker refuses. One that is advertised to others alone may refuse all the time.
+async fn refuses(service: &Service, id: BrokerId, epoch: BrokerEpoch) -> bool {
+    let image = service.applied.image();
+    let Some(broker) = image.broker(id).filter(|broker| broker.epoch == epoch && !broker.fenced) else {
+        return false;
+    };
+    for listener in &broker.listeners {
+        if dial((&*listener.host, listener.port), DIAL_LIMIT).await != Dialled::Refused {
+            return false;
+        }
+    }
+    !broker.listeners.is_empty()
+}
+
+async fn fence(service: &Service, id: BrokerId, epoch: BrokerEpoch) {
+    let fenced = service.decide(move |deciding| {
+        let is_it = deciding.image.broker(id).is_some_and(|broker| broker.epoch == epoch && !broker.fenced);
+        if !is_it {
+            return Ok(Decision::unchanged(false));
+        }
+        deciding.sessions.handle_lost(id, epoch, deciding.now);
+        let records = fence_broker(deciding.image, deciding.inputs.settings, id);
+        Ok(Decision { records, response: true })
+    });
+    match fenced.await {
+        Ok((Ok(true), _)) => {
+            tracing::info!(broker = id.0, epoch = epoch.0, "fenced a broker whose listeners refuse");
+        }
+        Ok(_) => {}
+        // The session timeout will do it.
+        Err(error) => tracing::debug!(%error, broker = id.0, "a broker that is gone could not be fenced"),
+    }
+}

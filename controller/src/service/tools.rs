@@ -1,0 +1,237 @@
+//! Kafka's frames on the CONTROLLER listener, as tools send them with `--bootstrap-controller` (KIP-919): what the quorum
+//! is, and where nobody has to know a secret, also what brokers would forward. A tool cannot prove that it knows one.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
+use kafka_protocol::messages::describe_quorum_response::{
+    Listener, Node, PartitionData, ReplicaState, TopicData,
+};
+use kafka_protocol::messages::{
+    ApiVersionsResponse, BrokerId as WireBrokerId, DescribeClusterRequest, DescribeClusterResponse,
+    DescribeQuorumResponse, TopicName,
+};
+use moldau_cluster::{ControllerError, Forward, QuorumDescription, QuorumReplica};
+use moldau_kafka::{
+    ApiKey, RequestHeader, SIZE_PREFIX_BYTES, UNAUTHENTICATED_REQUEST_SIZE_MAX, VersionRange, WireError,
+    decode, encode_response, frame_size, size_prefix, unsupported_api_versions,
+};
+use moldau_model::{BrokerId, ErrorCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::kafka::text;
+use super::{Service, controller_listener};
+
+/// How long a tool may be silent.
+const IDLE_LIMIT: Duration = Duration::from_secs(60);
+const METADATA_TOPIC: &str = "__cluster_metadata";
+const ENDPOINT_CONTROLLERS: i8 = 2;
+/// Kafka's number for "not asked".
+const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
+const API_VERSIONS: VersionRange = VersionRange::new(0, 4);
+
+/// What everybody may ask.
+const OPEN: &[(ApiKey, VersionRange)] = &[
+    (ApiKey::ApiVersions, API_VERSIONS),
+    (ApiKey::DescribeQuorum, VersionRange::new(0, 2)),
+    (ApiKey::DescribeCluster, VersionRange::new(0, 2)),
+];
+
+/// What changes the cluster, and is carried out as if a broker had forwarded it.
+const FORWARDED: &[ApiKey] = &[
+    ApiKey::CreateTopics,
+    ApiKey::DeleteTopics,
+    ApiKey::AlterConfigs,
+    ApiKey::CreatePartitions,
+    ApiKey::ElectLeaders,
+    ApiKey::IncrementalAlterConfigs,
+    ApiKey::UpdateFeatures,
+    ApiKey::UnregisterBroker,
+];
+
+/// Why a tool's connection ends before the tool does.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ToolError {
+    #[error("{0}")]
+    Wire(#[from] WireError),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0} is not served here")]
+    NotServed(ApiKey),
+    #[error("{0}")]
+    Refused(#[from] ControllerError),
+}
+
+/// Answers one tool until it has enough.
+pub(crate) async fn serve(
+    service: &Service,
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    may_change: bool,
+) -> Result<(), ToolError> {
+    loop {
+        let mut prefix = [0; SIZE_PREFIX_BYTES];
+        match tokio::time::timeout(IDLE_LIMIT, stream.read_exact(&mut prefix)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            Ok(Err(error)) => return Err(error.into()),
+            Err(_) => return Ok(()),
+        }
+        let mut frame = BytesMut::zeroed(frame_size(prefix, UNAUTHENTICATED_REQUEST_SIZE_MAX)?);
+        tokio::time::timeout(IDLE_LIMIT, stream.read_exact(&mut frame)).await.map_err(io::Error::other)??;
+        let answer = answer(service, frame.freeze(), peer, may_change).await?;
+        tokio::time::timeout(IDLE_LIMIT, stream.write_all(&answer)).await.map_err(io::Error::other)??;
+    }
+}
+
+async fn answer(
+    service: &Service,
+    mut frame: Bytes,
+    peer: SocketAddr,
+    may_change: bool,
+) -> Result<Bytes, ToolError> {
+    let header = RequestHeader::parse(&mut frame)?;
+    let RequestHeader { api_key, api_version: version, correlation_id, .. } = header;
+    if api_key == ApiKey::ApiVersions && !API_VERSIONS.contains(version) {
+        return Ok(unsupported_api_versions(correlation_id, API_VERSIONS)?.freeze());
+    }
+    match api_key {
+        ApiKey::ApiVersions => {
+            let body = api_versions(may_change);
+            Ok(encode_response(api_key, version, correlation_id, &body)?.freeze())
+        }
+        ApiKey::DescribeCluster => {
+            let body = describe_cluster(service, &decode(version, &mut frame)?, version);
+            Ok(encode_response(api_key, version, correlation_id, &body)?.freeze())
+        }
+        ApiKey::DescribeQuorum => {
+            let body = describe_quorum(service, version);
+            Ok(encode_response(api_key, version, correlation_id, &body)?.freeze())
+        }
+        _ if may_change && FORWARDED.contains(&api_key) => {
+            let request = Forward {
+                broker_id: BrokerId::NONE,
+                api_key: api_key.code(),
+                api_version: version,
+                body: frame,
+                principal: "User:ANONYMOUS".to_owned(),
+                client_host: peer.ip().to_string(),
+                client_id: header.client_id.as_ref().map(|id| id.to_string()),
+                listener: service.listener_name.clone(),
+            };
+            let forwarded = service.forward(request).await?;
+            Ok(framed(api_key, version, correlation_id, &forwarded.body)?)
+        }
+        _ => Err(ToolError::NotServed(api_key)),
+    }
+}
+
+/// The frame around a body that is encoded already.
+fn framed(api_key: ApiKey, version: i16, correlation_id: i32, body: &[u8]) -> Result<Bytes, WireError> {
+    let tagged_fields: &[u8] = if api_key.response_header_version(version) >= 1 { &[0] } else { &[] };
+    let size = size_of::<i32>() + tagged_fields.len() + body.len();
+    let mut frame = BytesMut::with_capacity(SIZE_PREFIX_BYTES + size);
+    frame.extend_from_slice(&size_prefix(size)?);
+    frame.extend_from_slice(&correlation_id.to_be_bytes());
+    frame.extend_from_slice(tagged_fields);
+    frame.extend_from_slice(body);
+    Ok(frame.freeze())
+}
+
+fn api_versions(may_change: bool) -> ApiVersionsResponse {
+    let row = |(key, versions): (ApiKey, VersionRange)| {
+        ApiVersion::default()
+            .with_api_key(key.code())
+            .with_min_version(versions.min)
+            .with_max_version(versions.max)
+    };
+    let forwarded = FORWARDED.iter().filter(|_| may_change).map(|key| (*key, key.library_versions()));
+    let mut rows: Vec<ApiVersion> = OPEN.iter().copied().chain(forwarded).map(row).collect();
+    rows.sort_by_key(|row| row.api_key);
+    ApiVersionsResponse::default().with_api_keys(rows)
+}
+
+fn describe_cluster(
+    service: &Service,
+    request: &DescribeClusterRequest,
+    version: i16,
+) -> DescribeClusterResponse {
+    if version == 0 || request.endpoint_type != ENDPOINT_CONTROLLERS {
+        let code = ErrorCode::MismatchedEndpointType;
+        let message = "The request was sent to an endpoint of type CONTROLLER, but we wanted an endpoint of type BROKER";
+        return DescribeClusterResponse::default()
+            .with_error_code(code.code())
+            .with_error_message(Some(text(message)));
+    }
+    let state = service.node.quorum_state();
+    let nodes = state.voters.iter().filter_map(|voter| {
+        let listener = controller_listener(&service.listener_name, &voter.address)?;
+        Some(
+            DescribeClusterBroker::default()
+                .with_broker_id(WireBrokerId(voter.node_id.0))
+                .with_host(text(listener.host))
+                .with_port(i32::from(listener.port)),
+        )
+    });
+    DescribeClusterResponse::default()
+        .with_endpoint_type(ENDPOINT_CONTROLLERS)
+        .with_cluster_id(text(&service.cluster_id))
+        .with_controller_id(WireBrokerId(state.leader.unwrap_or(BrokerId::NONE).0))
+        .with_brokers(nodes.collect())
+        .with_cluster_authorized_operations(OPERATIONS_NOT_ASKED)
+}
+
+fn describe_quorum(service: &Service, version: i16) -> DescribeQuorumResponse {
+    match service.describe_quorum() {
+        Ok(quorum) => quorum_answer(&quorum, version),
+        Err(error) => {
+            let code = error.error_code();
+            let response = DescribeQuorumResponse::default().with_error_code(code.code());
+            if version >= 2 { response.with_error_message(Some(text(code.message()))) } else { response }
+        }
+    }
+}
+
+fn quorum_answer(quorum: &QuorumDescription, version: i16) -> DescribeQuorumResponse {
+    let state = |replica: &QuorumReplica| {
+        let mut state = ReplicaState::default()
+            .with_replica_id(WireBrokerId(replica.node_id.0))
+            .with_log_end_offset(replica.log_end_offset.0);
+        if version >= 1 {
+            state.last_fetch_timestamp = replica.last_fetch_timestamp_ms.0;
+            state.last_caught_up_timestamp = replica.last_caught_up_timestamp_ms.0;
+        }
+        if version >= 2 {
+            state.replica_directory_id = uuid::Uuid::from_bytes(*replica.directory_id.as_bytes());
+        }
+        state
+    };
+    let partition = PartitionData::default()
+        .with_leader_id(WireBrokerId(quorum.leader_id.0))
+        .with_leader_epoch(quorum.leader_epoch.0)
+        .with_high_watermark(quorum.high_watermark.0)
+        .with_current_voters(quorum.voters.iter().map(state).collect())
+        .with_observers(quorum.observers.iter().map(state).collect());
+    let topic = TopicData::default()
+        .with_topic_name(TopicName(text(METADATA_TOPIC)))
+        .with_partitions(vec![partition]);
+    let response = DescribeQuorumResponse::default().with_topics(vec![topic]);
+    if version < 2 {
+        return response;
+    }
+    let nodes = quorum.nodes.iter().map(|node| {
+        let listeners = node.listeners.iter().map(|listener| {
+            Listener::default()
+                .with_name(text(&listener.name))
+                .with_host(text(&listener.host))
+                .with_port(listener.port)
+        });
+        Node::default().with_node_id(WireBrokerId(node.node_id.0)).with_listeners(listeners.collect())
+    });
+    response.with_nodes(nodes.collect())
+}

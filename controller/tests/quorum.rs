@@ -1,0 +1,386 @@
+//! Controllers of one quorum, over the loopback: they find one another, agree, and lose nothing that was acknowledged.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+#[path = "controller/harness.rs"]
+#[allow(dead_code, reason = "shared with the tests of a lone controller")]
+mod broker;
+#[path = "quorum/harness.rs"]
+mod harness;
+
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use broker::{Broker, create_topic, runtime};
+use harness::{CLUSTER, Quorum, credentials, eventually, watch_until};
+use moldau_cluster::{ControllerChannel, ControllerError, identify};
+use moldau_metadata::MetadataImage;
+use moldau_model::{BrokerId, ErrorCode, LeaderEpoch, Offset};
+
+fn has_topic(name: &str) -> impl Fn(&MetadataImage) -> bool {
+    move |image| image.topics().by_name(name).is_some()
+}
+
+/// A broker whose listener is this socket's.
+async fn join_at(channel: &dyn ControllerChannel, id: i32, listener: &TcpListener) -> Broker {
+    let broker = Broker::register_at(channel, id, listener.local_addr().unwrap().port()).await;
+    channel.heartbeat(broker.beat(Offset(broker.epoch.0))).await.unwrap();
+    broker
+}
+
+/// A broker with a listener that accepts for as long as the test's process lives.
+async fn join(channel: &dyn ControllerChannel, id: i32) -> Broker {
+    let listener = listener();
+    let broker = join_at(channel, id, &listener).await;
+    std::mem::forget(listener);
+    broker
+}
+
+fn listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+/// Keeps a broker's session alive, so that topics find a place.
+fn keep_alive(quorum: &Quorum, broker: &Broker) -> tokio::task::JoinHandle<()> {
+    let (channel, beat) = (quorum.channel(), broker.beat(Offset(1_000_000)));
+    tokio::spawn(async move {
+        loop {
+            drop(channel.heartbeat(beat.clone()).await);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+}
+
+#[test]
+fn three_nodes_agree_on_what_one_of_them_acknowledged() {
+    runtime().block_on(async {
+        let quorum = Quorum::started(3).await;
+        let channel = quorum.channel();
+        join(&*channel, 7).await;
+        let (created, _) = create_topic(&*channel, "pageview", 3).await;
+        assert_eq!(created.error_code, 0, "{created:?}");
+        let images = [1, 2, 3].map(|id| watch_until(quorum.handle(id), has_topic("pageview")));
+        let images = futures::future::join_all(images).await;
+        assert!(images.iter().all(|image| *image == images[0]));
+        assert_eq!(images[0].cluster_id().map(|id| &**id), Some(CLUSTER));
+        // Also for who asks over the network, and has no cluster yet.
+        watch_until(&*channel, has_topic("pageview")).await;
+        let found = identify(&credentials(None, Some("hush")), &quorum.addresses()).await;
+        assert_eq!(found, Ok(Some(CLUSTER.to_owned())));
+
+        let description = channel.describe_quorum().await.unwrap();
+        assert_eq!(description.leader_id, BrokerId(quorum.active().await));
+        let ids: Vec<i32> = description.voters.iter().map(|voter| voter.node_id.0).collect();
+        assert_eq!(ids, [1, 2, 3]);
+        assert!(description.nodes.iter().all(|node| node.listeners.len() == 1), "{description:?}");
+        eventually("all replicas have all there is", || async {
+            let quorum = channel.describe_quorum().await.ok()?;
+            quorum.voters.iter().all(|voter| voter.log_end_offset >= quorum.high_watermark).then_some(())
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_dead_leader_is_replaced_and_nothing_acknowledged_is_lost() {
+    runtime().block_on(async {
+        let mut quorum = Quorum::started(3).await;
+        let channel = quorum.channel();
+        let broker = join(&*channel, 7).await;
+        let alive = keep_alive(&quorum, &broker);
+        let mut acknowledged = BTreeSet::new();
+        let mut blocks = BTreeSet::new();
+        for round in 0..3 {
+            let leader = quorum.active().await;
+            for number in 0..20 {
+                let name = format!("t{round}-{number}");
+                let (created, _) = create_topic(&*channel, &name, 1).await;
+                assert_eq!(created.error_code, 0, "{created:?}");
+                acknowledged.insert(name);
+            }
+            quorum.kill(leader);
+            // Asked at once: the channel finds the next one by itself.
+            let block = channel.allocate_producer_ids(broker.producer_ids()).await.unwrap();
+            assert!(blocks.insert(block.first), "{} was given out twice", block.first);
+            assert_ne!(quorum.active().await, leader);
+            quorum.start(leader).await;
+        }
+        for id in [1, 2, 3] {
+            let all = |image: &MetadataImage| acknowledged.iter().all(|name| has_topic(name)(image));
+            watch_until(quorum.handle(id), all).await;
+        }
+        alive.abort();
+    });
+}
+
+#[test]
+fn a_quorum_forms_in_whatever_order_its_nodes_start() {
+    let mut quorum = Quorum::new(3);
+    runtime().block_on(async {
+        // One of three is none.
+        quorum.start(3).await;
+        let channel = quorum.channel();
+        let early = tokio::time::timeout(Duration::from_secs(1), channel.describe_quorum()).await;
+        assert!(!matches!(early, Ok(Ok(_))), "{early:?}");
+        quorum.start(2).await;
+        quorum.active().await;
+        join(&*channel, 7).await;
+        create_topic(&*channel, "early", 1).await;
+        quorum.start(1).await;
+        watch_until(quorum.handle(1), has_topic("early")).await;
+        // The late one counts: it makes a majority with one of the others.
+        let leader = quorum.active().await;
+        quorum.kill(if leader == 2 { 3 } else { 2 });
+        let (created, _) = create_topic(&*channel, "late", 1).await;
+        assert_eq!(created.error_code, 0, "{created:?}");
+    });
+}
+
+#[test]
+fn five_nodes_survive_the_death_of_two() {
+    runtime().block_on(async {
+        let mut quorum = Quorum::started(5).await;
+        let channel = quorum.channel();
+        let broker = join(&*channel, 7).await;
+        let alive = keep_alive(&quorum, &broker);
+        for name in ["a", "b"] {
+            let leader = quorum.active().await;
+            create_topic(&*channel, name, 1).await;
+            quorum.kill(leader);
+        }
+        let leader = quorum.active().await;
+        watch_until(quorum.handle(leader), |image| has_topic("a")(image) && has_topic("b")(image)).await;
+        alive.abort();
+    });
+}
+
+#[test]
+fn a_restart_of_all_keeps_everything_and_ends_the_term() {
+    runtime().block_on(async {
+        let mut quorum = Quorum::started(3).await;
+        let channel = quorum.channel();
+        join(&*channel, 7).await;
+        create_topic(&*channel, "kept", 1).await;
+        let epoch = channel.describe_quorum().await.unwrap().leader_epoch;
+        // Some in order, one without a word.
+        quorum.stop(1).await;
+        quorum.stop(2).await;
+        quorum.kill(3);
+        for id in [3, 1, 2] {
+            quorum.start(id).await;
+        }
+        let leader = quorum.active().await;
+        watch_until(quorum.handle(leader), has_topic("kept")).await;
+        let later = quorum.channel().describe_quorum().await.unwrap().leader_epoch;
+        assert!(later > epoch, "{later} after {epoch}");
+    });
+}
+
+#[test]
+fn a_follower_that_lags_far_behind_gets_a_snapshot() {
+    let mut quorum = Quorum::new(3);
+    quorum.adjust = |options| {
+        options.raft.snapshot_interval_entries = 20;
+        options.raft.entries_kept_after_snapshot = 2;
+    };
+    runtime().block_on(async {
+        for id in [1, 2, 3] {
+            quorum.start(id).await;
+        }
+        let channel = quorum.channel();
+        let broker = join(&*channel, 7).await;
+        let alive = keep_alive(&quorum, &broker);
+        let leader = quorum.active().await;
+        let behind = leader % 3 + 1;
+        quorum.kill(behind);
+        // Raft purges its log by some hundred entries at a time.
+        for _ in 0..20 {
+            let blocks = (0..20).map(|_| channel.allocate_producer_ids(broker.producer_ids()));
+            assert!(futures::future::join_all(blocks).await.iter().all(Result::is_ok));
+        }
+        create_topic(&*channel, "last", 1).await;
+        quorum.start(behind).await;
+        watch_until(quorum.handle(behind), has_topic("last")).await;
+        let snapshots = std::fs::read_dir(quorum.directory(behind).join("__cluster_metadata")).unwrap();
+        let names = snapshots.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+        assert!(
+            names.filter(|name| name.ends_with(".snapshot")).count() > 0,
+            "it got the entries one by one"
+        );
+        alive.abort();
+    });
+}
+
+#[test]
+fn strangers_are_refused() {
+    let mut quorum = Quorum::new(3);
+    runtime().block_on(async {
+        for id in [1, 2] {
+            quorum.start(id).await;
+        }
+        let broker = join(&*quorum.channel(), 7).await;
+        let alive = keep_alive(&quorum, &broker);
+        let refused = quorum.channel_as(Some("another"), Some("hush")).describe_quorum().await;
+        assert_eq!(refused.err(), Some(ControllerError::Kafka(ErrorCode::InconsistentClusterId)));
+        let heartbeat = |secret| {
+            let channel = quorum.channel_as(Some(CLUSTER), secret);
+            let broker = Broker {
+                id: BrokerId(7),
+                epoch: moldau_model::BrokerEpoch(1),
+                incarnation: moldau_model::Uuid::ONE,
+            };
+            async move { channel.heartbeat(broker.beat(Offset(1))).await }
+        };
+        for secret in [None, Some("loud")] {
+            let refused = heartbeat(secret).await;
+            let expected = ControllerError::Kafka(ErrorCode::ClusterAuthorizationFailed);
+            assert_eq!(refused.err(), Some(expected), "{secret:?}");
+        }
+        let stale = ControllerError::Kafka(ErrorCode::StaleBrokerEpoch);
+        assert_eq!(heartbeat(Some("hush")).await.err(), Some(stale), "who knows the secret is heard");
+        let found = identify(&credentials(None, None), &quorum.addresses()).await;
+        assert!(found.is_err(), "{found:?}");
+        // A node that cannot prove itself gets no metadata, and no vote.
+        quorum.adjust = |options| options.secret = Some("loud".to_owned());
+        quorum.start(3).await;
+        let leader = quorum.active().await;
+        quorum.kill(if leader == 1 { 2 } else { 1 });
+        let alone =
+            tokio::time::timeout(Duration::from_secs(3), create_topic(&*quorum.channel(), "x", 1)).await;
+        assert!(alone.is_err(), "a stranger made a majority: {alone:?}");
+        alive.abort();
+    });
+}
+
+fn is_fenced(id: i32) -> impl Fn(&MetadataImage) -> bool {
+    move |image| image.broker(BrokerId(id)).is_some_and(|broker| broker.fenced)
+}
+
+#[test]
+fn a_broker_whose_process_has_ended_is_fenced_without_waiting_for_its_session() {
+    let mut quorum = Quorum::new(3);
+    // Nobody's session ends in this test.
+    quorum.adjust = |options| options.broker_session_timeout = Duration::from_secs(3600);
+    runtime().block_on(async {
+        for id in [1, 2, 3] {
+            quorum.start(id).await;
+        }
+        let leader = quorum.active().await;
+        let (there, gone, silent) = (listener(), listener(), listener());
+        // Its connection breaks, and its port refuses.
+        let dying = quorum.channel();
+        join_at(&*dying, 7, &gone).await;
+        // Its connection breaks, and its port does not.
+        let cut_off = quorum.channel();
+        join_at(&*cut_off, 8, &there).await;
+        drop(gone);
+        drop(cut_off);
+        drop(dying);
+        let image = watch_until(quorum.handle(leader), is_fenced(7)).await;
+        assert!(!is_fenced(8)(&image));
+        // Its port refuses, and its connection went down with the controller's.
+        let channel = quorum.channel();
+        join_at(&*channel, 9, &silent).await;
+        drop(silent);
+        quorum.kill(leader);
+        let next = quorum.active().await;
+        let image = watch_until(quorum.handle(next), is_fenced(9)).await;
+        assert!(!is_fenced(8)(&image));
+    });
+}
+
+#[test]
+fn an_active_controller_that_stops_hands_over() {
+    runtime().block_on(async {
+        let mut quorum = Quorum::started(3).await;
+        let channel = quorum.channel();
+        join(&*channel, 7).await;
+        for _ in 0..2 {
+            let leader = quorum.active().await;
+            let before = channel.describe_quorum().await.unwrap().leader_epoch;
+            // A leader that everybody hears of.
+            eventually("all followers answer", || async {
+                let quorum = channel.describe_quorum().await.ok()?;
+                quorum.voters.iter().all(|voter| voter.log_end_offset >= quorum.high_watermark).then_some(())
+            })
+            .await;
+            quorum.stop(leader).await;
+            assert_ne!(quorum.active().await, leader);
+            let after = channel.describe_quorum().await.unwrap().leader_epoch;
+            assert_eq!(after, LeaderEpoch(before.0 + 1), "there was more than one election");
+            quorum.start(leader).await;
+        }
+    });
+}
+
+#[test]
+fn a_node_that_nobody_answers_does_not_raise_the_term() {
+    let mut quorum = Quorum::new(3);
+    quorum.adjust = |options| {
+        options.raft.heartbeat_interval = Duration::from_millis(50);
+        options.raft.election_timeout_min = Duration::from_millis(150);
+        options.raft.election_timeout_max = Duration::from_millis(200);
+    };
+    runtime().block_on(async {
+        for id in [1, 2, 3] {
+            quorum.start(id).await;
+        }
+        join(&*quorum.channel(), 7).await;
+        let before = quorum.channel().describe_quorum().await.unwrap().leader_epoch;
+        quorum.kill(1);
+        quorum.kill(2);
+        // Time for a dozen elections.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        for id in [1, 2] {
+            quorum.start(id).await;
+        }
+        quorum.active().await;
+        let after = quorum.channel().describe_quorum().await.unwrap().leader_epoch;
+        assert!(after > before && after < LeaderEpoch(before.0 + 8), "{after} after {before}");
+    });
+}
+
+#[test]
+fn a_node_that_lost_its_disk_is_not_the_voter_it_was() {
+    runtime().block_on(async {
+        let mut quorum = Quorum::started(3).await;
+        let channel = quorum.channel();
+        let broker = join(&*channel, 7).await;
+        let alive = keep_alive(&quorum, &broker);
+        let leader = quorum.active().await;
+        let (lost, away) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+        eventually("the leader knows all disks", || async {
+            let quorum = channel.describe_quorum().await.ok()?;
+            quorum.voters.iter().all(|voter| !voter.directory_id.is_zero()).then_some(())
+        })
+        .await;
+        create_topic(&*channel, "before", 1).await;
+        quorum.kill(lost);
+        quorum.kill(away);
+        quorum.replace_disk(lost);
+        quorum.start(lost).await;
+        // It makes no majority with the one that is left: its word may be one that it gave and forgot.
+        let alone = tokio::time::timeout(Duration::from_secs(4), create_topic(&*channel, "alone", 1)).await;
+        assert!(alone.is_err(), "a node without its disk was counted: {alone:?}");
+        quorum.start(away).await;
+        let (created, _) = create_topic(&*channel, "after", 1).await;
+        assert_eq!(created.error_code, 0, "{created:?}");
+        // The active controller takes it in by its new disk, and from then on it counts.
+        let disk = quorum.options(lost).directory_id;
+        eventually("the new disk is a voter's", || async {
+            let quorum = channel.describe_quorum().await.ok()?;
+            let is_it = |voter: &moldau_cluster::QuorumReplica| {
+                voter.node_id == BrokerId(lost) && voter.directory_id == disk
+            };
+            (quorum.voters.len() == 3 && quorum.voters.iter().any(is_it)).then_some(())
+        })
+        .await;
+        let leader = quorum.active().await;
+        quorum.kill(if leader == away { 6 - away - lost } else { away });
+        let (created, _) = create_topic(&*channel, "with.the.new.disk", 1).await;
+        assert_eq!(created.error_code, 0, "{created:?}");
+        watch_until(quorum.handle(lost), has_topic("with.the.new.disk")).await;
+        alive.abort();
+    });
+}
