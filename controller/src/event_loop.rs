@@ -190,6 +190,7 @@ impl EventLoop {
     async fn speculate(&mut self) -> bool {
         if self.speculation.is_none()
             && self.in_flight.is_empty()
+            && self.node.has_quorum()
             && let Some(leadership) = self.node.leadership()
         {
             let image = self.applied.image();

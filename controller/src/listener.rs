@@ -3,7 +3,9 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use moldau_cluster::rpc::controller::controller_server::ControllerServer;
@@ -11,17 +13,19 @@ use moldau_cluster::rpc::raft::raft_server::RaftServer;
 use moldau_cluster::rpc::{
     ControllerService, Guard, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MESSAGE_BYTES_MAX,
 };
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::interceptor::InterceptedService;
+use tonic::transport::server::{Connected, TcpConnectInfo};
 
 use crate::ControllerHandle;
 use crate::service::{Presence, Service, tools};
 
-/// How many connections of tools, and of nodes that have not said yet what they are, may be open.
-const CONNECTIONS_MAX: usize = 256;
+/// How many connections may be open: brokers hold one or two, controllers too, and tools come and go.
+const CONNECTIONS_MAX: usize = 4096;
 /// How many connections may wait for the gRPC server to take them.
 const ACCEPTED_LENGTH: usize = 64;
 /// How long a connection may take to say what it is.
@@ -52,7 +56,7 @@ impl Server {
         }
         let presence = Arc::new(Presence::new(handle.service.clone()));
         tasks.spawn(presence.clone().look_for_silent());
-        let (connections, incoming) = mpsc::channel::<io::Result<TcpStream>>(ACCEPTED_LENGTH);
+        let (connections, incoming) = mpsc::channel::<io::Result<Counted>>(ACCEPTED_LENGTH);
         let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         for listener in listeners {
             listener.set_nonblocking(true)?;
@@ -81,7 +85,7 @@ async fn serve(
     handle: ControllerHandle,
     presence: Arc<Presence>,
     secret: Option<String>,
-    incoming: mpsc::Receiver<io::Result<TcpStream>>,
+    incoming: mpsc::Receiver<io::Result<Counted>>,
     mut stopped: watch::Receiver<bool>,
 ) {
     let service = handle.service.clone();
@@ -145,7 +149,7 @@ async fn accept(
 /// Hands each connection to whom its first byte asks for.
 struct Sorter {
     service: Arc<Service>,
-    connections: mpsc::Sender<io::Result<TcpStream>>,
+    connections: mpsc::Sender<io::Result<Counted>>,
     /// Whether tools may do more than look.
     tools_may_change: bool,
 }
@@ -157,16 +161,68 @@ impl Sorter {
         match peeked {
             Ok(Ok(1)) if first[0] == HTTP2 => {
                 // From here on gRPC's keepalive ends what is dead.
-                drop(permit);
-                drop(self.connections.send(Ok(stream)).await);
+                drop(self.connections.send(Ok(Counted { stream, _permit: permit })).await);
             }
             Ok(Ok(1)) => {
                 if let Err(error) = tools::serve(&self.service, stream, peer, self.tools_may_change).await {
                     tracing::info!(%peer, %error, "a tool's connection was ended");
                 }
-                drop(permit);
             }
             _ => {}
         }
+    }
+}
+
+/// A connection that gives its place back when it is dropped.
+struct Counted {
+    stream: TcpStream,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Connected for Counted {
+    type ConnectInfo = TcpConnectInfo;
+
+    fn connect_info(&self) -> TcpConnectInfo {
+        self.stream.connect_info()
+    }
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

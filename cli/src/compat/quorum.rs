@@ -9,6 +9,9 @@ use crate::client::quorum::{Quorum, QuorumReplica};
 use crate::client::{API_TIMEOUT, Client, ClientError, ClientOptions, HostPort, WhenUnreachable};
 use crate::console::{Console, errln, outln};
 
+/// Kafka's numbers of what DescribeCluster is asked for.
+const ENDPOINT_BROKERS: i8 = 1;
+const ENDPOINT_CONTROLLERS: i8 = 2;
 const USAGE: &str = include_str!("usage/kafka-metadata-quorum.txt");
 const HELP: &str = include_str!("usage/kafka-metadata-quorum-help.txt");
 const DESCRIBE_HELP: &str = include_str!("usage/kafka-metadata-quorum-describe-help.txt");
@@ -17,6 +20,8 @@ const DESCRIBE_HELP: &str = include_str!("usage/kafka-metadata-quorum-describe-h
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Line {
     bootstrap: Option<String>,
+    /// Whether `bootstrap` names controllers.
+    is_controller: bool,
     command: Option<String>,
     help: bool,
     status: bool,
@@ -38,7 +43,10 @@ fn parse(arguments: &[String]) -> Result<Line, String> {
             })
         };
         match name {
-            "--bootstrap-server" | "--bootstrap-controller" => line.bootstrap = Some(argument()?),
+            "--bootstrap-server" | "--bootstrap-controller" => {
+                line.bootstrap = Some(argument()?);
+                line.is_controller = name == "--bootstrap-controller";
+            }
             "--command-config" => drop(argument()?),
             "-h" | "--help" => line.help = true,
             "--status" => line.status = true,
@@ -96,10 +104,19 @@ pub(crate) fn main(arguments: &[String], console: &mut Console<'_>) -> io::Resul
             }
         },
         Some(other) => {
-            errln!(console, "{other} is not part of moldau yet: the quorum is the node that was started");
+            errln!(console, "{other} is not part of moldau yet: controller.quorum.voters says who votes");
             Ok(1)
         }
     }
+}
+
+fn client(bootstrap: Vec<HostPort>) -> Client {
+    Client::new(ClientOptions {
+        bootstrap,
+        client_id: "adminclient-1".to_owned(),
+        api_timeout: API_TIMEOUT,
+        when_unreachable: WhenUnreachable::Retry,
+    })
 }
 
 fn describe(line: &Line, console: &mut Console<'_>) -> Result<(), Failure> {
@@ -119,17 +136,19 @@ fn describe(line: &Line, console: &mut Console<'_>) -> Result<(), Failure> {
         _ => {}
     }
     let servers = line.bootstrap.clone().unwrap_or_else(default_bootstrap);
-    let mut client = Client::new(ClientOptions {
-        bootstrap: HostPort::parse_list(&servers).map_err(|error| Failure::Text(error.to_string()))?,
-        client_id: "adminclient-1".to_owned(),
-        api_timeout: API_TIMEOUT,
-        when_unreachable: WhenUnreachable::Retry,
-    });
+    let servers = HostPort::parse_list(&servers).map_err(|error| Failure::Text(error.to_string()))?;
+    let mut client = client(servers);
+    let endpoint = if line.is_controller { ENDPOINT_CONTROLLERS } else { ENDPOINT_BROKERS };
+    let cluster = client.call(&DescribeClusterRequest::default().with_endpoint_type(endpoint))?;
+    ClientError::check(cluster.error_code, cluster.error_message.as_deref())?;
+    // A broker asks the active controller by itself; among controllers it is for us to find.
+    let active = cluster.brokers.iter().find(|node| node.broker_id == cluster.controller_id);
+    if let Some(active) = active.filter(|_| line.is_controller) {
+        let port = u16::try_from(active.port).unwrap_or_default();
+        client = self::client(vec![HostPort { host: active.host.to_string(), port }]);
+    }
     let quorum = client.describe_quorum()?;
     if line.status {
-        let request = DescribeClusterRequest::default().with_endpoint_type(1);
-        let cluster = client.call(&request)?;
-        ClientError::check(cluster.error_code, cluster.error_message.as_deref())?;
         status(&quorum, cluster.cluster_id.as_str(), console)?;
     } else {
         let now = crate::client::producer::now().0;

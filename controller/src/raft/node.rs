@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -166,8 +167,10 @@ pub(crate) struct RaftNode {
     role: watch::Receiver<Role>,
     /// Follow what Raft tells, until the node is shut down.
     tasks: parking_lot::Mutex<JoinSet<()>>,
-    /// Without an answer of a majority for longer, a leader is none any more.
+    /// Without an answer of a majority for longer, a leader is none any more, and takes no proposals.
     lease: Duration,
+    /// Raft takes no proposals while it hands the leadership over.
+    is_handing_over: AtomicBool,
     store: Weak<SledKv>,
     directory: parking_lot::Mutex<Option<MetadataDirectory>>,
 }
@@ -226,7 +229,8 @@ impl RaftNode {
             service,
             role,
             tasks: parking_lot::Mutex::new(tasks),
-            lease: options.raft.election_timeout_max * 2,
+            lease: options.raft.election_timeout_max,
+            is_handing_over: AtomicBool::new(false),
             store: Arc::downgrade(&store),
             directory: parking_lot::Mutex::new(Some(directory)),
         };
@@ -341,7 +345,8 @@ impl RaftNode {
     pub(crate) fn leadership(&self) -> Option<Leadership> {
         let receiver = self.raft.metrics();
         let metrics = receiver.borrow_watched();
-        is_ready(&metrics).then(|| Leadership {
+        let is_ready = is_ready(&metrics) && !self.is_handing_over.load(Ordering::Relaxed);
+        is_ready.then(|| Leadership {
             term: metrics.current_term,
             next_offset: Offset(metrics.last_log_index.map_or(0, |index| index as i64 + 1)),
         })
@@ -418,6 +423,7 @@ impl RaftNode {
     /// Gives leadership to the follower that has most of the log, so that nobody has to wait for an election.
     pub(crate) async fn hand_over(&self) {
         let Some(successor) = self.successor() else { return };
+        self.is_handing_over.store(true, Ordering::Relaxed);
         if self.raft.trigger().transfer_leader(successor).await.is_err() {
             return;
         }
@@ -443,7 +449,7 @@ impl RaftNode {
         let own = u64::try_from(self.node_id.0).ok();
         let heard = metrics.heartbeat.as_ref()?;
         let is_there = |id: &u64| {
-            heard.get(id).and_then(Option::as_ref).is_some_and(|heard| heard.elapsed() <= self.lease)
+            heard.get(id).and_then(Option::as_ref).is_some_and(|heard| heard.elapsed() <= self.lease * 2)
         };
         let voters = metrics.membership_config.membership().voter_ids();
         let followers = voters.filter(|id| Some(*id) != own && is_there(id));

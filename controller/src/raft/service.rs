@@ -240,8 +240,14 @@ impl Raft for RaftService {
         &self,
         request: Request<wire::ProbeRequest>,
     ) -> Result<Response<wire::ProbeResponse>, Status> {
-        Caller::of(&request)?;
+        let caller = Caller::of(&request)?;
         self.formation.wake();
+        if self.role.borrow().is_leader
+            && let Ok(caller) = u64::try_from(caller.node_id.0)
+        {
+            // It is back: what waits to be sent to it need not wait longer.
+            drop(self.raft.trigger().reset_backoff([caller]).await);
+        }
         let membership = membership_of(&self.raft);
         let voters: Vec<u64> = membership.voter_ids().collect();
         let node_id = |id: u64| i32::try_from(id).unwrap_or(i32::MAX);

@@ -18,6 +18,8 @@ use crate::{
 
 /// Pause once all controllers were asked and none is the active one: an election takes a while.
 const ROUND_PAUSE: Duration = Duration::from_millis(20);
+/// Pause once no controller tells of the metadata.
+const WATCH_PAUSE: Duration = Duration::from_millis(50);
 /// How long a heartbeat looks for the active controller. A later one says more.
 const HEARTBEAT_LIMIT: Duration = Duration::from_secs(3);
 /// How long other requests do: longer than an election and what follows on it.
@@ -195,6 +197,25 @@ impl RemoteControllerChannel {
         false
     }
 
+    /// Asks one controller after the other for the metadata, once.
+    async fn watch_any(&self, request: &WatchMetadata) -> Result<MetadataWatch, ControllerError> {
+        let (nodes, first) = {
+            let state = self.state.lock();
+            let local = state.nodes.iter().position(|node| matches!(node.way, Way::Local(_)));
+            (state.nodes.clone(), local.unwrap_or(state.current))
+        };
+        let mut last = ControllerError::NotController { leader: None };
+        for offset in 0..nodes.len() {
+            let node = &nodes[(first + offset) % nodes.len()];
+            match node.channel().watch_metadata(request.clone()).await {
+                Ok(events) => return Ok(events),
+                Err(error @ ControllerError::Kafka(ErrorCode::InconsistentClusterId)) => return Err(error),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
     /// Lets the controller that took a heartbeat see the broker, unless it does already or is in the same process.
     fn attend(&self, heartbeat: &Heartbeat) {
         let mut state = self.state.lock();
@@ -282,21 +303,17 @@ impl ControllerChannel for RemoteControllerChannel {
 
     /// From the controller in this process if there is one, else from whichever answers: all of them have it.
     async fn watch_metadata(&self, request: WatchMetadata) -> Result<MetadataWatch, ControllerError> {
-        let (nodes, first) = {
-            let state = self.state.lock();
-            let local = state.nodes.iter().position(|node| matches!(node.way, Way::Local(_)));
-            (state.nodes.clone(), local.unwrap_or(state.current))
-        };
-        let mut last = ControllerError::NotController { leader: None };
-        for offset in 0..nodes.len() {
-            let node = &nodes[(first + offset) % nodes.len()];
-            match node.channel().watch_metadata(request.clone()).await {
-                Ok(events) => return Ok(events),
-                Err(error @ ControllerError::Kafka(ErrorCode::InconsistentClusterId)) => return Err(error),
-                Err(error) => last = error,
+        let deadline = Instant::now() + REQUEST_LIMIT;
+        loop {
+            let error = match self.watch_any(&request).await {
+                Err(error) if error != ControllerError::Kafka(ErrorCode::InconsistentClusterId) => error,
+                watched => return watched,
+            };
+            if Instant::now() + WATCH_PAUSE >= deadline {
+                return Err(error);
             }
+            tokio::time::sleep(WATCH_PAUSE).await;
         }
-        Err(last)
     }
 
     async fn describe_quorum(&self) -> Result<QuorumDescription, ControllerError> {
