@@ -9,9 +9,10 @@ use moldau_cluster::{
 use moldau_metadata::{
     LeaderRecoveryState, MetadataImage, MetadataRecord, PartitionRegistration, records::PartitionChange,
 };
-use moldau_model::{BrokerId, ErrorCode};
+use moldau_model::{BrokerId, ErrorCode, Uuid};
 
 use super::partition_change::{CachedRules, Wish, has_online_directory};
+use super::placement::default_directories;
 use super::register_broker::check_broker_epoch;
 use super::{ApiError, Decision, Settings};
 
@@ -42,6 +43,9 @@ pub fn alter_partition(
             let mut wish = Wish::new(topic, proposal.partition, partition, rules.of(topic), &may_lead);
             wish.isr = proposal.new_isr.iter().map(|member| member.broker_id).collect();
             wish.recovery_state = recovery_state(proposal);
+            for (id, directory) in new_directories(image, partition, &wish.isr) {
+                wish.assignment.relocate(id, directory);
+            }
             let change = wish.record();
             let altered = altered(partition, change.as_ref());
             if let Some(change) = change {
@@ -101,6 +105,21 @@ fn is_eligible(image: &MetadataImage, member: &IsrMember) -> bool {
     image.broker(member.broker_id).is_some_and(|broker| {
         broker.is_active() && (member.broker_epoch.0 == -1 || member.broker_epoch == broker.epoch)
     })
+}
+
+/// Where the replicas are that join and are not where they were: their disks were replaced, and they have caught up on the
+/// new ones. Until such a replica joins, nobody may take it for one that has its records; unless told afterwards, nobody
+/// ever would.
+fn new_directories(
+    image: &MetadataImage,
+    partition: &PartitionRegistration,
+    isr: &[BrokerId],
+) -> Vec<(BrokerId, Uuid)> {
+    let has_moved =
+        |id: &BrokerId| !partition.isr.contains(id) && !has_online_directory(image, partition, *id);
+    let moved: Vec<BrokerId> = isr.iter().copied().filter(has_moved).collect();
+    let directories = default_directories(image, &moved);
+    moved.into_iter().zip(directories).collect()
 }
 
 const fn recovery_state(proposal: &AlterPartitionRequest) -> LeaderRecoveryState {

@@ -50,6 +50,13 @@ impl Assignment {
         assignment
     }
 
+    /// The replica is in another log directory than before.
+    pub(super) fn relocate(&mut self, id: BrokerId, directory: Uuid) {
+        for replica in self.replicas.iter_mut().filter(|(replica, _)| *replica == id) {
+            replica.1 = directory;
+        }
+    }
+
     pub(super) fn replicas(&self) -> impl Iterator<Item = BrokerId> + '_ {
         self.replicas.iter().map(|(id, _)| *id)
     }

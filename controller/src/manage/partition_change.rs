@@ -103,7 +103,7 @@ impl<'a> Wish<'a> {
         let has_leader = elected.leader != BrokerId::NONE;
         let last_known_elr = if has_leader { Vec::new() } else { partition.last_known_elr.clone() };
         let replicas: Vec<BrokerId> = assignment.replicas().collect();
-        let is_held_by_others = replicas != partition.replicas;
+        let directories: Vec<Uuid> = assignment.directories().collect();
         // A replica that is taken away must not count for the old leadership any more.
         let has_lost_replicas = partition.replicas.iter().any(|id| !replicas.contains(id));
 
@@ -111,8 +111,7 @@ impl<'a> Wish<'a> {
             partition_index: self.index.0,
             topic_id: self.topic_id.as_bytes().to_vec(),
             replicas: changed(&partition.replicas, &replicas),
-            directories: is_held_by_others
-                .then(|| assignment.directories().collect::<Vec<_>>().as_slice().into()),
+            directories: (directories != partition.directories).then(|| directories.as_slice().into()),
             adding_replicas: changed(&partition.adding_replicas, &assignment.adding),
             removing_replicas: changed(&partition.removing_replicas, &assignment.removing),
             isr: changed(&partition.isr, &isr),

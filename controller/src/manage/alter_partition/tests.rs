@@ -2,7 +2,8 @@
 
 use moldau_model::{BrokerEpoch, LeaderEpoch, PartitionEpoch, PartitionIndex, TopicId};
 
-use super::super::testing::{Cluster, ids};
+use super::super::testing::{Cluster, ELR, directory, ids};
+use super::super::{SessionState, register_broker};
 use super::*;
 
 fn proposal(cluster: &Cluster, isr: &[i32]) -> AlterPartitionRequest {
@@ -164,4 +165,24 @@ fn a_leader_that_was_elected_uncleanly_reports_its_recovery() {
     let altered = ask(&mut cluster, 2, vec![recovered]).remove(0).unwrap();
     assert_eq!(altered.leader_recovery_state, RequestedState::Recovered);
     assert_eq!(cluster.show(), "leader 2 isr [2,1] elr [] leader epoch 1 partition epoch 3");
+}
+
+#[test]
+fn a_replica_on_a_new_disk_may_lead_again_once_it_has_joined_the_isr_and_not_before() {
+    let mut cluster = Cluster::with(2, &[(ELR, 1)], &[("min.insync.replicas", "2")]);
+    cluster.topic("t", &[&[2, 1]], &[]);
+    let mut registration = cluster.registration(2, false);
+    registration.log_dirs = vec![Uuid::from_bytes([77; 16])];
+    cluster
+        .decide(|image, inputs| register_broker(image, &registration, SessionState::NotLive, inputs))
+        .unwrap();
+    cluster.unfence(2);
+    assert_eq!(cluster.show(), "leader 1 isr [1] elr [] leader epoch 1 partition epoch 1");
+    assert_ne!(cluster.partition("t", 0).directory(BrokerId(2)), registration.log_dirs[0]);
+    let request = proposal(&cluster, &[1, 2]);
+    ask(&mut cluster, 1, vec![request]).remove(0).unwrap();
+    assert_eq!(cluster.partition("t", 0).directory(BrokerId(2)), registration.log_dirs[0]);
+    assert_eq!(cluster.partition("t", 0).directory(BrokerId(1)), directory(1));
+    cluster.fence(1);
+    assert_eq!(cluster.show(), "leader 2 isr [2] elr [1] leader epoch 2 partition epoch 3");
 }
