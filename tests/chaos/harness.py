@@ -1,0 +1,283 @@
+"""One run: a cluster, the clients of its workloads, the faults that it went through, and the end at which all is judged."""
+
+import contextlib
+import json
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+
+import histcheck
+import replicas
+import wire
+from cluster import HERE, SETUP, eventually
+from worker import value_of
+
+TOPIC, GROUP, CHURN_GROUP, PARTITIONS = "w1", "g1", "churn", 3
+DRAIN_SECONDS_MAX = 60
+# A producer waits for its last answers as long as its message timeout, and some.
+STOP_SECONDS_MAX = 90
+HEAL_SECONDS_MAX = 90
+
+
+class Worker:
+    def __init__(self, run, kind, client, **options):
+        self.client, self.kind = client, kind
+        history = run.folder / f"{client}.jsonl"
+        command = [sys.executable, str(HERE / "worker.py"), kind, "--client", client, "--bootstrap", run.cluster.bootstrap,
+                   "--history", str(history), "--topic", TOPIC, "--seed", str(run.rng.randrange(1 << 31))]
+        for key, value in options.items():
+            command += [f"--{key}"] if value is True else [f"--{key}", str(value)]
+        with open(run.folder / f"{client}.log", "ab") as log:
+            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, text=True)
+
+    def is_alive(self):
+        return self.process.poll() is None
+
+    def end(self):
+        if self.is_alive():
+            self.process.send_signal(signal.SIGTERM)
+
+    def code(self, seconds=STOP_SECONDS_MAX):
+        """How it ended: what does not end within its time is killed, and that is no good end."""
+        try:
+            return self.process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(timeout=10)
+            return -9
+
+    def until(self, offsets):
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps({"until": offsets}) + "\n")
+            self.process.stdin.flush()
+
+
+class JavaProducer(Worker):
+    """Apache Kafka's verifiable producer, idempotent and with acks=all; its lines become rows when it has ended."""
+
+    def __init__(self, run, client, number, rate):
+        self.client, self.kind, self.number, self.folder = client, "producer", number, run.folder
+        settings = run.folder / f"{client}.properties"
+        settings.write_text("enable.idempotence=true\nretries=2147483647\ndelivery.timeout.ms=60000\nrequest.timeout.ms=5000\nretry.backoff.ms=50\n"
+                            "reconnect.backoff.ms=50\nreconnect.backoff.max.ms=500\n")
+        command = ["java", "-Xmx96m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{SETUP}/jars/*",
+                   "org.apache.kafka.tools.VerifiableProducer", "--bootstrap-server", run.cluster.bootstrap, "--topic", TOPIC,
+                   "--acks", "-1", "--throughput", str(rate), "--value-prefix", str(number), "--command-config", str(settings)]
+        self.output = run.folder / f"{client}.out"
+        with open(self.output, "wb") as out, open(run.folder / f"{client}.log", "ab") as log:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=log)
+
+    def code(self, seconds=STOP_SECONDS_MAX):
+        code = super().code(seconds)
+        code = 0 if code == 128 + signal.SIGTERM else code  # Java's way to end by SIGTERM
+        return self.convert() or code
+
+    def convert(self):
+        acked, sent = {}, 0
+        with open(self.output) as lines:
+            for line in lines:
+                with contextlib.suppress(ValueError):
+                    row = json.loads(line)
+                    if row["name"] == "producer_send_success":
+                        acked[row["value"]] = row
+                    elif row["name"] == "tool_data":
+                        sent = row["sent"]
+        with open(self.folder / f"{self.client}.jsonl", "w") as history:
+            for seq in range(max([sent, *(int(value.split(".")[1]) + 1 for value in acked)])):
+                value = f"{self.number}.{seq}"
+                row = {"op": "send", "client": self.client, "topic": TOPIC, "value": value, "seq": seq, "start": 0, "end": 0}
+                if value in acked:
+                    row |= {"partition": acked[value]["partition"], "offset": acked[value]["offset"], "result": "ok"}
+                else:
+                    row |= {"partition": 0, "result": "unknown"}
+                history.write(json.dumps(row) + "\n")
+        return 0 if acked else 4
+
+
+class Churn:
+    """Members that join a group of their own and leave it again: in good order, without a word, or killed; some static."""
+
+    def __init__(self, run):
+        self.run, self.stopped, self.bad = run, threading.Event(), []
+        self.thread = threading.Thread(target=self.loop)
+        self.thread.start()
+
+    def loop(self):
+        rng, n, members = random.Random(self.run.rng.randrange(1 << 31)), 0, []
+        while not self.stopped.is_set():
+            instance = {"instance": f"static-{n % 2}"} if rng.random() < 0.3 else {}
+            if instance and any(m.instance == instance for m in members):
+                instance = {}
+            member = Worker(self.run, "group", f"c{n}", group=CHURN_GROUP, **instance,
+                            **({"abrupt": True} if rng.random() < 0.3 else {}))
+            member.instance = instance
+            members.append(member)
+            n += 1
+            self.stopped.wait(rng.uniform(1, 4))
+            if len(members) > 2:
+                self.leave(members.pop(rng.randrange(len(members))), rng.random() < 0.3)
+        for member in members:
+            self.leave(member, False)
+
+    def leave(self, member, is_killed):
+        # Told to end before its interpreter was up, it would end without a word.
+        eventually((self.run.folder / f"{member.client}.jsonl").exists, 60, f"the start of {member.client}")
+        if is_killed:
+            member.process.kill()
+            member.code()
+            drop_torn_line(self.run.folder / f"{member.client}.jsonl")
+        else:
+            member.end()
+            if member.code(30) != 0:
+                self.bad.append(member.client)
+
+    def end(self):
+        self.stopped.set()
+        self.thread.join(120)
+
+
+def drop_torn_line(path):
+    """A history whose writer was killed may end in the middle of a line."""
+    if path.exists():
+        data = path.read_bytes()
+        path.write_bytes(data[:data.rfind(b"\n") + 1])
+
+
+class Run:
+    def __init__(self, cluster, folder, seed, plan, bootstrap=None):
+        self.cluster, self.folder = cluster, pathlib.Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.rng, self.workers, self.churn = random.Random(seed), [], None
+        self.file = open(self.folder / "harness.jsonl", "w")
+        self.topics = [TOPIC]
+        self.plan = plan
+
+    def record(self, op, **fields):
+        self.file.write(json.dumps({"op": op, **fields}) + "\n")
+        self.file.flush()
+
+    def fault(self, kind, installed, **proof):
+        self.record("fault", kind=kind, installed=bool(installed), proof={**proof, "at": time.monotonic_ns()})
+        if not installed:
+            raise AssertionError(f"the fault was not really installed: {kind} {proof}")
+
+    def start(self, producers=4, rate=150, java=0, churn=False, admin=False):
+        """W1, and W3 and W4 where asked for: producers, three members of a group, one reader of everything."""
+        self.cluster.create_topic(TOPIC, PARTITIONS)
+        for n in range(producers):
+            compression = ("none", "lz4", "zstd", "none")[n % 4]
+            self.workers.append(Worker(self, "producer", f"p{n}", rate=rate, compression=compression))
+        for n in range(java):
+            self.workers.append(JavaProducer(self, f"j{n}", 100 + n, rate))
+        self.workers += [Worker(self, "group", f"g{n}", group=GROUP) for n in range(3)]
+        self.workers.append(Worker(self, "assign", "a0"))
+        if admin:
+            self.workers.append(Worker(self, "admin", "m0"))
+        if churn:
+            self.churn = Churn(self)
+        # Faults begin once everything is under way.
+        eventually(lambda: len(self.cluster.committed(GROUP)) == PARTITIONS, 60, "the group's first commits")
+        self.topics.append("__consumer_offsets")
+
+    def finish(self):
+        """Heals, drains, reads everything again, compares the replicas; returns the verdict."""
+        if self.cluster.links:
+            self.cluster.links.heal()
+        for node in self.cluster.nodes.values():
+            if not node.is_alive():
+                node.spawn()
+            else:
+                node.resume()
+        self.cluster.wait_until_whole(self.topics, HEAL_SECONDS_MAX)
+        early = [worker.client for worker in self.workers if not worker.is_alive()]
+        if self.churn:
+            self.churn.end()
+            early += self.churn.bad
+        for client in early:
+            self.record("worker", client=client, code=f"ended before it was told to, see {client}.log")
+        writers = [worker for worker in self.workers if worker.kind in ("producer", "admin")]
+        readers = [worker for worker in self.workers if worker.kind == "assign"]
+        members = [worker for worker in self.workers if worker.kind == "group"]
+        self.end(writers)
+        ends = self.cluster.end_offsets(TOPIC)
+        for reader in readers:
+            reader.until(ends)
+        self.wait_for_group(ends)
+        deadline = time.monotonic() + DRAIN_SECONDS_MAX
+        while any(reader.is_alive() for reader in readers) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self.end(readers + members)
+        self.read_everything(ends)
+        if any(worker.kind == "admin" for worker in self.workers):
+            self.list_topics()
+        self.compare_replicas(ends)
+        for node in self.cluster.panics():
+            self.record("worker", client=f"node {node}", code="panicked, see its log")
+        self.record("plan", whole_groups=[GROUP], readers=[reader.client for reader in readers], **self.plan)
+        self.file.close()
+        return histcheck.check(histcheck.read([self.folder]))
+
+    def end(self, workers):
+        for worker in workers:
+            worker.end()
+        for worker in workers:
+            self.record("worker", client=worker.client, code=worker.code())
+
+    def wait_for_group(self, ends):
+        """What a group has not read by the end of this wait is found as unseen."""
+        with contextlib.suppress(TimeoutError):
+            eventually(lambda: all(self.cluster.committed(GROUP).get((TOPIC, p), -1) >= end for p, end in ends.items()),
+                       DRAIN_SECONDS_MAX, "the group at the end")
+
+    def read_everything(self, ends):
+        consumer = Consumer({"bootstrap.servers": self.cluster.bootstrap, "group.id": "final", "enable.auto.commit": False,
+                             "check.crcs": True, "auto.offset.reset": "error"})
+        consumer.assign([TopicPartition(TOPIC, p, 0) for p in ends])
+        found, deadline = {p: [] for p in ends}, time.monotonic() + DRAIN_SECONDS_MAX
+        while time.monotonic() < deadline and any(end and (not found[p] or found[p][-1][0] + 1 < end) for p, end in ends.items()):
+            for message in consumer.consume(1000, 0.2):
+                if message.error() is None:
+                    found[message.partition()].append([message.offset(), value_of(message.value())])
+        consumer.close()
+        for p, end in ends.items():
+            # A read that did not get to the end is none: the partition stays unread for the judge.
+            if end == 0 or (found[p] and found[p][-1][0] + 1 >= end):
+                self.record("final", topic=TOPIC, partition=p, records=found[p])
+
+    def list_topics(self):
+        for node in self.cluster.nodes.values():
+            admin = AdminClient({"bootstrap.servers": node.bootstrap})
+            names = [name for name in wire.metadata(node.client_port)[1] if name.startswith("m0-")]
+            listed = {name: {} for name in names}
+            for resource, answer in admin.describe_configs([ConfigResource(ResourceType.TOPIC, name) for name in names]).items():
+                with contextlib.suppress(KafkaException):
+                    listed[resource.name] = {"value": answer.result(20)["retention.ms"].value}
+            self.record("topics", node=node.id, topics=listed)
+
+    def compare_replicas(self, ends):
+        self.cluster.wait_until_whole(self.topics, HEAL_SECONDS_MAX)
+        for node_id, code in self.cluster.stop(10 if self.cluster.kind == "kafka" else 30).items():
+            # Three of Kafka's that are stopped together wait minutes for a controller that is gone.
+            if code != 0 and self.cluster.kind != "kafka":
+                self.record("worker", client=f"node {node_id}", code=f"SIGTERM ended it with {code}")
+        for p, end in ends.items():
+            folders = {node.id: node.data / f"{TOPIC}-{p}" for node in self.cluster.nodes.values()}
+            equal, detail = replicas.compare(folders, end)
+            self.record("replicas", topic=TOPIC, partition=p, equal=equal, detail=detail)
+
+    def close(self):
+        if self.churn:
+            self.churn.end()
+        for worker in self.workers:
+            if worker.is_alive():
+                worker.process.kill()
+                worker.process.wait(timeout=10)
+        self.cluster.close()
+        self.file.close()

@@ -1,0 +1,183 @@
+"""A TCP proxy for every link between nodes, in a process of its own: holds back, delays or resets what one node sends to
+another, one way or both.
+
+It listens once for each address of a node, and tells who dialled by the process that owns the other end of the socket:
+so it needs no address per pair, and what a cluster writes into its metadata stays the same for all. Commands come as
+lines of JSON on standard input, each is answered by one line.
+
+What a hold looks like to the nodes: their connections stay open and nothing arrives; a new connection is accepted by
+the kernel here, but nobody answers it (a lost SYN would look the same to whoever waits for an answer). When the hold
+ends, what was held arrives, as TCP would deliver it. A node that does not listen is a reset here, not a refusal."""
+
+import asyncio
+import collections
+import json
+import os
+import socket
+import struct
+import sys
+
+PIECE_BYTES = 64 << 10
+# How many pieces one direction of one connection may hold back here; beyond it the sender's own buffers fill.
+PIECES_HELD_MAX = 64
+NODE_VARIABLE = b"CHAOS_NODE="
+
+
+def owner(peer_port, local_port, known):
+    """The node id of the process at the other end of a loopback connection, or None for anybody else."""
+    wanted = None
+    for name in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with open(name) as table:
+            next(table)
+            for line in table:
+                fields = line.split()
+                if int(fields[1].rsplit(":", 1)[1], 16) == peer_port and int(fields[2].rsplit(":", 1)[1], 16) == local_port:
+                    wanted = f"socket:[{fields[9]}]"
+    if wanted is None:
+        return None
+    others = (pid for pid in os.listdir("/proc") if pid.isdigit() and pid not in known)
+    for pid in [*list(known), *others]:
+        try:
+            if any(os.readlink(f"/proc/{pid}/fd/{fd}") == wanted for fd in os.listdir(f"/proc/{pid}/fd")):
+                if pid not in known:
+                    variables = open(f"/proc/{pid}/environ", "rb").read().split(b"\0")
+                    known[pid] = next((v[len(NODE_VARIABLE):].decode() for v in variables
+                                       if v.startswith(NODE_VARIABLE)), None)
+                return known[pid]
+        except OSError:
+            known.pop(pid, None)  # it has ended
+    return None
+
+
+class Links:
+    def __init__(self):
+        self.rules = {}  # (from, to) -> {"mode": "hold" | "reset" | "delay", "kind": inner | controller | None, "ms": n}
+        self.changed = asyncio.Event()
+        self.counts = collections.Counter()
+        self.connections = set()
+        self.known = {}
+
+    def rule(self, source, target, kind):
+        rule = self.rules.get((source, target))
+        return rule if rule and rule.get("kind") in (None, kind) else None
+
+    def is_held(self, source, target, kind):
+        rule = self.rule(source, target, kind)
+        return bool(rule) and rule["mode"] == "hold"
+
+    async def pass_again(self, source, target, kind):
+        while self.is_held(source, target, kind):
+            await self.changed.wait()
+
+    def change(self):
+        self.changed.set()
+        self.changed = asyncio.Event()
+        for connection in list(self.connections):
+            connection.reset_if_ruled()
+
+
+class Connection:
+    def __init__(self, links, source, target, kind, writer):
+        self.links, self.source, self.target, self.kind = links, source, target, kind
+        self.writers = [writer]
+
+    def reset_if_ruled(self):
+        for pair in ((self.source, self.target), (self.target, self.source)):
+            rule = self.links.rule(*pair, self.kind)
+            if rule and rule["mode"] == "reset":
+                self.links.counts[f"{pair[0]}>{pair[1]} resets"] += 1
+                self.reset()
+                return
+
+    def reset(self):
+        for writer in self.writers:
+            s = writer.get_extra_info("socket")
+            if s is not None and s.fileno() >= 0:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+
+
+async def read(links, connection, pieces, reader, source, target):
+    """One direction's near end. The bounded queue keeps the order under delays, and what a rule touches is counted."""
+    loop = asyncio.get_running_loop()
+    while True:
+        piece = await reader.read(PIECE_BYTES)
+        rule = links.rule(source, target, connection.kind)
+        due = loop.time() + (rule["ms"] / 1000 if rule and rule["mode"] == "delay" else 0)
+        if rule and piece:
+            links.counts[f"{source}>{target} {rule['mode']} bytes"] += len(piece)
+        await pieces.put((due, piece))
+        if not piece:
+            return
+
+
+async def write(links, connection, pieces, writer, source, target):
+    loop = asyncio.get_running_loop()
+    while True:
+        due, piece = await pieces.get()
+        await asyncio.sleep(max(0, due - loop.time()))
+        await links.pass_again(source, target, connection.kind)
+        if not piece:
+            if writer.can_write_eof():
+                writer.write_eof()
+            return
+        writer.write(piece)
+        await writer.drain()
+
+
+async def serve(links, target, kind, port, reader, writer):
+    peer, local = writer.get_extra_info("peername")[1], writer.get_extra_info("sockname")[1]
+    source = owner(peer, local, links.known) or "client"
+    connection = Connection(links, source, target, kind, writer)
+    links.connections.add(connection)
+    try:
+        links.counts[f"{source}>{target} connections"] += 1
+        for pair in ((source, target), (target, source)):
+            if links.is_held(*pair, kind):
+                links.counts[f"{pair[0]}>{pair[1]} hold connections"] += 1
+                await links.pass_again(*pair, kind)
+        connection.reset_if_ruled()
+        if not writer.transport.is_closing():
+            await splice(links, connection, reader, writer, port)
+    except* OSError:
+        connection.reset()
+    finally:
+        links.connections.discard(connection)
+
+
+async def splice(links, connection, reader, writer, port):
+    source, target = connection.source, connection.target
+    far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
+    connection.writers.append(far_writer)
+    async with asyncio.TaskGroup() as tasks:
+        for here, there, pair in ((reader, far_writer, (source, target)), (far_reader, writer, (target, source))):
+            pieces = asyncio.Queue(PIECES_HELD_MAX)
+            tasks.create_task(read(links, connection, pieces, here, *pair))
+            tasks.create_task(write(links, connection, pieces, there, *pair))
+    for each in connection.writers:
+        each.close()
+
+
+async def main():
+    links, servers = Links(), []
+    loop = asyncio.get_running_loop()
+    commands = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
+    while line := await commands.readline():
+        command = json.loads(line)
+        answer = {}
+        if command["do"] == "listen":
+            target, kind, port = command["node"], command["kind"], command["port"]
+            server = await asyncio.start_server(
+                lambda r, w, t=target, k=kind, p=port: serve(links, t, k, p, r, w), "127.0.0.1", command["at"])
+            servers.append(server)
+        elif command["do"] == "rules":
+            links.rules = {(rule["from"], rule["to"]): rule for rule in command["rules"]}
+            links.change()
+        elif command["do"] == "counts":
+            answer = dict(links.counts)
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

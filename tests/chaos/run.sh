@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Chaos on real processes.
+#   tests/chaos/run.sh unit                   the judge's and the tools' own tests
+#   tests/chaos/run.sh short [OPTIONS]        every kind of fault a few times, about ten minutes
+#   tests/chaos/run.sh long [OPTIONS]         100 kills of leaders and more, hours
+#   tests/chaos/run.sh clocks [OPTIONS]       how long it takes until the next acknowledgement; memory
+# OPTIONS: --kafka, --only NAME, --count N, --seed N, --times N, --keep FOLDER (short and long); see clocks --help
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+export MOLDAU_TEST_SETUP=${MOLDAU_TEST_SETUP:-$here/../.setup}
+python=$MOLDAU_TEST_SETUP/venv/bin/python
+case ${1:-} in
+  unit) shift; exec "$python" -m pytest -q -p no:cacheprovider "$here" "$@" ;;
+  clocks) shift; exec "$python" "$here/clocks.py" "$@" ;;
+  short | long) "$here/run.sh" unit >/dev/null; exec "$python" "$here/main.py" "$@" ;;
+  *) sed -n '2,7p' "$0"; exit 2 ;;
+esac

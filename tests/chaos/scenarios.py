@@ -1,0 +1,62 @@
+"""What a set of chaos runs consists of: each scenario is a fresh cluster, workloads, and faults of one family."""
+
+import dataclasses
+import typing
+
+import faults
+from faults import Faults
+
+
+@dataclasses.dataclass(frozen=True)
+class Scenario:
+    name: str
+    steps: typing.Callable       # (Faults, count) -> None
+    short: int                   # how many faults
+    long: int
+    least: dict                  # kinds of faults that have to have been there, as (short, long)
+    cluster: dict = dataclasses.field(default_factory=dict)
+    load: dict = dataclasses.field(default_factory=dict)
+    acked_min: int = 500
+    small_disks_mb: int = 0
+
+    def why_not(self):
+        return faults.why_no_small_disks() if self.small_disks_mb else None
+
+
+def each(*names, **arguments):
+    """Steps that do these faults in turn."""
+    def steps(f, count):
+        for n in range(count):
+            getattr(f, names[n % len(names)])(**arguments)
+
+    return steps
+
+
+MIXED = ("kill_leader", "kill_controller", "pause_leader", "isolate_leader", "mute_leader", "deafen_leader", "part_two_brokers",
+         "isolate_controller", "reset_links", "slow_links", "kill_coordinator", "kill_all", "roll")
+
+
+def mixed(f: Faults, count):
+    for _ in range(count):
+        getattr(f, f.rng.choice(MIXED))()
+
+
+SCENARIOS = [
+    Scenario("kill the leader", each("kill_leader"), 6, 100, {"kill leader": (6, 100)}, load={"java": 1}, acked_min=1000),
+    Scenario("kill the controller", each("kill_controller"), 4, 30, {"kill controller": (4, 30)}, load={"admin": True}),
+    Scenario("kill the coordinator", each("kill_coordinator"), 3, 30, {"kill coordinator": (3, 30)}, load={"churn": True}),
+    Scenario("kill all nodes", each("kill_all"), 3, 30, {"kill all": (3, 30)}, load={"admin": True}),
+    Scenario("rolling restart", each("roll"), 1, 10, {"roll": (3, 30)}, load={"churn": True}),
+    Scenario("pause", each("pause_leader", "pause_controller"), 3, 30, {"pause leader": (2, 15), "pause controller": (1, 15)}),
+    Scenario("partition two ways", each("isolate_leader", "isolate_controller", "part_two_brokers"), 3, 30,
+             {"partition two ways": (1, 10), "partition controllers": (1, 10), "partition between two": (1, 10)},
+             cluster={"links": True}),
+    Scenario("partition one way", each("mute_leader", "deafen_leader"), 2, 20,
+             {"partition one way, out": (1, 10), "partition one way, in": (1, 10)}, cluster={"links": True}),
+    Scenario("bad links", each("reset_links", "slow_links"), 2, 20, {"reset links": (1, 10), "slow links": (1, 10)},
+             cluster={"links": True}),
+    Scenario("wiped disk", each("wipe"), 1, 10, {"wipe": (1, 10)}, cluster={"metadata_apart": True}),
+    Scenario("full disk", each("fill_disk"), 1, 10, {"full disk": (1, 10)},
+             cluster={"metadata_apart": True, "settings": {"segment.bytes": str(1 << 20)}}, small_disks_mb=96),
+    Scenario("all of it", mixed, 0, 60, {}, cluster={"links": True}, load={"java": 1, "churn": True, "admin": True}),
+]

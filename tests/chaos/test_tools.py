@@ -1,0 +1,222 @@
+"""The tools are tested: a proxy that held nothing, or a comparison that compared nothing, would make every run pass."""
+
+import socket
+import struct
+import subprocess
+import sys
+import threading
+
+import pytest
+
+import faults
+import replicas
+from cluster import Links, eventually, free_port
+
+ECHO = """
+import socket, sys
+s = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+while line := sys.stdin.readline():
+    try:
+        s.sendall(line.encode())
+        print(s.recv(100).decode().strip() or "end", flush=True)
+    except OSError:
+        print("reset", flush=True)
+"""
+
+
+class Dialler:
+    """A process that the proxy takes for node 1: sends a line, and says what came back."""
+
+    def __init__(self, address):
+        self.process = subprocess.Popen([sys.executable, "-c", ECHO, address.rsplit(":", 1)[1]], text=True, bufsize=1,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={"CHAOS_NODE": "1"})
+        self.answers = []
+        threading.Thread(target=lambda: [self.answers.append(line.strip()) for line in self.process.stdout], daemon=True).start()
+
+    def say(self, text):
+        self.process.stdin.write(text + "\n")
+
+    def hears(self, *texts):
+        eventually(lambda: self.answers == list(texts), 20, f"{list(texts)}, not {self.answers}")
+
+
+@pytest.fixture
+def link():
+    """Links to an echo server that is node 2, and what makes diallers that are node 1."""
+    server = socket.create_server(("127.0.0.1", free_port()))
+
+    def echo(connection):
+        try:
+            while data := connection.recv(1000):
+                connection.sendall(data)
+        except OSError:
+            pass
+        connection.close()
+
+    def accept():
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            threading.Thread(target=echo, args=(connection,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    links = Links()
+    address, diallers = links.listen(2, "broker", server.getsockname()[1]), []
+
+    def dial():
+        diallers.append(Dialler(address))
+        return diallers[-1]
+
+    yield links, dial
+    for dialler in diallers:
+        dialler.process.kill()
+    links.close()
+    server.close()
+
+
+def test_without_a_rule_everything_passes(link):
+    _, dial = link
+    dialler = dial()
+    dialler.say("one")
+    dialler.hears("one")
+
+
+@pytest.mark.parametrize("source,target", [(1, 2), (2, 1)])
+def test_a_hold_lets_nothing_pass_until_it_ends(link, source, target):
+    links, dial = link
+    dialler = dial()
+    dialler.say("one")
+    dialler.hears("one")
+    links.rule(source, target, "hold")
+    dialler.say("two")
+    eventually(lambda: links.counts()[f"{source}>{target} hold bytes"] > 0, 20, "held bytes")
+    assert dialler.answers == ["one"]
+    links.heal()
+    dialler.hears("one", "two")
+
+
+def test_a_hold_one_way_lets_the_other_way_pass(link):
+    links, dial = link
+    dialler = dial()
+    dialler.say("one")
+    dialler.hears("one")
+    links.rule(2, 1, "hold")
+    dialler.say("two")
+    # What the echo server answered is held: so the request arrived there.
+    eventually(lambda: links.counts()["2>1 hold bytes"] > 0, 20, "a held answer")
+    assert links.counts()["1>2 hold bytes"] == 0
+
+
+@pytest.mark.parametrize("source,target", [(1, 2), (2, 1)])
+def test_a_new_connection_is_held_too(link, source, target):
+    links, dial = link
+    links.rule(source, target, "hold")
+    dialler = dial()
+    dialler.say("one")
+    eventually(lambda: links.counts()[f"{source}>{target} hold connections"] > 0, 20, "a held connection")
+    assert dialler.answers == []
+    links.heal()
+    dialler.hears("one")
+
+
+def test_a_rule_for_one_listener_leaves_the_other(link):
+    links, dial = link
+    links.rule(1, 2, "hold", kind="controller")
+    dialler = dial()
+    dialler.say("one")
+    dialler.hears("one")
+
+
+def test_a_rule_for_another_node_leaves_this_one(link):
+    links, dial = link
+    links.rule(3, 2, "hold")
+    dialler = dial()
+    dialler.say("one")
+    dialler.hears("one")
+
+
+def test_a_reset_ends_a_connection(link):
+    links, dial = link
+    dialler = dial()
+    dialler.say("one")
+    dialler.hears("one")
+    links.rule(1, 2, "reset")
+    assert links.counts()["1>2 resets"] == 1
+    eventually(lambda: dialler.say("two") or set(dialler.answers[1:]) & {"reset", "end"}, 20, "the end of the connection")
+
+
+def test_a_delay_keeps_the_order(link):
+    links, dial = link
+    dialler = dial()
+    links.rule(1, 2, "delay", ms=100)
+    for text in ("one", "two", "three"):
+        dialler.say(text)
+    dialler.hears("one", "two", "three")
+    assert links.counts()["1>2 delay bytes"] > 0
+
+
+def test_a_node_that_does_not_listen_is_a_reset():
+    links = Links()
+    dialler = Dialler(links.listen(2, "broker", free_port()))
+    dialler.say("one")
+    eventually(lambda: dialler.answers and dialler.answers[0] in ("reset", "end"), 20, "a reset")
+    dialler.process.kill()
+    links.close()
+
+
+def batch(base, records, payload=b"", epoch=0):
+    header = struct.pack(">qiib", base, 49 + len(payload), epoch, 2) + struct.pack(">Ihi", 0, 0, records - 1)
+    return header + bytes(replicas.HEADER_BYTES - len(header)) + payload
+
+
+def folder(path, *segments):
+    path.mkdir()
+    for data in segments:
+        base, = struct.unpack_from(">q", data)
+        (path / f"{base:020}.log").write_bytes(data)
+    return path
+
+
+def compared(tmp_path, one, two, end):
+    return replicas.compare({1: folder(tmp_path / "one", *one), 2: folder(tmp_path / "two", *two)}, end)[0]
+
+
+def test_replicas_with_the_same_batches_are_equal(tmp_path):
+    assert compared(tmp_path, [batch(0, 2) + batch(2, 1)], [batch(0, 2), batch(2, 1)], 3) is True
+
+
+@pytest.mark.parametrize("other", [
+    [batch(0, 2)],                              # ends early
+    [batch(0, 2) + batch(2, 1)[:-1]],           # ends in the middle of a batch
+    [batch(0, 2) + batch(2, 1, b"x")],          # other bytes
+    [batch(0, 2) + batch(2, 1, epoch=1)],       # another epoch
+    [batch(0, 1) + batch(1, 1) + batch(2, 1)],  # other batches with the same records
+    [batch(0, 2)[:-1] + b"x" + batch(2, 1)],    # a byte of the first batch
+])
+def test_a_difference_below_the_high_watermark_is_found(tmp_path, other):
+    assert compared(tmp_path, [batch(0, 2) + batch(2, 1)], other, 3) is False
+
+
+def test_a_difference_beyond_the_high_watermark_is_none(tmp_path):
+    assert compared(tmp_path, [batch(0, 2) + batch(2, 1, b"x")], [batch(0, 2)], 2) is True
+
+
+def test_a_replica_that_is_not_there_was_not_compared(tmp_path):
+    assert replicas.compare({1: folder(tmp_path / "one", batch(0, 1)), 2: tmp_path / "none"}, 1)[0] is None
+
+
+def test_a_full_disk_is_full(tmp_path):
+    why_not = faults.why_no_small_disks()
+    if why_not:
+        pytest.skip(why_not)
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "probe", str(small)], check=True)
+    try:
+        assert faults.fill(small / "ballast")
+        with pytest.raises(OSError):
+            (small / "more").write_bytes(b"x" * 4096)
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
