@@ -17,6 +17,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "clients"))
 from conftest import BINARY, SETUP, answers, free_port  # noqa: E402
 
+import disk  # noqa: E402
 import wire  # noqa: E402
 
 START_SECONDS_MAX = 60
@@ -227,9 +228,10 @@ class Links:
 
 
 class Cluster:
-    """Three nodes of both roles, of `kind` moldau or kafka. With `metadata_apart`, log.dirs holds partitions only."""
+    """Three nodes of both roles, of `kind` moldau or kafka. With `metadata_apart`, log.dirs holds partitions only;
+    with `disks`, each node has one that forgets what was not synced (disk.py)."""
 
-    def __init__(self, kind, folder, nodes=3, links=False, metadata_apart=False, settings=None):
+    def __init__(self, kind, folder, nodes=3, links=False, metadata_apart=False, disks=False, settings=None):
         self.kind, self.folder = kind, pathlib.Path(folder)
         make = {"moldau": MoldauNode, "kafka": KafkaNode}[kind]
         self.nodes = {i: make(i, self.folder / f"node-{i}") for i in range(1, nodes + 1)}
@@ -243,6 +245,12 @@ class Cluster:
         voters = ",".join(f"{node.id}@{node.controller_address}" for node in self.nodes.values())
         for node in self.nodes.values():
             node.prepare(voters, settings or {})
+        self.disks = {}
+        if disks:
+            library = disk.build(self.folder)
+            for node in self.nodes.values():
+                self.disks[node.id] = disk.Disk(node.data, node.folder / "shadow", library)
+                node.variables = self.disks[node.id].variables
         self.bootstrap = ",".join(node.bootstrap for node in self.nodes.values())
 
     def start(self):

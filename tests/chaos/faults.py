@@ -86,7 +86,7 @@ class Faults:
         self.pause(self.cluster.controller(), self.rng.uniform(1, seconds_max), "pause controller")
         self.settle()
 
-    def cut(self, kind, pairs, seconds, mode="hold", **more):
+    def cut(self, name, pairs, seconds, mode="hold", **more):
         """Rules for links, for a while; each pair has to have met traffic."""
         links, before = self.cluster.links, self.cluster.links.counts()
         for source, target in pairs:
@@ -94,9 +94,9 @@ class Faults:
         time.sleep(seconds)
         touched = links.counts() - before
         links.heal()
-        met = {f"{s}>{t}": sum(n for name, n in touched.items() if name.startswith(f"{s}>{t} {mode}")) for s, t in pairs}
+        met = {f"{s}>{t}": sum(n for key, n in touched.items() if key.startswith(f"{s}>{t} {mode}")) for s, t in pairs}
         # One way, the other side's silence may have closed everything before: then new connections were held or reset.
-        self.run.fault(kind, sum(met.values()) > 0, met=met, seconds=seconds)
+        self.run.fault(name, sum(met.values()) > 0, met=met, seconds=seconds)
         self.settle()
 
     def others(self, node):
@@ -146,6 +146,52 @@ class Faults:
         time.sleep(self.rng.uniform(0, 4))
         node.spawn()
         self.whole(90)
+
+    def lose_power(self, name, nodes):
+        """SIGKILL of these at once, and what they had not synced is gone: all of it, or all but some torn tails."""
+        for node in nodes:
+            node.process.kill()
+        codes = [node.process.wait(timeout=30) for node in nodes]
+        torn = self.rng.random() < 0.5
+        disks = [self.cluster.disks[node.id] for node in nodes]
+        syncs = [disk.counts()[0] for disk in disks]
+        changed = [disk.lose_power(self.rng if torn else None) for disk in disks]
+        self.run.fault(name, codes == [-9] * len(nodes) and all(syncs), nodes=[node.id for node in nodes], torn=torn,
+                       syncs=syncs, changed=changed)
+        for node in nodes:
+            node.spawn()
+        self.whole(90)
+
+    def power_loss_all(self):
+        self.lose_power("power loss of all", list(self.cluster.nodes.values()))
+
+    def power_loss_leader(self):
+        self.lose_power("power loss of the leader", [self.some_leader()])
+
+    def failing_sync(self):
+        """One sync of a leader's disk fails: it may not acknowledge what that was to keep. Then it loses its power."""
+        node = self.some_leader()
+        disk = self.cluster.disks[node.id]
+        disk.fail_syncs(errno.EIO)
+        eventually(lambda: disk.counts()[2] > 0, 20, "a sync that fails")
+        time.sleep(self.rng.uniform(0, 3))
+        ended = not node.is_alive()
+        if not ended:
+            node.process.kill()
+        node.process.wait(timeout=30)
+        self.run.fault("failing sync", disk.counts()[2] > 0, node=node.id, ended_by_itself=ended, changed=disk.lose_power())
+        node.spawn()
+        self.whole(90)
+
+    def slow_syncs(self, seconds=6):
+        node = self.some_leader()
+        disk, milliseconds = self.cluster.disks[node.id], self.rng.choice((50, 200, 1000))
+        before = disk.counts()[0]
+        disk.delay_syncs(milliseconds)
+        time.sleep(seconds)
+        disk.delay_syncs(0)
+        self.run.fault("slow syncs", disk.counts()[0] > before, node=node.id, milliseconds=milliseconds)
+        self.settle()
 
     def fill_disk(self, seconds=6):
         node = self.some_leader()

@@ -81,7 +81,7 @@ def main():
     seed = options.seed if options.seed is not None else random.randrange(1 << 32)
     base = pathlib.Path(options.keep) if options.keep else pathlib.Path(tempfile.mkdtemp(prefix="moldau-chaos-"))
     print(f"seed {seed}, {options.kind}, load {os.getloadavg()[0]:.1f}", flush=True)
-    print(f"{'scenario':<22} {'verdict':<8} {'s':>5} {'acked':>7} {'unknown':>7} {'faults':>6}", flush=True)
+    print(f"{'scenario':<25} {'verdict':<8} {'s':>5} {'acked':>7} {'unknown':>7} {'faults':>6}", flush=True)
     passed = failed = skipped = 0
     chosen = [s for s in SCENARIOS if (not options.only or options.only in s.name)
               and (options.count or (s.long if options.set == "long" else s.short))]
@@ -89,14 +89,14 @@ def main():
         why_not = scenario.why_not()
         if why_not:
             skipped += 1
-            print(f"{scenario.name:<22} skipped  {why_not}", flush=True)
+            print(f"{scenario.name:<25} skipped  {why_not}", flush=True)
             continue
         folder = base / f"{n:02}-{scenario.name.replace(' ', '-').replace(',', '')}"
         folder.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
         valid, lines, counts = run_one(scenario, options, folder, seed + n)
         word = {True: "ok", False: "INVALID", None: "UNKNOWN"}[valid]
-        print(f"{scenario.name:<22} {word:<8} {time.monotonic() - started:5.0f} {counts.get('sends ok', 0):7} "
+        print(f"{scenario.name:<25} {word:<8} {time.monotonic() - started:5.0f} {counts.get('sends ok', 0):7} "
               f"{counts.get('sends unknown', 0):7} {counts.get('rows fault', 0):6}", flush=True)
         for line in lines:
             print(f"    {line}", flush=True)
@@ -106,8 +106,8 @@ def main():
                 shutil.rmtree(folder, ignore_errors=True)
         else:
             failed += 1
-            print(f"    histories and logs: {folder}; again: run.sh {options.set} --only '{scenario.name}' --seed {seed + n}",
-                  flush=True)
+            print(f"    histories and logs: {folder}; again: run.sh {options.set}"
+                  f"{' --kafka' if options.kind == 'kafka' else ''} --only '{scenario.name}' --seed {seed + n}", flush=True)
     if not options.keep and not failed:
         shutil.rmtree(base, ignore_errors=True)
     print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))

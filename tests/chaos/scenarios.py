@@ -3,6 +3,7 @@
 import dataclasses
 import typing
 
+import disk
 import faults
 from faults import Faults
 
@@ -20,6 +21,8 @@ class Scenario:
     small_disks_mb: int = 0
 
     def why_not(self):
+        if self.cluster.get("disks") and disk.why_no_shadow():
+            return disk.why_no_shadow()
         return faults.why_no_small_disks() if self.small_disks_mb else None
 
 
@@ -58,5 +61,11 @@ SCENARIOS = [
     Scenario("wiped disk", each("wipe"), 1, 10, {"wipe": (1, 10)}, cluster={"metadata_apart": True}),
     Scenario("full disk", each("fill_disk"), 1, 10, {"full disk": (1, 10)},
              cluster={"metadata_apart": True, "settings": {"segment.bytes": str(1 << 20)}}, small_disks_mb=96),
+    # Whoever acknowledges from the page cache, as Apache Kafka does by default, fails the first of these.
+    Scenario("power loss of all", each("power_loss_all"), 2, 100, {"power loss of all": (2, 100)}, cluster={"disks": True}),
+    Scenario("power loss of the leader", each("power_loss_leader"), 2, 50, {"power loss of the leader": (2, 50)},
+             cluster={"disks": True}),
+    Scenario("bad disk", each("failing_sync", "slow_syncs"), 2, 40, {"failing sync": (1, 20), "slow syncs": (1, 20)},
+             cluster={"disks": True}),
     Scenario("all of it", mixed, 0, 60, {}, cluster={"links": True}, load={"java": 1, "churn": True, "admin": True}),
 ]
