@@ -9,6 +9,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import time
 
 import pytest
@@ -172,6 +173,30 @@ def start_moldau(tmp_path):
 @pytest.fixture
 def moldau(start_moldau):
     return start_moldau()
+
+
+@pytest.fixture
+def start_cluster(tmp_path):
+    """Starts clusters of three nodes, each broker and controller, that end with the test: `cluster.nodes[1].kill()`,
+    `cluster.leader("t", 0)`, `cluster.bootstrap`. Arguments as of `Cluster` in tests/chaos/cluster.py."""
+    sys.path.insert(0, str(ROOT / "tests" / "chaos"))
+    from cluster import Cluster
+    started = []
+
+    def start(kind="moldau", **arguments):
+        cluster = Cluster(kind, tmp_path / f"cluster-{len(started)}", **arguments)
+        started.append(cluster)
+        return cluster.start()
+
+    yield start
+    for cluster in started:
+        cluster.close()
+        assert not cluster.panics(), cluster.panics()
+
+
+@pytest.fixture
+def cluster(start_cluster):
+    return start_cluster()
 
 
 @pytest.fixture(scope="session")
