@@ -191,6 +191,11 @@ class KafkaNode(Node):
         return self.java("kafka.Kafka", str(self.properties))
 
 
+def alone(settings):
+    """The settings of a node without others: it can have no second copy of anything."""
+    return {**{key: "1" for key in SETTINGS if key.endswith(("replication.factor", "min.isr", "insync.replicas"))}, **settings}
+
+
 class Links:
     """The proxy process and its rules."""
 
@@ -244,7 +249,7 @@ class Cluster:
                 node.controller_address = self.links.listen(node.id, "controller", node.controller_port)
         voters = ",".join(f"{node.id}@{node.controller_address}" for node in self.nodes.values())
         for node in self.nodes.values():
-            node.prepare(voters, settings or {})
+            node.prepare(voters, (settings or {}) if nodes > 1 else alone(settings or {}))
         self.disks = {}
         if disks:
             library = disk.build(self.folder)
@@ -305,7 +310,8 @@ class Cluster:
     def port(self):
         return self.alive()[0].client_port
 
-    def create_topic(self, name, partitions=3, replicas=3, settings=None):
+    def create_topic(self, name, partitions=3, settings=None):
+        replicas = min(3, len(self.nodes))
         eventually(lambda: self.ask(wire.create_topic, name, partitions, replicas, settings) is None, 60,
                    f"topic {name} created")
         self.wait_until_whole([name])

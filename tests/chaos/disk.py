@@ -17,6 +17,8 @@ CONTROL = struct.Struct("iiiiqq")  # as struct control in shadow.c
 def build(folder):
     """The library, compiled here; the compiler's own words where it cannot be."""
     library = pathlib.Path(folder) / "shadow.so"
+    if set(" :") & set(str(library)):
+        raise ValueError(f"LD_PRELOAD takes no path with a space or a colon: {library}")
     if not library.exists():
         subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", str(library), str(SOURCE), "-ldl"], check=True)
     return library

@@ -9,6 +9,10 @@ from cluster import eventually
 from harness import GROUP, PARTITIONS, TOPIC
 
 
+# What a partition has to take after a fault before the next one comes.
+PROGRESS_RECORDS = 50
+
+
 class Faults:
     def __init__(self, run):
         self.run, self.cluster, self.rng = run, run.cluster, run.rng
@@ -22,6 +26,17 @@ class Faults:
             self.whole()
         else:
             time.sleep(self.rng.uniform(0.2, 1.5))
+
+    def progress(self):
+        """After a fault every partition takes records again; the next fault comes at some moment of that."""
+        before = self.cluster.end_offsets(TOPIC, 60)
+
+        def grown():
+            now = self.cluster.end_offsets(TOPIC)
+            return all(now[p] >= end + PROGRESS_RECORDS for p, end in before.items())
+
+        eventually(grown, 60, f"{PROGRESS_RECORDS} more records in every partition")
+        time.sleep(self.rng.uniform(0, 1))
 
     def some_leader(self):
         return self.cluster.leader(TOPIC, self.rng.randrange(PARTITIONS))
@@ -148,7 +163,12 @@ class Faults:
         self.whole(90)
 
     def lose_power(self, name, nodes):
-        """SIGKILL of these at once, and what they had not synced is gone: all of it, or all but some torn tails."""
+        """SIGKILL of these at once, and what they had not synced is gone: all of it, or all but some torn tails. Often
+        their syncs take long before: then much waits for one, and who does not wait with it is found out."""
+        slow = self.rng.choice((0, 0, 20, 100))
+        for node in nodes:
+            self.cluster.disks[node.id].delay_syncs(slow)
+        time.sleep(self.rng.uniform(0.2, 1))
         for node in nodes:
             node.process.kill()
         codes = [node.process.wait(timeout=30) for node in nodes]
@@ -157,7 +177,7 @@ class Faults:
         syncs = [disk.counts()[0] for disk in disks]
         changed = [disk.lose_power(self.rng if torn else None) for disk in disks]
         self.run.fault(name, codes == [-9] * len(nodes) and all(syncs), nodes=[node.id for node in nodes], torn=torn,
-                       syncs=syncs, changed=changed)
+                       slow=slow, syncs=syncs, changed=changed)
         for node in nodes:
             node.spawn()
         self.whole(90)

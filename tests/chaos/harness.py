@@ -256,7 +256,8 @@ class Run:
             admin = AdminClient({"bootstrap.servers": node.bootstrap})
             names = [name for name in wire.metadata(node.client_port)[1] if name.startswith("m0-")]
             listed = {name: {} for name in names}
-            for resource, answer in admin.describe_configs([ConfigResource(ResourceType.TOPIC, name) for name in names]).items():
+            resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+            for resource, answer in (admin.describe_configs(resources) if resources else {}).items():
                 with contextlib.suppress(KafkaException):
                     listed[resource.name] = {"value": answer.result(20)["retention.ms"].value}
             self.record("topics", node=node.id, topics=listed)

@@ -42,7 +42,8 @@ def run_one(scenario, options, folder, seed):
     signal.alarm(limit)
     cluster = run = None
     try:
-        cluster = Cluster(options.kind, folder, **scenario.cluster)
+        settings = {**scenario.cluster.get("settings", {}), **dict(pair.split("=", 1) for pair in options.setting)}
+        cluster = Cluster(options.kind, folder, nodes=options.nodes, **{**scenario.cluster, "settings": settings})
         if scenario.small_disks_mb:
             faults.mount_small_disks(cluster, scenario.small_disks_mb)
         cluster.start()
@@ -70,6 +71,8 @@ def main():
     parser.add_argument("set", choices=("short", "long"), help="short: about ten minutes; long: hours, 100 leader kills and more")
     parser.add_argument("--kafka", dest="kind", action="store_const", const="kafka", default="moldau",
                         help="against Apache Kafka 4.3.0: what the harness itself is worth")
+    parser.add_argument("--nodes", type=int, default=3, help="1: a node alone, for the faults that it can survive")
+    parser.add_argument("--setting", action="append", default=[], metavar="KEY=VALUE", help="of the nodes; may be repeated")
     parser.add_argument("--only", help="scenarios with this in their names")
     parser.add_argument("--count", type=int, help="that many faults in each scenario")
     parser.add_argument("--seed", type=int, help="which faults at which times; printed by every run")

@@ -31,6 +31,7 @@ def each(*names, **arguments):
     def steps(f, count):
         for n in range(count):
             getattr(f, names[n % len(names)])(**arguments)
+            f.progress()
 
     return steps
 
@@ -42,6 +43,7 @@ MIXED = ("kill_leader", "kill_controller", "pause_leader", "isolate_leader", "mu
 def mixed(f: Faults, count):
     for _ in range(count):
         getattr(f, f.rng.choice(MIXED))()
+        f.progress()
 
 
 SCENARIOS = [

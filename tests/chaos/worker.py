@@ -253,7 +253,7 @@ def admin(options, history):
         if len(there) < 3 or (choice < 0.5 and len(there) < 30):
             name, partitions, n = f"{options.client}-{n}", rng.randint(1, 3), n + 1
             made = attempt("create", name, lambda: client.create_topics(
-                [NewTopic(name, partitions, 3, config={"retention.ms": "3600000"})], request_timeout=10,
+                [NewTopic(name, partitions, config={"retention.ms": "3600000"})], request_timeout=10,
                 operation_timeout=10)[name], partitions=partitions)
             if made:
                 there.append(name)
