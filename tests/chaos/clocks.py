@@ -163,7 +163,7 @@ class Clocks:
         probe = self.probe(self.any_but(self.cluster.controller()))
         killed = time.monotonic()
         for node in self.cluster.nodes.values():
-            node.process.kill()
+            node.send_kill()
         for node in self.cluster.nodes.values():
             assert node.process.wait(30) == -9
             node.spawn()

@@ -20,6 +20,8 @@ from conftest import BINARY, SETUP, answers, free_port  # noqa: E402
 import disk  # noqa: E402
 import wire  # noqa: E402
 
+# Bounds of waiting. A JVM on a loaded machine needs more of them than ours: there it is the harness that is tested.
+PATIENCE = {"moldau": 1, "kafka": 3}
 START_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 60
 CLUSTER_ID = "5L6g3nShT-eMCtK--X86sw"
@@ -57,6 +59,10 @@ def eventually(check, seconds, what):
         time.sleep(0.02)
 
 
+class NodeEnded(AssertionError):
+    """A node that nobody told to."""
+
+
 class Node:
     """One process; `kill` is SIGKILL, `stop` SIGTERM. `spawn` again keeps the data."""
 
@@ -70,6 +76,7 @@ class Node:
         self.data = self.folder / "data"
         self.log_path = self.folder / "node.log"
         self.process = None
+        self.is_wanted = False  # whether it should be running
         self.has_metadata_apart = False
         self.variables = {}  # of the environment, for this node alone
 
@@ -96,6 +103,7 @@ class Node:
 
     def spawn(self):
         assert not self.is_alive(), f"node {self.id} runs already"
+        self.is_wanted = True
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                             env=self.environment())
@@ -108,7 +116,7 @@ class Node:
     def is_alive(self):
         return self.process is not None and self.process.poll() is None
 
-    def wait_until_it_answers(self, seconds=START_SECONDS_MAX):
+    def wait_until_it_answers(self, seconds):
         def check():
             if not self.is_alive():
                 raise AssertionError(f"node {self.id} ended with {self.process.returncode}:\n{self.log()}")
@@ -117,13 +125,18 @@ class Node:
         eventually(check, seconds, f"an answer of node {self.id}")
         return self
 
+    def send_kill(self):
+        self.is_wanted = False
+        self.process.kill()
+
     def kill(self):
         """SIGKILL; returns the exit code, -9 where that was what ended it."""
-        self.process.kill()
+        self.send_kill()
         return self.process.wait(timeout=STOP_SECONDS_MAX)
 
     def stop(self):
         """SIGTERM; returns the exit code. A node that does not end is killed, and its code is None."""
+        self.is_wanted = False
         self.process.send_signal(signal.SIGTERM)
         try:
             return self.process.wait(timeout=STOP_SECONDS_MAX)
@@ -183,9 +196,13 @@ class KafkaNode(Node):
         self.properties.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
         self.format()
 
-    def format(self):
-        subprocess.run(self.java("kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(self.properties)),
+    def format(self, *more):
+        subprocess.run(self.java("kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(self.properties), *more),
                        check=True, capture_output=True, timeout=120)
+
+    def wipe(self):
+        super().wipe()
+        self.format("--ignore-formatted")
 
     def command(self):
         return self.java("kafka.Kafka", str(self.properties))
@@ -262,7 +279,7 @@ class Cluster:
         for node in self.nodes.values():
             node.spawn()
         for node in self.nodes.values():
-            node.wait_until_it_answers()
+            node.wait_until_it_answers(START_SECONDS_MAX * PATIENCE[self.kind])
         eventually(lambda: len(wire.metadata(self.port())[0]) == len(self.nodes), START_SECONDS_MAX, "all brokers there")
         return self
 
@@ -284,6 +301,7 @@ class Cluster:
         """SIGTERM to all at once; the exit codes, None for what had to be killed."""
         nodes, deadline = [node for node in self.nodes.values() if node.is_alive()], time.monotonic() + seconds
         for node in nodes:
+            node.is_wanted = False
             node.process.send_signal(signal.SIGTERM)
         codes = {}
         for node in nodes:
@@ -357,6 +375,9 @@ class Cluster:
 
     def is_whole(self, topics):
         """Whether every replica of these topics is in sync, with a leader, in the view of every node."""
+        for node in self.nodes.values():
+            if node.is_wanted and not node.is_alive():
+                raise NodeEnded(f"node {node.id} ended by itself with {node.process.returncode}: {node.log(1000)}")
         if len(self.alive()) < len(self.nodes):
             return False
         for node in self.nodes.values():
@@ -369,6 +390,7 @@ class Cluster:
         return True
 
     def wait_until_whole(self, topics, seconds=60):
+        seconds *= PATIENCE[self.kind]
         eventually(lambda: self.is_whole(topics), seconds, f"every replica of {', '.join(topics)} in sync")
 
     def panics(self):

@@ -5,7 +5,7 @@ import os
 import subprocess
 import time
 
-from cluster import eventually
+from cluster import NodeEnded, eventually
 from harness import GROUP, PARTITIONS, TOPIC
 
 
@@ -68,7 +68,7 @@ class Faults:
     def kill_all(self):
         nodes = list(self.cluster.nodes.values())
         for node in nodes:
-            node.process.kill()
+            node.send_kill()
         codes = [node.process.wait(timeout=30) for node in nodes]
         self.run.fault("kill all", codes == [-9] * len(nodes), codes=codes)
         time.sleep(self.rng.uniform(0, 1))
@@ -156,8 +156,8 @@ class Faults:
         code = node.kill()
         kept = sum(file.stat().st_size for file in node.data.glob(f"{TOPIC}-*/*.log"))
         node.wipe()
-        left = list(node.data.iterdir())
-        self.run.fault("wipe", code == -9 and kept > 0 and not left, node=node.id, bytes=kept)
+        left = len(list(node.data.glob(f"{TOPIC}-*")))
+        self.run.fault("wipe", code == -9 and kept > 0 and left == 0, node=node.id, bytes=kept)
         time.sleep(self.rng.uniform(0, 4))
         node.spawn()
         self.whole(90)
@@ -170,7 +170,7 @@ class Faults:
             self.cluster.disks[node.id].delay_syncs(slow)
         time.sleep(self.rng.uniform(0.2, 1))
         for node in nodes:
-            node.process.kill()
+            node.send_kill()
         codes = [node.process.wait(timeout=30) for node in nodes]
         torn = self.rng.random() < 0.5
         disks = [self.cluster.disks[node.id] for node in nodes]
@@ -197,7 +197,7 @@ class Faults:
         time.sleep(self.rng.uniform(0, 3))
         ended = not node.is_alive()
         if not ended:
-            node.process.kill()
+            node.send_kill()
         node.process.wait(timeout=30)
         self.run.fault("failing sync", disk.counts()[2] > 0, node=node.id, ended_by_itself=ended, changed=disk.lose_power())
         node.spawn()
@@ -225,7 +225,7 @@ class Faults:
         try:
             if node.is_alive():
                 self.whole(20)
-        except TimeoutError:
+        except (TimeoutError, NodeEnded):
             node.kill()
         if not node.is_alive():
             node.spawn()

@@ -13,7 +13,7 @@ import time
 import traceback
 
 import faults
-from cluster import BINARY, Cluster
+from cluster import BINARY, PATIENCE, Cluster
 from harness import Run
 from scenarios import SCENARIOS
 
@@ -37,7 +37,7 @@ def run_one(scenario, options, folder, seed):
     def overtime(*_):
         raise Overtime(f"not done within {limit} s")
 
-    limit = SCENARIO_SECONDS + count * FAULT_SECONDS_MAX
+    limit = (SCENARIO_SECONDS + count * FAULT_SECONDS_MAX) * PATIENCE[options.kind]
     signal.signal(signal.SIGALRM, overtime)
     signal.alarm(limit)
     cluster = run = None
