@@ -77,7 +77,7 @@ class Node:
         self.log_path = self.folder / "node.log"
         self.process = None
         self.is_wanted = False  # whether it should be running
-        self.has_metadata_apart = False
+        self.has_metadata_apart = self.is_mounted = False
         self.variables = {}  # of the environment, for this node alone
 
     def settings(self, voters, extra):
@@ -153,6 +153,16 @@ class Node:
     def state(self):
         """The process's state as the kernel names it: S sleeps, T is stopped."""
         return pathlib.Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+
+    def mount(self, megabytes):
+        self.data.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", f"chaos-{self.id}", str(self.data)], check=True)
+        self.is_mounted = True
+
+    def unmount(self):
+        if self.is_mounted:
+            subprocess.run(["umount", "-l", str(self.data)], check=False)
+            self.is_mounted = False
 
     def memory_mb(self):
         fields = pathlib.Path(f"/proc/{self.pid}/status").read_text().split()
@@ -251,14 +261,17 @@ class Links:
 
 class Cluster:
     """Three nodes of both roles, of `kind` moldau or kafka. With `metadata_apart`, log.dirs holds partitions only;
-    with `disks`, each node has one that forgets what was not synced (disk.py)."""
+    with `small_disks_mb` they are on a file system of that size; with `disks`, each node has one that forgets what was not
+    synced (disk.py)."""
 
-    def __init__(self, kind, folder, nodes=3, links=False, metadata_apart=False, disks=False, settings=None):
+    def __init__(self, kind, folder, nodes=3, links=False, metadata_apart=False, disks=False, small_disks_mb=0, settings=None):
         self.kind, self.folder = kind, pathlib.Path(folder)
         make = {"moldau": MoldauNode, "kafka": KafkaNode}[kind]
         self.nodes = {i: make(i, self.folder / f"node-{i}") for i in range(1, nodes + 1)}
         for node in self.nodes.values():
             node.has_metadata_apart = metadata_apart
+            if small_disks_mb:
+                node.mount(small_disks_mb)
         self.links = Links() if links else None
         if self.links:
             for node in self.nodes.values():
@@ -294,6 +307,7 @@ class Cluster:
             if node.is_alive():
                 node.resume()
                 node.kill()
+            node.unmount()
         if self.links:
             self.links.close()
 

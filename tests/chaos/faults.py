@@ -248,18 +248,6 @@ def fill(path):
                 piece = piece[:len(piece) // 16 or 1]
 
 
-def mount_small_disks(cluster, megabytes):
-    """A small file system of its own for each node's partitions."""
-    for node in cluster.nodes.values():
-        node.data.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", f"chaos-{node.id}", str(node.data)], check=True)
-
-
-def unmount_small_disks(cluster):
-    for node in cluster.nodes.values():
-        subprocess.run(["umount", "-l", str(node.data)], check=False, capture_output=True)
-
-
 def why_no_small_disks():
     """Why this process may not mount, or None."""
     probe = subprocess.run(["unshare", "--mount", "mount", "-t", "tmpfs", "-o", "size=1m", "probe", "/mnt"],

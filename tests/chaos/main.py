@@ -44,8 +44,6 @@ def run_one(scenario, options, folder, seed):
     try:
         settings = {**scenario.cluster.get("settings", {}), **dict(pair.split("=", 1) for pair in options.setting)}
         cluster = Cluster(options.kind, folder, nodes=options.nodes, **{**scenario.cluster, "settings": settings})
-        if scenario.small_disks_mb:
-            faults.mount_small_disks(cluster, scenario.small_disks_mb)
         cluster.start()
         run = Run(cluster, folder / "history", seed, plan)
         run.start(**scenario.load)
@@ -62,8 +60,6 @@ def run_one(scenario, options, folder, seed):
             run.close()
         elif cluster:
             cluster.close()
-        if cluster and scenario.small_disks_mb:
-            faults.unmount_small_disks(cluster)
 
 
 def main():

@@ -18,12 +18,11 @@ class Scenario:
     cluster: dict = dataclasses.field(default_factory=dict)
     load: dict = dataclasses.field(default_factory=dict)
     acked_min: int = 500
-    small_disks_mb: int = 0
 
     def why_not(self):
         if self.cluster.get("disks") and disk.why_no_shadow():
             return disk.why_no_shadow()
-        return faults.why_no_small_disks() if self.small_disks_mb else None
+        return faults.why_no_small_disks() if self.cluster.get("small_disks_mb") else None
 
 
 def each(*names, **arguments):
@@ -62,7 +61,7 @@ SCENARIOS = [
              cluster={"links": True}),
     Scenario("wiped disk", each("wipe"), 1, 10, {"wipe": (1, 10)}, cluster={"metadata_apart": True}),
     Scenario("full disk", each("fill_disk"), 1, 10, {"full disk": (1, 10)},
-             cluster={"metadata_apart": True, "settings": {"segment.bytes": str(1 << 20)}}, small_disks_mb=96),
+             cluster={"metadata_apart": True, "small_disks_mb": 96, "settings": {"segment.bytes": str(1 << 20)}}),
     # Whoever acknowledges from the page cache, as Apache Kafka does by default, fails the first of these.
     Scenario("power loss of all", each("power_loss_all"), 2, 100, {"power loss of all": (2, 100)}, cluster={"disks": True}),
     Scenario("power loss of the leader", each("power_loss_leader"), 2, 50, {"power loss of the leader": (2, 50)},
