@@ -29,16 +29,17 @@ TUNED = {"broker.session.timeout.ms": "1500", "broker.heartbeat.interval.ms": "2
          "controller.quorum.fetch.timeout.ms": "1000"}
 CLIENT = {"retry.backoff.ms": 10, "retry.backoff.max.ms": 100, "reconnect.backoff.ms": 10, "reconnect.backoff.max.ms": 100,
           "topic.metadata.refresh.fast.interval.ms": 20, "socket.timeout.ms": 5000, "log_level": 0}
+IMPATIENT = {"socket.timeout.ms": 500, "request.timeout.ms": 500, "topic.metadata.refresh.interval.ms": 200}
 ACK_SECONDS_MAX = 60
 
 
 class Probe:
     """Sends to one partition until it is closed; `acks` is [(sent, acknowledged)]."""
 
-    def __init__(self, bootstrap, topic):
+    def __init__(self, bootstrap, topic, **more):
         self.acks, self.closed, self.topic = [], threading.Event(), topic
         self.producer = Producer({**CLIENT, "bootstrap.servers": bootstrap, "enable.idempotence": True, "acks": "all",
-                                  "linger.ms": 0, "request.timeout.ms": 4000, "message.timeout.ms": 120_000})
+                                  "linger.ms": 0, "request.timeout.ms": 4000, "message.timeout.ms": 120_000, **more})
         self.thread = threading.Thread(target=self.loop)
         self.thread.start()
 
@@ -89,13 +90,13 @@ class Clocks:
         name = f"clock-{self.topics}"
         others = [other.id for other in self.cluster.nodes.values() if other is not node]
         admin = AdminClient({**CLIENT, "bootstrap.servers": self.cluster.bootstrap})
-        admin.create_topics([NewTopic(name, replica_assignment=[[node.id, *others]])])[name].result(30)
+        admin.create_topics([NewTopic(name, num_partitions=1, replica_assignment=[[node.id, *others]])])[name].result(30)
         self.cluster.wait_until_whole([name])
         assert self.cluster.leader(name, 0) is node, "the first replica leads a new topic"
         return name
 
-    def probe(self, node):
-        probe = Probe(self.cluster.bootstrap, self.topic_led_by(node))
+    def probe(self, node, **more):
+        probe = Probe(self.cluster.bootstrap, self.topic_led_by(node), **more)
         # Steady before the fault: producer ids, connections and the first elections are not what is measured.
         eventually(lambda: len(probe.acks) > 50, 60, "the probe's first acknowledgements")
         return probe
@@ -149,7 +150,8 @@ class Clocks:
 
     def pause(self):
         node = self.any_but(self.cluster.controller())
-        probe = self.probe(node)
+        # What was sent to a node that is silent waits for the client's own timeout: a short one, or that is all one sees.
+        probe = self.probe(node, **IMPATIENT)
         stopped = time.monotonic()
         node.pause()
         try:
