@@ -151,8 +151,11 @@ class Node:
         self.process.send_signal(signal.SIGCONT)
 
     def state(self):
-        """The process's state as the kernel names it: S sleeps, T is stopped."""
-        return pathlib.Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        """The process's state as the kernel names it: S sleeps, T is stopped, Z has ended."""
+        try:
+            return pathlib.Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except FileNotFoundError:
+            return "Z"
 
     def mount(self, megabytes):
         self.data.mkdir(parents=True, exist_ok=True)
@@ -327,7 +330,7 @@ class Cluster:
         return codes
 
     def alive(self):
-        return [node for node in self.nodes.values() if node.is_alive() and node.state() != "T"]
+        return [node for node in self.nodes.values() if node.is_alive() and node.state() not in "TZ"]
 
     def ask(self, question, *arguments, of=None, **named):
         """Asks one node after another until one answers."""

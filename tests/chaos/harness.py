@@ -143,6 +143,45 @@ class Churn:
         self.thread.join(120)
 
 
+class Watcher:
+    """Looks a few times a second at what every node says of the partitions, and at the ends that their leaders tell."""
+
+    def __init__(self, run):
+        self.run, self.stopped = run, threading.Event()
+        self.thread = threading.Thread(target=self.loop)
+        self.thread.start()
+
+    def loop(self):
+        with open(self.run.folder / "watcher.jsonl", "w") as file:
+            while not self.stopped.wait(0.25):
+                for row in self.look():
+                    file.write(json.dumps(row) + "\n")
+
+    def look(self):
+        newest = {}
+        for node in self.run.cluster.alive():
+            start, pid = time.monotonic_ns(), node.pid
+            try:
+                found = wire.metadata(node.client_port, [TOPIC], timeout=1)[1].get(TOPIC, {})
+            except wire.NoAnswer:
+                continue
+            for index, p in found.items():
+                yield {"op": "leader", "node": node.id, "pid": pid, "topic": TOPIC, "partition": index, "leader": p.leader,
+                       "epoch": p.leader_epoch, "start": start, "end": time.monotonic_ns()}
+                if p.leader >= 0 and (index not in newest or p.leader_epoch > newest[index].leader_epoch):
+                    newest[index] = p
+        for index, p in newest.items():
+            node, start = self.run.cluster.nodes[p.leader], time.monotonic_ns()
+            with contextlib.suppress(wire.NoAnswer):
+                offset = wire.end_offset(node.client_port, TOPIC, index, timeout=1, epoch=p.leader_epoch)
+                yield {"op": "end", "topic": TOPIC, "partition": index, "epoch": p.leader_epoch, "offset": offset,
+                       "start": start, "end": time.monotonic_ns()}
+
+    def end(self):
+        self.stopped.set()
+        self.thread.join(60)
+
+
 def drop_torn_line(path):
     """A history whose writer was killed may end in the middle of a line."""
     if path.exists():
@@ -154,7 +193,7 @@ class Run:
     def __init__(self, cluster, folder, seed, plan, bootstrap=None):
         self.cluster, self.folder = cluster, pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.rng, self.workers, self.churn = random.Random(seed), [], None
+        self.rng, self.workers, self.churn, self.watcher = random.Random(seed), [], None, None
         self.file = open(self.folder / "harness.jsonl", "w")
         self.topics = [TOPIC]
         self.plan = plan
@@ -171,6 +210,7 @@ class Run:
     def start(self, producers=4, rate=150, java=0, churn=False, admin=False):
         """W1, and W3 and W4 where asked for: producers, three members of a group, one reader of everything."""
         self.cluster.create_topic(TOPIC, PARTITIONS)
+        self.watcher = Watcher(self)
         for n in range(producers):
             compression = ("none", "lz4", "zstd", "none")[n % 4]
             self.workers.append(Worker(self, "producer", f"p{n}", rate=rate, compression=compression))
@@ -217,6 +257,7 @@ class Run:
         self.read_everything(ends)
         if any(worker.kind == "admin" for worker in self.workers):
             self.list_topics()
+        self.watcher.end()
         self.compare_replicas(ends)
         for node in self.cluster.panics():
             self.record("worker", client=f"node {node}", code="panicked, see its log")
@@ -274,8 +315,9 @@ class Run:
             self.record("replicas", topic=TOPIC, partition=p, equal=equal, detail=detail)
 
     def close(self):
-        if self.churn:
-            self.churn.end()
+        for each in (self.churn, self.watcher):
+            if each:
+                each.end()
         for worker in self.workers:
             if worker.is_alive():
                 worker.process.kill()

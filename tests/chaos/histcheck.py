@@ -17,6 +17,8 @@ and when it knew; `result` is ok, fail (certainly nothing happened) or unknown.
     final   topic partition records                  everything that is there after the cluster healed, by a fresh reader
     topics  node topics={topic: {partitions, value}} all topics after the cluster healed, as one node lists them
     replicas topic partition equal detail            whether all replicas have the same bytes below the high watermark
+    leader  node pid topic partition leader epoch start end   a partition as this process of a node describes it
+    end     topic partition epoch offset start end   the end that the leader of this epoch told a consumer
     fault   kind installed proof                     one fault, and by what it is known to have happened
     worker  client code                              how a client's process ended
     plan    whole_groups readers acked_min faults={kind: least number} unknown_share_max
@@ -43,6 +45,9 @@ CLASSES = {
     "unseen": "never read by a reader that should have read everything",
     "reset": "a reader's place was refused",
     "commit-backwards": "a group's committed offset went back, or was forgotten",
+    "two-leaders": "two nodes lead in one epoch",
+    "epoch-backwards": "a node's view of a partition went back to an earlier epoch",
+    "end-backwards": "the end that leaders tell consumers went back",
     "aborted-read": "read, and its transaction was aborted",
     "precommitted-read": "read before its transaction was asked to commit",
     "topic-lost": "created or altered, acknowledged, and not there at the end",
@@ -97,6 +102,9 @@ class Checker:
         self.transactions = {}
         self.topics = collections.defaultdict(list)           # topic -> its operations
         self.listings, self.faults, self.plan = [], [], {}
+        self.leaders = {}                                     # (topic, partition, epoch) -> leader
+        self.epochs = {}                                      # (node, pid, topic, partition) -> the last epoch told
+        self.ends = collections.defaultdict(list)             # (topic, partition) -> [(start, end, epoch, offset)]
 
     def add(self, row):
         kind = row["op"]
@@ -175,6 +183,21 @@ class Checker:
 
     on_alter = on_delete = on_create
 
+    def on_leader(self, row):
+        where = f"{row['topic']}-{row['partition']}"
+        if row["leader"] >= 0:
+            leader = self.leaders.setdefault((row["topic"], row["partition"], row["epoch"]), row["leader"])
+            if leader != row["leader"]:
+                self.verdict.add("two-leaders", f"{where} epoch {row['epoch']}: {leader} and {row['leader']} (by {row['node']})")
+        view = (row["node"], row["pid"], row["topic"], row["partition"])
+        before = self.epochs.get(view, -1)
+        if row["epoch"] < before:
+            self.verdict.add("epoch-backwards", f"{where} on node {row['node']}: {row['epoch']} after {before}")
+        self.epochs[view] = row["epoch"]
+
+    def on_end(self, row):
+        self.ends[row["topic"], row["partition"]].append((row["start"], row["end"], row["epoch"], row["offset"]))
+
     def on_topics(self, row):
         self.listings.append(row)
 
@@ -185,6 +208,7 @@ class Checker:
         self.check_reads(places)
         self.check_unseen()
         self.check_commits()
+        self.check_ends()
         self.check_topics()
         self.check_coverage()
         return self.verdict
@@ -283,6 +307,20 @@ class Checker:
                 explained = kind == "read" and any(asked < end and value == offset for asked, value in perhaps)
                 if kind != "perhaps" and offset < highest and not explained:
                     self.verdict.add("commit-backwards", f"{group} at {topic}-{index}: {kind} {offset} after {highest} was committed")
+
+    def check_ends(self):
+        """An end that was told holds for all who ask later, in that epoch or a later one. A leader that does not know yet
+        that it was deposed may still tell an old one: its epoch is older."""
+        for (topic, index), told in self.ends.items():
+            done, highest, next_done = sorted((end, epoch, offset) for _, end, epoch, offset in told), {}, 0
+            for start, _, epoch, offset in sorted(told):
+                while next_done < len(done) and done[next_done][0] < start:
+                    _, of, there = done[next_done]
+                    highest[of] = max(highest.get(of, -1), there)
+                    next_done += 1
+                before = max((there for of, there in highest.items() if of <= epoch), default=-1)
+                if offset < before:
+                    self.verdict.add("end-backwards", f"{topic}-{index} epoch {epoch}: {offset} after {before}")
 
     def check_topics(self):
         for topic, rows in self.topics.items():

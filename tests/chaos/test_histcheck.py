@@ -48,6 +48,15 @@ def txn(result, start=7):
     return {"op": "txn", "client": "p0", "txn": "x1", "result": result, "start": start, "end": start + 1}
 
 
+def leader(leader, epoch, node=1, pid=7, partition=0):
+    return {"op": "leader", "node": node, "pid": pid, "topic": "t", "partition": partition, "leader": leader, "epoch": epoch,
+            "start": 0, "end": 1}
+
+
+def told(offset, start, epoch=1):
+    return {"op": "end", "topic": "t", "partition": 0, "epoch": epoch, "offset": offset, "start": start, "end": start + 1}
+
+
 ALL = [send(A, 0), send(B, 1), send(C, 2), final(A, B, C)]
 GOOD = {
     "all is there": ALL,
@@ -74,6 +83,12 @@ GOOD = {
     "a delete of unknown outcome": [*ALL, change("create"), change("delete", "unknown", start=5), topics(x={})],
     "an alter of unknown outcome": [*ALL, change("create"), change("alter", value="5", start=2),
                                     change("alter", "unknown", value="6", start=4), topics(x={"value": "6"})],
+    "leaders come and go": [*ALL, leader(1, 0), leader(-1, 1), leader(2, 2), leader(2, 2, node=2), leader(1, 3)],
+    "a node that was restarted knows less": [*ALL, leader(1, 5), leader(1, 3, pid=8)],
+    "nodes know different epochs": [*ALL, leader(1, 5), leader(2, 3, node=2), leader(1, 1, partition=1)],
+    "ends grow": [*ALL, told(1, 10), told(1, 20), told(5, 30, epoch=2)],
+    "ends that were asked at the same time": [*ALL, told(5, 10), told(4, 10)],
+    "a deposed leader tells an old end": [*ALL, told(5, 10, epoch=2), told(4, 20, epoch=1), told(5, 30, epoch=2)],
     "a committed transaction": [send(A, 0, txn="x1"), txn("committed"), final(A), poll((0, A), end=8)],
     "an aborted transaction": [send(A, 0, txn="x1"), txn("aborted"), send(B, 1), final(None, B), poll((1, B), client="g0", group="g")],
     "a fault that was there": [*ALL, {"op": "fault", "kind": "kill", "installed": True, "proof": {}}, plan(faults={"kill": 1})],
@@ -135,6 +150,19 @@ BAD = {
         "zero": [*ALL, commit(2, 10), assign({"0": 0}, start=20)],
         "committed": [*ALL, commit(2, 10), commit(1, 20, client="g1")],
         "a commit that certainly failed explains nothing": [*ALL, commit(1, 5, "fail"), commit(2, 10), assign({"0": 1}, start=20)],
+    },
+    "two-leaders": {
+        "as one node says": [*ALL, leader(1, 3), leader(2, 3)],
+        "as two nodes say": [*ALL, leader(1, 3), leader(2, 3, node=2)],
+    },
+    "epoch-backwards": {
+        "on one node": [*ALL, leader(1, 3), leader(2, 2)],
+        "without a leader": [*ALL, leader(1, 3), leader(-1, 2)],
+    },
+    "end-backwards": {
+        "in one epoch": [*ALL, told(5, 10), told(4, 20)],
+        "in the next epoch": [*ALL, told(5, 10), told(4, 20, epoch=2)],
+        "two epochs later": [*ALL, told(5, 10), told(5, 20, epoch=2), told(3, 30, epoch=3)],
     },
     "aborted-read": {
         "by a reader": [send(A, 0, txn="x1"), txn("aborted"), send(B, 1), poll((0, A)), final(None, B)],

@@ -174,9 +174,9 @@ def committed(port, group, timeout=2.0):
     return found
 
 
-def end_offset(port, topic, partition, timeout=2.0):
-    """The high watermark of a partition, asked of its leader."""
-    body = struct.pack(">ib", -1, 0) + array([string(topic) + array([struct.pack(">iiq", partition, -1, -1)])])
+def end_offset(port, topic, partition, timeout=2.0, epoch=-1):
+    """The high watermark of a partition, asked of its leader; with an epoch only of one that leads in that."""
+    body = struct.pack(">ib", -1, 0) + array([string(topic) + array([struct.pack(">iiq", partition, epoch, -1)])])
     reader = ask(port, LIST_OFFSETS, 4, body, timeout)
     reader.take("i")
     if reader.take("i") != 1:
