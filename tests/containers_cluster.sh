@@ -119,13 +119,17 @@ def note(error, message):
     if error is None:
         acked.append(json.loads(message.value())["n"])
         longest, last = max(longest, time.monotonic() - last), time.monotonic()
-n = 0
-while not stop:
-    producer.produce("pageview", json.dumps({"n": n}).encode(), key=b"%d" % n, on_delivery=note)
-    n += 1
-    producer.poll(0.005)
-producer.flush(90)
+n, error = 0, None
+try:
+    while not stop:
+        producer.produce("pageview", json.dumps({"n": n}).encode(), key=b"%d" % n, on_delivery=note)
+        n += 1
+        producer.poll(0.005)
+    producer.flush(90)
+except Exception as e:
+    error = e
 json.dump({"sent": n, "acked": acked, "longest": longest}, open(path, "w"))
+sys.exit(error and f"the producer gave up: {error}")
 P
 # Reads everything that is there, and compares it with what was acknowledged.
 cat >"$scratch/verify.py" <<'P'
@@ -156,9 +160,11 @@ start_load() {
   sleep 3
 }
 end_load() { # ends the load; it waits for its last acknowledgements
-  kill -TERM "$load_pid"
-  wait "$load_pid"
+  local code=0
+  kill -TERM "$load_pid" 2>/dev/null || true
+  wait "$load_pid" || code=$?
   load_pid=""
+  return $code
 }
 nothing_is_lost() { "$venv/bin/python" "$scratch/verify.py" "$hosts" "$scratch/load.json" && "$venv/bin/python" -c "
 import json; load = json.load(open('$scratch/load.json'))
