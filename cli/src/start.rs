@@ -12,7 +12,7 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use moldau_metadata::config::{BrokerConfig, UnknownSetting};
+use moldau_metadata::config::{BrokerConfig, QuorumVoter, UnknownSetting};
 
 use crate::console::{Console, errln};
 use environment::Environment;
@@ -108,11 +108,7 @@ fn prepare(arguments: &StartArguments, environment: &Environment) -> Result<Prep
     if !idle.is_empty() {
         tracing::warn!("without effect yet (docs/CONFIGURATION.md says why): {}", idle.join(", "));
     }
-    if config.roles.controller && config.quorum_voters.is_empty() {
-        let text = "controller.quorum.voters: a controller has to know the others; this version does not find them by \
-                    controller.quorum.bootstrap.servers alone";
-        return Err(vec![text.to_owned()]);
-    }
+    name_lone_controller(&mut config).map_err(|text| vec![text])?;
     // What is printed, and what errors name, should be found from any directory.
     for path in config.log_dirs.iter_mut().chain([&mut config.metadata_log_dir]) {
         *path = std::path::absolute(&*path).map_err(|error| one(&error))?;
@@ -140,6 +136,25 @@ fn prepare(arguments: &StartArguments, environment: &Environment) -> Result<Prep
         new_directories: formatted.into_iter().filter(|d| d.is_new).map(|d| d.path).collect(),
         config,
     })
+}
+
+/// A controller whose quorum is told by servers alone is the whole of it where it is the only server, as Kafka's own files
+/// have it. More of them would have to be told by their ids, too.
+fn name_lone_controller(config: &mut BrokerConfig) -> Result<(), String> {
+    if !config.roles.controller || !config.quorum_voters.is_empty() {
+        return Ok(());
+    }
+    let own_port = config.controller_listeners.first().map(|listener| listener.port);
+    match config.quorum_bootstrap_servers.as_slice() {
+        [(host, port)] if Some(*port) == own_port => {
+            let voter = QuorumVoter { id: config.node_id, host: host.clone(), port: *port };
+            config.quorum_voters.push(voter);
+            Ok(())
+        }
+        _ => Err("controller.quorum.voters: a controller has to know the others with their ids; \
+                  controller.quorum.bootstrap.servers is enough for brokers, and for a controller that is the only server"
+            .to_owned()),
+    }
 }
 
 /// The cluster that a new node belongs to: the one it is given, or that its directories or its controllers say. `None`
@@ -231,6 +246,34 @@ mod tests {
         assert_eq!(second.new_directories.len(), 0);
         assert_eq!(second.cluster_id, first.cluster_id);
         assert_eq!(second.metadata_directory_id, first.metadata_directory_id);
+    }
+
+    #[test]
+    fn kafkas_own_file_of_one_node_founds_a_quorum_of_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let dirs = format!("log.dirs={}", directory.path().display());
+        let listeners = "listeners=PLAINTEXT://:9092,CONTROLLER://:9093";
+        let roles = "process.roles=broker,controller";
+        let servers = |text: &str| format!("controller.quorum.bootstrap.servers={text}");
+        let told = prepared(&[&dirs, roles, listeners, &servers("localhost:9093")]).unwrap();
+        assert_eq!(told.config.quorum_voters.len(), 1);
+        for others in ["localhost:9093,b:9093", "b:9094"] {
+            let problems = prepared(&[&dirs, roles, listeners, &servers(others)]).unwrap_err();
+            assert!(problems[0].starts_with("controller.quorum.voters: "), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn nodes_of_one_new_quorum_come_to_one_cluster() {
+        let directory = tempfile::tempdir().unwrap();
+        let voters = "controller.quorum.voters=1@127.0.0.1:9093,2@127.0.0.1:9193";
+        let start = |id: i32| {
+            let dirs = format!("log.dirs={}", directory.path().join(id.to_string()).display());
+            prepared(&[&dirs, voters, &format!("node.id={id}")]).unwrap()
+        };
+        let (first, second) = (start(1), start(2));
+        assert_eq!(first.cluster_id, second.cluster_id);
+        assert_ne!(first.metadata_directory_id, second.metadata_directory_id);
     }
 
     #[test]

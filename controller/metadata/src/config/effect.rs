@@ -105,6 +105,10 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("follower.fetch.last.tiered", TIERED),
     ("compression.", RECOMPRESSION),
     ("log.preallocate", "segments grow as they are written"),
+    (
+        "controller.quorum.auto.join.enable",
+        "a controller that controller.quorum.voters names always joins by itself",
+    ),
     ("controller.quorum.", QUORUM),
     ("controller.socket.", INTERNALS),
     ("controller.performance.", INTERNALS),
