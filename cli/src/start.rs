@@ -18,7 +18,7 @@ use crate::console::{Console, errln};
 use environment::Environment;
 
 /// The log's filter where `MOLDAU_LOG` does not say otherwise: the libraries' own chatter helps nobody.
-const LOG_FILTER: &str = "info,openraft=error,sled=warn";
+const LOG_FILTER: &str = "info,h2=error,openraft=error,sled=warn";
 
 /// What `moldau start` was told.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -9,12 +9,18 @@ mod broker;
 mod harness;
 
 use std::collections::BTreeSet;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use broker::{Broker, create_topic, runtime};
 use harness::{CLUSTER, Quorum, credentials, eventually, watch_until};
+use kafka_protocol::messages::{
+    ApiVersionsRequest, CreateTopicsRequest, DescribeClusterRequest, DescribeQuorumRequest,
+};
+use kafka_protocol::protocol::{Request, StrBytes};
 use moldau_cluster::{ControllerChannel, ControllerError, identify};
+use moldau_kafka::ApiKey;
 use moldau_metadata::MetadataImage;
 use moldau_model::{BrokerId, ErrorCode, LeaderEpoch, Offset};
 
@@ -279,15 +285,69 @@ fn a_broker_whose_process_has_ended_is_fenced_without_waiting_for_its_session() 
         drop(dying);
         let image = watch_until(quorum.handle(leader), is_fenced(7)).await;
         assert!(!is_fenced(8)(&image));
+        // It comes back before its session has ended, and is let in.
+        let back = quorum.channel();
+        let incarnation = moldau_model::Uuid::from_bytes([88; 16]);
+        eventually("another incarnation takes the place of one that left", || async {
+            Broker::try_register(&*back, 8, incarnation, CLUSTER).await.ok()
+        })
+        .await;
         // Its port refuses, and its connection went down with the controller's.
         let channel = quorum.channel();
         join_at(&*channel, 9, &silent).await;
         drop(silent);
         quorum.kill(leader);
         let next = quorum.active().await;
-        let image = watch_until(quorum.handle(next), is_fenced(9)).await;
-        assert!(!is_fenced(8)(&image));
+        watch_until(quorum.handle(next), is_fenced(9)).await;
     });
+}
+
+/// Asks a controller as a tool does.
+fn ask<R: Request>(address: &str, version: i16, request: &R) -> std::io::Result<R::Response> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    stream.write_all(&moldau_kafka::encode_request(version, 7, None, request).unwrap())?;
+    let mut prefix = [0; 4];
+    stream.read_exact(&mut prefix)?;
+    let mut frame = vec![0; u32::from_be_bytes(prefix) as usize];
+    stream.read_exact(&mut frame)?;
+    let (correlation_id, response) = moldau_kafka::decode_response::<R>(version, &mut frame.into()).unwrap();
+    assert_eq!(correlation_id, 7);
+    Ok(response)
+}
+
+#[test]
+fn tools_ask_on_the_port_of_the_nodes() {
+    for has_secret in [true, false] {
+        let mut quorum = Quorum::new(3);
+        if !has_secret {
+            quorum.adjust = |options| options.secret = None;
+        }
+        runtime().block_on(async {
+            for id in [1, 2, 3] {
+                quorum.start(id).await;
+            }
+            let leader = quorum.active().await;
+            let addresses: Vec<String> = quorum.addresses().into_iter().map(|a| a.address).collect();
+            let name = StrBytes::from_static_str("a");
+            let api_versions = ApiVersionsRequest::default()
+                .with_client_software_name(name.clone())
+                .with_client_software_version(name);
+            let versions = ask(&addresses[0], 4, &api_versions).unwrap();
+            let serves = |key: ApiKey| versions.api_keys.iter().any(|row| row.api_key == key as i16);
+            assert!(serves(ApiKey::DescribeQuorum) && serves(ApiKey::DescribeCluster), "{versions:?}");
+            assert_eq!(serves(ApiKey::CreateTopics), !has_secret);
+            let about_controllers = DescribeClusterRequest::default().with_endpoint_type(2);
+            let cluster = ask(&addresses[1], 1, &about_controllers).unwrap();
+            assert_eq!((cluster.cluster_id.as_str(), cluster.brokers.len()), (CLUSTER, 3));
+            assert_eq!(cluster.controller_id.0, leader);
+            let quorums = ask(&addresses[leader as usize - 1], 2, &DescribeQuorumRequest::default()).unwrap();
+            assert_eq!(quorums.topics[0].partitions[0].current_voters.len(), 3);
+            // Nobody changes a cluster with a secret who cannot prove that he knows it.
+            let change = ask(&addresses[leader as usize - 1], 7, &CreateTopicsRequest::default());
+            assert_eq!(change.is_ok(), !has_secret, "{change:?}");
+        });
+    }
 }
 
 #[test]

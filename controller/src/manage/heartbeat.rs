@@ -19,7 +19,8 @@ struct Session {
     epoch: BrokerEpoch,
     /// When it ends unless the broker is heard of.
     expires_at: TimestampMs,
-    /// Whether this controller has heard of the broker itself, or only inherited it.
+    /// Whether this controller hears of the broker: it has since it became the active one, and the broker's connection
+    /// did not break since.
     was_heard: bool,
     /// Up to where the broker has applied the metadata.
     metadata_offset: Offset,
@@ -86,6 +87,16 @@ impl BrokerSessions {
             _ => {
                 self.sessions.insert(id, session);
             }
+        }
+    }
+
+    /// A broker's connection broke. Its session goes on, but another incarnation may take its place: one that comes back at
+    /// once must not wait for the session to end.
+    pub fn handle_left(&mut self, id: BrokerId, epoch: BrokerEpoch) {
+        if let Some(session) = self.sessions.get_mut(&id)
+            && session.epoch == epoch
+        {
+            session.was_heard = false;
         }
     }
 

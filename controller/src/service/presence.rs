@@ -86,6 +86,15 @@ impl AttendedBrokers for Presence {
     }
 
     fn left(&self, broker_id: BrokerId, broker_epoch: BrokerEpoch) {
+        let service = self.service.clone();
+        tokio::spawn(async move {
+            let left = service.decide(move |deciding| {
+                deciding.sessions.handle_left(broker_id, broker_epoch);
+                Ok(Decision::unchanged(()))
+            });
+            // Without an answer this controller is not the active one, and the next one hears for itself.
+            drop(left.await);
+        });
         self.dial(broker_id, broker_epoch);
     }
 }

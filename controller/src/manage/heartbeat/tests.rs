@@ -111,6 +111,20 @@ fn a_silent_broker_expires_and_an_inherited_session_blocks_no_restart() {
 }
 
 #[test]
+fn a_broker_whose_connection_broke_can_be_replaced_until_it_is_heard_of_again() {
+    let mut life = Life::new(1);
+    let beat = life.cluster.heartbeat(1);
+    life.beat(&beat, 0);
+    life.sessions.handle_left(BrokerId(1), BrokerEpoch(beat.broker_epoch.0 - 1));
+    assert_eq!(life.sessions.state(BrokerId(1), TimestampMs(1)), SessionState::Live, "another one left");
+    life.sessions.handle_left(BrokerId(1), beat.broker_epoch);
+    assert_eq!(life.sessions.state(BrokerId(1), TimestampMs(1)), SessionState::NotLive);
+    assert_eq!(life.sessions.expired(&life.cluster.image, TimestampMs(1)), [], "its session goes on");
+    life.beat(&beat, 2);
+    assert_eq!(life.sessions.state(BrokerId(1), TimestampMs(3)), SessionState::Live);
+}
+
+#[test]
 fn a_failed_directory_does_not_let_a_broker_in_by_the_same_heartbeat() {
     let mut life = Life::new(1);
     life.cluster.topic("t", &[&[1]], &[]);
