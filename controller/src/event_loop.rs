@@ -343,6 +343,9 @@ impl EventLoop {
             // Both were replayed from the same batches. The applied one has the true position.
             let applied = self.applied.image();
             debug_assert!(applied == speculation.image, "what was speculated is not what was applied");
+            // Entries of Raft's own may have been applied behind ours.
+            let next = &mut speculation.leadership.next_offset;
+            *next = (*next).max(applied.position().offset.plus(1));
             speculation.image = applied;
         }
     }
@@ -396,3 +399,6 @@ async fn until_true(stop: &mut watch::Receiver<bool>) {
     // An error says that the controller's handle is gone, and with it everybody who could ask.
     drop(stop.wait_for(|stop| *stop).await);
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,7 +47,7 @@ type Answer<R> = (Result<R, ApiError>, Offset);
 
 impl Service {
     /// Has a decision made, committed and applied.
-    async fn decide<R: Send + 'static>(
+    pub(crate) async fn decide<R: Send + 'static>(
         &self,
         decide: impl FnOnce(&mut Deciding<'_>) -> Result<Decision<R>, ApiError> + Send + 'static,
     ) -> Result<Answer<R>, ControllerError> {

@@ -428,7 +428,12 @@ fn a_node_that_lost_its_disk_is_not_the_voter_it_was() {
         assert_eq!(created.error_code, 0, "{created:?}");
         // The active controller takes it in by its new disk, and from then on it counts.
         let disk = quorum.options(lost).directory_id;
+        let count = std::cell::Cell::new(0);
         eventually("the new disk is a voter's", || async {
+            // Decisions go on between the changes of the membership.
+            count.set(count.get() + 1);
+            let (created, _) = create_topic(&*channel, &format!("meanwhile-{}", count.get()), 1).await;
+            assert_eq!(created.error_code, 0, "{created:?}");
             let quorum = channel.describe_quorum().await.ok()?;
             let is_it = |voter: &moldau_cluster::QuorumReplica| {
                 voter.node_id == BrokerId(lost) && voter.directory_id == disk

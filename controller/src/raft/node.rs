@@ -420,6 +420,15 @@ impl RaftNode {
         self.raft.trigger().snapshot().await.expect("the node runs");
     }
 
+    /// Writes the membership once more, as it is; for tests of what happens beside entries of Raft's own.
+    #[cfg(test)]
+    pub(crate) async fn rewrite_membership(&self) {
+        let members = membership_of(&self.raft);
+        let members = members.nodes().map(|(id, member)| (*id, member.clone())).collect();
+        let change = openraft::ChangeMembers::SetNodes(members);
+        self.raft.change_membership(change, true).await.expect("this node leads");
+    }
+
     /// Gives leadership to the follower that has most of the log, so that nobody has to wait for an election.
     pub(crate) async fn hand_over(&self) {
         let Some(successor) = self.successor() else { return };
