@@ -1,8 +1,9 @@
-//! Requests that have done their part and wait for something: produces for the high watermark, fetches for records.
+//! Requests that have done their part and wait for something: produces and deletions for the other replicas, fetches for
+//! records.
 
 mod delayed_fetch;
-mod delayed_produce;
+mod delayed_operation;
 
 pub use delayed_fetch::FetchWaiter;
 pub(crate) use delayed_fetch::WaitEnd;
-pub use delayed_produce::DelayedProduce;
+pub use delayed_operation::DelayedOperation;

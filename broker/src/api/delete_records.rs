@@ -2,14 +2,16 @@
 //!
 //! - 2: flexible.
 //! - The new log start is written down before the answer: it does not come back with a restart.
+//! - It is answered when the whole ISR has followed: whoever leads next does not show the records again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use kafka_protocol::messages::delete_records_response::{
     DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
 };
-use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
+use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse, TopicName};
 use moldau_model::{ErrorCode, Offset, PartitionIndex, Uuid};
 
 use super::topic_view::is_internal;
@@ -17,12 +19,17 @@ use super::{ApiSupport, Reply, Request, RequestContext};
 use crate::authorize::{Operation, Resource, is_authorized};
 use crate::broker::Broker;
 use crate::log_dirs::LogDir;
+use crate::purgatory::DelayedOperation;
+use crate::replica_manager::Partition;
 use crate::response::ResponseFrame;
 
 pub(super) const SUPPORT: ApiSupport = ApiSupport::new(21, "DeleteRecords", 0, 2, handle);
 
 /// In place of an offset: all that may be deleted.
 const UP_TO_HIGH_WATERMARK: i64 = -1;
+
+/// What became of one partition.
+type Deleted = (i32, Result<Arc<Partition>, ErrorCode>);
 
 fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     let (context, request) = match request.decode::<DeleteRecordsRequest>() {
@@ -31,43 +38,77 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     };
     let broker = Arc::clone(broker);
     Reply::Deferred(Box::pin(async move {
-        let deleted = tokio::task::spawn_blocking(move || {
-            let response = delete_all(&broker, &context, &request);
-            context.response(&response)
-        });
-        Reply::Ready(deleted.await.unwrap_or_else(|error| {
-            tracing::error!(%error, "deleting records failed");
-            ResponseFrame::unanswerable()
+        let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+        let partition_count = request.topics.iter().map(|topic| topic.partitions.len()).sum();
+        let operation = Arc::new(DelayedOperation::new(partition_count));
+        let deleted = {
+            let (context, operation) = (context.clone(), Arc::clone(&operation));
+            tokio::task::spawn_blocking(move || delete_all(&broker, &context, &request, &operation))
+        };
+        let topics = match deleted.await {
+            Ok(topics) => topics,
+            Err(error) => {
+                tracing::error!(%error, "deleting records failed");
+                return Reply::Ready(ResponseFrame::unanswerable());
+            }
+        };
+        if operation.seal() {
+            return context.ready(&response(topics, &operation));
+        }
+        Reply::Pending(Box::pin(async move {
+            operation.wait(timeout).await;
+            context.response(&response(topics, &operation))
         }))
     }))
 }
 
+/// Deletes here, and writes the new log starts down.
 fn delete_all(
     broker: &Broker,
     context: &RequestContext,
     request: &DeleteRecordsRequest,
-) -> DeleteRecordsResponse {
+    operation: &Arc<DelayedOperation>,
+) -> Vec<(TopicName, Vec<Deleted>)> {
     let mut touched: BTreeMap<Uuid, Arc<LogDir>> = BTreeMap::new();
     let mut topics = Vec::with_capacity(request.topics.len());
+    let mut slot = 0;
     for topic in &request.topics {
-        let partitions = topic.partitions.iter().map(|partition| {
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for partition in &topic.partitions {
             let index = PartitionIndex(partition.partition_index);
-            let result = delete(broker, context, &topic.name, index, partition.offset, &mut touched);
-            (partition.partition_index, result)
-        });
-        topics.push((topic.name.clone(), partitions.collect::<Vec<_>>()));
+            let deleted = delete(broker, context, &topic.name, index, partition.offset, (operation, slot));
+            if let Ok(replica) = &deleted {
+                touched.entry(replica.dir.id).or_insert_with(|| Arc::clone(&replica.dir));
+            }
+            partitions.push((partition.partition_index, deleted));
+            slot += 1;
+        }
+        topics.push((topic.name.clone(), partitions));
     }
-    let mut is_written = true;
-    for dir in touched.values() {
-        if let Err(error) = broker.replica_manager.write_checkpoints(dir) {
+    let mut failed = BTreeSet::new();
+    for (id, dir) in touched {
+        if let Err(error) = broker.replica_manager.write_checkpoints(&dir) {
             tracing::error!(path = %dir.log.path().display(), %error, "cannot write down a log start");
-            is_written = false;
+            failed.insert(id);
         }
     }
+    for (_, result) in topics.iter_mut().flat_map(|(_, partitions)| partitions) {
+        if result.as_ref().is_ok_and(|replica| failed.contains(&replica.dir.id)) {
+            *result = Err(ErrorCode::KafkaStorageError);
+        }
+    }
+    topics
+}
+
+fn response(topics: Vec<(TopicName, Vec<Deleted>)>, operation: &DelayedOperation) -> DeleteRecordsResponse {
+    let mut slot = 0;
     let topics = topics.into_iter().map(|(name, partitions)| {
-        let partitions = partitions.into_iter().map(|(index, result)| {
-            let result =
-                result.and_then(|low| if is_written { Ok(low) } else { Err(ErrorCode::KafkaStorageError) });
+        let partitions = partitions.into_iter().map(|(index, deleted)| {
+            let result = deleted.and_then(|replica| match operation.outcome(slot) {
+                ErrorCode::None => replica.low_watermark().ok_or(ErrorCode::NotLeaderOrFollower),
+                code => Err(code),
+            });
+            slot += 1;
             DeleteRecordsPartitionResult::default()
                 .with_partition_index(index)
                 .with_low_watermark(result.unwrap_or(Offset::NONE).0)
@@ -84,8 +125,8 @@ fn delete(
     topic: &str,
     partition: PartitionIndex,
     offset: i64,
-    touched: &mut BTreeMap<Uuid, Arc<LogDir>>,
-) -> Result<Offset, ErrorCode> {
+    slot: (&Arc<DelayedOperation>, usize),
+) -> Result<Arc<Partition>, ErrorCode> {
     if !is_authorized(context, Operation::Delete, Resource::Topic(topic)) {
         return Err(ErrorCode::TopicAuthorizationFailed);
     }
@@ -94,7 +135,6 @@ fn delete(
         return Err(ErrorCode::InvalidTopicException);
     }
     let offset = (offset != UP_TO_HIGH_WATERMARK).then_some(Offset(offset));
-    let low_watermark = replica.delete_records(offset)?;
-    touched.entry(replica.dir.id).or_insert_with(|| Arc::clone(&replica.dir));
-    Ok(low_watermark)
+    replica.delete_records(offset, slot)?;
+    Ok(replica)
 }

@@ -26,7 +26,7 @@ use super::topic_view::is_internal;
 use super::{ApiSupport, Reply, Request, RequestContext};
 use crate::authorize::{Operation, Resource, is_authorized};
 use crate::broker::Broker;
-use crate::purgatory::DelayedProduce;
+use crate::purgatory::DelayedOperation;
 use crate::replica_manager::AppendRefused;
 use crate::response::ResponseFrame;
 
@@ -59,7 +59,7 @@ fn handle(broker: &Arc<Broker>, mut request: Request) -> Reply {
         }
     };
     let partition_count = view.topics.iter().map(|topic| topic.partitions.len()).sum();
-    let delayed = (view.acks == ACKS_ALL).then(|| Arc::new(DelayedProduce::new(partition_count)));
+    let delayed = (view.acks == ACKS_ALL).then(|| Arc::new(DelayedOperation::new(partition_count)));
     let topics = append_all(broker, &mut request, &view, delayed.as_ref());
     let answer = Answer { broker: Arc::clone(broker), context: request.context.clone(), topics };
     // The frame's memory is given back before anything waits.
@@ -86,7 +86,7 @@ fn append_all(
     broker: &Arc<Broker>,
     request: &mut Request,
     view: &ProduceRequestView,
-    delayed: Option<&Arc<DelayedProduce>>,
+    delayed: Option<&Arc<DelayedOperation>>,
 ) -> Vec<(String, TopicId, Vec<Outcome>)> {
     let image = broker.control.image();
     let mut slot = 0;
@@ -150,7 +150,7 @@ fn append(
     request: &mut Request,
     id: TopicIdPartition,
     view: &ProducePartitionView,
-    delayed: Option<(&Arc<DelayedProduce>, usize)>,
+    delayed: Option<(&Arc<DelayedOperation>, usize)>,
 ) -> Result<AppendInfo, AppendRefused> {
     if image.topics().partition(id.topic_id, id.partition).is_none() {
         return Err(ErrorCode::UnknownTopicOrPartition.into());
@@ -186,7 +186,7 @@ impl Answer {
         self.topics.iter().any(|(_, _, outcomes)| outcomes.iter().any(|outcome| outcome.result.is_err()))
     }
 
-    fn frame(self, delayed: Option<&DelayedProduce>) -> ResponseFrame {
+    fn frame(self, delayed: Option<&DelayedOperation>) -> ResponseFrame {
         let version = self.context.api_version;
         let image = self.broker.control.image();
         let mut leaders = BTreeSet::new();

@@ -10,10 +10,10 @@ use moldau_model::{ErrorCode, LeaderEpoch, Offset};
 use moldau_record::{BatchView, DecompressLimit};
 use moldau_replica::{MinIsr, Role};
 
-use super::partition::{Partition, State, WaitingProduce};
+use super::partition::{Partition, State, Waiting};
 use super::wake::Wake;
 use crate::clock;
-use crate::purgatory::DelayedProduce;
+use crate::purgatory::DelayedOperation;
 
 /// From here on the queue of waiting produces is cleared of those that have timed out, at each doubling.
 const PRUNE_FROM: usize = 1024;
@@ -66,7 +66,7 @@ impl Partition {
         self: &Arc<Self>,
         batches: &mut [u8],
         origin: AppendOrigin,
-        delayed: Option<(&Arc<DelayedProduce>, usize)>,
+        delayed: Option<(&Arc<DelayedOperation>, usize)>,
     ) -> Result<AppendInfo, AppendRefused> {
         if origin == AppendOrigin::Client {
             self.check_records(batches)?;
@@ -102,7 +102,7 @@ impl Partition {
         expected: Option<LeaderEpoch>,
         batches: &mut [u8],
         origin: AppendOrigin,
-        delayed: Option<(&Arc<DelayedProduce>, usize)>,
+        delayed: Option<(&Arc<DelayedOperation>, usize)>,
     ) -> Result<AppendInfo, AppendRefused> {
         let mut wake = Wake::default();
         let mut guard = self.lock();
@@ -140,7 +140,7 @@ impl Partition {
             && state.replica.high_watermark() < required
         {
             produce.wait_for(slot);
-            state.push_produce(WaitingProduce { required, produce: Arc::clone(produce), slot });
+            state.push_produce(Waiting { required, operation: Arc::clone(produce), slot });
         }
         let is_sync_due = self.note_dirty(state);
         drop(guard);
@@ -245,10 +245,10 @@ impl Partition {
 }
 
 impl State {
-    fn push_produce(&mut self, waiting: WaitingProduce) {
+    fn push_produce(&mut self, waiting: Waiting) {
         let count = self.produces.len();
         if count >= PRUNE_FROM && count.is_power_of_two() {
-            self.produces.retain(|waiting| !waiting.produce.is_done());
+            self.produces.retain(|waiting| !waiting.operation.is_done());
         }
         self.produces.push_back(waiting);
     }

@@ -29,9 +29,10 @@ pub(crate) struct FetchPosition {
 /// What an answer did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Followed {
-    /// Nothing but, perhaps, the high watermark or the log's start moved.
+    /// Nothing but, perhaps, the high watermark moved.
     Nothing,
-    Appended,
+    /// The log grew, or its start moved: the leader is to hear of it.
+    Moved,
     /// Cut, or started anew.
     Truncated,
     /// It is an answer to a question of before.
@@ -108,7 +109,7 @@ impl Partition {
         let is_sync_due = match &state.log {
             // The next round finds out what failed, and takes the directory offline.
             Some(log) if log.failure().is_some() => true,
-            _ => matches!(followed, Ok(Followed::Appended)) && self.note_dirty(state),
+            _ => matches!(followed, Ok(Followed::Moved)) && self.note_dirty(state),
         };
         drop(guard);
         if is_sync_due {
@@ -137,7 +138,7 @@ impl Partition {
             if end > before {
                 state.note_append(end, fetched.records.len());
                 self.after_log_change(state, wake);
-                followed = Followed::Appended;
+                followed = Followed::Moved;
             }
             appended?;
         }
@@ -146,7 +147,9 @@ impl Partition {
         {
             self.publish_high_watermark(state, wake);
         }
-        self.follow_log_start(state, fetched.log_start_offset, wake)?;
+        if self.follow_log_start(state, fetched.log_start_offset, wake)? {
+            followed = Followed::Moved;
+        }
         Ok(followed)
     }
 
@@ -170,24 +173,25 @@ impl Partition {
         Ok(true)
     }
 
-    /// The leader deleted records: they go here, too.
+    /// The leader deleted records: they go here, too. Whether any did.
     fn follow_log_start(
         self: &Arc<Self>,
         state: &mut State,
         leader_log_start: Offset,
         wake: &mut Wake,
-    ) -> Result<(), LogError> {
+    ) -> Result<bool, LogError> {
         let high_watermark = state.replica.high_watermark();
         let durable_end = state.replica.log_ends().durable_end;
-        let Some(log) = &mut state.log else { return Ok(()) };
+        let Some(log) = &mut state.log else { return Ok(false) };
         // Not past what is durable here, or a loss of power could leave a log that ends before it starts. The answer to the
         // report of the next sync says it again.
         let log_start = leader_log_start.min(high_watermark).min(durable_end);
-        if log_start > log.log_start_offset() {
-            log.delete_records_to(log_start, high_watermark)?;
-            self.after_log_change(state, wake);
+        if log_start <= log.log_start_offset() {
+            return Ok(false);
         }
-        Ok(())
+        log.delete_records_to(log_start, high_watermark)?;
+        self.after_log_change(state, wake);
+        Ok(true)
     }
 
     /// The logs have parted: cuts this one back to where they can still be the same.

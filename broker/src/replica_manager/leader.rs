@@ -111,6 +111,7 @@ impl Partition {
             // Its lock is held for a push alone, and it takes none of a partition's.
             self.isr_changes.push(Arc::clone(self), change);
         }
+        state.complete_deletions(wake);
         if output.high_watermark.is_some() {
             self.publish_high_watermark(state, wake);
         }

@@ -13,7 +13,7 @@ use super::{Isolation, Partition, ReadRequest, ReplicaManager};
 use crate::clock;
 use crate::coordinator::{AppendOutcome, LoadError, OFFSETS_TOPIC, OffsetsStore, ReplayRecord};
 use crate::metadata_cache::MetadataCache;
-use crate::purgatory::DelayedProduce;
+use crate::purgatory::DelayedOperation;
 
 /// What one read takes while a partition is loaded: `offsets.load.buffer.size`.
 const LOAD_BYTES: usize = 5 * 1024 * 1024;
@@ -76,7 +76,7 @@ impl OffsetsStore for ReplicaOffsetsStore {
             Ok(partition) => partition,
             Err(code) => return refused(code),
         };
-        let produce = Arc::new(DelayedProduce::new(1));
+        let produce = Arc::new(DelayedOperation::new(1));
         let appended = partition.append_in_epoch(
             Some(leader_epoch),
             &mut batch,

@@ -18,7 +18,7 @@ use super::log_config::log_config;
 use super::wake::Wake;
 use crate::clock;
 use crate::log_dirs::LogDir;
-use crate::purgatory::{DelayedProduce, FetchWaiter};
+use crate::purgatory::{DelayedOperation, FetchWaiter};
 use crate::replication::{Inbox, IsrChanges};
 
 /// Appends below the high watermark of which the sizes are known one by one; beyond it they are counted together.
@@ -57,7 +57,10 @@ pub(super) struct State {
     pub(super) log: Option<PartitionLog>,
     pub(super) replica: Replica,
     pub(super) config: Arc<TopicConfig>,
-    pub(super) produces: VecDeque<WaitingProduce>,
+    /// Appends that wait for the high watermark, in the log's order.
+    pub(super) produces: VecDeque<Waiting>,
+    /// Deletions that wait for the low watermark.
+    pub(super) deletions: Vec<Waiting>,
     /// Clients' fetches, which see up to the high watermark or less.
     pub(super) fetches: Vec<Arc<FetchWaiter>>,
     /// Followers' fetches, which see up to the log's end.
@@ -71,9 +74,10 @@ pub(super) struct State {
     pub(super) dirty_since_ms: Option<i64>,
 }
 
-pub(super) struct WaitingProduce {
+/// One slot of an operation, which is done when a watermark has come so far.
+pub(super) struct Waiting {
     pub(super) required: Offset,
-    pub(super) produce: Arc<DelayedProduce>,
+    pub(super) operation: Arc<DelayedOperation>,
     pub(super) slot: usize,
 }
 
@@ -141,6 +145,7 @@ impl Partition {
                 replica,
                 config,
                 produces: VecDeque::new(),
+                deletions: Vec::new(),
                 fetches: Vec::new(),
                 replica_fetches: Vec::new(),
                 fetcher: None,
@@ -214,12 +219,13 @@ impl Partition {
                 state.wake_fetches(&mut wake);
             }
             RoleChange::BecameFollower => {
-                state.fail_produces(ErrorCode::NotLeaderOrFollower, &mut wake);
+                state.fail_operations(ErrorCode::NotLeaderOrFollower, &mut wake);
                 state.wake_fetches(&mut wake);
             }
             RoleChange::LeaderUpdated => state.fail_produces_below_min_isr(&mut wake),
             RoleChange::Stale | RoleChange::FollowerUpdated => {}
         }
+        state.complete_deletions(&mut wake);
         if output.high_watermark.is_some() {
             self.publish_high_watermark(state, &mut wake);
         }
@@ -251,7 +257,7 @@ impl Partition {
         let mut wake = Wake::default();
         let mut state = self.lock();
         let log = state.log.take();
-        state.fail_produces(outcome, &mut wake);
+        state.fail_operations(outcome, &mut wake);
         state.wake_fetches(&mut wake);
         drop(state);
         if log.is_some() {
@@ -268,7 +274,7 @@ impl Partition {
         if let Some(log) = &mut state.log {
             log.poison(Arc::clone(reason));
         }
-        state.fail_produces(ErrorCode::KafkaStorageError, &mut wake);
+        state.fail_operations(ErrorCode::KafkaStorageError, &mut wake);
         state.wake_fetches(&mut wake);
         drop(state);
         wake.fire();
@@ -296,7 +302,7 @@ impl Partition {
         };
         while state.produces.front().is_some_and(|waiting| waiting.required <= high_watermark) {
             if let Some(waiting) = state.produces.pop_front() {
-                wake.produces.push((waiting.produce, waiting.slot, outcome));
+                wake.operations.push((waiting.operation, waiting.slot, outcome));
             }
         }
         let mut bytes = 0;
@@ -354,8 +360,29 @@ impl State {
     }
 
     pub(super) fn fail_produces(&mut self, outcome: ErrorCode, wake: &mut Wake) {
-        let failed = self.produces.drain(..).map(|waiting| (waiting.produce, waiting.slot, outcome));
-        wake.produces.extend(failed);
+        let failed = self.produces.drain(..).map(|waiting| (waiting.operation, waiting.slot, outcome));
+        wake.operations.extend(failed);
+    }
+
+    /// Nobody who waits here gets what was waited for.
+    pub(super) fn fail_operations(&mut self, outcome: ErrorCode, wake: &mut Wake) {
+        self.fail_produces(outcome, wake);
+        let failed = self.deletions.drain(..).map(|waiting| (waiting.operation, waiting.slot, outcome));
+        wake.operations.extend(failed);
+    }
+
+    /// The ISR's log starts may have moved, or the ISR: deletions that all of it has followed are done.
+    pub(super) fn complete_deletions(&mut self, wake: &mut Wake) {
+        let Some(low_watermark) = self.replica.low_watermark().filter(|_| !self.deletions.is_empty()) else {
+            return;
+        };
+        self.deletions.retain(|waiting| {
+            let is_done = waiting.required <= low_watermark;
+            if is_done {
+                wake.operations.push((Arc::clone(&waiting.operation), waiting.slot, ErrorCode::None));
+            }
+            !is_done
+        });
     }
 
     pub(super) fn wake_fetches(&mut self, wake: &mut Wake) {

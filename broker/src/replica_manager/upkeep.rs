@@ -6,9 +6,10 @@ use moldau_log::{CleanReport, Cleaning, LogError, PartitionCheckpoint, RemovedSe
 use moldau_model::{ErrorCode, Offset, TimestampMs};
 use moldau_replica::Role;
 
-use super::partition::{Partition, State};
+use super::partition::{Partition, State, Waiting};
 use super::wake::Wake;
 use crate::clock;
+use crate::purgatory::DelayedOperation;
 
 impl State {
     /// The end of what may be deleted: committed, and durable here. A follower may have heard of a high watermark above
@@ -19,9 +20,13 @@ impl State {
 }
 
 impl Partition {
-    /// Moves the log start up to `offset`, or to the high watermark if `None`. Returns the low watermark. The caller
-    /// writes the checkpoints before it answers.
-    pub fn delete_records(&self, offset: Option<Offset>) -> Result<Offset, ErrorCode> {
+    /// Moves the log start up to `offset`, or to the high watermark if `None`. The slot waits until the whole ISR has
+    /// followed. The caller writes the checkpoints before it answers.
+    pub fn delete_records(
+        &self,
+        offset: Option<Offset>,
+        (operation, slot): (&Arc<DelayedOperation>, usize),
+    ) -> Result<(), ErrorCode> {
         let mut wake = Wake::default();
         let mut guard = self.lock();
         let state = &mut *guard;
@@ -37,12 +42,17 @@ impl Partition {
             return Err(ErrorCode::OffsetOutOfRange);
         }
         let log = state.log.as_mut().ok_or(ErrorCode::UnknownTopicOrPartition)?;
-        let log_start = log.delete_records_to(offset, high_watermark).map_err(|error| error.error_code())?;
+        log.delete_records_to(offset, high_watermark).map_err(|error| error.error_code())?;
         self.after_log_change(state, &mut wake);
-        let low_watermark = state.replica.low_watermark().unwrap_or(log_start);
+        if state.replica.low_watermark().is_none_or(|low_watermark| low_watermark < offset) {
+            operation.wait_for(slot);
+            // Those that have timed out are not worth a place.
+            state.deletions.retain(|waiting| !waiting.operation.is_done());
+            state.deletions.push(Waiting { required: offset, operation: Arc::clone(operation), slot });
+        }
         drop(guard);
         wake.fire();
-        Ok(low_watermark)
+        Ok(())
     }
 
     /// Removes what retention allows, unlinks what was removed long enough ago, forgets idle producers.

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use moldau_model::ErrorCode;
 
-use crate::purgatory::{DelayedProduce, FetchWaiter};
+use crate::purgatory::{DelayedOperation, FetchWaiter};
 
 /// Collected under the lock, fired without it: a woken task may take the same lock at once.
 #[derive(Default)]
 #[must_use = "somebody waits for ever"]
 pub(super) struct Wake {
-    pub(super) produces: Vec<(Arc<DelayedProduce>, usize, ErrorCode)>,
+    pub(super) operations: Vec<(Arc<DelayedOperation>, usize, ErrorCode)>,
     pub(super) fetches: Vec<Arc<FetchWaiter>>,
     /// Followers' fetches that have something to tell beside records.
     pub(super) news: Vec<Arc<FetchWaiter>>,
@@ -18,11 +18,11 @@ pub(super) struct Wake {
 
 impl Wake {
     pub(super) fn fire(self) {
-        let Self { mut produces, fetches, news } = self;
+        let Self { mut operations, fetches, news } = self;
         // A connection that several of them belong to finds all of them done when the first wakes it.
-        produces.retain(|(produce, slot, outcome)| produce.complete(*slot, *outcome));
-        for (produce, ..) in produces {
-            produce.wake();
+        operations.retain(|(operation, slot, outcome)| operation.complete(*slot, *outcome));
+        for (operation, ..) in operations {
+            operation.wake();
         }
         for fetch in fetches {
             fetch.wake();

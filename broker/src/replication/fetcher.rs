@@ -390,7 +390,7 @@ impl Fetcher {
         for (id, leader_epoch, outcome) in outcomes {
             let error = match outcome {
                 Ok(Followed::Nothing) => continue,
-                Ok(Followed::Appended | Followed::Truncated | Followed::Outdated) => {
+                Ok(Followed::Moved | Followed::Truncated | Followed::Outdated) => {
                     self.positions.note_progress(id, leader_epoch);
                     continue;
                 }

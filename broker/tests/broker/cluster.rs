@@ -145,7 +145,12 @@ impl Cluster {
     }
 
     pub(crate) fn connect(&self, id: i32) -> Client {
-        Client::connect(self.member(id).running.as_ref().unwrap().broker.addresses()[0].address)
+        self.connect_to(id, "PLAINTEXT")
+    }
+
+    pub(crate) fn connect_to(&self, id: i32, listener: &str) -> Client {
+        let addresses = self.member(id).running.as_ref().unwrap().broker.addresses();
+        Client::connect(addresses.iter().find(|address| address.name == listener).unwrap().address)
     }
 
     pub(crate) fn is_running(&self, id: i32) -> bool {
@@ -192,6 +197,10 @@ impl Cluster {
 
     pub(crate) fn high_watermark(&self, id: i32, topic: &Topic, partition: i32) -> i64 {
         self.replica(id, topic, partition).high_watermark().0
+    }
+
+    pub(crate) fn log_start(&self, id: i32, topic: &Topic, partition: i32) -> i64 {
+        self.replica(id, topic, partition).log_bounds().unwrap().0.0
     }
 
     pub(crate) fn log(&self, id: i32, topic: &Topic, partition: i32) -> Vec<u8> {

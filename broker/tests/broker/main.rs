@@ -7,7 +7,9 @@ mod disk;
 mod harness;
 mod requests;
 
+mod coordinators;
 mod fetch;
+mod followers;
 mod offsets;
 mod produce;
 mod replication;

@@ -9,6 +9,7 @@ use moldau_replica::{FollowerFetch, PartitionRegistration};
 
 use super::*;
 use crate::log_dirs::LogDirs;
+use crate::purgatory::DelayedOperation;
 
 const A: usize = 0;
 const B: usize = 1;
@@ -164,7 +165,7 @@ impl World {
             match self.fetch(follower, leader, 300).unwrap() {
                 Followed::Nothing => return cuts,
                 Followed::Truncated => cuts += 1,
-                Followed::Appended => {}
+                Followed::Moved => {}
                 Followed::Outdated => panic!("nothing else moves the log"),
             }
         }
@@ -381,7 +382,9 @@ fn a_follower_behind_its_leaders_start_begins_there() {
     }
     assert_eq!(world.high_watermark(A), 40);
     // In the middle of a batch, and behind all that C will have.
-    world.hosts[A].partition.delete_records(Some(Offset(31))).unwrap();
+    let operation = Arc::new(DelayedOperation::new(1));
+    world.hosts[A].partition.delete_records(Some(Offset(31)), (&operation, 0)).unwrap();
+    assert!(!operation.seal());
     world.hosts[C] = {
         let disk = FaultFileSystem::new();
         Host { id: BrokerId(3), broker_epoch: 9, partition: open(BrokerId(3), &disk), disk }
@@ -391,14 +394,16 @@ fn a_follower_behind_its_leaders_start_begins_there() {
     world.catch_up(B, A);
     // Not past what is durable there.
     assert_eq!(world.hosts[C].partition.log_bounds().unwrap(), (Offset(30), Offset(40)));
+    assert!(!operation.is_done());
     world.sync(C);
     world.catch_up(C, A);
     for follower in [B, C] {
         let (start, end) = world.hosts[follower].partition.log_bounds().unwrap();
         assert_eq!((start, end), (Offset(31), Offset(40)), "{follower}");
     }
-    world.settle(A);
     // The leader's low watermark is over all three, now that all three have said so.
+    assert!(operation.is_done());
+    world.settle(A);
     assert_eq!(world.hosts[A].partition.low_watermark(), Some(Offset(31)));
     world.append(A, 1);
     world.settle(A);
@@ -419,7 +424,7 @@ fn an_answer_that_comes_twice_is_taken_once() {
         diverging_epoch: None,
         records: world.bytes(A).into(),
     };
-    assert_eq!(partition.follow(leader_epoch, Some(Offset(0)), &answer).unwrap(), Followed::Appended);
+    assert_eq!(partition.follow(leader_epoch, Some(Offset(0)), &answer).unwrap(), Followed::Moved);
     assert_eq!(partition.follow(leader_epoch, Some(Offset(0)), &answer).unwrap(), Followed::Outdated);
     let out_of_range = FetchedPartition { error_code: ErrorCode::OffsetOutOfRange, ..answer };
     let outdated = partition.follow(leader_epoch, Some(Offset(0)), &out_of_range).unwrap();

@@ -1,4 +1,5 @@
-//! An acks=all produce on its way to durability.
+//! A request that has taken its effect here and waits for the other replicas: an acks=all produce on its way to
+//! durability, a deletion of records on its way to the followers.
 
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,16 +13,17 @@ const WAITING: i32 = i32::MIN;
 /// One request's wait: a slot for each partition of the request, of which some may wait.
 ///
 /// It ends when the last one of these has happened for every slot that waits: (A) the high watermark passed the records,
-/// with enough members in the ISR or (B) with too few; (C) the partition has another leader, was deleted or lost its
-/// disk. What is still open at the timeout is REQUEST_TIMED_OUT.
-pub struct DelayedProduce {
+/// with enough members in the ISR, or the ISR's low watermark reached the deletion; (B) the ISR has too few members; (C)
+/// the partition has another leader, was deleted or lost its disk. What is still open at the timeout is
+/// REQUEST_TIMED_OUT.
+pub struct DelayedOperation {
     codes: Box<[AtomicI32]>,
-    /// Slots that wait, and one for as long as the request is still appending.
+    /// Slots that wait, and one for as long as the request is not through all of its partitions.
     open: AtomicUsize,
     done: Notify,
 }
 
-impl DelayedProduce {
+impl DelayedOperation {
     /// For a request with this many partitions, none of which waits yet.
     #[must_use]
     pub fn new(slots: usize) -> Self {
@@ -52,7 +54,7 @@ impl DelayedProduce {
         self.done.notify_one();
     }
 
-    /// All appends are made: from now on the wait can end. `true` if there is nothing to wait for.
+    /// All partitions are served: from now on the wait can end. `true` if there is nothing to wait for.
     pub(crate) fn seal(&self) -> bool {
         self.close_one()
     }
@@ -92,7 +94,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_open_at_the_timeout_is_timed_out_and_stays_so() {
-        let produce = DelayedProduce::new(3);
+        let produce = DelayedOperation::new(3);
         produce.wait_for(0);
         produce.wait_for(2);
         assert!(!produce.seal());
@@ -107,7 +109,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_last_outcome_ends_the_wait() {
-        let produce = std::sync::Arc::new(DelayedProduce::new(2));
+        let produce = std::sync::Arc::new(DelayedOperation::new(2));
         produce.wait_for(0);
         produce.wait_for(1);
         assert!(!produce.complete(1, ErrorCode::NotLeaderOrFollower));
@@ -121,6 +123,6 @@ mod tests {
 
     #[test]
     fn with_nothing_to_wait_for_the_end_is_at_once() {
-        assert!(DelayedProduce::new(1).seal());
+        assert!(DelayedOperation::new(1).seal());
     }
 }

@@ -1,0 +1,119 @@
+//! Followers' fetches as a leader sees them: what ends their wait, and who is believed to be one.
+
+use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
+use kafka_protocol::messages::{BrokerId, DeleteRecordsRequest, ProduceRequest};
+use moldau_model::ErrorCode;
+
+use crate::cluster::Cluster;
+use crate::harness::{Client, eventually};
+use crate::requests::*;
+
+/// Followers' fetches wait for longer than any test: what happens happens in spite of that.
+const ENDLESS_WAIT: &[(&str, &str)] = &[
+    ("replica.fetch.wait.max.ms", "200000"),
+    ("replica.socket.timeout.ms", "200000"),
+    ("replica.lag.time.max.ms", "200000"),
+];
+
+fn delete_records(client: &mut Client, topic: &Topic, offset: i64, timeout_ms: i32) -> (ErrorCode, i64) {
+    let partition = DeleteRecordsPartition::default().with_partition_index(0).with_offset(offset);
+    let of_topic =
+        DeleteRecordsTopic::default().with_name(name(&topic.name)).with_partitions(vec![partition]);
+    let request = DeleteRecordsRequest::default().with_topics(vec![of_topic]).with_timeout_ms(timeout_ms);
+    let response = client.call(2, &request);
+    let answer = &response.topics[0].partitions[0];
+    (code(answer.error_code), answer.low_watermark)
+}
+
+#[test]
+fn nothing_that_followers_have_to_hear_of_waits_for_records() {
+    let cluster = Cluster::start(ENDLESS_WAIT);
+    let mut topics = Vec::new();
+    for number in 0..6 {
+        // The followers' fetches wait for records of the topics before when they get this one's partitions to follow.
+        let topic = cluster.create_topic(&format!("t{number}"), 3, &[]);
+        for partition in 0..3 {
+            let leader = cluster.wait_for_leader(&topic, partition);
+            let mut client = cluster.connect(leader);
+            let request = produce_request(9, &topic, partition, -1, batch(&[b"a", b"b", b"c"]));
+            let response = client.call(9, &request);
+            assert_eq!(response.responses[0].partition_responses[0].error_code, 0);
+        }
+        topics.push(topic);
+    }
+    for topic in &topics {
+        for partition in 0..3 {
+            eventually("everybody hears of the high watermark", || {
+                [1, 2, 3].into_iter().all(|id| cluster.high_watermark(id, topic, partition) == 3)
+            });
+        }
+    }
+    let topic = &topics[0];
+    let mut client = cluster.connect(cluster.leader(topic, 0));
+    assert_eq!(delete_records(&mut client, topic, 2, 60_000), (ErrorCode::None, 2));
+    for id in [1, 2, 3] {
+        assert_eq!(cluster.log_start(id, topic, 0), 2, "broker {id}");
+    }
+}
+
+#[test]
+fn a_deletion_is_answered_when_the_isr_has_followed_and_times_out_before() {
+    let mut cluster = Cluster::start(&[]);
+    let topic = cluster.create_topic("t", 1, &[]);
+    let leader = cluster.wait_for_leader(&topic, 0);
+    let mut client = cluster.connect(leader);
+    produced(&mut client, &topic, batch(&[b"a", b"b", b"c", b"d"]));
+    assert_eq!(delete_records(&mut client, &topic, 1, 60_000), (ErrorCode::None, 1));
+    // Dead, and still in the ISR.
+    cluster.kill(cluster.followers(&topic, 0)[0]);
+    assert_eq!(delete_records(&mut client, &topic, 3, 1), (ErrorCode::RequestTimedOut, -1));
+    assert_eq!(delete_records(&mut client, &topic, 3, 60_000), (ErrorCode::None, 3));
+    assert_eq!(cluster.isr(&topic, 0).len(), 2, "when it has left");
+}
+
+#[test]
+fn who_is_not_a_follower_by_registration_and_listener_moves_nothing() {
+    let cluster = Cluster::start(&[
+        ("listeners", "PLAINTEXT://127.0.0.1:0,OUTSIDE://127.0.0.1:0"),
+        ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,OUTSIDE:PLAINTEXT,CONTROLLER:PLAINTEXT"),
+        ("inter.broker.listener.name", "PLAINTEXT"),
+    ]);
+    let topic = cluster.create_topic("t", 1, &[]);
+    let leader = cluster.wait_for_leader(&topic, 0);
+    let follower = cluster.followers(&topic, 0)[0];
+    let mut producer = cluster.connect(leader);
+    produced(&mut producer, &topic, batch(&[b"first"]));
+    cluster.disk(follower).hold_syncs();
+    producer.send(9, &produce_request(9, &topic, 0, -1, batch(&[b"second"])));
+    eventually("the record is there", || cluster.log(follower, &topic, 0) == cluster.log(leader, &topic, 0));
+    let epoch = cluster.image().broker(moldau_model::BrokerId(follower)).unwrap().epoch.0;
+    for (listener, version, replica_epoch) in [
+        // Without a registration, with another one, and by a listener that is not the brokers'.
+        ("PLAINTEXT", 12, None),
+        ("PLAINTEXT", 14, None),
+        ("PLAINTEXT", 17, Some(epoch - 1)),
+        ("PLAINTEXT", 17, Some(epoch + 1)),
+        ("PLAINTEXT", 17, Some(-1)),
+        ("OUTSIDE", 17, Some(epoch)),
+        ("OUTSIDE", 18, Some(epoch)),
+    ] {
+        let mut client = cluster.connect_to(leader, listener);
+        let mut request = fetch_request(version, &topic, &[from(0, 2)]);
+        match replica_epoch {
+            None => request.replica_id = BrokerId(follower),
+            Some(replica_epoch) => {
+                request.replica_state.replica_id = BrokerId(follower);
+                request.replica_state.replica_epoch = replica_epoch;
+            }
+        }
+        // As a follower of ours would say that it has it all.
+        let durable = bytes::Bytes::copy_from_slice(&2i64.to_be_bytes());
+        request.topics[0].partitions[0].unknown_tagged_fields.insert(0x4d44, durable);
+        let answer = partitions(client.call(version, &request)).remove(0);
+        assert_eq!(code(answer.error_code), ErrorCode::NotLeaderOrFollower, "{listener} {version}");
+        assert_eq!(cluster.high_watermark(leader, &topic, 0), 1, "{listener} {version}");
+    }
+    cluster.disk(follower).release_syncs();
+    let (_, response) = producer.receive::<ProduceRequest>(9);
+    assert_eq!(response.responses[0].partition_responses[0].error_code, 0);
+}
