@@ -28,7 +28,7 @@ pub(crate) use follower::{FetchPosition, FollowError, Followed};
 pub(crate) use leader::FollowerNews;
 pub use offsets_store::ReplicaOffsetsStore;
 pub use partition::{Partition, PartitionSettings};
-pub use read::{FoundOffset, Isolation, OffsetQuery, PartitionRead, ReadRequest};
+pub use read::{ChooseReplica, FoundOffset, Isolation, OffsetQuery, PartitionRead, ReadRequest, Readers};
 
 use crate::clock;
 use crate::log_dirs::{LogDir, LogDirs};

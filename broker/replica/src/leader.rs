@@ -146,6 +146,15 @@ impl Leader {
         (end >= Offset::ZERO).then_some(end)
     }
 
+    /// The followers in the ISR whose logs hold `offset`, each with its end.
+    pub(crate) fn followers_with(&self, offset: Offset) -> impl Iterator<Item = (BrokerId, Offset)> {
+        self.followers
+            .iter()
+            .filter(|(id, _)| self.isr.committed.contains(id))
+            .filter(move |(_, progress)| progress.log_start <= offset && offset <= progress.log_end)
+            .map(|(id, progress)| (*id, progress.log_end))
+    }
+
     /// The smallest log start over the replicas in the ISR: DeleteRecords answers when it is reached.
     pub(crate) fn low_watermark(&self, log_start: Offset) -> Offset {
         self.followers

@@ -146,6 +146,12 @@ impl Replica {
         self.leader().map(|leader| leader.low_watermark(self.log.log_start))
     }
 
+    /// The followers in the ISR that a consumer at `offset` could read from, each with its log's end (KIP-392). None unless
+    /// this replica leads.
+    pub fn followers_with(&self, offset: Offset) -> impl Iterator<Item = (BrokerId, Offset)> {
+        self.leader().into_iter().flat_map(move |leader| leader.followers_with(offset))
+    }
+
     fn leader(&self) -> Option<&Leader> {
         match &self.state {
             State::Leader(leader) => Some(leader),

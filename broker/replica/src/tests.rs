@@ -268,6 +268,20 @@ fn a_follower_that_the_controller_put_out_does_not_hold_the_high_watermark() {
 }
 
 #[test]
+fn consumers_may_read_from_the_followers_in_the_isr_that_hold_their_offset() {
+    let mut replica = leader(&[B1, B2]);
+    replica.handle_log_ends(ends(0, 20, 20), at(1));
+    let holds = FollowerFetch { log_start: Offset(5), ..fetch(10, 10) };
+    replica.handle_follower_fetch(B2, &holds, at(2)).unwrap();
+    // In sync with nobody, however much it holds.
+    replica.handle_follower_fetch(B3, &FollowerFetch { may_join: false, ..fetch(20, 20) }, at(2)).unwrap();
+    for (offset, is_held) in [(4, false), (5, true), (10, true), (11, false)] {
+        let found: Vec<_> = replica.followers_with(Offset(offset)).collect();
+        assert_eq!(found, if is_held { vec![(B2, Offset(10))] } else { Vec::new() }, "{offset}");
+    }
+}
+
+#[test]
 fn a_fetch_under_an_older_registration_or_of_a_stranger_counts_for_nothing() {
     let mut replica = leader(&[B1, B2]);
     replica.handle_log_ends(ends(0, 10, 10), at(1));

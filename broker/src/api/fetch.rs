@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::FetchRequest;
+use moldau_metadata::MetadataImage;
 use moldau_model::{BrokerEpoch, BrokerId, ErrorCode, Offset, TopicId, TopicIdPartition};
 use moldau_replica::FollowerFetch;
 
@@ -25,7 +26,9 @@ use crate::authorize::{Operation, Resource, is_authorized};
 use crate::broker::Broker;
 use crate::fetch_session::{FetchContext, FetchTarget, FetchTopicRef, Known};
 use crate::purgatory::{FetchWaiter, WaitEnd};
-use crate::replica_manager::{FollowerNews, Isolation, Partition, PartitionRead, ReadRequest};
+use crate::replica_manager::{
+    ChooseReplica, FollowerNews, Isolation, Partition, PartitionRead, ReadRequest, Readers,
+};
 use crate::response::ResponseFrame;
 
 pub(super) const SUPPORT: ApiSupport = ApiSupport::new(1, "Fetch", 4, 18, handle);
@@ -36,6 +39,8 @@ struct Fetch {
     context: RequestContext,
     session: FetchContext,
     limits: Limits,
+    /// The client's rack; empty where it does not say.
+    rack: String,
 }
 
 #[derive(Clone, Copy)]
@@ -51,6 +56,8 @@ struct Limits {
 #[derive(Clone, Copy)]
 enum Reader {
     Client,
+    /// One that takes what it reads from any replica, and asks the leader which (KIP-392).
+    ClientOfAny,
     Follower(Follower),
     /// It says that it is a follower, and is not one.
     Stranger,
@@ -97,7 +104,8 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         Ok(session) => session,
         Err(code) => return Reply::Ready(answer::refused(&context, code)),
     };
-    let fetch = Fetch { broker: Arc::clone(broker), context, session, limits };
+    let rack = request.rack_id.to_string();
+    let fetch = Fetch { broker: Arc::clone(broker), context, session, limits, rack };
     let round = fetch.look(Look::First);
     if fetch.is_done(&round) || limits.wait_max.is_zero() {
         return Reply::Ready(fetch.answer(round));
@@ -129,14 +137,16 @@ impl Fetch {
                     return Err(ErrorCode::TopicAuthorizationFailed);
                 }
                 topic.partition(target.key.partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-                self.read(topic_id, target, look, left, round.bytes == 0)
+                self.read(&image, topic_id, target, look, left, round.bytes == 0)
             });
             match &result {
                 Ok((_, read)) => {
                     let size = read.records.as_ref().map_or(0, |slice| slice.length);
                     left = left.saturating_sub(size);
                     round.bytes += i64::try_from(size).unwrap_or(i64::MAX);
-                    round.is_notable |= read.diverging_epoch.is_some() || read.is_out_of_range;
+                    round.is_notable |= read.diverging_epoch.is_some()
+                        || read.is_out_of_range
+                        || read.preferred_read_replica != BrokerId::NONE;
                     round.has_news |= is_news(target.known, read);
                 }
                 Err(_) => round.is_notable = true,
@@ -148,6 +158,7 @@ impl Fetch {
 
     fn read(
         &self,
+        image: &MetadataImage,
         topic_id: TopicId,
         target: &FetchTarget,
         look: Look,
@@ -167,7 +178,14 @@ impl Fetch {
             isolation: self.limits.isolation,
         };
         let read = match self.limits.reader {
-            Reader::Client => partition.read(&request)?,
+            Reader::Client => partition.read(&request, Readers::OfTheLeader)?,
+            Reader::ClientOfAny => {
+                let choose =
+                    |followers: &mut dyn Iterator<Item = (BrokerId, Offset)>| self.closest(image, followers);
+                let choose: Option<&ChooseReplica<'_>> =
+                    if self.rack.is_empty() { None } else { Some(&choose) };
+                partition.read(&request, Readers::OfAnyReplica(choose))?
+            }
             Reader::Stranger => return Err(ErrorCode::NotLeaderOrFollower),
             Reader::Follower(follower) => {
                 // Who asks for nothing at all only reports.
@@ -188,6 +206,26 @@ impl Fetch {
             }
         };
         Ok((partition, read))
+    }
+
+    /// The replica in the client's rack that has most, unless the leader is there itself.
+    fn closest(
+        &self,
+        image: &MetadataImage,
+        followers: &mut dyn Iterator<Item = (BrokerId, Offset)>,
+    ) -> BrokerId {
+        let is_close = |id: BrokerId| {
+            let broker = image.broker(id).filter(|broker| !broker.fenced);
+            broker.is_some_and(|broker| {
+                broker.rack.as_deref() == Some(&*self.rack)
+                    && broker.listener(&self.context.listener).is_some()
+            })
+        };
+        if is_close(self.broker.options.config.node_id) {
+            return BrokerId::NONE;
+        }
+        let close = followers.filter(|(id, _)| is_close(*id));
+        close.max_by_key(|(id, end)| (*end, std::cmp::Reverse(*id))).map_or(BrokerId::NONE, |(id, _)| id)
     }
 
     /// Waits until there is enough, something worth telling, or no time left.

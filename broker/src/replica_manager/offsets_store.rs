@@ -9,7 +9,7 @@ use moldau_log::AppendOrigin;
 use moldau_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex};
 use moldau_record::{BatchBuilder, Batches, DecompressLimit};
 
-use super::{Isolation, Partition, ReadRequest, ReplicaManager};
+use super::{Isolation, Partition, ReadRequest, Readers, ReplicaManager};
 use crate::clock;
 use crate::coordinator::{AppendOutcome, LoadError, OFFSETS_TOPIC, OffsetsStore, ReplayRecord};
 use crate::metadata_cache::MetadataCache;
@@ -116,7 +116,7 @@ fn load_some(
         last_fetched_epoch: LeaderEpoch::NONE,
         isolation: Isolation::LogEnd,
     };
-    let read = match partition.read(&request) {
+    let read = match partition.read(&request, Readers::OfTheLeader) {
         Ok(read) => read,
         Err(
             ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch | ErrorCode::UnknownLeaderEpoch,

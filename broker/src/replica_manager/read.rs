@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use moldau_log::{ActiveProducer, EpochEnd, FileSlice, ReadError, TimestampOffset};
-use moldau_model::{ErrorCode, LeaderEpoch, Offset, TimestampMs};
+use moldau_model::{BrokerId, ErrorCode, LeaderEpoch, Offset, TimestampMs};
 use moldau_replica::{Replica, Role};
 
 use super::partition::{Partition, State};
@@ -33,6 +33,17 @@ pub struct ReadRequest {
     pub isolation: Isolation,
 }
 
+/// Picks the replica to read from, of those given with their logs' ends; [`BrokerId::NONE`] for the leader.
+pub type ChooseReplica<'a> = dyn Fn(&mut dyn Iterator<Item = (BrokerId, Offset)>) -> BrokerId + 'a;
+
+/// Which replica may serve a read.
+#[derive(Clone, Copy)]
+pub enum Readers<'a> {
+    OfTheLeader,
+    /// Any, and who is to pick one where the leader is asked.
+    OfAnyReplica(Option<&'a ChooseReplica<'a>>),
+}
+
 /// What a read found.
 #[derive(Debug)]
 pub struct PartitionRead {
@@ -41,8 +52,12 @@ pub struct PartitionRead {
     pub last_stable_offset: Offset,
     pub log_start_offset: Offset,
     pub diverging_epoch: Option<EpochEnd>,
+    /// Where the reader had better read, [`BrokerId::NONE`] for here (KIP-392).
+    pub preferred_read_replica: BrokerId,
     /// A follower asked for what is not here. Clients get an error alone; a follower needs the log's start as well.
     pub is_out_of_range: bool,
+    /// A leader found it.
+    pub is_of_leader: bool,
     /// How far the reader could see: what a parked fetch compares with.
     pub upper_bound: Offset,
 }
@@ -99,6 +114,10 @@ pub(super) fn code_of(error: &ReadError, partition: &Partition) -> ErrorCode {
 }
 
 impl State {
+    fn follows(&self) -> bool {
+        matches!(self.replica.role(), Role::Follower { .. })
+    }
+
     /// What can be said without reading.
     pub(super) fn look(&self, request: &ReadRequest) -> Result<PartitionRead, ErrorCode> {
         let log = self.log.as_ref().ok_or(ErrorCode::UnknownTopicOrPartition)?;
@@ -109,7 +128,9 @@ impl State {
             last_stable_offset: log.last_stable_offset(high_watermark),
             log_start_offset: log.log_start_offset(),
             diverging_epoch: None,
+            preferred_read_replica: BrokerId::NONE,
             is_out_of_range: false,
+            is_of_leader: matches!(self.replica.role(), Role::Leader { .. }),
             upper_bound: self.upper_bound(request.isolation).ok_or(ErrorCode::UnknownTopicOrPartition)?,
         })
     }
@@ -157,11 +178,23 @@ impl State {
 }
 
 impl Partition {
-    /// Finds the records at an offset; this replica has to lead.
-    pub fn read(&self, request: &ReadRequest) -> Result<PartitionRead, ErrorCode> {
+    /// Finds the records at an offset. This replica has to lead, unless the reader takes followers: those show what they
+    /// know to be committed.
+    pub fn read(&self, request: &ReadRequest, readers: Readers<'_>) -> Result<PartitionRead, ErrorCode> {
         let state = self.lock();
-        check_leader(&state.replica, request.current_leader_epoch)?;
+        match (check_leader(&state.replica, request.current_leader_epoch), readers) {
+            (Ok(_), _) => {}
+            (Err(ErrorCode::NotLeaderOrFollower), Readers::OfAnyReplica(_)) if state.follows() => {}
+            (Err(code), _) => return Err(code),
+        }
         let mut found = state.look(request)?;
+        if let Readers::OfAnyReplica(Some(choose)) = readers {
+            let mut followers = state.replica.followers_with(request.fetch_offset);
+            found.preferred_read_replica = choose(&mut followers);
+            if found.preferred_read_replica != BrokerId::NONE {
+                return Ok(found);
+            }
+        }
         if state.has_parted(request)? {
             found.diverging_epoch = state.epoch_end(request.last_fetched_epoch);
             return Ok(found);
@@ -175,8 +208,14 @@ impl Partition {
     /// again.
     pub(crate) fn park(&self, waiter: &Arc<FetchWaiter>, isolation: Isolation, seen: &PartitionRead) -> bool {
         let mut state = self.lock();
-        let is_quiet = matches!(state.replica.role(), Role::Leader { .. })
-            && state.upper_bound(isolation).is_some_and(|bound| bound == seen.upper_bound);
+        let may_wait = match state.replica.role() {
+            Role::Leader { .. } => true,
+            // Who was served by a follower goes on there; what it followed at the look it may not follow any more.
+            Role::Follower { .. } => isolation != Isolation::LogEnd && !seen.is_of_leader,
+            Role::None => false,
+        };
+        let is_quiet =
+            may_wait && state.upper_bound(isolation).is_some_and(|bound| bound == seen.upper_bound);
         if !is_quiet {
             return false;
         }

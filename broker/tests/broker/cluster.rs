@@ -68,7 +68,7 @@ impl Cluster {
                 ("replica.fetch.backoff.ms", "100"),
             ];
             let all = all.iter().chain(settings);
-            all.map(|(key, value)| (key.to_string(), value.to_string())).collect()
+            all.map(|(key, value)| (key.to_string(), value.replace("{id}", &id_text))).collect()
         };
         let control = runtime(1);
         let mut options =

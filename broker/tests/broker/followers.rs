@@ -117,3 +117,64 @@ fn who_is_not_a_follower_by_registration_and_listener_moves_nothing() {
     let (_, response) = producer.receive::<ProduceRequest>(9);
     assert_eq!(response.responses[0].partition_responses[0].error_code, 0);
 }
+
+#[test]
+fn consumers_read_from_the_replica_in_their_rack_what_it_knows_to_be_committed() {
+    let rack_aware = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
+    let cluster = Cluster::start(&[("replica.selector.class", rack_aware), ("broker.rack", "rack-{id}")]);
+    let topic = cluster.create_topic("t", 1, &[]);
+    let leader = cluster.wait_for_leader(&topic, 0);
+    let [close, other] = cluster.followers(&topic, 0)[..] else { panic!("two followers") };
+    let mut at_leader = cluster.connect(leader);
+    produced(&mut at_leader, &topic, batch(&[b"first", b"second"]));
+    let fetch = |client: &mut Client, version: i16, offset: i64, rack: &str, wait_ms: i32| {
+        let mut request = fetch_request(version, &topic, &[from(0, offset)]);
+        if version >= 11 {
+            request.rack_id = text(rack);
+        }
+        request.max_wait_ms = wait_ms;
+        partitions(client.call(version, &request)).remove(0)
+    };
+    let rack = format!("rack-{close}");
+    for version in 11..=18 {
+        let sent_away = fetch(&mut at_leader, version, 0, &rack, 0);
+        assert_eq!((sent_away.error_code, sent_away.preferred_read_replica.0), (0, close), "{version}");
+        assert!(records(&sent_away).is_empty());
+        // In the leader's rack, in nobody's, in none.
+        for rack in [format!("rack-{leader}"), "nowhere".to_owned(), String::new()] {
+            let served = fetch(&mut at_leader, version, 0, &rack, 0);
+            assert_eq!(
+                (served.preferred_read_replica.0, records(&served).len()),
+                (-1, 2),
+                "{version} {rack}"
+            );
+        }
+    }
+    // Beyond what anybody has, the leader itself says so.
+    let error = fetch(&mut at_leader, 12, 99, &rack, 0);
+    assert_eq!(code(error.error_code), ErrorCode::OffsetOutOfRange);
+    let mut at_follower = cluster.connect(close);
+    eventually("the follower knows what is committed", || {
+        records(&fetch(&mut at_follower, 12, 0, &rack, 0)).len() == 2
+    });
+    // Old clients do not know of followers.
+    let refused = fetch(&mut at_follower, 10, 0, "", 0);
+    assert_eq!(code(refused.error_code), ErrorCode::NotLeaderOrFollower);
+    // A record that is there and not committed is not shown, and is no error.
+    cluster.disk(other).hold_syncs();
+    at_leader.send(9, &produce_request(9, &topic, 0, -1, batch(&[b"third"])));
+    eventually("the follower has it", || cluster.log(close, &topic, 0) == cluster.log(leader, &topic, 0));
+    for offset in [2, 3] {
+        let quiet = fetch(&mut at_follower, 12, offset, &rack, 0);
+        assert_eq!((quiet.error_code, quiet.high_watermark, records(&quiet).len()), (0, 2, 0), "{offset}");
+    }
+    let beyond = fetch(&mut at_follower, 12, 4, &rack, 0);
+    assert_eq!(code(beyond.error_code), ErrorCode::OffsetOutOfRange);
+    // It waits there, and is woken by the high watermark.
+    let mut request = fetch_request(12, &topic, &[from(0, 2)]);
+    request.max_wait_ms = 100_000;
+    at_follower.send(12, &request);
+    cluster.disk(other).release_syncs();
+    let (_, response) = at_follower.receive::<kafka_protocol::messages::FetchRequest>(12);
+    assert_eq!(records(&partitions(response)[0]), [(2, b"third".to_vec())]);
+}

@@ -54,7 +54,7 @@ fn response(error_code: ErrorCode, session_id: i32) -> FetchResponse<Records> {
 }
 
 pub(super) fn frame(fetch: Fetch, round: Round, now: Instant) -> ResponseFrame {
-    let Fetch { broker, context, session, limits } = fetch;
+    let Fetch { broker, context, session, limits, .. } = fetch;
     let image = broker.control.image();
     let targets = session.targets.clone();
     let mut partitions = Vec::with_capacity(targets.len());
@@ -73,7 +73,7 @@ pub(super) fn frame(fetch: Fetch, round: Round, now: Instant) -> ResponseFrame {
             add(&mut response, target, topic_id, partition);
         }
     }
-    if matches!(limits.reader, Reader::Client) {
+    if matches!(limits.reader, Reader::Client | Reader::ClientOfAny) {
         response.node_endpoints = endpoints(&image, &context, &leaders);
     }
     encode(&context, response)
@@ -143,6 +143,7 @@ fn success(
     answer.high_watermark = read.high_watermark;
     answer.last_stable_offset = read.last_stable_offset;
     answer.log_start_offset = read.log_start_offset;
+    answer.preferred_read_replica = read.preferred_read_replica;
     answer.diverging_epoch = read
         .diverging_epoch
         .map(|end| EpochEndOffset { epoch: end.leader_epoch, end_offset: end.end_offset });
@@ -172,7 +173,9 @@ fn answered(partition: &FetchPartition<Records>) -> Answered {
     let is_error = !partition.error_code.is_none();
     Answered {
         has_records: !partition.records.is_empty(),
-        is_notable: is_error || partition.diverging_epoch.is_some(),
+        is_notable: is_error
+            || partition.diverging_epoch.is_some()
+            || partition.preferred_read_replica != BrokerId::NONE,
         is_error,
         high_watermark: partition.high_watermark,
         log_start_offset: if is_error { Offset::NONE } else { partition.log_start_offset },

@@ -20,6 +20,8 @@ const READ_COMMITTED: i8 = 1;
 /// The first version with topic ids.
 const TOPIC_IDS_SINCE: i16 = 13;
 
+/// The first version in which a client says where it is, and can be sent to another replica (KIP-392).
+const RACKS_SINCE: i16 = 11;
 /// The first version in which a follower says which registration it speaks for (KIP-903).
 const REPLICA_STATE_SINCE: i16 = 15;
 
@@ -47,7 +49,9 @@ fn reader(broker: &Broker, context: &RequestContext, request: &FetchRequest) -> 
     let names_registration = context.api_version >= REPLICA_STATE_SINCE;
     let replica_id = if names_registration { request.replica_state.replica_id } else { request.replica_id };
     if replica_id.0 < 0 {
-        return Reader::Client;
+        let reads_from_any =
+            broker.options.config.replication.reads_from_closest && context.api_version >= RACKS_SINCE;
+        return if reads_from_any { Reader::ClientOfAny } else { Reader::Client };
     }
     let is_inside = *context.listener == *broker.options.config.inter_broker_listener_name;
     if !names_registration

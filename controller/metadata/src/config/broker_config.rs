@@ -122,7 +122,11 @@ pub struct ReplicationSettings {
     pub high_watermark_checkpoint_interval_ms: i64,
     /// `replica.socket.timeout.ms`.
     pub socket_timeout_ms: i32,
+    /// `replica.selector.class` is Kafka's rack-aware one: consumers read from replicas of their rack (KIP-392).
+    pub reads_from_closest: bool,
 }
+
+const RACK_AWARE_SELECTOR: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
 
 /// What a broker or controller is started with. Everything Kafka knows besides is in [`Self::settings`], by name.
 #[derive(Clone, Debug)]
@@ -672,6 +676,13 @@ impl Reader<'_> {
             let problem = "tiered storage is not implemented";
             refuse("remote.log.storage.system.enable", problem.into());
         }
+        if !matches!(self.settings.set_value("replica.selector.class"), None | Some("" | RACK_AWARE_SELECTOR))
+        {
+            refuse(
+                "replica.selector.class",
+                format!("the only class there is here is {RACK_AWARE_SELECTOR}"),
+            );
+        }
     }
 
     fn assemble(
@@ -771,6 +782,8 @@ impl Reader<'_> {
             fetcher_count: self.int("num.replica.fetchers"),
             high_watermark_checkpoint_interval_ms: self.long("replica.high.watermark.checkpoint.interval.ms"),
             socket_timeout_ms: self.int("replica.socket.timeout.ms"),
+            reads_from_closest: self.settings.set_value("replica.selector.class")
+                == Some(RACK_AWARE_SELECTOR),
         }
     }
 }

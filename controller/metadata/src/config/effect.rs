@@ -40,6 +40,7 @@ const HONOURED_BROKER: &[&str] = &[
     "group.max.size",
     "group.min.session.timeout.ms",
     "http.listener",
+    "inter.broker.listener.name",
     "leader.imbalance.check.interval.seconds",
     "log.cleaner.backoff.ms",
     "log.cleaner.enable",
@@ -54,6 +55,7 @@ const HONOURED_BROKER: &[&str] = &[
     "metadata.log.dir",
     "node.id",
     "num.partitions",
+    "num.replica.fetchers",
     "offset.metadata.max.bytes",
     "offsets.commit.timeout.ms",
     "offsets.retention.check.interval.ms",
@@ -64,8 +66,14 @@ const HONOURED_BROKER: &[&str] = &[
     "process.roles",
     "producer.id.expiration.ms",
     "queued.max.request.bytes",
+    "replica.fetch.backoff.ms",
+    "replica.fetch.max.bytes",
+    "replica.fetch.min.bytes",
+    "replica.fetch.response.max.bytes",
+    "replica.fetch.wait.max.ms",
     "replica.high.watermark.checkpoint.interval.ms",
     "replica.lag.time.max.ms",
+    "replica.socket.timeout.ms",
     "socket.request.max.bytes",
 ];
 
@@ -116,7 +124,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("metadata.", "the metadata log is openraft's, with bounds of its own"),
     ("internal.metadata.", "the metadata log is openraft's, with bounds of its own"),
     ("initial.broker.registration.", "a broker asks until it is registered"),
-    ("inter.broker.listener.name", REPLICATION),
     ("security.inter.broker.", REPLICATION),
     ("early.start.listeners", SECURITY),
     ("replica.", REPLICATION),
@@ -176,6 +183,7 @@ const REFUSED: &[(&str, Effect)] = &[
     ),
     ("principal.builder.class", Effect::WithoutEffect(SECURITY)),
     ("remote.log.storage.system.enable", Effect::RefusedInPart("`true`: there is no tiered storage")),
+    ("replica.selector.class", Effect::RefusedInPart("any class but Kafka's `RackAwareReplicaSelector`")),
 ];
 
 /// Settings whose being set is refused, with the reason.
