@@ -7,7 +7,7 @@
 //! id n, epoch e    incremental; e must be the one that is expected next
 //! ```
 //! The number of sessions and of the partitions in them is bounded. A session gives its place up only when it has not been
-//! used for two minutes, so a flood of new ones cannot push out those that work.
+//! used for two minutes, so a flood of new ones cannot push out those that work; a follower's goes before a client's.
 //!
 //! A session that asks again while its last request still waits is answered that one at once: a follower that got more
 //! partitions to follow need not wait for records of the others.
@@ -110,6 +110,7 @@ enum Kind {
     /// Everything is answered; a session may be made of it.
     Full {
         uses_topic_ids: bool,
+        is_follower: bool,
     },
     Incremental {
         id: i32,
@@ -135,6 +136,7 @@ struct Entry {
     session: Arc<Mutex<Session>>,
     last_used: Instant,
     partitions: usize,
+    is_follower: bool,
 }
 
 impl State {
@@ -172,7 +174,11 @@ impl FetchSessionCache {
             if id != 0 {
                 self.state.lock().remove(id);
             }
-            let kind = if epoch == 0 { Kind::Full { uses_topic_ids } } else { Kind::Sessionless };
+            let kind = if epoch == 0 {
+                Kind::Full { uses_topic_ids, is_follower: false }
+            } else {
+                Kind::Sessionless
+            };
             return Ok(FetchContext { targets, kind });
         }
         let mut state = self.state.lock();
@@ -222,6 +228,7 @@ impl FetchSessionCache {
         targets: Vec<FetchTarget>,
         answered: &[Answered],
         uses_topic_ids: bool,
+        is_follower: bool,
         now: Instant,
     ) -> i32 {
         let mut state = self.state.lock();
@@ -229,9 +236,20 @@ impl FetchSessionCache {
             return 0;
         }
         if state.sessions.len() >= self.sessions_max {
-            let oldest = state.sessions.iter().min_by_key(|(_, entry)| entry.last_used);
+            // A follower's session is not given up for a client's; and a follower needs not wait for a client's to be old.
+            let mine = |entry: &Entry| is_follower || !entry.is_follower;
+            let oldest = state
+                .sessions
+                .iter()
+                .filter(|(_, entry)| mine(entry))
+                .min_by_key(|(_, entry)| (entry.is_follower, entry.last_used));
             match oldest {
-                Some((&id, entry)) if now.duration_since(entry.last_used) > EVICTION_AGE => state.remove(id),
+                Some((&id, entry))
+                    if (is_follower && !entry.is_follower)
+                        || now.duration_since(entry.last_used) > EVICTION_AGE =>
+                {
+                    state.remove(id);
+                }
                 _ => return 0,
             }
         }
@@ -252,9 +270,10 @@ impl FetchSessionCache {
         }
         let partitions = session.order.len();
         state.partitions += partitions;
-        state
-            .sessions
-            .insert(id, Entry { session: Arc::new(Mutex::new(session)), last_used: now, partitions });
+        state.sessions.insert(
+            id,
+            Entry { session: Arc::new(Mutex::new(session)), last_used: now, partitions, is_follower },
+        );
         id
     }
 
@@ -282,6 +301,13 @@ fn unused_id(sessions: &HashMap<i32, Entry>) -> Option<i32> {
 }
 
 impl FetchContext {
+    /// The session that may come of it is a follower's: it goes before clients' where there is little room.
+    pub(crate) fn note_follower(&mut self) {
+        if let Kind::Full { is_follower, .. } = &mut self.kind {
+            *is_follower = true;
+        }
+    }
+
     /// Parks the fetch: the session's next request ends its wait. `false` if that one was there already.
     pub(crate) fn park(&self, waiter: &Arc<FetchWaiter>) -> bool {
         let Kind::Incremental { epoch, session, .. } = &self.kind else { return true };
@@ -297,8 +323,8 @@ impl FetchContext {
     pub fn finish(self, cache: &FetchSessionCache, answered: &[Answered], now: Instant) -> (i32, Vec<bool>) {
         match self.kind {
             Kind::Sessionless => (0, vec![true; answered.len()]),
-            Kind::Full { uses_topic_ids } => {
-                let id = cache.create(self.targets, answered, uses_topic_ids, now);
+            Kind::Full { uses_topic_ids, is_follower } => {
+                let id = cache.create(self.targets, answered, uses_topic_ids, is_follower, now);
                 (id, vec![true; answered.len()])
             }
             Kind::Incremental { id, session, .. } => {

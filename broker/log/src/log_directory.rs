@@ -269,6 +269,12 @@ impl LogDirectory {
         self.checkpoints.of(topic_partition).high_watermark
     }
 
+    /// Writes down that these logs start no earlier, and nothing else. Blocks on a sync.
+    pub fn raise_log_starts(&self, log_starts: &[(TopicPartition, Offset)]) -> Result<(), LogError> {
+        self.check_online()?;
+        self.checkpoints.raise_log_starts(log_starts).map_err(LogError::io(&self.path))
+    }
+
     /// Writes the three checkpoint files, each atomically, if their content changed. `partitions` are all of this
     /// directory. Blocks on syncs.
     pub fn write_checkpoints(&self, partitions: &[PartitionCheckpoint]) -> Result<(), LogError> {

@@ -100,10 +100,13 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     };
     let limits = request::limits(broker, &context, &request);
     let begun = request::begin_session(broker, &context, &request);
-    let session = match begun {
+    let mut session = match begun {
         Ok(session) => session,
         Err(code) => return Reply::Ready(answer::refused(&context, code)),
     };
+    if matches!(limits.reader, Reader::Follower(_)) {
+        session.note_follower();
+    }
     let rack = request.rack_id.to_string();
     let fetch = Fetch { broker: Arc::clone(broker), context, session, limits, rack };
     let round = fetch.look(Look::First);

@@ -114,3 +114,45 @@ fn the_epoch_wraps_to_one() {
     assert_eq!(next_epoch(1), 2);
     assert_eq!(next_epoch(i32::MAX), 1);
 }
+
+#[test]
+fn a_followers_session_goes_before_a_clients() {
+    let (cache, now) = (FetchSessionCache::new(2), Instant::now());
+    let clients = [open(&cache, now), open(&cache, now + Duration::from_secs(1))];
+    let follower = |partition: i32, now: Instant| {
+        let mut context = cache.begin(0, 0, vec![target(partition, 0)], &[], false, now).unwrap();
+        context.note_follower();
+        context.finish(&cache, &[quiet(0)], now).0
+    };
+    let first = follower(5, now + Duration::from_secs(2));
+    assert_ne!(first, 0);
+    let is_there = |id: i32| cache.begin(id, 1, Vec::new(), &[], false, now).is_ok();
+    assert!(!is_there(clients[0]) && is_there(clients[1]) && is_there(first));
+    let second = follower(6, now + Duration::from_secs(3));
+    assert_ne!(second, 0);
+    // All places are followers' now: neither a client nor another follower gets one before they are old.
+    assert_eq!(
+        (open(&cache, now + Duration::from_secs(4)), follower(7, now + Duration::from_secs(4))),
+        (0, 0)
+    );
+    let late = now + Duration::from_secs(200);
+    assert_eq!(open(&cache, late), 0);
+    assert_ne!(follower(7, late), 0);
+}
+
+#[test]
+fn a_session_that_asks_again_ends_the_wait_of_what_it_asked_before() {
+    let (cache, now) = (FetchSessionCache::new(10), Instant::now());
+    let id = open(&cache, now);
+    let first = cache.begin(id, 1, Vec::new(), &[], false, now).unwrap();
+    let waiter = Arc::new(FetchWaiter::new(1));
+    assert!(first.park(&waiter));
+    let second = cache.begin(id, 2, vec![target(7, 0)], &[], false, now).unwrap();
+    assert!(!first.park(&waiter), "nor does it begin to wait after that");
+    assert!(second.park(&Arc::new(FetchWaiter::new(1))));
+    assert_eq!((first.targets.len(), second.targets.len()), (2, 3));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let deadline = Duration::from_secs(3600);
+    let end = runtime.block_on(async { waiter.wait(tokio::time::Instant::now() + deadline).await });
+    assert_eq!(end, crate::purgatory::WaitEnd::Over);
+}

@@ -31,8 +31,10 @@ pub(crate) struct FetchPosition {
 pub(crate) enum Followed {
     /// Nothing but, perhaps, the high watermark moved.
     Nothing,
-    /// The log grew, or its start moved: the leader is to hear of it.
-    Moved,
+    /// The log grew: the leader is to hear of it.
+    Grown,
+    /// Its start moved, and perhaps its end. The leader is to hear of it once it is written down.
+    StartMoved,
     /// Cut, or started anew.
     Truncated,
     /// It is an answer to a question of before.
@@ -78,6 +80,11 @@ impl Partition {
         Some((position, state.replica.high_watermark()))
     }
 
+    /// Whether the leader's log start is one that this log is to follow.
+    pub(crate) fn is_behind_start(&self, leader_log_start: Offset) -> bool {
+        self.lock().replica.log_ends().log_start < leader_log_start
+    }
+
     /// Who is told when a sync has made more durable; nobody while this replica follows nobody.
     pub(crate) fn set_fetcher(&self, fetcher: Option<Arc<Inbox>>) {
         self.lock().fetcher = fetcher;
@@ -109,7 +116,7 @@ impl Partition {
         let is_sync_due = match &state.log {
             // The next round finds out what failed, and takes the directory offline.
             Some(log) if log.failure().is_some() => true,
-            _ => matches!(followed, Ok(Followed::Moved)) && self.note_dirty(state),
+            _ => matches!(followed, Ok(Followed::Grown | Followed::StartMoved)) && self.note_dirty(state),
         };
         drop(guard);
         if is_sync_due {
@@ -138,7 +145,7 @@ impl Partition {
             if end > before {
                 state.note_append(end, fetched.records.len());
                 self.after_log_change(state, wake);
-                followed = Followed::Moved;
+                followed = Followed::Grown;
             }
             appended?;
         }
@@ -148,7 +155,7 @@ impl Partition {
             self.publish_high_watermark(state, wake);
         }
         if self.follow_log_start(state, fetched.log_start_offset, wake)? {
-            followed = Followed::Moved;
+            followed = Followed::StartMoved;
         }
         Ok(followed)
     }

@@ -374,6 +374,7 @@ impl Fetcher {
         let needs_disk = work.iter().any(|work| {
             let fetched = &work.fetched;
             !fetched.records.is_empty()
+                || work.partition.is_behind_start(fetched.log_start_offset)
                 || fetched.diverging_epoch.is_some()
                 || fetched.error_code == ErrorCode::OffsetOutOfRange
         });
@@ -390,7 +391,7 @@ impl Fetcher {
         for (id, leader_epoch, outcome) in outcomes {
             let error = match outcome {
                 Ok(Followed::Nothing) => continue,
-                Ok(Followed::Moved | Followed::Truncated | Followed::Outdated) => {
+                Ok(Followed::Grown | Followed::StartMoved | Followed::Truncated | Followed::Outdated) => {
                     self.positions.note_progress(id, leader_epoch);
                     continue;
                 }
@@ -423,14 +424,39 @@ struct Link {
     in_flight: VecDeque<Sent>,
 }
 
-/// What one answer brought to its partitions. Their syncs start together, at the end.
+/// What one answer brought to its partitions. Their syncs start together, at the end. Log starts that moved are written
+/// down before the leader hears of them: deletions are answered for it.
 fn follow_all(work: Vec<Work>) -> Vec<Outcome> {
-    let _plug = SyncPlug::new();
-    let follow = |work: Work| {
-        let Work { id, partition, leader_epoch, asked_at, fetched } = work;
-        (id, leader_epoch, partition.follow(leader_epoch, asked_at, &fetched))
+    let mut started: Vec<Arc<Partition>> = Vec::new();
+    let outcomes = {
+        let _plug = SyncPlug::new();
+        let follow = |work: Work| {
+            let Work { id, partition, leader_epoch, asked_at, fetched } = work;
+            let outcome = partition.follow(leader_epoch, asked_at, &fetched);
+            if matches!(outcome, Ok(Followed::StartMoved)) {
+                started.push(partition);
+            }
+            (id, leader_epoch, outcome)
+        };
+        work.into_iter().map(follow).collect()
     };
-    work.into_iter().map(follow).collect()
+    started.sort_by_key(|partition| partition.dir.id);
+    for of_dir in started.chunk_by(|a, b| a.dir.id == b.dir.id) {
+        write_log_starts(of_dir);
+    }
+    outcomes
+}
+
+fn write_log_starts(of_dir: &[Arc<Partition>]) {
+    let Some(first) = of_dir.first() else { return };
+    let log_start = |partition: &Arc<Partition>| {
+        let (log_start, _) = partition.log_bounds().ok()?;
+        Some((partition.topic_partition().clone(), log_start))
+    };
+    let log_starts: Vec<_> = of_dir.iter().filter_map(log_start).collect();
+    if let Err(error) = first.dir.log.raise_log_starts(&log_starts) {
+        tracing::error!(path = %first.dir.log.path().display(), %error, "cannot write down log starts");
+    }
 }
 
 async fn join(applying: &mut Option<JoinHandle<Vec<Outcome>>>) -> Result<Vec<Outcome>, String> {

@@ -226,6 +226,8 @@ impl Positions {
                 continue;
             }
             told.durable_end = position.durable_end;
+            // A new start is told by the fetch, when it is written down.
+            let position = FetchPosition { log_start: told.log_start, ..position };
             partitions.push(wire(id, following.leader_epoch, position, high_watermark, 0));
         }
         partitions

@@ -203,6 +203,10 @@ impl Cluster {
         self.replica(id, topic, partition).log_bounds().unwrap().0.0
     }
 
+    pub(crate) fn log_end(&self, id: i32, topic: &Topic, partition: i32) -> i64 {
+        self.replica(id, topic, partition).log_bounds().unwrap().1.0
+    }
+
     pub(crate) fn log(&self, id: i32, topic: &Topic, partition: i32) -> Vec<u8> {
         self.disk(id).log_bytes(&PathBuf::from(format!("/data/{}-{partition}", topic.name)))
     }

@@ -163,7 +163,7 @@ fn consumers_read_from_the_replica_in_their_rack_what_it_knows_to_be_committed()
     // A record that is there and not committed is not shown, and is no error.
     cluster.disk(other).hold_syncs();
     at_leader.send(9, &produce_request(9, &topic, 0, -1, batch(&[b"third"])));
-    eventually("the follower has it", || cluster.log(close, &topic, 0) == cluster.log(leader, &topic, 0));
+    eventually("the follower has it", || cluster.log_end(close, &topic, 0) == 3);
     for offset in [2, 3] {
         let quiet = fetch(&mut at_follower, 12, offset, &rack, 0);
         assert_eq!((quiet.error_code, quiet.high_watermark, records(&quiet).len()), (0, 2, 0), "{offset}");
@@ -177,4 +177,30 @@ fn consumers_read_from_the_replica_in_their_rack_what_it_knows_to_be_committed()
     cluster.disk(other).release_syncs();
     let (_, response) = at_follower.receive::<kafka_protocol::messages::FetchRequest>(12);
     assert_eq!(records(&partitions(response)[0]), [(2, b"third".to_vec())]);
+}
+
+#[test]
+fn what_was_deleted_stays_deleted_after_a_loss_of_power_whoever_leads() {
+    let mut cluster = Cluster::start(&[]);
+    let topic = cluster.create_topic("t", 1, &[]);
+    let leader = cluster.wait_for_leader(&topic, 0);
+    let mut client = cluster.connect(leader);
+    for _ in 0..5 {
+        produced(&mut client, &topic, batch(&[b"a", b"b"]));
+    }
+    assert_eq!(delete_records(&mut client, &topic, 7, 60_000), (ErrorCode::None, 7));
+    for id in [1, 2, 3] {
+        cluster.kill_and(id, |disk| disk.files.power_cut(id as u64));
+    }
+    for id in [1, 2, 3] {
+        cluster.start_broker(id);
+        // Before anybody could tell it again.
+        assert_eq!(cluster.log_start(id, &topic, 0), 7, "broker {id}");
+    }
+    let leader = cluster.wait_for_leader(&topic, 0);
+    let mut client = cluster.connect(leader);
+    // The batch of the first one comes whole.
+    eventually("what was acknowledged is there", || {
+        read_from(&mut client, &topic, 7).iter().filter(|(offset, _)| *offset >= 7).count() == 3
+    });
 }

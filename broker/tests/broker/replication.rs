@@ -175,12 +175,15 @@ fn leaders_that_die_are_replaced_and_nothing_acknowledged_is_lost() {
                 disk.files.power_cut(7 + round as u64);
             }
         });
-        eventually("another one leads", || {
-            let now = cluster.leader(&topic, 0);
-            now != leader && now >= 0
-        });
-        produce_somehow(&cluster, &topic, b"between");
-        acknowledged.push(b"between".to_vec());
+        // Half of them come back before anybody has noticed that they were gone.
+        if round < 2 {
+            eventually("another one leads", || {
+                let now = cluster.leader(&topic, 0);
+                now != leader && now >= 0
+            });
+            produce_somehow(&cluster, &topic, b"between");
+            acknowledged.push(b"between".to_vec());
+        }
         cluster.start_broker(leader);
         cluster.wait_for_isr(&topic, 0, &[1, 2, 3]);
     }

@@ -119,6 +119,17 @@ impl Checkpoints {
         Ok(())
     }
 
+    /// Makes sure that the file names no earlier log start of these partitions.
+    pub(crate) fn raise_log_starts(&self, log_starts: &[(TopicPartition, Offset)]) -> io::Result<()> {
+        let mut on_disk = self.on_disk.lock();
+        let mut new = on_disk.log_starts.clone();
+        for (partition, log_start) in log_starts {
+            let stored = new.entry(partition.clone()).or_insert(*log_start);
+            *stored = (*stored).max(*log_start);
+        }
+        self.write(LOG_START_OFFSET, &mut on_disk.log_starts, new)
+    }
+
     /// Makes sure that the file names no later log start than this one.
     pub(crate) fn lower_log_start(&self, partition: &TopicPartition, log_start: Offset) -> io::Result<()> {
         let mut on_disk = self.on_disk.lock();

@@ -165,7 +165,7 @@ impl World {
             match self.fetch(follower, leader, 300).unwrap() {
                 Followed::Nothing => return cuts,
                 Followed::Truncated => cuts += 1,
-                Followed::Moved => {}
+                Followed::Grown | Followed::StartMoved => {}
                 Followed::Outdated => panic!("nothing else moves the log"),
             }
         }
@@ -424,7 +424,7 @@ fn an_answer_that_comes_twice_is_taken_once() {
         diverging_epoch: None,
         records: world.bytes(A).into(),
     };
-    assert_eq!(partition.follow(leader_epoch, Some(Offset(0)), &answer).unwrap(), Followed::Moved);
+    assert_eq!(partition.follow(leader_epoch, Some(Offset(0)), &answer).unwrap(), Followed::Grown);
     assert_eq!(partition.follow(leader_epoch, Some(Offset(0)), &answer).unwrap(), Followed::Outdated);
     let out_of_range = FetchedPartition { error_code: ErrorCode::OffsetOutOfRange, ..answer };
     let outdated = partition.follow(leader_epoch, Some(Offset(0)), &out_of_range).unwrap();
