@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up and passes the tests: the README's second command, and what CI runs.
 #   tests/run.sh                    all stages
-#   tests/run.sh STAGE...           some of: setup check unit build clients containers
+#   tests/run.sh STAGE...           some of: setup check unit build simulation clients chaos containers cluster
 # Each stage prints its minutes; a part that cannot run here says `skipped` and why, and is not counted as passed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -33,6 +33,13 @@ stage_unit() { cargo test --workspace --all-features --locked --no-fail-fast; }
 stage_build() { cargo build --release --locked; }
 stage_clients() { "$python" -m pytest -q -ra --durations=10 tests/clients; }
 stage_containers() { tests/containers.sh; }
+# 2,000 simulated clusters, then each seeded fault until a seed finds it. SIM_FIRST_SEED begins elsewhere.
+stage_simulation() {
+  cargo run -q --locked -p moldau-simulation -- seeds "${SIM_FIRST_SEED:-1}" "${SIM_SEEDS:-2000}" &&
+    cargo run -q --locked -p moldau-simulation -- bugs
+}
+stage_chaos() { tests/chaos/run.sh short; }
+stage_cluster() { tests/containers_cluster.sh; }
 
 run_stage() {
   local name=$1 started=$SECONDS verdict
@@ -47,7 +54,7 @@ run_stage() {
 }
 
 stages=("$@")
-[ ${#stages[@]} -gt 0 ] || stages=(setup check unit build clients containers)
+[ ${#stages[@]} -gt 0 ] || stages=(setup check unit build simulation clients chaos containers cluster)
 for stage in "${stages[@]}"; do
   run_stage "$stage"
   # Without its ground nothing later can tell anything.
