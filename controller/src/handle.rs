@@ -162,6 +162,7 @@ impl ControllerHandle {
         if let Err(error) = event_loop.await {
             tracing::error!(%error, "the controller's event loop had failed");
         }
+        self.service.node.end_tasks();
         if let Some(server) = server {
             server.stopped().await;
         }

@@ -116,8 +116,9 @@ impl Formation {
         let begin = Instant::now();
         let had_log = is_initialized(&raft);
         let mut told = Verdict::Wait;
+        let mut complaints = BTreeMap::new();
         loop {
-            let answers = ask(&me, &peers).await;
+            let answers = hear(ask(&me, &peers).await, &mut complaints);
             if is_initialized(&raft) {
                 let patience = begin.elapsed() < ELECTION_PATIENCE;
                 if !had_log || !patience || propose_election(&raft, &me, &answers).await {
@@ -193,28 +194,49 @@ async fn propose_election(raft: &Node, me: &Candidacy, answers: &BTreeMap<u64, A
     true
 }
 
-/// What the other voters say, those that answer.
-async fn ask(me: &Candidacy, peers: &Peers) -> BTreeMap<u64, Answer> {
-    let others = me.voters.iter().filter(|(id, _)| **id != me.node_id);
-    let questions = others.map(|(id, address)| async move {
-        let mut client = peers.client(address).ok()?;
-        let probe = client.probe(Request::new(wire::ProbeRequest {}));
-        let response = match timeout(PROBE_LIMIT, probe).await.ok()? {
-            Ok(response) => response.into_inner(),
-            Err(status) => {
-                if !status.details().is_empty() {
-                    tracing::warn!(node = id, reason = status.message(), "a controller refuses this one");
-                }
-                return None;
+/// The answers of those that gave one. Why others did not is told once, unless they are only not there.
+fn hear(
+    answers: BTreeMap<u64, Result<Answer, String>>,
+    complaints: &mut BTreeMap<u64, String>,
+) -> BTreeMap<u64, Answer> {
+    let mut heard = BTreeMap::new();
+    for (node_id, answer) in answers {
+        match answer {
+            Ok(answer) => {
+                heard.insert(node_id, answer);
             }
-        };
-        if u64::try_from(response.node_id).ok() != Some(*id) {
-            tracing::warn!(address, expected = id, found = response.node_id, "another node listens there");
-            return None;
+            Err(complaint) if complaint.is_empty() => {}
+            Err(complaint) => {
+                if complaints.get(&node_id) != Some(&complaint) {
+                    tracing::warn!(node_id, complaint, "a controller cannot be asked");
+                    complaints.insert(node_id, complaint);
+                }
+            }
         }
-        Some((*id, answer(response)?))
-    });
-    join_all(questions).await.into_iter().flatten().collect()
+    }
+    heard
+}
+
+/// What each of the other voters says. An empty error is one of nobody there.
+async fn ask(me: &Candidacy, peers: &Peers) -> BTreeMap<u64, Result<Answer, String>> {
+    let others = me.voters.iter().filter(|(id, _)| **id != me.node_id);
+    let questions = others.map(|(id, address)| async move { (*id, ask_one(*id, address, peers).await) });
+    join_all(questions).await.into_iter().collect()
+}
+
+async fn ask_one(node_id: u64, address: &str, peers: &Peers) -> Result<Answer, String> {
+    let mut client = peers.client(address).map_err(|error| error.to_string())?;
+    let probe = client.probe(Request::new(wire::ProbeRequest {}));
+    let response = match timeout(PROBE_LIMIT, probe).await {
+        Ok(Ok(response)) => response.into_inner(),
+        // A status with details is the node's own; others come from the transport.
+        Ok(Err(status)) if !status.details().is_empty() => return Err(status.message().to_owned()),
+        Ok(Err(_)) | Err(_) => return Err(String::new()),
+    };
+    if u64::try_from(response.node_id).ok() != Some(node_id) {
+        return Err(format!("node {} listens at {address}", response.node_id));
+    }
+    answer(response).ok_or_else(|| "its answer cannot be understood".to_owned())
 }
 
 fn answer(response: wire::ProbeResponse) -> Option<Answer> {

@@ -466,9 +466,14 @@ impl RaftNode {
         followers.max_by_key(|id| replication.get(id).and_then(Option::as_ref).map(|id| id.index))
     }
 
+    /// Ends what this node does by itself, and the calls by which others watch it.
+    pub(crate) fn end_tasks(&self) {
+        self.tasks.lock().abort_all();
+    }
+
     /// Stops the node, and lets go of its files.
     pub(crate) async fn shutdown(&self) {
-        self.tasks.lock().abort_all();
+        self.end_tasks();
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "the metadata quorum did not stop cleanly");
         }

@@ -217,25 +217,32 @@ impl RemoteControllerChannel {
     }
 
     /// Lets the controller that took a heartbeat see the broker, unless it does already or is in the same process.
-    fn attend(&self, heartbeat: &Heartbeat) {
-        let mut state = self.state.lock();
-        let index = state.current;
-        let is_attended = state.attendance.as_ref().is_some_and(|attended| {
-            attended.node == index
-                && attended.broker_epoch == heartbeat.broker_epoch
-                && attended.attendance.is_open()
-        });
-        if is_attended {
-            return;
-        }
-        state.attendance = match state.nodes.get(index).map(|node| &node.way) {
-            Some(Way::Remote(connection)) => Some(Attended {
-                node: index,
-                broker_epoch: heartbeat.broker_epoch,
-                attendance: connection.attend(heartbeat.broker_id, heartbeat.broker_epoch),
-            }),
-            Some(Way::Local(_)) | None => None,
+    async fn attend(&self, heartbeat: &Heartbeat) {
+        let (node, connection) = {
+            let mut state = self.state.lock();
+            let index = state.current;
+            let is_attended = state.attendance.as_ref().is_some_and(|attended| {
+                attended.node == index
+                    && attended.broker_epoch == heartbeat.broker_epoch
+                    && attended.attendance.is_open()
+            });
+            if is_attended {
+                return;
+            }
+            state.attendance = None;
+            match state.nodes.get(index).map(|node| &node.way) {
+                Some(Way::Remote(connection)) => (index, Arc::clone(connection)),
+                Some(Way::Local(_)) | None => return,
+            }
         };
+        match connection.attend(heartbeat.broker_id, heartbeat.broker_epoch).await {
+            Ok(attendance) => {
+                let broker_epoch = heartbeat.broker_epoch;
+                self.state.lock().attendance = Some(Attended { node, broker_epoch, attendance });
+            }
+            // The next heartbeat tries again.
+            Err(error) => tracing::debug!(%error, "the active controller is not attended"),
+        }
     }
 }
 
@@ -281,7 +288,7 @@ impl ControllerChannel for RemoteControllerChannel {
                 async move { node.channel().heartbeat(request).await }
             })
             .await?;
-        self.attend(&request);
+        self.attend(&request).await;
         Ok(reply)
     }
 

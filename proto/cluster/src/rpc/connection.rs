@@ -63,23 +63,23 @@ impl Connection {
         Ok(inner(response)?.cluster_id)
     }
 
-    /// Lets the controller see, by an open call, that the broker is there.
-    #[must_use]
-    pub fn attend(&self, broker_id: BrokerId, broker_epoch: BrokerEpoch) -> Attendance {
+    /// Lets the controller see, by an open call, that the broker is there. It does when this returns.
+    ///
+    /// # Errors
+    /// `NotController`, or the channel's own.
+    pub async fn attend(
+        &self,
+        broker_id: BrokerId,
+        broker_epoch: BrokerEpoch,
+    ) -> Result<Attendance, ControllerError> {
         let mut client = self.client.clone();
         let request = wire::AttendRequest { broker_id: broker_id.0, broker_epoch: broker_epoch.0 };
-        let task = tokio::spawn(async move {
-            match client.attend(Request::new(request)).await {
-                Ok(response) => {
-                    let mut stream = response.into_inner();
-                    while let Ok(Some(_)) = stream.message().await {}
-                }
-                Err(status) => {
-                    tracing::debug!(error = %error_of_status(&status), "this controller is not attended");
-                }
-            }
-        });
-        Attendance { task }
+        let opening = client.attend(Request::new(request));
+        let response =
+            tokio::time::timeout(OPEN_LIMIT, opening).await.map_err(|_| ControllerError::Timeout)?;
+        let mut stream = inner(response)?;
+        let task = tokio::spawn(async move { while let Ok(Some(_)) = stream.message().await {} });
+        Ok(Attendance { task })
     }
 }
 

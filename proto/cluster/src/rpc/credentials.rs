@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use moldau_model::{BrokerId, ErrorCode, Uuid};
-use tonic::metadata::{Ascii, Binary, MetadataValue};
+use parking_lot::Mutex;
+use tonic::metadata::{Ascii, Binary, MetadataMap, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
@@ -112,13 +114,26 @@ impl Caller {
 pub struct Guard {
     cluster_id: Arc<str>,
     secret: Option<Arc<str>>,
+    /// When somebody was told of a stranger last.
+    told: Arc<Mutex<Option<Instant>>>,
 }
+
+/// Strangers call again and again; that is not written down each time.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 impl Guard {
     /// Lets nodes of this cluster pass that know its secret, where there is one.
     #[must_use]
     pub fn new(cluster_id: &str, secret: Option<&str>) -> Self {
-        Self { cluster_id: cluster_id.into(), secret: secret.map(Into::into) }
+        Self { cluster_id: cluster_id.into(), secret: secret.map(Into::into), told: Arc::default() }
+    }
+
+    fn tell(&self, metadata: &MetadataMap, reason: &str) {
+        let mut told = self.told.lock();
+        if told.is_none_or(|told| told.elapsed() >= TOLD_EVERY) {
+            *told = Some(Instant::now());
+            tracing::warn!(node = ?metadata.get(NODE_ID), "refused a call: {reason}");
+        }
     }
 }
 
@@ -129,14 +144,14 @@ impl Interceptor for Guard {
         if let Some(secret) = &self.secret {
             let given: Bytes = bytes(SECRET).unwrap_or_default();
             if !are_equal(&given, secret.as_bytes()) {
-                tracing::warn!(node = ?metadata.get(NODE_ID), "refused a call without the cluster's secret");
+                self.tell(metadata, "it does not know the cluster's secret");
                 return Err(status_of_error(&ControllerError::Kafka(ErrorCode::ClusterAuthorizationFailed)));
             }
         }
         let cluster_id = bytes(CLUSTER_ID);
         if cluster_id.as_ref().is_some_and(|given| **given != *self.cluster_id.as_bytes()) {
-            let given = String::from_utf8_lossy(cluster_id.as_deref().unwrap_or_default()).into_owned();
-            tracing::warn!(node = ?metadata.get(NODE_ID), cluster_id = given, "refused a call of another cluster");
+            let given = String::from_utf8_lossy(cluster_id.as_deref().unwrap_or_default());
+            self.tell(metadata, &format!("it belongs to cluster {given}"));
             return Err(status_of_error(&ControllerError::Kafka(ErrorCode::InconsistentClusterId)));
         }
         let node_id = metadata.get(NODE_ID).and_then(|value| value.to_str().ok()?.parse().ok());
