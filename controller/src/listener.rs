@@ -105,7 +105,6 @@ async fn serve(
     let served = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .tcp_nodelay(true)
         .add_service(InterceptedService::new(raft, guard.clone()))
         .add_service(InterceptedService::new(controller, guard))
         .serve_with_incoming_shutdown(ReceiverStream::new(incoming), stop)
@@ -135,6 +134,10 @@ async fn accept(
         };
         match accepted {
             Ok((stream, peer)) => {
+                // An answer of two segments would wait for the peer's delayed acknowledgement of the first.
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "answers may be late");
+                }
                 let sorter = sorter.clone();
                 sorting.spawn(async move { sorter.sort(stream, peer, permit).await });
             }
