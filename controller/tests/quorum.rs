@@ -296,9 +296,18 @@ fn a_broker_whose_process_has_ended_is_fenced_without_waiting_for_its_session() 
         let channel = quorum.channel();
         join_at(&*channel, 9, &silent).await;
         drop(silent);
+        // One that stays attends the next controller without being asked to.
+        let stays = quorum.channel();
+        let later = listener();
+        join_at(&*stays, 10, &later).await;
         quorum.kill(leader);
         let next = quorum.active().await;
-        watch_until(quorum.handle(next), is_fenced(9)).await;
+        let image = watch_until(quorum.handle(next), is_fenced(9)).await;
+        assert!(!is_fenced(10)(&image));
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        drop(later);
+        drop(stays);
+        watch_until(quorum.handle(next), is_fenced(10)).await;
     });
 }
 

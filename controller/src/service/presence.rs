@@ -85,6 +85,20 @@ impl AttendedBrokers for Presence {
         ControllerError::NotController { leader: self.service.node.leader_hint() }
     }
 
+    fn came(&self, broker_id: BrokerId, broker_epoch: BrokerEpoch) {
+        let service = self.service.clone();
+        tokio::spawn(async move {
+            let came = service.decide(move |deciding| {
+                let registered = deciding.image.broker(broker_id);
+                if registered.is_some_and(|broker| broker.epoch == broker_epoch) {
+                    deciding.sessions.handle_registered(broker_id, broker_epoch, deciding.now);
+                }
+                Ok(Decision::unchanged(()))
+            });
+            drop(came.await);
+        });
+    }
+
     fn left(&self, broker_id: BrokerId, broker_epoch: BrokerEpoch) {
         let service = self.service.clone();
         tokio::spawn(async move {

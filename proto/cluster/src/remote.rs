@@ -1,15 +1,17 @@
 //! The channel to a quorum of several controllers: finds the active one, and asks again where one is gone.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use moldau_model::{BrokerEpoch, BrokerId, ErrorCode};
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::rpc::{Attendance, Connection, Credentials};
+use crate::rpc::{Connection, Credentials};
 use crate::{
     AllocateProducerIds, AlterPartition, AlterPartitionReply, ControllerChannel, ControllerError, Forward,
     Forwarded, Heartbeat, HeartbeatReply, LeaderHint, MetadataWatch, ProducerIdBlock, QuorumDescription,
@@ -20,6 +22,8 @@ use crate::{
 const ROUND_PAUSE: Duration = Duration::from_millis(20);
 /// Pause once no controller tells of the metadata.
 const WATCH_PAUSE: Duration = Duration::from_millis(50);
+/// Pause before a broker looks again whether its own process's controller still is the one to attend.
+const ATTEND_PAUSE: Duration = Duration::from_millis(200);
 /// How long a heartbeat looks for the active controller. A later one says more.
 const HEARTBEAT_LIMIT: Duration = Duration::from_secs(3);
 /// How long other requests do: longer than an election and what follows on it.
@@ -73,19 +77,24 @@ struct State {
     nodes: Vec<Node>,
     /// Whom to ask first: the last one that answered as the active controller, or the next to try.
     current: usize,
-    attendance: Option<Attended>,
+    attended: Option<Attended>,
 }
 
+/// The task that lets the active controller see this broker, whichever it is.
 struct Attended {
-    node: usize,
     broker_epoch: BrokerEpoch,
-    attendance: Attendance,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Attended {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 /// See the module.
 pub struct RemoteControllerChannel {
-    credentials: Credentials,
-    state: Mutex<State>,
+    controllers: Arc<Controllers>,
 }
 
 impl RemoteControllerChannel {
@@ -107,9 +116,18 @@ impl RemoteControllerChannel {
         for controller in controllers.iter().filter(|c| c.node_id.is_none() || c.node_id != local_id) {
             nodes.push(remote(controller.node_id, &controller.address, &credentials)?);
         }
-        Ok(Self { credentials, state: Mutex::new(State { nodes, current: 0, attendance: None }) })
+        let state = Mutex::new(State { nodes, current: 0, attended: None });
+        Ok(Self { controllers: Arc::new(Controllers { credentials, state }) })
     }
+}
 
+/// The controllers that are known, and which of them led last.
+struct Controllers {
+    credentials: Credentials,
+    state: Mutex<State>,
+}
+
+impl Controllers {
     /// Asks the active controller, wherever it is, for as long as `limit` and the outcome allow.
     async fn ask<R, F>(&self, limit: Duration, ask: impl Fn(Node) -> F) -> Result<R, ControllerError>
     where
@@ -119,14 +137,10 @@ impl RemoteControllerChannel {
         let mut asked_in_round = 0;
         let mut last = None;
         loop {
-            let (index, node, count) = {
-                let state = self.state.lock();
-                let index = state.current % state.nodes.len().max(1);
-                let Some(node) = state.nodes.get(index) else {
-                    return Err(ControllerError::NotController { leader: None });
-                };
-                (index, node.clone(), state.nodes.len())
+            let Some((index, node)) = self.current() else {
+                return Err(ControllerError::NotController { leader: None });
             };
+            let count = self.state.lock().nodes.len();
             let error = match tokio::time::timeout_at(deadline, ask(node)).await {
                 Ok(Ok(reply)) => return Ok(reply),
                 // This one node's secret is wrong, perhaps.
@@ -216,32 +230,76 @@ impl RemoteControllerChannel {
         Err(last)
     }
 
-    /// Lets the controller that took a heartbeat see the broker, unless it does already or is in the same process.
-    async fn attend(&self, heartbeat: &Heartbeat) {
-        let (node, connection) = {
+    /// Sees to it that the active controller sees the broker, from now on and whichever it is. It does when this returns,
+    /// or does not let itself be reached.
+    async fn attend(self: &Arc<Self>, heartbeat: &Heartbeat) {
+        let (broker_id, broker_epoch) = (heartbeat.broker_id, heartbeat.broker_epoch);
+        let opened = {
             let mut state = self.state.lock();
-            let index = state.current;
-            let is_attended = state.attendance.as_ref().is_some_and(|attended| {
-                attended.node == index
-                    && attended.broker_epoch == heartbeat.broker_epoch
-                    && attended.attendance.is_open()
-            });
-            if is_attended {
+            let is_attended =
+                |attended: &Attended| attended.broker_epoch == broker_epoch && !attended.task.is_finished();
+            if state.attended.as_ref().is_some_and(is_attended) {
                 return;
             }
-            state.attendance = None;
-            match state.nodes.get(index).map(|node| &node.way) {
-                Some(Way::Remote(connection)) => (index, Arc::clone(connection)),
-                Some(Way::Local(_)) | None => return,
-            }
+            let (open, opened) = oneshot::channel();
+            let task = tokio::spawn(keep_attending(Arc::downgrade(self), broker_id, broker_epoch, open));
+            state.attended = Some(Attended { broker_epoch, task });
+            opened
         };
-        match connection.attend(heartbeat.broker_id, heartbeat.broker_epoch).await {
-            Ok(attendance) => {
-                let broker_epoch = heartbeat.broker_epoch;
-                self.state.lock().attendance = Some(Attended { node, broker_epoch, attendance });
+        // The next heartbeat is not to wait for a controller that is gone.
+        drop(tokio::time::timeout(HEARTBEAT_LIMIT, opened).await);
+    }
+
+    /// The node to ask first.
+    fn current(&self) -> Option<(usize, Node)> {
+        let state = self.state.lock();
+        let index = state.current % state.nodes.len().max(1);
+        state.nodes.get(index).map(|node| (index, node.clone()))
+    }
+}
+
+/// Attends the active controller, and the next one when that one is gone. Ends with the channel, and where the broker is
+/// not the registered one any more.
+async fn keep_attending(
+    controllers: Weak<Controllers>,
+    broker_id: BrokerId,
+    broker_epoch: BrokerEpoch,
+    opened: oneshot::Sender<()>,
+) {
+    let mut opened = Some(opened);
+    let mut tell = || {
+        if let Some(opened) = opened.take() {
+            // Who asked for it may have stopped waiting.
+            let _ = opened.send(());
+        }
+    };
+    loop {
+        let Some(known) = controllers.upgrade() else { return };
+        let Some((index, node)) = known.current() else { return };
+        let Way::Remote(connection) = node.way else {
+            // Who is in the same process ends with it. Another one is turned to by the next heartbeat.
+            tell();
+            drop(known);
+            tokio::time::sleep(ATTEND_PAUSE).await;
+            continue;
+        };
+        match connection.attend(broker_id, broker_epoch).await {
+            Ok(mut attendance) => {
+                tell();
+                drop(known);
+                attendance.ended().await;
             }
-            // The next heartbeat tries again.
-            Err(error) => tracing::debug!(%error, "the active controller is not attended"),
+            Err(ControllerError::NotController { leader: Some(hint) }) => {
+                known.follow(index, &hint);
+                drop(known);
+                tokio::time::sleep(ROUND_PAUSE).await;
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the active controller is not attended");
+                known.go_on(index);
+                drop(known);
+                tokio::time::sleep(ROUND_PAUSE).await;
+            }
         }
     }
 }
@@ -274,21 +332,23 @@ pub async fn identify(
 #[async_trait]
 impl ControllerChannel for RemoteControllerChannel {
     async fn register_broker(&self, request: RegisterBroker) -> Result<RegisteredBroker, ControllerError> {
-        self.ask(REQUEST_LIMIT, |node| {
-            let request = request.clone();
-            async move { node.channel().register_broker(request).await }
-        })
-        .await
+        self.controllers
+            .ask(REQUEST_LIMIT, |node| {
+                let request = request.clone();
+                async move { node.channel().register_broker(request).await }
+            })
+            .await
     }
 
     async fn heartbeat(&self, request: Heartbeat) -> Result<HeartbeatReply, ControllerError> {
         let reply = self
+            .controllers
             .ask(HEARTBEAT_LIMIT, |node| {
                 let request = request.clone();
                 async move { node.channel().heartbeat(request).await }
             })
             .await?;
-        self.attend(&request).await;
+        self.controllers.attend(&request).await;
         Ok(reply)
     }
 
@@ -296,23 +356,25 @@ impl ControllerChannel for RemoteControllerChannel {
         &self,
         request: AllocateProducerIds,
     ) -> Result<ProducerIdBlock, ControllerError> {
-        self.ask(REQUEST_LIMIT, |node| async move { node.channel().allocate_producer_ids(request).await })
+        self.controllers
+            .ask(REQUEST_LIMIT, |node| async move { node.channel().allocate_producer_ids(request).await })
             .await
     }
 
     async fn alter_partition(&self, request: AlterPartition) -> Result<AlterPartitionReply, ControllerError> {
-        self.ask(REQUEST_LIMIT, |node| {
-            let request = request.clone();
-            async move { node.channel().alter_partition(request).await }
-        })
-        .await
+        self.controllers
+            .ask(REQUEST_LIMIT, |node| {
+                let request = request.clone();
+                async move { node.channel().alter_partition(request).await }
+            })
+            .await
     }
 
     /// From the controller in this process if there is one, else from whichever answers: all of them have it.
     async fn watch_metadata(&self, request: WatchMetadata) -> Result<MetadataWatch, ControllerError> {
         let deadline = Instant::now() + REQUEST_LIMIT;
         loop {
-            let error = match self.watch_any(&request).await {
+            let error = match self.controllers.watch_any(&request).await {
                 Err(error) if error != ControllerError::Kafka(ErrorCode::InconsistentClusterId) => error,
                 watched => return watched,
             };
@@ -324,15 +386,18 @@ impl ControllerChannel for RemoteControllerChannel {
     }
 
     async fn describe_quorum(&self) -> Result<QuorumDescription, ControllerError> {
-        self.ask(REQUEST_LIMIT, |node| async move { node.channel().describe_quorum().await }).await
+        self.controllers
+            .ask(REQUEST_LIMIT, |node| async move { node.channel().describe_quorum().await })
+            .await
     }
 
     async fn forward(&self, request: Forward) -> Result<Forwarded, ControllerError> {
-        self.ask(REQUEST_LIMIT, |node| {
-            let request = request.clone();
-            async move { node.channel().forward(request).await }
-        })
-        .await
+        self.controllers
+            .ask(REQUEST_LIMIT, |node| {
+                let request = request.clone();
+                async move { node.channel().forward(request).await }
+            })
+            .await
     }
 }
 

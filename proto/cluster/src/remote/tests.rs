@@ -65,7 +65,8 @@ fn channel(nodes: &[Arc<Told>]) -> RemoteControllerChannel {
         way: Way::Local(told.clone()),
     };
     let nodes = nodes.iter().enumerate().map(node).collect();
-    RemoteControllerChannel { credentials, state: Mutex::new(State { nodes, current: 0, attendance: None }) }
+    let state = Mutex::new(State { nodes, current: 0, attended: None });
+    RemoteControllerChannel { controllers: Arc::new(Controllers { credentials, state }) }
 }
 
 fn heartbeat() -> Heartbeat {

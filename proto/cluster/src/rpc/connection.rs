@@ -7,7 +7,6 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use moldau_model::{BrokerEpoch, BrokerId, ErrorCode};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
@@ -77,28 +76,19 @@ impl Connection {
         let opening = client.attend(Request::new(request));
         let response =
             tokio::time::timeout(OPEN_LIMIT, opening).await.map_err(|_| ControllerError::Timeout)?;
-        let mut stream = inner(response)?;
-        let task = tokio::spawn(async move { while let Ok(Some(_)) = stream.message().await {} });
-        Ok(Attendance { task })
+        Ok(Attendance { stream: inner(response)? })
     }
 }
 
 /// An open call. Dropping it ends it.
 pub struct Attendance {
-    task: JoinHandle<()>,
+    stream: Streaming<wire::AttendResponse>,
 }
 
 impl Attendance {
-    /// Whether the call is under way.
-    #[must_use]
-    pub fn is_open(&self) -> bool {
-        !self.task.is_finished()
-    }
-}
-
-impl Drop for Attendance {
-    fn drop(&mut self) {
-        self.task.abort();
+    /// Waits until the call has ended: the controller is gone, or not the active one any more.
+    pub async fn ended(&mut self) {
+        while let Ok(Some(_)) = self.stream.message().await {}
     }
 }
 

@@ -32,6 +32,9 @@ pub trait AttendedBrokers: Send + Sync + 'static {
     /// Where else to attend.
     fn not_controller(&self) -> ControllerError;
 
+    /// A broker attends here.
+    fn came(&self, broker_id: BrokerId, broker_epoch: BrokerEpoch);
+
     /// The connection of a broker that attended here has ended.
     fn left(&self, broker_id: BrokerId, broker_epoch: BrokerEpoch);
 }
@@ -102,6 +105,7 @@ impl Controller for ControllerService {
         }
         let (open, nothing) = mpsc::channel(1);
         let attended = Arc::clone(&self.attended);
+        attended.came(BrokerId(broker_id), BrokerEpoch(broker_epoch));
         tokio::spawn(async move {
             tokio::select! {
                 // Dropping the sender ends the stream, and the broker looks for the active controller.
