@@ -44,7 +44,8 @@ pub(crate) struct Isr {
 
 #[derive(Clone, Debug)]
 struct Pending {
-    proposed: Vec<BrokerId>,
+    /// With the registrations under which they were found fit to join: another incarnation has to show that anew.
+    proposed: Vec<IsrMember>,
     /// Whether the answer is still to come. After `Unknown` only metadata resolves it.
     in_flight: bool,
 }
@@ -65,10 +66,13 @@ impl Isr {
     /// Whether the high watermark must count `broker`.
     pub(crate) fn maximal_contains(&self, broker: BrokerId) -> bool {
         self.committed.contains(&broker)
-            || self.pending.as_ref().is_some_and(|pending| pending.proposed.contains(&broker))
+            || self
+                .pending
+                .as_ref()
+                .is_some_and(|pending| pending.proposed.iter().any(|member| member.broker_id == broker))
     }
 
-    pub(crate) fn propose(&mut self, isr: Vec<BrokerId>) {
+    pub(crate) fn propose(&mut self, isr: Vec<IsrMember>) {
         assert!(self.pending.is_none(), "a second ISR change while one is pending");
         self.pending = Some(Pending { proposed: isr, in_flight: true });
     }
@@ -88,8 +92,9 @@ impl Isr {
         }
     }
 
-    /// A change whose answer was lost may be proposed again: the same set, for any other could count too few.
-    pub(crate) fn retry(&mut self) -> Option<Vec<BrokerId>> {
+    /// A change whose answer was lost may be proposed again: the same set, for any other could count too few, and the same
+    /// registrations. A member that has restarted since may lack what it had, and is refused by its old one (KIP-903).
+    pub(crate) fn retry(&mut self) -> Option<Vec<IsrMember>> {
         let pending = self.pending.as_mut().filter(|pending| !pending.in_flight)?;
         pending.in_flight = true;
         Some(pending.proposed.clone())

@@ -180,7 +180,7 @@ impl Leader {
         }
         let mut isr = self.isr.committed.clone();
         isr.push(follower);
-        Some(self.propose(isr))
+        Some(self.propose(&isr))
     }
 
     /// Drops the members that have not been caught up for longer than `lag_ms_max`.
@@ -191,7 +191,7 @@ impl Leader {
         now: TimestampMs,
     ) -> Option<AlterPartition> {
         if let Some(isr) = self.isr.retry() {
-            return Some(self.alter_partition(&isr));
+            return Some(self.alter_partition(isr));
         }
         if self.isr.is_in_flight() {
             return None;
@@ -204,16 +204,10 @@ impl Leader {
                     .is_some_and(|progress| progress.is_caught_up(log_end, now, lag_ms_max))
         };
         let isr: Vec<BrokerId> = self.isr.committed.iter().copied().filter(stays).collect();
-        (isr.len() < self.isr.committed.len()).then(|| self.propose(isr))
+        (isr.len() < self.isr.committed.len()).then(|| self.propose(&isr))
     }
 
-    fn propose(&mut self, isr: Vec<BrokerId>) -> AlterPartition {
-        let alter = self.alter_partition(&isr);
-        self.isr.propose(isr);
-        alter
-    }
-
-    fn alter_partition(&self, isr: &[BrokerId]) -> AlterPartition {
+    fn propose(&mut self, isr: &[BrokerId]) -> AlterPartition {
         let member = |&broker_id: &BrokerId| IsrMember {
             broker_id,
             broker_epoch: self
@@ -221,10 +215,12 @@ impl Leader {
                 .get(&broker_id)
                 .map_or(BrokerEpoch(-1), |progress| progress.broker_epoch),
         };
-        AlterPartition {
-            leader_epoch: self.leader_epoch,
-            partition_epoch: self.partition_epoch,
-            new_isr: isr.iter().map(member).collect(),
-        }
+        let new_isr: Vec<IsrMember> = isr.iter().map(member).collect();
+        self.isr.propose(new_isr.clone());
+        self.alter_partition(new_isr)
+    }
+
+    fn alter_partition(&self, new_isr: Vec<IsrMember>) -> AlterPartition {
+        AlterPartition { leader_epoch: self.leader_epoch, partition_epoch: self.partition_epoch, new_isr }
     }
 }

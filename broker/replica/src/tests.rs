@@ -190,6 +190,25 @@ fn a_lost_answer_keeps_the_larger_set_and_the_same_proposal_is_repeated() {
 }
 
 #[test]
+fn a_repeated_proposal_names_the_incarnation_that_had_caught_up() {
+    let mut replica = leader(&[B1]);
+    replica.handle_log_ends(ends(0, 10, 10), at(1));
+    let first = replica.handle_follower_fetch(B2, &fetch(10, 10), at(2)).unwrap().alter_partition.unwrap();
+    assert_eq!(members(Some(first.clone())), [B1, B2]);
+    replica.handle_alter_partition_result(LeaderEpoch(0), AlterPartitionOutcome::Unknown, at(3));
+    // It comes back with another disk and nothing on it, under another registration.
+    let empty = FollowerFetch { broker_epoch: BrokerEpoch(8), ..fetch(0, 0) };
+    assert_eq!(replica.handle_follower_fetch(B2, &empty, at(4)).unwrap().alter_partition, None);
+    assert_eq!(replica.poll_isr(at(5)).alter_partition, Some(first));
+    // So the controller refuses, and it joins when it has caught up again.
+    replica.handle_alter_partition_result(LeaderEpoch(0), AlterPartitionOutcome::Refused, at(6));
+    assert_eq!(replica.handle_follower_fetch(B2, &empty, at(7)).unwrap().alter_partition, None);
+    let caught_up = FollowerFetch { broker_epoch: BrokerEpoch(8), ..fetch(10, 10) };
+    let again = replica.handle_follower_fetch(B2, &caught_up, at(8)).unwrap().alter_partition.unwrap();
+    assert_eq!(again.new_isr[1], IsrMember { broker_id: B2, broker_epoch: BrokerEpoch(8) });
+}
+
+#[test]
 fn a_steady_load_does_not_shrink_a_follower_that_keeps_pace() {
     let mut replica = leader(&[B1, B2]);
     for round in 1..100 {
