@@ -7,8 +7,9 @@ use std::rc::Rc;
 
 use moldau_controller::manage::{
     ApiError, BrokerSessions, CreateTopicsRequest, Decision, ElectLeadersRequest, ElectionKind, Inputs,
-    NewTopic, Random, Settings, allocate_producer_ids, alter_partition, bootstrap_records, create_topics,
-    elect_leaders, eligible_leader_records, fence_broker, register_broker,
+    NewTopic, Random, ReassignPartitionsRequest, ReassignablePartition, Settings, allocate_producer_ids,
+    alter_partition, bootstrap_records, create_topics, elect_leaders, eligible_leader_records, fence_broker,
+    reassign_partitions, register_broker,
 };
 use moldau_metadata::{MetadataBatch, MetadataImage, MetadataPosition, MetadataRecord, RecordKind};
 use moldau_model::{BrokerEpoch, BrokerId, LeaderEpoch, Offset};
@@ -69,8 +70,8 @@ pub(crate) struct Controller {
     pub(crate) election_at: i64,
     pub(crate) is_syncing: bool,
     pub(crate) truncations: u64,
-    /// It has just given its vote; for the nemesis.
-    pub(crate) has_voted: bool,
+    /// Whom it has just given its vote; for the nemesis.
+    pub(crate) has_voted_for: Option<usize>,
     // What it decides by.
     pub(crate) applied: usize,
     pub(crate) image: MetadataImage,
@@ -94,7 +95,7 @@ impl Controller {
             election_at: 0,
             is_syncing: false,
             truncations: 0,
-            has_voted: false,
+            has_voted_for: None,
             applied: 0,
             image: MetadataImage::empty(),
             active: None,
@@ -111,7 +112,7 @@ impl Controller {
         self.leader = None;
         (self.committed, self.matched, self.applied) = (0, 0, 0);
         self.is_syncing = false;
-        self.has_voted = false;
+        self.has_voted_for = None;
         self.image = MetadataImage::empty();
         self.active = None;
         self.watchers.clear();
@@ -273,6 +274,15 @@ impl Controller {
             ToController::ElectPreferred => {
                 let request = ElectLeadersRequest { kind: ElectionKind::Preferred, partitions: None };
                 elect_leaders(image, &request, &inputs)
+                    .map(|decision| (decision.records, FromController::Done))
+            }
+            ToController::Reassign { part, replicas } => {
+                let partition = ReassignablePartition { partition: part.index(), replicas: replicas.clone() };
+                let request = ReassignPartitionsRequest {
+                    topics: vec![(part.topic().to_owned(), vec![partition])],
+                    allow_replication_factor_change: false,
+                };
+                reassign_partitions(image, &request, &inputs)
                     .map(|decision| (decision.records, FromController::Done))
             }
         };

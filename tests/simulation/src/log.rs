@@ -213,6 +213,13 @@ impl SimulatedLog {
         is_cut
     }
 
+    /// The log is deleted; what is written next is another one's.
+    pub(crate) fn clear(&mut self) {
+        self.truncate_to(0);
+        self.truncations += 1;
+        self.epochs.clear();
+    }
+
     fn cut(&mut self, offset: i64) {
         let before = self.end();
         self.batches.truncate(self.batches.partition_point(|batch| batch.end() <= offset));

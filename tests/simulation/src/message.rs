@@ -74,9 +74,13 @@ pub(crate) enum ToController {
         request: AlterPartitionRequest,
     },
     AllocateProducerIds(AllocateProducerIds),
-    /// From an administrator: the topics, or preferred leaders.
+    /// From an administrator: the topics, preferred leaders, other replicas (or none, to take a move back).
     CreateTopics,
     ElectPreferred,
+    Reassign {
+        part: Part,
+        replicas: Option<Vec<BrokerId>>,
+    },
 }
 
 /// The active controller's answer.

@@ -38,6 +38,7 @@ enum Strike {
     ControllerPower,
     PauseController,
     VoterPower,
+    MuteWinners,
     CutLink,
     Isolate,
     Weather,
@@ -56,6 +57,7 @@ const STRIKES: &[(Strike, usize)] = &[
     (Strike::ControllerPower, 6),
     (Strike::PauseController, 5),
     (Strike::VoterPower, 5),
+    (Strike::MuteWinners, 5),
     (Strike::CutLink, 16),
     (Strike::Isolate, 10),
     (Strike::Weather, 10),
@@ -131,6 +133,7 @@ impl World {
                 let other = (controller + 1) % CONTROLLERS;
                 self.cut((Node::Controller(controller), Node::Controller(other)), true, duration);
             }
+            Strike::MuteWinners => self.mutes_winners_until = self.core.now + 2 * duration,
             Strike::CutLink => {
                 let from = self.any_node();
                 let to = self.any_node();
@@ -154,7 +157,7 @@ impl World {
                 self.core.network.weather = Weather {
                     lost: random.pick(&[0, 0, 20, 100]),
                     duplicated: random.pick(&[0, 10, 100]),
-                    late: random.pick(&[0, 10, 60]),
+                    late: random.pick(&[0, 10, 60, 250]),
                 };
             }
         }
@@ -197,6 +200,15 @@ impl World {
             coverage.note(Happened::TwoWayPartition);
         } else {
             coverage.note(Happened::OneWayPartition);
+        }
+    }
+
+    /// A controller that is about to win an election is heard by nobody for a while: what it proposes stays with it.
+    pub(crate) fn mute_controller(&mut self, id: usize) {
+        self.core.coverage.note(Happened::WinnerMuted);
+        let duration = self.core.random.between(20, 1_200);
+        for other in (0..CONTROLLERS).filter(|other| *other != id) {
+            self.cut((Node::Controller(id), Node::Controller(other)), false, duration);
         }
     }
 

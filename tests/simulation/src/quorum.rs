@@ -184,7 +184,7 @@ impl Controller {
         }
         disk.voted_for = Some(from);
         self.reset_election(core);
-        self.has_voted = true;
+        self.has_voted_for = Some(from);
         if core.has(Bug::NoSyncOfVote) {
             self.disk.synced_vote = synced;
             return self.say(core, from, reply);

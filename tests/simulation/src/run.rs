@@ -10,10 +10,7 @@ use std::thread;
 use crate::bug::Bug;
 use crate::coverage::{Coverage, Happened};
 use crate::invariants::Violation;
-use crate::world::World;
-
-/// Fewer acknowledged batches than that in a run show nothing.
-const ACKED_MIN: u64 = 30;
+use crate::world::{ACKED_MIN, World};
 
 /// How to run.
 #[derive(Clone, Copy, Debug, Default)]

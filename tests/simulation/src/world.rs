@@ -7,7 +7,7 @@ use crate::bug::Bug;
 use crate::client::{Admin, Client, Consumer, Member, Producer};
 use crate::controller::Controller;
 use crate::core::{Core, Plan};
-use crate::coverage::Coverage;
+use crate::coverage::{Coverage, Happened};
 use crate::event::{Event, Timer};
 use crate::invariants::Violation;
 use crate::message::{Message, Node, ToBroker};
@@ -19,6 +19,8 @@ use crate::trace::Trace;
 /// A cluster without faults has its topics by then.
 const BOOTSTRAP_MS_MAX: i64 = 20_000;
 const FAULTS_MS: i64 = 12_000;
+/// Fewer acknowledged batches than that under faults show nothing.
+pub(crate) const ACKED_MIN: u64 = 40;
 /// A healed cluster is whole again by then: every timeout there is has passed several times.
 const LIVENESS_MS_MAX: i64 = 20_000;
 /// Events between two looks at whether all is well.
@@ -44,8 +46,10 @@ pub(crate) struct World {
     clients: Vec<Client>,
     pub(crate) paused_until: BTreeMap<Node, i64>,
     pub(crate) cuts_next_voter: bool,
+    pub(crate) mutes_winners_until: i64,
     phase: Phase,
     phase_ends_at: i64,
+    faults_end_max: i64,
     steps: u64,
 }
 
@@ -76,8 +80,10 @@ impl World {
             clients: Vec::new(),
             paused_until: BTreeMap::new(),
             cuts_next_voter: false,
+            mutes_winners_until: 0,
             phase: Phase::Bootstrap,
             phase_ends_at: core.now + BOOTSTRAP_MS_MAX,
+            faults_end_max: 0,
             steps: 0,
             core,
         };
@@ -215,9 +221,13 @@ impl World {
             self.core.timer(delay, Node::Broker(broker.id), broker.life, Timer::Start);
         }
         for id in 0..CONTROLLERS {
-            if std::mem::take(&mut self.controllers[id].has_voted) && self.cuts_next_voter {
+            let Some(candidate) = self.controllers[id].has_voted_for.take() else { continue };
+            if self.cuts_next_voter {
                 self.cuts_next_voter = false;
                 self.stop_controller(id, 60, true);
+            }
+            if self.core.now < self.mutes_winners_until {
+                self.mute_controller(candidate);
             }
         }
     }
@@ -248,11 +258,14 @@ impl World {
                 if PARTS.iter().all(|part| part.find(image).is_some()) {
                     self.phase = Phase::Safety;
                     self.phase_ends_at = self.core.now + self.core.plan.faults_ms;
+                    self.faults_end_max = self.core.now + 4 * self.core.plan.faults_ms;
                     self.core.schedule(self.core.now, Event::Nemesis);
                 } else if is_time {
                     self.violate("liveness", "no topics without any fault".to_owned());
                 }
             }
+            // A run that was hit too hard to do anything goes on a while: it has shown nothing yet.
+            Phase::Safety if is_time && self.is_idle() => self.phase_ends_at += FAULTS_MS / 4,
             Phase::Safety if is_time => self.heal(),
             Phase::Liveness if self.steps.is_multiple_of(SETTLED_EVERY) || is_time => {
                 match self.unsettled() {
@@ -268,6 +281,10 @@ impl World {
         }
     }
 
+    fn is_idle(&self) -> bool {
+        self.core.coverage.count(Happened::AckedAll) < ACKED_MIN && self.core.now < self.faults_end_max
+    }
+
     fn violate(&mut self, name: &str, text: String) {
         self.core.invariants.judge(name, Err(text));
     }
@@ -280,6 +297,7 @@ impl World {
         self.core.network.heal();
         self.core.slow_disk_ms = Default::default();
         self.cuts_next_voter = false;
+        self.mutes_winners_until = 0;
         self.clients.iter_mut().for_each(Client::finish);
     }
 

@@ -52,11 +52,11 @@ impl Broker {
         // incarnation did, which may have had other records.
         let takes_roles = is_registered || core.has(Bug::RolesBeforeRegistration);
         for part in PARTS {
-            if let Some((_, partition)) = part.find(&image)
-                && partition.replicas.contains(&self.broker_id())
-                && takes_roles
-            {
+            let Some((_, partition)) = part.find(&image).filter(|_| takes_roles) else { continue };
+            if partition.replicas.contains(&self.broker_id()) {
                 self.apply_partition(core, part, partition);
+            } else {
+                self.delete(core, part);
             }
         }
         self.process.image = image;
@@ -100,6 +100,15 @@ impl Broker {
             RoleChange::Stale | RoleChange::LeaderUpdated | RoleChange::FollowerUpdated => {}
         }
         self.after_leader_output(core, part, output);
+    }
+
+    /// The partition is held by others now.
+    fn delete(&mut self, core: &mut Core, part: Part) {
+        self.fail_waiting(core, part, ErrorCode::NotLeaderOrFollower);
+        self.fail_parked(core, part);
+        self.process.hosted.remove(&part);
+        self.disk.logs[part.0].clear();
+        self.disk.checkpoints[part.0] = 0;
     }
 
     /// The partition, opened if it is not yet.

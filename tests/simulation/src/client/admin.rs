@@ -1,11 +1,15 @@
-//! Creates the topics, and gives leadership back to preferred replicas now and then.
+//! Creates the topics, gives leadership back to preferred replicas now and then, and moves replicas about.
+
+use moldau_metadata::PartitionRegistration;
+use moldau_model::BrokerId;
 
 use crate::core::Core;
 use crate::message::{Correlation, FromController, Message, Node, ToController};
-use crate::topology::{BROKERS, CONTROLLERS, PARTS};
+use crate::topology::{BROKERS, CONTROLLERS, LOOSE_PART, PARTS};
 
 const REQUEST_MS: i64 = 600;
 const ELECT_MS_MAX: i64 = 6_000;
+const MOVE_MS_MAX: i64 = 5_000;
 
 /// See the module.
 #[derive(Debug)]
@@ -14,12 +18,13 @@ pub(crate) struct Admin {
     controller: usize,
     outstanding: Option<(Correlation, i64)>,
     elect_at: i64,
+    move_at: i64,
     is_finishing: bool,
 }
 
 impl Admin {
     pub(crate) fn new(client: usize) -> Self {
-        Self { client, controller: 0, outstanding: None, elect_at: 0, is_finishing: false }
+        Self { client, controller: 0, outstanding: None, elect_at: 0, move_at: i64::MAX, is_finishing: false }
     }
 
     pub(super) fn tick(&mut self, core: &mut Core) {
@@ -37,11 +42,15 @@ impl Admin {
             if active < BROKERS as usize {
                 return;
             }
+            self.move_at = core.now + core.random.between(500, MOVE_MS_MAX);
             ToController::CreateTopics
         } else if core.now >= self.elect_at {
             let pause = if self.is_finishing { 500 } else { core.random.between(1_000, ELECT_MS_MAX) };
             self.elect_at = core.now + pause;
             ToController::ElectPreferred
+        } else if core.now >= self.move_at && !self.is_finishing {
+            self.move_at = core.now + core.random.between(500, MOVE_MS_MAX);
+            reassignment(core)
         } else {
             return;
         };
@@ -70,13 +79,32 @@ impl Admin {
     /// In the end every partition is led by its preferred replica, with all replicas in sync.
     pub(super) fn unfinished(&self, core: &Core) -> Option<String> {
         let image = core.invariants.image();
-        let is_well = |partition: &moldau_metadata::PartitionRegistration| {
+        let is_well = |partition: &PartitionRegistration| {
             partition.leader == partition.preferred_replica()
                 && partition.isr.len() == partition.replicas.len()
+                && !partition.is_reassigning()
         };
         PARTS.iter().find_map(|part| match part.find(image) {
             Some((_, partition)) if is_well(partition) => None,
             other => Some(format!("{part:?} is {other:?}")),
         })
     }
+}
+
+/// Other replicas for some partition, as many as it had; or the end of a move under way.
+fn reassignment(core: &mut Core) -> ToController {
+    let part = core.random.pick(&PARTS);
+    let known = part.find(core.invariants.image()).map(|(_, partition)| partition.clone());
+    let is_moving = known.as_ref().is_some_and(PartitionRegistration::is_reassigning);
+    if is_moving && core.random.per_mille(300) {
+        return ToController::Reassign { part, replicas: None };
+    }
+    let count = if part == LOOSE_PART { 2 } else { 3 };
+    let mut replicas: Vec<BrokerId> = (1..=BROKERS).map(BrokerId).collect();
+    while replicas.len() > count {
+        replicas.remove(core.random.below(replicas.len()));
+    }
+    let first = core.random.below(count);
+    replicas.swap(0, first);
+    ToController::Reassign { part, replicas: Some(replicas) }
 }

@@ -9,7 +9,12 @@ use crate::topology::PARTS;
 pub(super) fn check(before: &MetadataImage, after: &MetadataImage) -> Verdict {
     for part in PARTS {
         let (Some((_, then)), Some((_, now))) = (part.find(before), part.find(after)) else { continue };
-        let is_clean = !now.has_leader() || then.isr.contains(&now.leader) || then.elr.contains(&now.leader);
+        // A replica that completes a reassignment joins the ISR and may lead at once; `isr_holds_committed` looks at it.
+        let completes = then.is_reassigning() && !now.is_reassigning();
+        let is_clean = !now.has_leader()
+            || then.isr.contains(&now.leader)
+            || then.elr.contains(&now.leader)
+            || completes;
         if !is_clean && (part.elects_cleanly() || !is_unclean(now)) {
             return Err(format!("{part:?}: {then:?} became {now:?}"));
         }
@@ -34,6 +39,11 @@ pub(super) fn note(then: &PartitionRegistration, now: &PartitionRegistration, co
         if now.leader == now.preferred_replica() && then.has_leader() {
             coverage.note(Happened::PreferredElection);
         }
+    }
+    match (then.is_reassigning(), now.is_reassigning()) {
+        (false, true) => coverage.note(Happened::ReassignmentBegun),
+        (true, false) => coverage.note(Happened::ReassignmentEnded),
+        _ => {}
     }
     if now.leader_epoch == then.leader_epoch {
         if now.isr.len() < then.isr.len() {
