@@ -164,6 +164,9 @@ class Node:
 
     def unmount(self):
         if self.is_mounted:
+            # What is on it goes with it: whoever looks into a failure needs the files.
+            shutil.rmtree(self.folder / "data.kept", ignore_errors=True)
+            shutil.copytree(self.data, self.folder / "data.kept")
             subprocess.run(["umount", "-l", str(self.data)], check=False)
             self.is_mounted = False
 
@@ -409,6 +412,19 @@ class Cluster:
     def wait_until_whole(self, topics, seconds=60):
         seconds *= PATIENCE[self.kind]
         eventually(lambda: self.is_whole(topics), seconds, f"every replica of {', '.join(topics)} in sync")
+
+    def view(self):
+        """What every node says of every partition, for whoever looks into a failure."""
+        lines = []
+        for node in self.nodes.values():
+            lines.append(f"node {node.id}: " + ("alive" if node.is_alive() else f"ended with {node.process and node.process.poll()}"))
+            try:
+                lines.append(f"    active controller, epoch: {wire.quorum_leader(node.client_port)}")
+                for topic, partitions in sorted(wire.metadata(node.client_port)[1].items()):
+                    lines += [f"    {topic}-{index}: {p}" for index, p in sorted(partitions.items())]
+            except wire.NoAnswer as error:
+                lines.append(f"    {error}")
+        return "\n".join(lines) + "\n"
 
     def panics(self):
         return [node.id for node in self.nodes.values() if "panicked at" in node.log(1 << 22)]

@@ -53,6 +53,8 @@ def run_one(scenario, options, folder, seed):
     except (Exception, Overtime) as error:
         with open(folder / "error.txt", "w") as file:
             traceback.print_exc(file=file)
+            if cluster:
+                file.write(cluster.view())
         return None, [f"{type(error).__name__}: {error}"], {}
     finally:
         signal.alarm(0)

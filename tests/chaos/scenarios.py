@@ -61,7 +61,7 @@ SCENARIOS = [
              cluster={"links": True}),
     Scenario("wiped disk", each("wipe"), 1, 10, {"wipe": (1, 10)}, cluster={"metadata_apart": True}),
     Scenario("full disk", each("fill_disk"), 1, 10, {"full disk": (1, 10)},
-             cluster={"metadata_apart": True, "small_disks_mb": 96, "settings": {"segment.bytes": str(1 << 20)}}),
+             cluster={"metadata_apart": True, "small_disks_mb": 96, "settings": {"log.segment.bytes": str(1 << 20)}}),
     # Whoever acknowledges from the page cache, as Apache Kafka does by default, fails the first of these.
     Scenario("power loss of all", each("power_loss_all"), 2, 100, {"power loss of all": (2, 100)}, cluster={"disks": True}),
     Scenario("power loss of the leader", each("power_loss_leader"), 2, 50, {"power loss of the leader": (2, 50)},

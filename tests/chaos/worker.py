@@ -8,6 +8,7 @@ standard input. The rows are described in histcheck.py; times are CLOCK_MONOTONI
 
 import argparse
 import json
+import os
 import random
 import signal
 import sys
@@ -19,6 +20,10 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 
 # Patience of a client that means to outlive a leader: what it gives up on is unknown, and too much of that tells nothing.
 MESSAGE_TIMEOUT_MS = 60_000
+# Longer than a silent replica stays in sync (replica.lag.time.max.ms, and as much again until that is looked at). librdkafka
+# sends what timed out again under a new epoch when another partition makes it take one, and then nobody can tell that it
+# was there already: a limit of the client, not what is tested here.
+REQUEST_TIMEOUTS_MS = {"request.timeout.ms": 15_000, "socket.timeout.ms": 16_000}
 CLIENT = {
     "retry.backoff.ms": 50,
     "retry.backoff.max.ms": 500,
@@ -26,7 +31,8 @@ CLIENT = {
     "reconnect.backoff.max.ms": 500,
     "topic.metadata.refresh.fast.interval.ms": 100,
     "socket.timeout.ms": 6_000,
-    "log_level": 0,
+    # CHAOS_DEBUG=eos,msg has librdkafka say what it is told and what it does about it, in the client's .log.
+    **({"debug": os.environ["CHAOS_DEBUG"], "log_level": 7} if os.environ.get("CHAOS_DEBUG") else {"log_level": 0}),
 }
 READER = {"check.crcs": True, "fetch.wait.max.ms": 100, "enable.partition.eof": False, "fetch.error.backoff.ms": 50}
 # Errors after which the record is certainly not in the log, however often it was tried.
@@ -76,7 +82,7 @@ def produce(options, history):
 
     def connect():
         return Producer({**CLIENT, "bootstrap.servers": options.bootstrap, "enable.idempotence": True, "acks": "all",
-                         "linger.ms": 2, "message.timeout.ms": MESSAGE_TIMEOUT_MS, "request.timeout.ms": 5_000,
+                         "linger.ms": 2, "message.timeout.ms": MESSAGE_TIMEOUT_MS, **REQUEST_TIMEOUTS_MS,
                          "client.id": options.client, "compression.type": options.compression},
                         error_cb=lambda error: state.update(fatal=state["fatal"] or error.fatal()))
 
