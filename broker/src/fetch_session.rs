@@ -12,14 +12,17 @@
 //! A session that asks again while its last request still waits is answered that one at once: a follower that got more
 //! partitions to follow need not wait for records of the others.
 
-use std::collections::{BTreeMap, HashMap};
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use moldau_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicId};
+use moldau_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicId, TopicIdPartition};
 use parking_lot::Mutex;
 
 use crate::purgatory::FetchWaiter;
+pub(crate) use watch::{Change, SessionWatch};
 
 /// Kafka's `min.incremental.fetch.session.eviction.ms`.
 const EVICTION_AGE: Duration = Duration::from_secs(120);
@@ -71,6 +74,8 @@ pub struct Answered {
     pub has_records: bool,
     /// An error, a diverging epoch: told again and again.
     pub is_notable: bool,
+    /// There is nothing more to be had before something happens to the partition.
+    pub is_settled: bool,
     pub is_error: bool,
     pub high_watermark: Offset,
     pub log_start_offset: Offset,
@@ -83,6 +88,10 @@ struct Session {
     epoch: i32,
     /// The fetch that waits; the next request ends its wait.
     parked: Weak<FetchWaiter>,
+    /// Of a follower's session: what it need not look at.
+    watch: Option<Arc<SessionWatch>>,
+    /// Whether the follower was eligible for the ISR at its last request.
+    may_join: bool,
     uses_topic_ids: bool,
     /// In the order in which they are served. Who got records goes to the end, so that a small `max_bytes` starves nobody.
     order: BTreeMap<u64, CachedPartition>,
@@ -117,6 +126,7 @@ enum Kind {
         /// Of the session's next request.
         epoch: i32,
         session: Arc<Mutex<Session>>,
+        watch: Option<Arc<SessionWatch>>,
     },
 }
 
@@ -170,6 +180,25 @@ impl FetchSessionCache {
         uses_topic_ids: bool,
         now: Instant,
     ) -> Result<FetchContext, ErrorCode> {
+        self.begin_for(id, epoch, targets, forgotten, uses_topic_ids, false, now)
+    }
+
+    /// The same for one that may be a follower's. A follower that has become eligible for the ISR, or is not any more, has
+    /// all of its partitions looked at.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    #[allow(clippy::too_many_arguments, reason = "the parts of one request")]
+    pub(crate) fn begin_for(
+        &self,
+        id: i32,
+        epoch: i32,
+        targets: Vec<FetchTarget>,
+        forgotten: &[FetchKey],
+        uses_topic_ids: bool,
+        may_join: bool,
+        now: Instant,
+    ) -> Result<FetchContext, ErrorCode> {
         if epoch <= 0 {
             if id != 0 {
                 self.state.lock().remove(id);
@@ -196,6 +225,7 @@ impl FetchSessionCache {
         if let Some(parked) = std::mem::take(&mut session.parked).upgrade() {
             parked.supersede();
         }
+        let named: BTreeSet<TopicIdPartition> = targets.iter().filter_map(|target| target.key.id()).collect();
         for target in targets {
             session.put(target);
         }
@@ -214,11 +244,12 @@ impl FetchSessionCache {
             return Err(ErrorCode::FetchSessionIdNotFound);
         }
         drop(state);
-        let targets = session.order.values_mut().map(CachedPartition::take_target).collect();
+        let targets = session.targets(&named, may_join);
+        let watch = session.watch.clone();
         drop(session);
         Ok(FetchContext {
             targets,
-            kind: Kind::Incremental { id, epoch: next_epoch(epoch), session: handle },
+            kind: Kind::Incremental { id, epoch: next_epoch(epoch), session: handle, watch },
         })
     }
 
@@ -257,6 +288,8 @@ impl FetchSessionCache {
         let mut session = Session {
             epoch: 1,
             parked: Weak::new(),
+            watch: is_follower.then(Arc::default),
+            may_join: false,
             uses_topic_ids,
             order: BTreeMap::new(),
             places: HashMap::new(),
@@ -267,6 +300,9 @@ impl FetchSessionCache {
             let key = target.key.clone();
             session.put(target);
             session.note(&key, answered);
+            if let (Some(watch), Some(id)) = (&session.watch, key.id()) {
+                watch.mark_unsettled(id);
+            }
         }
         let partitions = session.order.len();
         state.partitions += partitions;
@@ -308,6 +344,34 @@ impl FetchContext {
         }
     }
 
+    /// By which a follower's session hears of changes; without it the fetch stands at every partition.
+    pub(crate) fn watch(&self) -> Option<&Arc<SessionWatch>> {
+        match &self.kind {
+            Kind::Incremental { watch, .. } => watch.as_ref(),
+            Kind::Full { .. } | Kind::Sessionless => None,
+        }
+    }
+
+    /// A follower's session heard of changes at partitions that the request does not look at yet.
+    pub(crate) fn add_changed(&mut self) {
+        let Kind::Incremental { session, watch: Some(watch), .. } = &self.kind else { return };
+        let mut changed = watch.take_changed();
+        for target in &self.targets {
+            if let Some(id) = target.key.id() {
+                changed.remove(&id);
+            }
+        }
+        if !changed.is_empty() {
+            let mut session = session.lock();
+            self.targets.extend(session.take_targets(&changed));
+        }
+    }
+
+    /// Parks the fetch at the session's watch, if it has one. `false` if something changed since the look.
+    pub(crate) fn park_at_watch(&self, waiter: &Arc<FetchWaiter>) -> bool {
+        self.watch().is_none_or(|watch| watch.park(waiter))
+    }
+
     /// Parks the fetch: the session's next request ends its wait. `false` if that one was there already.
     pub(crate) fn park(&self, waiter: &Arc<FetchWaiter>) -> bool {
         let Kind::Incremental { epoch, session, .. } = &self.kind else { return true };
@@ -329,13 +393,26 @@ impl FetchContext {
             }
             Kind::Incremental { id, session, .. } => {
                 let mut session = session.lock();
-                let told = self
-                    .targets
-                    .iter()
-                    .zip(answered)
-                    .map(|(target, answered)| session.note(&target.key, answered));
+                let told = self.targets.iter().zip(answered).map(|(target, answered)| {
+                    if let (Some(watch), Some(id), false) =
+                        (&session.watch, target.key.id(), answered.is_settled)
+                    {
+                        watch.mark_unsettled(id);
+                    }
+                    session.note(&target.key, answered)
+                });
                 (id, told.collect())
             }
+        }
+    }
+}
+
+impl FetchKey {
+    /// Of a session with topic ids, as followers' are.
+    fn id(&self) -> Option<TopicIdPartition> {
+        match self.topic {
+            FetchTopicRef::Id(topic_id) => Some(TopicIdPartition { topic_id, partition: self.partition }),
+            FetchTopicRef::Name(_) => None,
         }
     }
 }
@@ -349,6 +426,29 @@ impl CachedPartition {
 }
 
 impl Session {
+    /// What a request looks at: a client's at all; a follower's at what it names and at what changed.
+    fn targets(&mut self, named: &BTreeSet<TopicIdPartition>, may_join: bool) -> Vec<FetchTarget> {
+        let was_eligible = std::mem::replace(&mut self.may_join, may_join);
+        match &self.watch {
+            Some(watch) if was_eligible == may_join => {
+                let mut ids = watch.take_all();
+                ids.extend(named);
+                self.take_targets(&ids)
+            }
+            _ => self.order.values_mut().map(CachedPartition::take_target).collect(),
+        }
+    }
+
+    fn take_targets(&mut self, ids: &BTreeSet<TopicIdPartition>) -> Vec<FetchTarget> {
+        let place = |id: &TopicIdPartition| {
+            let key = FetchKey { topic: FetchTopicRef::Id(id.topic_id), partition: id.partition };
+            self.places.get(&key).copied()
+        };
+        let places: BTreeSet<u64> = ids.iter().filter_map(place).collect();
+        let take = |place: u64| self.order.get_mut(&place).map(CachedPartition::take_target);
+        places.into_iter().filter_map(take).collect()
+    }
+
     fn put(&mut self, target: FetchTarget) {
         if let Some(cached) = self.places.get(&target.key).and_then(|place| self.order.get_mut(place)) {
             cached.target = target;

@@ -99,7 +99,7 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         Err(reply) => return reply,
     };
     let limits = request::limits(broker, &context, &request);
-    let begun = request::begin_session(broker, &context, &request);
+    let begun = request::begin_session(broker, &context, &request, limits.reader);
     let mut session = match begun {
         Ok(session) => session,
         Err(code) => return Reply::Ready(answer::refused(&context, code)),
@@ -118,7 +118,9 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
 
 impl Fetch {
     fn is_done(&self, round: &Round) -> bool {
-        round.is_notable || round.bytes >= self.limits.bytes_min || self.session.targets.is_empty()
+        round.is_notable
+            || round.bytes >= self.limits.bytes_min
+            || (self.session.targets.is_empty() && self.session.watch().is_none())
     }
 
     /// Looks at every partition once, in the session's order, until the answer is full.
@@ -202,10 +204,15 @@ impl Fetch {
                 };
                 let news = match look {
                     Look::First if target.is_named => FollowerNews::Progress,
-                    Look::First => FollowerNews::Seen,
-                    Look::Again => FollowerNews::None,
+                    Look::First | Look::Again => FollowerNews::Seen,
                 };
-                partition.read_for_follower(follower.broker_id, &fetch, news, &request)?
+                partition.read_for_follower(
+                    follower.broker_id,
+                    &fetch,
+                    news,
+                    &request,
+                    self.session.watch(),
+                )?
             }
         };
         Ok((partition, read))
@@ -232,11 +239,11 @@ impl Fetch {
     }
 
     /// Waits until there is enough, something worth telling, or no time left.
-    async fn wait(self, mut round: Round) -> ResponseFrame {
+    async fn wait(mut self, mut round: Round) -> ResponseFrame {
         let deadline = tokio::time::Instant::now() + self.limits.wait_max;
         loop {
             let end = {
-                let parked = Parked::at(&round, self.limits);
+                let parked = Parked::at(&round, self.limits, &self.session);
                 match &parked {
                     Some(parked) if !self.session.park(&parked.waiter) => WaitEnd::Over,
                     Some(parked) => parked.waiter.wait(deadline).await,
@@ -245,6 +252,7 @@ impl Fetch {
                     None => WaitEnd::Woken,
                 }
             };
+            self.session.add_changed();
             round = self.look(Look::Again);
             if end == WaitEnd::Over || self.is_done(&round) {
                 return self.answer(round);
@@ -270,16 +278,20 @@ fn is_news(known: Option<Known>, read: &PartitionRead) -> bool {
 /// A fetch that stands at its partitions. However it ends, by an answer or by its connection's end, they forget it.
 struct Parked<'a> {
     waiter: Arc<FetchWaiter>,
-    round: &'a Round,
+    /// Where it stands; nowhere if its session hears of changes.
+    at: &'a [Found],
 }
 
 impl<'a> Parked<'a> {
     /// `None` if some partition has more to see by now.
-    fn at(round: &'a Round, limits: Limits) -> Option<Self> {
-        let parked = Self { waiter: Arc::new(FetchWaiter::new(limits.bytes_min - round.bytes)), round };
-        let is_quiet = parked
-            .partitions()
-            .all(|(partition, read)| partition.park(&parked.waiter, limits.isolation, read));
+    fn at(round: &'a Round, limits: Limits, session: &FetchContext) -> Option<Self> {
+        let waiter = Arc::new(FetchWaiter::new(limits.bytes_min - round.bytes));
+        let at = if session.watch().is_some() { &[] } else { &*round.found };
+        let parked = Self { waiter, at };
+        let is_quiet = session.park_at_watch(&parked.waiter)
+            && parked
+                .partitions()
+                .all(|(partition, read)| partition.park(&parked.waiter, limits.isolation, read));
         if round.has_news {
             parked.waiter.note_news();
         }
@@ -287,7 +299,7 @@ impl<'a> Parked<'a> {
     }
 
     fn partitions(&self) -> impl Iterator<Item = &(Arc<Partition>, PartitionRead)> {
-        self.round.found.iter().filter_map(|found| found.result.as_ref().ok())
+        self.at.iter().filter_map(|found| found.result.as_ref().ok())
     }
 }
 

@@ -24,6 +24,7 @@ fn quiet(high_watermark: i64) -> Answered {
     Answered {
         has_records: false,
         is_notable: false,
+        is_settled: true,
         is_error: false,
         high_watermark: Offset(high_watermark),
         log_start_offset: Offset(0),
@@ -31,11 +32,11 @@ fn quiet(high_watermark: i64) -> Answered {
 }
 
 fn records(high_watermark: i64) -> Answered {
-    Answered { has_records: true, ..quiet(high_watermark) }
+    Answered { has_records: true, is_settled: false, ..quiet(high_watermark) }
 }
 
 fn failed() -> Answered {
-    Answered { is_notable: true, is_error: true, ..quiet(-1) }
+    Answered { is_notable: true, is_error: true, is_settled: false, ..quiet(-1) }
 }
 
 fn open(cache: &FetchSessionCache, now: Instant) -> i32 {
@@ -151,8 +152,54 @@ fn a_session_that_asks_again_ends_the_wait_of_what_it_asked_before() {
     assert!(!first.park(&waiter), "nor does it begin to wait after that");
     assert!(second.park(&Arc::new(FetchWaiter::new(1))));
     assert_eq!((first.targets.len(), second.targets.len()), (2, 3));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let deadline = Duration::from_secs(3600);
     let end = runtime.block_on(async { waiter.wait(tokio::time::Instant::now() + deadline).await });
     assert_eq!(end, crate::purgatory::WaitEnd::Over);
+}
+
+#[test]
+fn a_followers_session_looks_at_what_it_names_at_what_changed_and_at_what_it_did_not_get() {
+    let (cache, now) = (FetchSessionCache::new(10), Instant::now());
+    let id_of = |partition: i32| TopicIdPartition {
+        topic_id: TopicId::from_bytes([1; 16]),
+        partition: PartitionIndex(partition),
+    };
+    let of = |partition: i32| {
+        let id = id_of(partition);
+        FetchTarget {
+            key: FetchKey { topic: FetchTopicRef::Id(id.topic_id), partition: id.partition },
+            ..target(partition, 0)
+        }
+    };
+    let mut context = cache.begin(0, 0, (0..5).map(of).collect(), &[], true, now).unwrap();
+    context.note_follower();
+    let (id, _) = context.finish(&cache, &[quiet(0); 5], now);
+    let mut epoch = 0;
+    let mut looked_at = |named: &[i32], may_join: bool, answers: &dyn Fn(i32) -> Answered| {
+        epoch += 1;
+        let named = named.iter().copied().map(of).collect();
+        let context = cache.begin_for(id, epoch, named, &[], true, may_join, now).unwrap();
+        let watch = Arc::clone(context.watch().unwrap());
+        let mut found: Vec<i32> = context.targets.iter().map(|target| target.key.partition.0).collect();
+        let answers: Vec<Answered> = found.iter().map(|partition| answers(*partition)).collect();
+        context.finish(&cache, &answers, now);
+        found.sort_unstable();
+        (found, watch)
+    };
+    let settled = |_: i32| quiet(0);
+    // Nobody has told of changes before the first look, so that one is at all.
+    let (found, watch) = looked_at(&[], false, &settled);
+    assert_eq!(found, [0, 1, 2, 3, 4]);
+    assert!(looked_at(&[], false, &settled).0.is_empty());
+    watch.mark(id_of(3), Change::News);
+    watch.mark(id_of(9), Change::Records);
+    let got = |partition: i32| if partition == 3 { records(1) } else { quiet(0) };
+    assert_eq!(looked_at(&[1], false, &got).0, [1, 3]);
+    // It got records, and may not have taken them.
+    assert_eq!(looked_at(&[], false, &settled).0, [3]);
+    assert!(looked_at(&[], false, &settled).0.is_empty());
+    assert_eq!(looked_at(&[], true, &settled).0, [0, 1, 2, 3, 4], "let into ISRs");
+    assert!(looked_at(&[], true, &settled).0.is_empty());
 }

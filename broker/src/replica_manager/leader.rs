@@ -10,6 +10,7 @@ use super::partition::{Partition, State};
 use super::read::{PartitionRead, ReadRequest, check_leader, code_of};
 use super::wake::Wake;
 use crate::clock;
+use crate::fetch_session::{Change, SessionWatch};
 
 /// What a follower's fetch says of itself in one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +19,6 @@ pub(crate) enum FollowerNews {
     Progress,
     /// That it is there, with what it had before.
     Seen,
-    /// Nothing: the same request looks again.
-    None,
 }
 
 impl Partition {
@@ -34,10 +33,15 @@ impl Partition {
         fetch: &FollowerFetch,
         news: FollowerNews,
         request: &ReadRequest,
+        watch: Option<&Arc<SessionWatch>>,
     ) -> Result<PartitionRead, ErrorCode> {
         let mut wake = Wake::default();
         let mut guard = self.lock();
         let state = &mut *guard;
+        // Before anything else: whatever happens after this look is heard of.
+        if let Some(watch) = watch {
+            state.add_watch(watch, self.id());
+        }
         check_leader(&state.replica, request.current_leader_epoch)?;
         if !state.replica.accepts_follower(follower, fetch.broker_epoch) {
             return Err(ErrorCode::NotLeaderOrFollower);
@@ -102,6 +106,8 @@ impl Partition {
         let output = state.replica.handle_alter_partition_result(leader_epoch, outcome, clock::monotonic());
         self.carry_out(state, &mut wake, output);
         state.fail_produces_below_min_isr(&mut wake);
+        // A follower that was refused may ask again.
+        state.mark_watches(Change::Records, &mut wake);
         drop(guard);
         wake.fire();
     }

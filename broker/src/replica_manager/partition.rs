@@ -5,8 +5,8 @@
 
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Weak};
 
 use moldau_log::{LogError, PartitionLog};
 use moldau_metadata::config::{FlushPolicy, TopicConfig};
@@ -17,6 +17,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::log_config::log_config;
 use super::wake::Wake;
 use crate::clock;
+use crate::fetch_session::{Change, SessionWatch};
 use crate::log_dirs::LogDir;
 use crate::purgatory::{DelayedOperation, FetchWaiter};
 use crate::replication::{Inbox, IsrChanges};
@@ -65,6 +66,8 @@ pub(super) struct State {
     pub(super) fetches: Vec<Arc<FetchWaiter>>,
     /// Followers' fetches, which see up to the log's end.
     pub(super) replica_fetches: Vec<Arc<FetchWaiter>>,
+    /// Followers' sessions that have looked here, and what they call it.
+    pub(super) watches: Vec<(Weak<SessionWatch>, TopicIdPartition)>,
     /// On a follower, the fetcher that wants to know how much is durable.
     pub(super) fetcher: Option<Arc<Inbox>>,
     /// Ends and sizes of what was appended and is not below the high watermark yet: so a parked fetch learns how many
@@ -148,6 +151,7 @@ impl Partition {
                 deletions: Vec::new(),
                 fetches: Vec::new(),
                 replica_fetches: Vec::new(),
+                watches: Vec::new(),
                 fetcher: None,
                 sized_appends: VecDeque::new(),
                 dirty_since_ms: None,
@@ -222,7 +226,10 @@ impl Partition {
                 state.fail_operations(ErrorCode::NotLeaderOrFollower, &mut wake);
                 state.wake_fetches(&mut wake);
             }
-            RoleChange::LeaderUpdated => state.fail_produces_below_min_isr(&mut wake),
+            RoleChange::LeaderUpdated => {
+                state.fail_produces_below_min_isr(&mut wake);
+                state.mark_watches(Change::News, &mut wake);
+            }
             RoleChange::Stale | RoleChange::FollowerUpdated => {}
         }
         state.complete_deletions(&mut wake);
@@ -285,7 +292,7 @@ impl Partition {
         let Some(log) = &state.log else { return };
         let ends = log_ends(log, self.settings.flush_policy);
         if ends.log_start != state.replica.log_ends().log_start {
-            wake.news.extend(state.replica_fetches.iter().cloned());
+            state.tell_replica_fetches(wake);
         }
         if state.replica.handle_log_ends(ends, clock::monotonic()).is_some() {
             self.publish_high_watermark(state, wake);
@@ -318,7 +325,7 @@ impl Partition {
             }
             !is_due
         });
-        wake.news.extend(state.replica_fetches.iter().cloned());
+        state.tell_replica_fetches(wake);
     }
 
     /// The high watermark, as those see it who do not take the lock.
@@ -339,6 +346,29 @@ impl State {
         self.sized_appends.push_back((end, bytes));
     }
 
+    /// The sessions of followers look here at their next look.
+    pub(super) fn mark_watches(&mut self, change: Change, wake: &mut Wake) {
+        self.watches.retain(|(watch, id)| {
+            let watch = watch.upgrade();
+            wake.marks.extend(watch.iter().map(|watch| (Arc::clone(watch), *id, change)));
+            watch.is_some()
+        });
+    }
+
+    /// Followers are to hear of something beside records.
+    fn tell_replica_fetches(&mut self, wake: &mut Wake) {
+        wake.news.extend(self.replica_fetches.iter().cloned());
+        self.mark_watches(Change::News, wake);
+    }
+
+    /// A follower's session looks here, and hears of what changes from now on.
+    pub(super) fn add_watch(&mut self, watch: &Arc<SessionWatch>, id: TopicIdPartition) {
+        if !self.watches.iter().any(|(other, _)| std::ptr::eq(other.as_ptr(), Arc::as_ptr(watch))) {
+            self.watches.retain(|(other, _)| other.strong_count() > 0);
+            self.watches.push((Arc::downgrade(watch), id));
+        }
+    }
+
     /// The log's end moved by so many bytes: followers may have them before they are durable here.
     pub(super) fn wake_replica_fetches(&mut self, bytes: usize, wake: &mut Wake) {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
@@ -349,6 +379,7 @@ impl State {
             }
             !is_due
         });
+        self.mark_watches(Change::Records, wake);
     }
 
     /// With too few members in the ISR the high watermark stands still (KIP-966): who waits for it is told at once that
@@ -388,6 +419,7 @@ impl State {
     pub(super) fn wake_fetches(&mut self, wake: &mut Wake) {
         wake.fetches.append(&mut self.fetches);
         wake.fetches.append(&mut self.replica_fetches);
+        self.mark_watches(Change::Records, wake);
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use moldau_model::ErrorCode;
+use moldau_model::{ErrorCode, TopicIdPartition};
 
+use crate::fetch_session::{Change, SessionWatch};
 use crate::purgatory::{DelayedOperation, FetchWaiter};
 
 /// Collected under the lock, fired without it: a woken task may take the same lock at once.
@@ -14,11 +15,13 @@ pub(super) struct Wake {
     pub(super) fetches: Vec<Arc<FetchWaiter>>,
     /// Followers' fetches that have something to tell beside records.
     pub(super) news: Vec<Arc<FetchWaiter>>,
+    /// Followers' sessions that have to look here again.
+    pub(super) marks: Vec<(Arc<SessionWatch>, TopicIdPartition, Change)>,
 }
 
 impl Wake {
     pub(super) fn fire(self) {
-        let Self { mut operations, fetches, news } = self;
+        let Self { mut operations, fetches, news, marks } = self;
         // A connection that several of them belong to finds all of them done when the first wakes it.
         operations.retain(|(operation, slot, outcome)| operation.complete(*slot, *outcome));
         for (operation, ..) in operations {
@@ -29,6 +32,9 @@ impl Wake {
         }
         for fetch in news {
             fetch.note_news();
+        }
+        for (watch, id, change) in marks {
+            watch.mark(id, change);
         }
     }
 }

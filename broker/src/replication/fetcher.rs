@@ -205,13 +205,13 @@ impl Fetcher {
                 outcomes = join(&mut applying), if applying.is_some() => {
                     applying = None;
                     match outcomes {
-                        Ok(outcomes) => self.note_outcomes(outcomes),
+                        Ok(outcomes) => self.note_outcomes(&link, outcomes),
                         Err(error) => break Ended::Failed(error),
                     }
                 }
                 frame = link.connection.receive(), if awaits_answer => {
                     match frame.map_err(|error| error.to_string()).and_then(|frame| self.take_answer(&mut link, frame)) {
-                        Ok(work) => applying = self.apply(work),
+                        Ok(work) => applying = self.apply(&link, work),
                         Err(error) => break Ended::Failed(error),
                     }
                 }
@@ -370,7 +370,7 @@ impl Fetcher {
     }
 
     /// Takes in what was fetched: at once if no disk is needed for it, else on a thread that may block.
-    fn apply(&mut self, work: Vec<Work>) -> Option<JoinHandle<Vec<Outcome>>> {
+    fn apply(&mut self, link: &Link, work: Vec<Work>) -> Option<JoinHandle<Vec<Outcome>>> {
         let needs_disk = work.iter().any(|work| {
             let fetched = &work.fetched;
             !fetched.records.is_empty()
@@ -382,17 +382,21 @@ impl Fetcher {
             return Some(tokio::task::spawn_blocking(move || follow_all(work)));
         }
         let outcomes = follow_all(work);
-        self.note_outcomes(outcomes);
+        self.note_outcomes(link, outcomes);
         None
     }
 
-    fn note_outcomes(&mut self, outcomes: Vec<Outcome>) {
+    fn note_outcomes(&mut self, link: &Link, outcomes: Vec<Outcome>) {
         let now = Instant::now();
         for (id, leader_epoch, outcome) in outcomes {
             let error = match outcome {
                 Ok(Followed::Nothing) => continue,
                 Ok(Followed::Grown | Followed::StartMoved | Followed::Truncated | Followed::Outdated) => {
                     self.positions.note_progress(id, leader_epoch);
+                    // The fetch that went out behind the answered one does not look where that one had records.
+                    if link.in_flight.iter().any(|sent| sent.kind != Kind::Report) {
+                        self.positions.make_urgent();
+                    }
                     continue;
                 }
                 Err(error) => error,

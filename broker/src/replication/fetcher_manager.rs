@@ -139,8 +139,9 @@ impl FetcherManager {
     }
 
     fn endpoint(&self, image: &MetadataImage, leader: BrokerId) -> Option<Endpoint> {
-        let listener = image.broker(leader)?.listener(&self.settings.listener)?;
-        Some(Endpoint { host: Arc::clone(&listener.host), port: listener.port })
+        let broker = image.broker(leader)?;
+        let listener = broker.listener(&self.settings.listener)?;
+        Some(Endpoint { host: Arc::clone(&listener.host), port: listener.port, broker_epoch: broker.epoch })
     }
 
     fn follow(

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use moldau_model::{LeaderEpoch, TopicIdPartition};
+use moldau_model::{BrokerEpoch, LeaderEpoch, TopicIdPartition};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -14,6 +14,8 @@ use crate::replica_manager::Partition;
 pub(super) struct Endpoint {
     pub(super) host: Arc<str>,
     pub(super) port: u16,
+    /// The leader's registration: a start of it that has just come is not waited for as one that had gone.
+    pub(super) broker_epoch: BrokerEpoch,
 }
 
 /// A partition to be followed in one leader epoch.

@@ -102,7 +102,11 @@ async fn send(
     let mut results = results.into_iter();
     for (partition, change) in changes {
         let leader_epoch = change.leader_epoch;
-        match outcome(results.next()) {
+        let result = results.next();
+        if !matches!(result, Some(Ok(_))) {
+            tracing::debug!(partition = %partition.topic_partition(), ?change, ?result, "no other ISR");
+        }
+        match outcome(result) {
             committed @ AlterPartitionOutcome::Committed { .. } => {
                 tracing::info!(
                     partition = %partition.topic_partition(), isr = ?members(&change), "the ISR has changed"

@@ -133,6 +133,8 @@ impl Positions {
             return 0;
         }
         following.failures += 1;
+        // The leader has refused what it was told, or told to no purpose: it is told anew.
+        following.told = None;
         let until = now + backoff(following.failures, backoff_max);
         following.delayed_until = Some(until);
         self.delayed.insert((until, id));
@@ -250,5 +252,106 @@ fn wire(
         durable_end: position.durable_end,
         high_watermark,
         bytes_max,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap as Map;
+    use std::path::PathBuf;
+
+    use moldau_log::FileSystem;
+    use moldau_log::file_system::FaultFileSystem;
+    use moldau_metadata::config::{BrokerSettings, FlushPolicy};
+    use moldau_model::{BrokerId, PartitionEpoch, PartitionIndex, TopicId, TopicPartition, Uuid};
+    use moldau_replica::PartitionRegistration;
+
+    use super::*;
+    use crate::log_dirs::LogDirs;
+    use crate::replica_manager::PartitionSettings;
+
+    const ID: TopicIdPartition =
+        TopicIdPartition { topic_id: TopicId::from_bytes([7; 16]), partition: PartitionIndex(0) };
+    const EPOCH: LeaderEpoch = LeaderEpoch(3);
+
+    /// A follower of broker 2 with an empty log.
+    fn partition() -> Arc<Partition> {
+        let file_system: Arc<dyn FileSystem> = Arc::new(FaultFileSystem::new());
+        let dirs =
+            LogDirs::open(&file_system, &[PathBuf::from("/data")], "cluster", BrokerId(1), 10).unwrap();
+        let statics = Map::new();
+        let broker = BrokerSettings { statics: &statics, of_this_broker: None, of_all_brokers: None };
+        let settings = PartitionSettings {
+            broker_id: BrokerId(1),
+            incarnation_id: Uuid::from_bytes([3; 16]),
+            flush_policy: FlushPolicy::OnAck,
+            lag_ms_max: 30_000,
+            producer_id_expiration_ms: 1,
+        };
+        let dir = Arc::clone(dirs.least_loaded().unwrap());
+        let (name, config) = (TopicPartition::new("t", 0), Arc::new(broker.topic_config(None)));
+        let partition = Partition::open(dir, name, ID, config, settings, Arc::default()).unwrap();
+        partition.handle_registration(&PartitionRegistration {
+            replicas: vec![BrokerId(1), BrokerId(2)],
+            isr: vec![BrokerId(2)],
+            leader: Some(BrokerId(2)),
+            leader_epoch: EPOCH,
+            partition_epoch: PartitionEpoch(0),
+        });
+        partition
+    }
+
+    fn following() -> Positions {
+        let mut positions = Positions::default();
+        positions.assign(ID, Some(Assignment { partition: partition(), leader_epoch: EPOCH }));
+        positions
+    }
+
+    fn named(positions: &mut Positions) -> usize {
+        positions.take_for_fetch(100).partitions.len()
+    }
+
+    #[test]
+    fn a_partition_is_named_once_and_again_after_a_refusal_though_its_log_stands_still() {
+        let mut positions = following();
+        assert_eq!((named(&mut positions), named(&mut positions)), (1, 0));
+        positions.note_progress(ID, EPOCH);
+        assert_eq!(named(&mut positions), 0, "the leader knows");
+        let now = Instant::now();
+        assert_eq!(positions.delay(ID, EPOCH, Duration::from_secs(1), now), 1);
+        assert_eq!(positions.delay(ID, EPOCH, Duration::from_secs(1), now), 0, "it rests already");
+        assert!(!positions.has_fetchable());
+        positions.return_delayed(now);
+        assert!(!positions.has_fetchable(), "not so soon");
+        positions.return_delayed(now + Duration::from_secs(1));
+        assert!(positions.has_fetchable() && positions.is_urgent());
+        assert_eq!((named(&mut positions), named(&mut positions)), (1, 0));
+        positions.begin_session();
+        assert_eq!(named(&mut positions), 1, "a new session knows of nothing");
+    }
+
+    #[test]
+    fn what_is_not_followed_any_more_is_taken_out_of_the_session_and_of_no_other_epoch() {
+        let mut positions = following();
+        assert_eq!(named(&mut positions), 1);
+        assert_eq!(
+            positions.delay(ID, LeaderEpoch(2), Duration::ZERO, Instant::now()),
+            0,
+            "of another epoch"
+        );
+        positions.assign(ID, None);
+        let last = positions.take_for_fetch(100);
+        assert_eq!((last.partitions.len(), last.forgotten.as_slice()), (0, &[ID][..]));
+        assert!(positions.take_for_fetch(100).forgotten.is_empty());
+        assert!(positions.get(ID).is_none() && !positions.has_fetchable());
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_setting() {
+        let max = Duration::from_millis(100);
+        let found: Vec<u128> = (1..6).map(|failures| backoff(failures, max).as_millis()).collect();
+        assert_eq!(found, [20, 40, 80, 100, 100]);
+        assert_eq!(backoff(u32::MAX, max), max);
+        assert_eq!(backoff(1, Duration::ZERO), BACKOFF_MIN);
     }
 }

@@ -243,7 +243,20 @@ impl Cluster {
     }
 
     pub(crate) fn wait_for_isr(&self, topic: &Topic, partition: i32, isr: &[i32]) {
-        eventually(&format!("the ISR is {isr:?}"), || self.isr(topic, partition) == isr);
+        let found = std::cell::RefCell::new(String::new());
+        let is_so = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            eventually(&format!("the ISR is {isr:?}"), || {
+                let state = self.state(topic, partition);
+                let bounds = [1, 2, 3]
+                    .map(|id| self.is_running(id).then(|| self.replica(id, topic, partition).log_bounds()));
+                *found.borrow_mut() = format!("{state:?} {bounds:?}");
+                self.isr(topic, partition) == isr
+            });
+        }));
+        if let Err(panic) = is_so {
+            eprintln!("{}", found.borrow());
+            std::panic::resume_unwind(panic);
+        }
     }
 }
 

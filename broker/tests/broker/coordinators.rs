@@ -86,7 +86,7 @@ fn offsets_go_with_their_coordinator_from_broker_to_broker() {
     cluster.create_topic("t", 1, &[]);
     let mut offsets = [0i64; GROUPS];
     for round in 0..3i64 {
-        for number in 0..GROUPS {
+        for (number, committed) in offsets.iter_mut().enumerate() {
             let any = [1, 2, 3].into_iter().find(|id| cluster.is_running(*id)).unwrap();
             let mut client = cluster.connect(any);
             let offset = 100 * (round + 1) + number as i64;
@@ -102,7 +102,7 @@ fn offsets_go_with_their_coordinator_from_broker_to_broker() {
                     other => panic!("{other}"),
                 }
             });
-            offsets[number] = offset;
+            *committed = offset;
         }
         let gone = 1 + round as i32 % 3;
         if round == 1 {

@@ -61,11 +61,17 @@ pub(super) fn frame(fetch: Fetch, round: Round, now: Instant) -> ResponseFrame {
     let mut leaders = BTreeSet::new();
     // A client that knows of it turns to the new leader at once (KIP-951); a replica hears of it from the controller.
     let tells_leader = context.api_version >= 16;
+    let mut has_more = Vec::with_capacity(targets.len());
     for (target, found) in targets.iter().zip(round.found) {
+        has_more.push(found.result.as_ref().is_ok_and(|(_, read)| target.fetch_offset < read.upper_bound));
         let leaders = tells_leader.then_some(&mut leaders);
         partitions.push(partition(&broker, &image, target, found, limits.isolation, leaders));
     }
-    let answered: Vec<Answered> = partitions.iter().map(|(_, partition)| answered(partition)).collect();
+    let answered: Vec<Answered> = partitions
+        .iter()
+        .zip(has_more)
+        .map(|((_, partition), has_more)| answered(partition, has_more))
+        .collect();
     let (session_id, told) = session.finish(&broker.fetch_sessions, &answered, now);
     let mut response = response(ErrorCode::None, session_id);
     for ((target, (topic_id, partition)), told) in targets.into_iter().zip(partitions).zip(told) {
@@ -169,13 +175,14 @@ fn load(slice: FileSlice) -> Result<Records, ErrorCode> {
     }
 }
 
-fn answered(partition: &FetchPartition<Records>) -> Answered {
+fn answered(partition: &FetchPartition<Records>, has_more: bool) -> Answered {
     let is_error = !partition.error_code.is_none();
     Answered {
         has_records: !partition.records.is_empty(),
         is_notable: is_error
             || partition.diverging_epoch.is_some()
             || partition.preferred_read_replica != BrokerId::NONE,
+        is_settled: !is_error && !has_more && partition.diverging_epoch.is_none(),
         is_error,
         high_watermark: partition.high_watermark,
         log_start_offset: if is_error { Offset::NONE } else { partition.log_start_offset },

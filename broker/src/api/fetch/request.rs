@@ -75,6 +75,7 @@ pub(super) fn begin_session(
     broker: &Broker,
     context: &RequestContext,
     request: &FetchRequest,
+    reader: Reader,
 ) -> Result<FetchContext, ErrorCode> {
     let uses_ids = context.api_version >= TOPIC_IDS_SINCE;
     let topic_ref = |name: &str, id: uuid::Uuid| {
@@ -94,7 +95,8 @@ pub(super) fn begin_session(
     // Before version 7 there are no sessions; the fields then have the defaults that say so.
     let (id, epoch) =
         if context.api_version < 7 { (0, -1) } else { (request.session_id, request.session_epoch) };
-    broker.fetch_sessions.begin(id, epoch, targets, &forgotten, uses_ids, Instant::now())
+    let may_join = matches!(reader, Reader::Follower(follower) if follower.may_join);
+    broker.fetch_sessions.begin_for(id, epoch, targets, &forgotten, uses_ids, may_join, Instant::now())
 }
 
 /// What is asked for. As in Kafka, a partition that is named again keeps its place, and what is said of it last counts:

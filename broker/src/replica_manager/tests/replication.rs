@@ -142,7 +142,7 @@ impl World {
         };
         let read = leader
             .partition
-            .read_for_follower(follower.id, &fetch, FollowerNews::Progress, &request)
+            .read_for_follower(follower.id, &fetch, FollowerNews::Progress, &request, None)
             .map_err(FollowError::Refused)?;
         let fetched = FetchedPartition {
             id: id(),
