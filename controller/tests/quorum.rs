@@ -301,6 +301,7 @@ fn a_broker_whose_process_has_ended_is_fenced_without_waiting_for_its_session() 
         let later = listener();
         join_at(&*stays, 10, &later).await;
         quorum.kill(leader);
+        drop(channel);
         let next = quorum.active().await;
         let image = watch_until(quorum.handle(next), is_fenced(9)).await;
         assert!(!is_fenced(10)(&image));
@@ -450,6 +451,8 @@ fn a_node_that_lost_its_disk_is_not_the_voter_it_was() {
             (quorum.voters.len() == 3 && quorum.voters.iter().any(is_it)).then_some(())
         })
         .await;
+        // It is seen a moment before it is committed, and until then both others have to agree.
+        tokio::time::sleep(Duration::from_secs(2)).await;
         let leader = quorum.active().await;
         quorum.kill(if leader == away { 6 - away - lost } else { away });
         let (created, _) = create_topic(&*channel, "with.the.new.disk", 1).await;

@@ -43,8 +43,11 @@ impl Presence {
             }
             for silence in SILENCE {
                 tokio::time::sleep(silence).await;
+                // The broker of this very process says itself how it is.
                 for (id, epoch) in self.unheard().await {
-                    self.dial(id, epoch);
+                    if id != self.service.node_id {
+                        self.dial(id, epoch);
+                    }
                 }
             }
             tokio::select! {
