@@ -154,8 +154,11 @@ fn a_session_that_asks_again_ends_the_wait_of_what_it_asked_before() {
     assert_eq!((first.targets.len(), second.targets.len()), (2, 3));
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    let deadline = Duration::from_secs(3600);
-    let end = runtime.block_on(async { waiter.wait(tokio::time::Instant::now() + deadline).await });
+    let (end, waited) = runtime.block_on(async {
+        let start = tokio::time::Instant::now();
+        (waiter.wait(start + Duration::from_secs(3600)).await, start.elapsed())
+    });
+    assert_eq!(waited, Duration::ZERO, "not at its deadline");
     assert_eq!(end, crate::purgatory::WaitEnd::Over);
 }
 
