@@ -11,16 +11,12 @@ pub enum Bug {
     TruncateByHighWatermark,
     /// A leader takes a smaller ISR for committed as soon as it has asked for it.
     AckBeforeIsrCommitted,
-    /// A leader does not look at the leader epoch of a follower's fetch.
-    SkipEpochCheckOfFetch,
     /// A controller does not look at the epochs of a proposed ISR.
     SkipEpochCheckOfProposal,
     /// A controller answers a vote request before its vote is on stable storage.
     NoSyncOfVote,
     /// A long entry of the metadata log arrives at the other controllers without its end.
     LargeEntryCut,
-    /// A controller counts replicas of entries from older terms as committed (figure 8 of the Raft paper).
-    CommitOlderTermByCount,
     /// A new leader has forgotten its producers.
     LoseProducerStateOnFailover,
     /// A coordinator that has not loaded a group answers its offsets with zero.
@@ -52,7 +48,7 @@ pub enum Bug {
 }
 
 impl Bug {
-    /// Every fault that some seed finds soon, in the order of the table.
+    /// Every fault, in the order of the table.
     pub const ALL: &[Self] = &[
         Self::KeepLeaderEpochAcrossRestart,
         Self::TruncateByHighWatermark,
@@ -65,9 +61,7 @@ impl Bug {
         Self::AnswerUncommittedLoad,
         Self::AckOffsetsBeforeCommit,
         Self::CountFetchOffset,
-        Self::SkipEpochCheckOfFetch,
         Self::SkipEpochCheckOfProposal,
-        Self::CommitOlderTermByCount,
         Self::ElectOutsideOfIsr,
         Self::ExpandBeforeEpochStart,
         Self::WatermarkIgnoresPendingExpansion,

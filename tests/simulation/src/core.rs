@@ -9,7 +9,7 @@ use crate::bug::Bug;
 use crate::coverage::Coverage;
 use crate::event::{Event, Timer};
 use crate::invariants::Invariants;
-use crate::message::{Correlation, Message, Node};
+use crate::message::{Correlation, Message, Node, Part};
 use crate::network::Network;
 use crate::random::Random;
 use crate::trace::Trace;
@@ -26,6 +26,14 @@ pub(crate) struct Plan {
     /// How long the faults last.
     pub(crate) faults_ms: i64,
     pub(crate) group_size: usize,
+    /// Which kinds of faults there are, one bit each: a run of few kinds goes deeper than one of all.
+    pub(crate) strikes: u32,
+    /// The partition whose leader is hit more often than other brokers.
+    pub(crate) aimed_at: Part,
+    /// The longest pause between two of them.
+    pub(crate) strike_ms_max: i64,
+    /// The longest that a node stays down or asleep, and a link cut.
+    pub(crate) down_ms_max: i64,
 }
 
 struct Scheduled {

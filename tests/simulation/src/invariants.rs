@@ -252,6 +252,10 @@ impl Invariants {
         self.lacking.contains_key(&broker)
     }
 
+    pub(crate) fn is_any_lacking(&self) -> bool {
+        !self.lacking.is_empty()
+    }
+
     /// The partitions to look at now.
     pub(crate) fn take_suspects(&mut self) -> [bool; PARTS.len()] {
         std::mem::take(&mut self.suspects)

@@ -8,8 +8,13 @@ use moldau_simulation::{Bug, Options, Runs, run, run_many};
 const USAGE: &str = "\
 usage: moldau-simulation replay SEED [LINES] [BUG]   one seed, with its last LINES events (200)
        moldau-simulation seeds FIRST COUNT [BUG]      many seeds
-       moldau-simulation bugs [COUNT]                 each seeded fault, until a seed finds it (100 seeds)
+       moldau-simulation bugs [COUNT]                 each seeded fault, until a seed finds it (1000 seeds)
 ";
+
+/// So many seeds have to show everything that can happen.
+const SEEDS_FOR_COVERAGE: u64 = 200;
+/// Found in that many seeds or not at all.
+const SEEDS_FOR_A_FAULT: u64 = 1_000;
 
 fn main() -> io::Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -21,7 +26,7 @@ fn main() -> io::Result<ExitCode> {
     match words.first() {
         Some(&"replay") => replay(&mut out, number(1, 1), number(2, 200) as usize, bug(3)),
         Some(&"seeds") => seeds(&mut out, number(1, 1), number(2, 100), bug(3)),
-        Some(&"bugs") => bugs(&mut out, number(1, 100)),
+        Some(&"bugs") => bugs(&mut out, number(1, SEEDS_FOR_A_FAULT)),
         _ => {
             write!(out, "{USAGE}")?;
             Ok(ExitCode::FAILURE)
@@ -44,6 +49,12 @@ fn seeds(out: &mut impl Write, first: u64, count: u64, bug: Option<Bug>) -> io::
     writeln!(out, "{coverage}")?;
     for outcome in &failed {
         writeln!(out, "{outcome}")?;
+        writeln!(out, "  cargo run -p moldau-simulation -- replay {}", outcome.seed)?;
+    }
+    // What never happened was not survived.
+    let missing = if seeds >= SEEDS_FOR_COVERAGE { coverage.missing() } else { Vec::new() };
+    if !missing.is_empty() {
+        writeln!(out, "never happened: {missing:?}")?;
     }
     writeln!(
         out,
@@ -51,7 +62,7 @@ fn seeds(out: &mut impl Write, first: u64, count: u64, bug: Option<Bug>) -> io::
         simulated_ms / 1000,
         failed.len()
     )?;
-    Ok(verdict(failed.is_empty()))
+    Ok(verdict(failed.is_empty() && missing.is_empty()))
 }
 
 fn bugs(out: &mut impl Write, count: u64) -> io::Result<ExitCode> {

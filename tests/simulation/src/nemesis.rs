@@ -12,9 +12,7 @@ use crate::topology::{BROKERS, CONTROLLERS, PARTS};
 use crate::world::World;
 
 const PAUSE_MS_MIN: i64 = 60;
-const PAUSE_MS_MAX: i64 = 700;
-/// The longest that a node stays down or asleep.
-const DOWN_MS_MAX: i64 = 2_600;
+const LEISURE_MS_MAX: i64 = 12_000;
 
 /// A fault whose end is an event of its own.
 #[derive(Clone, Copy, Debug)]
@@ -66,10 +64,14 @@ const STRIKES: &[(Strike, usize)] = &[
 impl World {
     /// One fault, and the time of the next.
     pub(crate) fn strike(&mut self) {
-        let total = STRIKES.iter().map(|(_, weight)| weight).sum();
-        let mut dice = self.core.random.below(total);
+        let plan = self.core.plan;
+        let is_drawn = |number: usize| plan.strikes & (1 << number) != 0;
+        let drawn =
+            || STRIKES.iter().enumerate().filter(|(number, _)| is_drawn(*number)).map(|(_, strike)| strike);
+        let total: usize = drawn().map(|(_, weight)| weight).sum();
+        let mut dice = self.core.random.below(total.max(1));
         let mut chosen = Strike::Weather;
-        for (strike, weight) in STRIKES {
+        for (strike, weight) in drawn() {
             if dice < *weight {
                 chosen = *strike;
                 break;
@@ -78,14 +80,17 @@ impl World {
         }
         self.core.trace.line(self.core.now, || format!("** {chosen:?}"));
         self.apply_strike(chosen);
-        let pause = self.core.random.between(PAUSE_MS_MIN, PAUSE_MS_MAX);
+        // Where nothing gets done for faults, they come more slowly after a while.
+        let pause_ms_max = if self.is_overdue() { LEISURE_MS_MAX } else { plan.strike_ms_max };
+        let pause = self.core.random.between(PAUSE_MS_MIN, pause_ms_max);
         self.core.schedule(self.core.now + pause, Event::Nemesis);
     }
 
     fn apply_strike(&mut self, strike: Strike) {
         let broker = self.any_broker();
         let controller = self.any_controller();
-        let duration = self.core.random.between(50, DOWN_MS_MAX);
+        let down_ms_max = self.core.plan.down_ms_max;
+        let duration = self.core.random.between(50, down_ms_max);
         match strike {
             // One disk at a time is lost, and no other restarts before that is known.
             Strike::KillBroker
@@ -100,7 +105,7 @@ impl World {
                 if !self.core.plan.counts_page_cache {
                     self.core.coverage.note(Happened::AllBrokersLostPower);
                     for broker in 1..=BROKERS {
-                        let duration = self.core.random.between(50, DOWN_MS_MAX);
+                        let duration = self.core.random.between(50, down_ms_max);
                         self.cut_broker_power(broker, duration);
                     }
                 }
@@ -166,8 +171,12 @@ impl World {
     /// Rather one that leads something.
     fn any_broker(&mut self) -> i32 {
         let random = &mut self.core.random;
-        let part = random.pick(&PARTS);
-        let leader = part.find(self.core.invariants.image()).map(|(_, partition)| partition.leader.0);
+        let leader = self
+            .core
+            .plan
+            .aimed_at
+            .find(self.core.invariants.image())
+            .map(|(_, partition)| partition.leader.0);
         match leader {
             Some(leader) if leader > 0 && random.per_mille(400) => leader,
             _ => random.between(1, i64::from(BROKERS)) as i32,
@@ -221,7 +230,7 @@ impl World {
     /// Whether some disk was lost and the controllers do not know it yet. Of replicas that all restart uncleanly they keep
     /// the last in the ISR, and would keep the one that has nothing.
     fn is_disk_lost(&self) -> bool {
-        (1..=BROKERS).any(|id| self.core.invariants.is_lacking(id))
+        self.core.invariants.is_any_lacking()
     }
 
     /// kill -9: the page cache stays.
@@ -260,7 +269,8 @@ impl World {
     }
 
     /// Whether of every partition that the broker holds somebody else in the ISR has everything, and nobody else who may be
-    /// elected is about to restart. Eligible leader replicas survive the loss of one of two copies, not of both.
+    /// elected is about to restart. Eligible leader replicas survive the loss of one of two copies, not of both; and the end
+    /// of a reassignment may leave one copy alone, in Kafka as here.
     fn others_hold_all(&self, id: i32) -> bool {
         let image = self.core.invariants.image();
         let holds = |other: &BrokerId| {
@@ -269,7 +279,8 @@ impl World {
         PARTS.iter().filter_map(|part| part.find(image)).all(|(_, partition)| {
             let is_other = |other: &&BrokerId| other.0 != id;
             !partition.replicas.contains(&BrokerId(id))
-                || (partition.isr.iter().any(|other| other.0 != id)
+                || (!partition.is_reassigning()
+                    && partition.isr.iter().any(|other| other.0 != id)
                     && partition.isr.iter().chain(&partition.elr).filter(is_other).all(holds))
         })
     }

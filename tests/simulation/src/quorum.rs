@@ -343,9 +343,7 @@ impl Controller {
         let mut sorted = *matched;
         sorted.sort_unstable();
         let majority = sorted[CONTROLLERS / 2];
-        let is_of_this_term = |length: usize| {
-            self.disk.log[length - 1].term == self.disk.term || core.has(Bug::CommitOlderTermByCount)
-        };
+        let is_of_this_term = |length: usize| self.disk.log[length - 1].term == self.disk.term;
         if majority > self.committed && is_of_this_term(majority) {
             self.committed = majority;
             self.apply(core);

@@ -65,6 +65,10 @@ impl Plan {
             fetches_ahead: random.per_mille(500),
             faults_ms: FAULTS_MS,
             group_size: 2,
+            strikes: if random.per_mille(400) { u32::MAX } else { random.bits() as u32 },
+            aimed_at: random.pick(&PARTS),
+            strike_ms_max: random.pick(&[200, 700, 700, 1_500]),
+            down_ms_max: random.pick(&[400, 2_600, 2_600]),
         }
     }
 }
@@ -279,6 +283,11 @@ impl World {
             }
             Phase::Safety | Phase::Liveness | Phase::Over => {}
         }
+    }
+
+    /// Whether the faults last longer than they were to.
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.core.now > self.faults_end_max - 3 * self.core.plan.faults_ms
     }
 
     fn is_idle(&self) -> bool {

@@ -6,7 +6,7 @@
 use moldau_simulation::{Bug, Options, Runs, run, run_many};
 
 /// Found in that many seeds or not at all.
-const SEEDS_FOR_A_FAULT: u64 = 300;
+const SEEDS_FOR_A_FAULT: u64 = 1_000;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))

@@ -192,7 +192,7 @@ impl Broker {
         let part = request.part;
         let epoch = self.leads(part).filter(|_| self.process.is_serving);
         let epoch = epoch.ok_or(ErrorCode::NotLeaderOrFollower)?;
-        if !core.has(Bug::SkipEpochCheckOfFetch) && request.leader_epoch != epoch {
+        if request.leader_epoch != epoch {
             core.coverage.note(Happened::LeaderFencedFetch);
             let is_older = request.leader_epoch < epoch;
             return Err(if is_older { ErrorCode::FencedLeaderEpoch } else { ErrorCode::UnknownLeaderEpoch });

@@ -48,7 +48,7 @@ impl Admin {
             let pause = if self.is_finishing { 500 } else { core.random.between(1_000, ELECT_MS_MAX) };
             self.elect_at = core.now + pause;
             ToController::ElectPreferred
-        } else if core.now >= self.move_at && !self.is_finishing {
+        } else if core.now >= self.move_at && !self.is_finishing && !core.invariants.is_any_lacking() {
             self.move_at = core.now + core.random.between(500, MOVE_MS_MAX);
             reassignment(core)
         } else {
