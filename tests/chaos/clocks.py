@@ -125,6 +125,8 @@ class Clocks:
         probe = self.probe(node)
         killed = time.monotonic()
         assert node.kill() == -9
+        eventually(lambda: self.cluster.partition(probe.topic, 0).leader != node.id, ACK_SECONDS_MAX, "another leader")
+        self.note("kill -9 of the leader, until another leads (polled)", time.monotonic() - killed)
         self.note("kill -9 of the leader", probe.first_ack_after(killed))
         self.whole_again(probe)
 

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use moldau_group::Input;
 use moldau_metadata::{MetadataDelta, MetadataImage};
 use moldau_model::{BrokerId, LeaderEpoch, PartitionIndex};
@@ -101,10 +103,10 @@ impl GroupCoordinator {
             slot.replay(leader_epoch, offset, key, value)
         });
         match loaded {
-            Ok(()) => {
-                if slot.finish_load(self, leader_epoch) {
-                    tracing::debug!(%partition, records = count, "groups loaded");
-                }
+            Ok(end) => {
+                tracing::debug!(%partition, records = count, "groups read");
+                let committed = self.store.committed(partition, leader_epoch, end);
+                self.finish_once_committed(slot, leader_epoch, committed);
             }
             Err(error) => {
                 // As in Kafka, a partition that cannot be read has no coordinator until it is led anew.
@@ -115,6 +117,30 @@ impl GroupCoordinator {
             }
         }
         self.note_activity();
+    }
+
+    /// Serves the groups once all that was read is committed: before that another leader could still come that lacks some
+    /// of it, and a committed offset that was told would go back.
+    fn finish_once_committed(
+        self: &Arc<Self>,
+        slot: &Arc<Slot>,
+        leader_epoch: LeaderEpoch,
+        mut committed: BoxFuture<'static, bool>,
+    ) {
+        match (&mut committed).now_or_never() {
+            Some(true) => {
+                slot.finish_load(self, leader_epoch);
+            }
+            Some(false) => {}
+            None => {
+                let (coordinator, slot) = (Arc::clone(self), Arc::clone(slot));
+                tokio::spawn(async move {
+                    if committed.await && slot.finish_load(&coordinator, leader_epoch) {
+                        coordinator.note_activity();
+                    }
+                });
+            }
+        }
     }
 
     /// This broker does not lead the partition any more.

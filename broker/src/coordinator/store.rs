@@ -2,7 +2,7 @@
 
 use futures::future::BoxFuture;
 use moldau_group::CoordinatorRecord;
-use moldau_model::{ErrorCode, LeaderEpoch, PartitionIndex};
+use moldau_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex};
 
 /// What became of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +31,8 @@ pub type ReplayRecord<'a> = dyn FnMut(i64, &[u8], Option<&[u8]>) -> Result<(), L
 
 /// The logs of `__consumer_offsets`, as far as this broker leads them.
 pub trait OffsetsStore: Send + Sync {
-    /// Reads all records with a key, from the log's start to its end at the time of the call. Blocks; runs on a thread of
-    /// its own. Control batches have no records here.
+    /// Reads all records with a key, from the log's start to its end at the time of the call, which it returns. Blocks; runs
+    /// on a thread of its own. Control batches have no records here.
     ///
     /// # Errors
     /// What the log, or `replay`, says.
@@ -41,7 +41,16 @@ pub trait OffsetsStore: Send + Sync {
         partition: PartitionIndex,
         leader_epoch: LeaderEpoch,
         replay: &mut ReplayRecord<'_>,
-    ) -> Result<(), LoadError>;
+    ) -> Result<Offset, LoadError>;
+
+    /// Ends when the log is committed up to `end`: `true`. `false` once this broker does not lead in `leader_epoch` any
+    /// more. What a load has read above the high watermark may be taken back by another leader until then.
+    fn committed(
+        &self,
+        partition: PartitionIndex,
+        leader_epoch: LeaderEpoch,
+        end: Offset,
+    ) -> BoxFuture<'static, bool>;
 
     /// Appends the records as one batch, with acks=all, if this broker still leads in `leader_epoch`. It is written when
     /// this returns: two calls, one after the other, stand in the log in that order. The future ends when its fate is

@@ -23,6 +23,8 @@ struct MemoryStore {
     logs: Mutex<HashMap<PartitionIndex, Vec<CoordinatorRecord>>>,
     outcome: Mutex<AppendOutcome>,
     gate: watch::Sender<bool>,
+    /// Whether what the log has is committed.
+    committed: watch::Sender<bool>,
     broken: AtomicBool,
     /// Loads under way, and the most there ever were.
     loading: AtomicUsize,
@@ -36,6 +38,7 @@ impl MemoryStore {
             logs: Mutex::default(),
             outcome: Mutex::new(AppendOutcome::Committed),
             gate: watch::Sender::new(is_open),
+            committed: watch::Sender::new(true),
             broken: AtomicBool::new(false),
             loading: AtomicUsize::new(0),
             loading_max: AtomicUsize::new(0),
@@ -50,7 +53,7 @@ impl OffsetsStore for MemoryStore {
         partition: PartitionIndex,
         _: LeaderEpoch,
         replay: &mut ReplayRecord<'_>,
-    ) -> Result<(), LoadError> {
+    ) -> Result<Offset, LoadError> {
         if self.broken.load(Ordering::SeqCst) {
             return Err(LoadError::Read("the disk is gone".into()));
         }
@@ -64,7 +67,12 @@ impl OffsetsStore for MemoryStore {
         for (offset, record) in records.iter().enumerate() {
             replay(offset as i64, &record.key, record.value.as_deref())?;
         }
-        Ok(())
+        Ok(Offset(records.len() as i64))
+    }
+
+    fn committed(&self, _: PartitionIndex, _: LeaderEpoch, _: Offset) -> BoxFuture<'static, bool> {
+        let mut committed = self.committed.subscribe();
+        Box::pin(async move { committed.wait_for(|committed| *committed).await.is_ok() })
     }
 
     fn append(
@@ -208,6 +216,25 @@ async fn a_new_leadership_reads_what_the_last_one_wrote() {
     coordinator.elected(partition, EPOCH.next());
     assert!(coordinator.wait_active(partition, LIMIT).await);
     assert_eq!(fetched_offset(&answer(coordinator.submit("group", fetch("group"))).await), 20);
+}
+
+#[tokio::test]
+async fn what_was_read_is_not_told_before_it_is_committed() {
+    let store = MemoryStore::new(true);
+    let (coordinator, partition) = led(&store, "group").await;
+    answer(coordinator.submit("group", commit("group", 7))).await;
+    coordinator.resigned(partition);
+    store.committed.send_replace(false);
+    let reads = store.loads.load(Ordering::SeqCst);
+    coordinator.elected(partition, EPOCH.next());
+    // The read comes to its end, and must not be the end of the load.
+    while store.loads.load(Ordering::SeqCst) == reads {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(!coordinator.wait_active(partition, Duration::from_millis(100)).await);
+    store.committed.send_replace(true);
+    assert!(coordinator.wait_active(partition, LIMIT).await);
+    assert_eq!(fetched_offset(&answer(coordinator.submit("group", fetch("group"))).await), 7);
 }
 
 #[tokio::test]

@@ -151,6 +151,28 @@ impl Partition {
         Ok(info)
     }
 
+    /// Whether the high watermark has reached `end`; if not, slot 0 of `delayed` waits for that.
+    ///
+    /// # Errors
+    /// `NOT_LEADER_OR_FOLLOWER` unless this replica leads in just this epoch.
+    pub(super) fn wait_for_high_watermark(
+        &self,
+        leader_epoch: LeaderEpoch,
+        end: Offset,
+        delayed: &Arc<DelayedOperation>,
+    ) -> Result<bool, ErrorCode> {
+        let mut state = self.lock();
+        if state.replica.role() != (Role::Leader { leader_epoch }) {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        }
+        if state.replica.high_watermark() >= end {
+            return Ok(true);
+        }
+        delayed.wait_for(0);
+        state.push_produce(Waiting { required: end, operation: Arc::clone(delayed), slot: 0 });
+        Ok(false)
+    }
+
     /// Notes that something was appended; whether it has to be synced now.
     pub(super) fn note_dirty(&self, state: &mut State) -> bool {
         if self.settings.flush_policy == FlushPolicy::Interval {

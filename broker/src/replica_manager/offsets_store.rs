@@ -22,6 +22,9 @@ const BATCH_BYTES_MAX: DecompressLimit = DecompressLimit(64 * 1024 * 1024);
 /// A day: the shard answers its clients by a timeout of its own, and what became of the records matters still.
 const OUTCOME_WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 
+/// Pause before a load that cannot be committed, for want of replicas, looks again.
+const COMMIT_RETRY_PAUSE: Duration = Duration::from_millis(100);
+
 /// The replica manager's `__consumer_offsets`.
 pub struct ReplicaOffsetsStore {
     replicas: Arc<ReplicaManager>,
@@ -45,13 +48,40 @@ impl OffsetsStore for ReplicaOffsetsStore {
         partition: PartitionIndex,
         leader_epoch: LeaderEpoch,
         replay: &mut ReplayRecord<'_>,
-    ) -> Result<(), LoadError> {
+    ) -> Result<Offset, LoadError> {
         let partition = self.partition(partition).map_err(|_| LoadError::NotLeader)?;
         let (mut offset, end) = partition.log_bounds().map_err(|_| LoadError::NotLeader)?;
         while offset < end {
             offset = load_some(&partition, leader_epoch, offset, end, replay)?;
         }
-        Ok(())
+        Ok(end)
+    }
+
+    fn committed(
+        &self,
+        partition: PartitionIndex,
+        leader_epoch: LeaderEpoch,
+        end: Offset,
+    ) -> BoxFuture<'static, bool> {
+        let partition = self.partition(partition);
+        Box::pin(async move {
+            let Ok(partition) = partition else { return false };
+            loop {
+                let committed = Arc::new(DelayedOperation::new(1));
+                match partition.wait_for_high_watermark(leader_epoch, end, &committed) {
+                    Ok(true) => return true,
+                    Ok(false) => {}
+                    Err(_) => return false,
+                }
+                if !committed.seal() {
+                    committed.wait(OUTCOME_WAIT_MAX).await;
+                }
+                // Too few in the ISR ends a wait as well; then it begins anew, for as long as this leadership lasts.
+                if committed.outcome(0) != ErrorCode::None {
+                    tokio::time::sleep(COMMIT_RETRY_PAUSE).await;
+                }
+            }
+        })
     }
 
     fn append(
