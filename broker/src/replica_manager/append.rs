@@ -154,7 +154,8 @@ impl Partition {
     /// Whether the high watermark has reached `end`; if not, slot 0 of `delayed` waits for that.
     ///
     /// # Errors
-    /// `NOT_LEADER_OR_FOLLOWER` unless this replica leads in just this epoch.
+    /// `NOT_LEADER_OR_FOLLOWER` unless this replica leads in just this epoch; `KAFKA_STORAGE_ERROR` once its log takes
+    /// nothing any more.
     pub(super) fn wait_for_high_watermark(
         &self,
         leader_epoch: LeaderEpoch,
@@ -167,6 +168,9 @@ impl Partition {
         }
         if state.replica.high_watermark() >= end {
             return Ok(true);
+        }
+        if !self.dir.is_online() || state.log.as_ref().is_none_or(|log| log.failure().is_some()) {
+            return Err(ErrorCode::KafkaStorageError);
         }
         delayed.wait_for(0);
         state.push_produce(Waiting { required: end, operation: Arc::clone(delayed), slot: 0 });

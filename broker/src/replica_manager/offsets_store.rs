@@ -22,7 +22,7 @@ const BATCH_BYTES_MAX: DecompressLimit = DecompressLimit(64 * 1024 * 1024);
 /// A day: the shard answers its clients by a timeout of its own, and what became of the records matters still.
 const OUTCOME_WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// Pause before a load that cannot be committed, for want of replicas, looks again.
+/// Pause before records that cannot be committed, for want of replicas, are looked at again.
 const COMMIT_RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// The replica manager's `__consumer_offsets`.
@@ -65,21 +65,9 @@ impl OffsetsStore for ReplicaOffsetsStore {
     ) -> BoxFuture<'static, bool> {
         let partition = self.partition(partition);
         Box::pin(async move {
-            let Ok(partition) = partition else { return false };
-            loop {
-                let committed = Arc::new(DelayedOperation::new(1));
-                match partition.wait_for_high_watermark(leader_epoch, end, &committed) {
-                    Ok(true) => return true,
-                    Ok(false) => {}
-                    Err(_) => return false,
-                }
-                if !committed.seal() {
-                    committed.wait(OUTCOME_WAIT_MAX).await;
-                }
-                // Too few in the ISR ends a wait as well; then it begins anew, for as long as this leadership lasts.
-                if committed.outcome(0) != ErrorCode::None {
-                    tokio::time::sleep(COMMIT_RETRY_PAUSE).await;
-                }
+            match partition {
+                Ok(partition) => is_committed(&partition, leader_epoch, end).await,
+                Err(_) => false,
             }
         })
     }
@@ -113,20 +101,43 @@ impl OffsetsStore for ReplicaOffsetsStore {
             AppendOrigin::Coordinator,
             Some((&produce, 0)),
         );
-        if let Err(refusal) = appended {
-            return refused(refusal.code);
-        }
+        let end = match appended {
+            Ok(info) => info.last_offset.plus(1),
+            Err(refusal) => return refused(refusal.code),
+        };
         let is_settled = produce.seal();
         Box::pin(async move {
             if !is_settled {
                 produce.wait(OUTCOME_WAIT_MAX).await;
             }
-            match produce.outcome(0) {
-                ErrorCode::None => AppendOutcome::Committed,
-                // Written in any case: a later leader may have the records, or not.
-                _ => AppendOutcome::Unknown,
+            // Too few in the ISR tells a client to try again. These records are in the log, and nobody writes them a second
+            // time: as long as this leadership lasts, they will be committed.
+            if produce.outcome(0) == ErrorCode::None || is_committed(&partition, leader_epoch, end).await {
+                AppendOutcome::Committed
+            } else {
+                // A later leader may have the records, or not.
+                AppendOutcome::Unknown
             }
         })
+    }
+}
+
+/// Waits until the high watermark has reached `end`: `true`; or this replica does not lead in that epoch any more.
+pub(super) async fn is_committed(partition: &Partition, leader_epoch: LeaderEpoch, end: Offset) -> bool {
+    loop {
+        let committed = Arc::new(DelayedOperation::new(1));
+        match partition.wait_for_high_watermark(leader_epoch, end, &committed) {
+            Ok(true) => return true,
+            Ok(false) => {}
+            Err(_) => return false,
+        }
+        if !committed.seal() {
+            committed.wait(OUTCOME_WAIT_MAX).await;
+        }
+        // Too few in the ISR ends a wait as well; then it begins anew.
+        if committed.outcome(0) != ErrorCode::None {
+            tokio::time::sleep(COMMIT_RETRY_PAUSE).await;
+        }
     }
 }
 

@@ -339,6 +339,31 @@ fn what_a_follower_has_not_synced_does_not_count_and_may_be_lost() {
     assert_eq!(world.high_watermark(A), 10);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_coordinators_records_are_waited_for_until_they_are_committed_or_another_leads() {
+    use crate::replica_manager::offsets_store::is_committed;
+    let mut world = World::new();
+    world.append(A, 1);
+    let leader = Arc::clone(&world.hosts[A].partition);
+    let until = |end: i64| {
+        let leader = Arc::clone(&leader);
+        tokio::spawn(async move { is_committed(&leader, LeaderEpoch(0), Offset(end)).await })
+    };
+    let (first, second) = (until(2), until(4));
+    tokio::task::yield_now().await;
+    // The ISR falls below its minimum: whoever produces is told, but the records stay where they are.
+    let mut wake = super::super::wake::Wake::default();
+    leader.lock().fail_produces(ErrorCode::NotEnoughReplicasAfterAppend, &mut wake);
+    wake.fire();
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    assert!(!first.is_finished() && !second.is_finished());
+    world.settle(A);
+    assert!(first.await.unwrap());
+    world.append(A, 1);
+    world.elect(B);
+    assert!(!second.await.unwrap(), "it may be lost");
+}
+
 #[test]
 fn a_fetch_of_a_registration_that_is_over_changes_nothing() {
     let mut world = World::new();
