@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Sets up and passes the tests: the README's second command, and what CI runs.
 #   tests/run.sh                    all stages
-#   tests/run.sh STAGE...           some of: setup check unit build simulation clients chaos containers cluster
+#   tests/run.sh STAGE...           some of: setup check unit build simulation harness clients containers, and of those
+#                                   that run by name alone: chaos cluster
 # Each stage prints its minutes; a part that cannot run here says `skipped` and why, and is not counted as passed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -38,6 +39,8 @@ stage_simulation() {
   cargo run -q --locked -p moldau-simulation -- seeds "${SIM_FIRST_SEED:-1}" "${SIM_SEEDS:-2000}" &&
     cargo run -q --locked -p moldau-simulation -- bugs
 }
+# The chaos set's own judge and tools.
+stage_harness() { tests/chaos/run.sh unit; }
 stage_chaos() { tests/chaos/run.sh short; }
 stage_cluster() { tests/containers_cluster.sh; }
 
@@ -54,7 +57,7 @@ run_stage() {
 }
 
 stages=("$@")
-[ ${#stages[@]} -gt 0 ] || stages=(setup check unit build simulation clients chaos containers cluster)
+[ ${#stages[@]} -gt 0 ] || stages=(setup check unit build simulation harness clients containers)
 for stage in "${stages[@]}"; do
   run_stage "$stage"
   # Without its ground nothing later can tell anything.
