@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use moldau_log::{LogError, PartitionOnDisk};
 use moldau_metadata::config::{BrokerSettings, FlushPolicy, TopicConfig};
-use moldau_metadata::{ConfigResource, ConfigResourceType, MetadataDelta, MetadataImage};
+use moldau_metadata::{BrokerRegistration, ConfigResource, ConfigResourceType, MetadataDelta, MetadataImage};
 use moldau_model::{BrokerId, ErrorCode, LeaderEpoch, PartitionIndex, TopicIdPartition, TopicPartition};
 use moldau_replica::Role;
 use parking_lot::{Mutex, RwLock};
@@ -203,8 +203,29 @@ impl ReplicaManager {
             }
         }
         self.open_all(to_open);
+        self.apply_brokers(delta);
         self.apply_configs(delta, image);
         touched.into_iter().map(|id| self.follow_change(id)).collect()
+    }
+
+    /// Tells the partitions led here of the brokers that went or came.
+    fn apply_brokers(&self, delta: &MetadataDelta) {
+        let is_active = |broker: &Option<Arc<BrokerRegistration>>| {
+            broker.as_ref().is_some_and(|registration| registration.is_active())
+        };
+        let changes = delta.brokers.iter().filter_map(|(id, change)| {
+            let is_now = is_active(&change.after);
+            (is_active(&change.before) != is_now).then_some((*id, is_now))
+        });
+        let changes: Vec<(BrokerId, bool)> = changes.collect();
+        if changes.is_empty() {
+            return;
+        }
+        for partition in self.partitions() {
+            for (id, is_active) in &changes {
+                partition.handle_broker(*id, !is_active);
+            }
+        }
     }
 
     fn follow_change(&self, id: TopicIdPartition) -> FollowChange {
@@ -240,6 +261,7 @@ impl ReplicaManager {
         moldau_replica::PartitionRegistration {
             replicas: partition.replicas.clone(),
             isr: partition.isr.clone(),
+            absent: partition.replicas.iter().copied().filter(|id| !image.is_active_broker(*id)).collect(),
             leader: is_led.then_some(partition.leader),
             leader_epoch: partition.leader_epoch,
             partition_epoch: partition.partition_epoch,

@@ -13,7 +13,8 @@ pub struct FollowerFetch {
     pub log_start: Offset,
     /// The registration it speaks for (KIP-903). `BrokerEpoch(-1)` where the peer does not say.
     pub broker_epoch: BrokerEpoch,
-    /// Whether the controller would take it into the ISR: neither fenced nor on its way down (KIP-841).
+    /// Whether the controller would take it into the ISR, by what was known when it asked: neither fenced nor on its way
+    /// down (KIP-841). A fetch that waits can be overtaken by metadata, which then counts.
     pub may_join: bool,
 }
 
@@ -24,7 +25,9 @@ pub(crate) struct FollowerProgress {
     pub(crate) durable_end: Offset,
     pub(crate) log_start: Offset,
     pub(crate) broker_epoch: BrokerEpoch,
-    pub(crate) may_join: bool,
+    may_join: bool,
+    /// What metadata says of its broker, whatever its fetches say.
+    pub(crate) is_absent: bool,
     /// The last moment at which it was known to have had all that the leader had.
     last_caught_up: TimestampMs,
     /// The mark that it has not reached yet.
@@ -48,6 +51,7 @@ impl FollowerProgress {
             log_start: Offset::NONE,
             broker_epoch: BrokerEpoch(-1),
             may_join: false,
+            is_absent: false,
             last_caught_up: if in_isr { now } else { TimestampMs(0) },
             mark: None,
         }
@@ -73,6 +77,16 @@ impl FollowerProgress {
         self.log_start = fetch.log_start;
         self.broker_epoch = fetch.broker_epoch;
         self.may_join = fetch.may_join;
+    }
+
+    /// Whether its own fetches and metadata both say that the controller would take it into the ISR.
+    pub(crate) fn may_join(&self) -> bool {
+        self.may_join && !self.is_absent
+    }
+
+    /// What a fetch said of that, or that only the next fetch may say so.
+    pub(crate) fn set_may_join(&mut self, may_join: bool) {
+        self.may_join = may_join;
     }
 
     /// Whether it has everything, or had so less than `lag_ms_max` ago.

@@ -67,7 +67,7 @@ impl Leader {
         self.set_followers(registration, now);
         for (_, progress) in self.followers.iter_mut().filter(|(id, _)| !registration.isr.contains(id)) {
             // The controller may have put it out because it is gone: only its next fetch shows that it is not.
-            progress.may_join = false;
+            progress.set_may_join(false);
         }
     }
 
@@ -75,7 +75,9 @@ impl Leader {
         self.followers.retain(|id, _| registration.replicas.contains(id));
         for &id in registration.replicas.iter().filter(|&&id| id != self.local) {
             let in_isr = registration.isr.contains(&id);
-            self.followers.entry(id).or_insert_with(|| FollowerProgress::unknown(in_isr, now));
+            let progress = self.followers.entry(id);
+            let progress = progress.or_insert_with(|| FollowerProgress::unknown(in_isr, now));
+            progress.is_absent = registration.absent.contains(&id);
         }
     }
 
@@ -120,8 +122,15 @@ impl Leader {
         let Some(progress) = progress.filter(|progress| progress.broker_epoch == broker_epoch) else {
             return false;
         };
-        progress.may_join = may_join;
+        progress.set_may_join(may_join);
         true
+    }
+
+    /// Metadata says that a broker went or came. One that comes has to show by a fetch that it is there.
+    pub(crate) fn set_absent(&mut self, broker: BrokerId, is_absent: bool) {
+        if let Some(progress) = self.followers.get_mut(&broker) {
+            progress.is_absent = is_absent;
+        }
     }
 
     /// Where the high watermark may stand: the smallest durable end over the maximal ISR, and over those replicas that
@@ -138,7 +147,7 @@ impl Leader {
         }
         let counted = self.followers.iter().filter(|(id, progress)| {
             self.isr.maximal_contains(**id)
-                || (progress.may_join
+                || (progress.may_join()
                     && progress.durable_end >= self.epoch_start_offset
                     && progress.is_caught_up(log.log_end, now, lag_ms_max))
         });
@@ -174,7 +183,7 @@ impl Leader {
         if self.isr.is_pending() || self.isr.committed.contains(&follower) {
             return None;
         }
-        let progress = self.followers.get(&follower).filter(|progress| progress.may_join)?;
+        let progress = self.followers.get(&follower).filter(|progress| progress.may_join())?;
         if progress.durable_end < high_watermark || progress.durable_end < self.epoch_start_offset {
             return None;
         }

@@ -7,6 +7,8 @@ use moldau_model::{BrokerId, LeaderEpoch, Offset, PartitionEpoch};
 pub struct PartitionRegistration {
     pub replicas: Vec<BrokerId>,
     pub isr: Vec<BrokerId>,
+    /// The replicas whose brokers are fenced or on their way down: the controller takes none of them into the ISR (KIP-841).
+    pub absent: Vec<BrokerId>,
     /// `None` while the partition has no leader.
     pub leader: Option<BrokerId>,
     pub leader_epoch: LeaderEpoch,

@@ -262,6 +262,14 @@ impl Replica {
         LeaderOutput { high_watermark: self.advance_high_watermark(now), alter_partition }
     }
 
+    /// Metadata says that a broker was fenced or is on its way down, or that it is back. One that is gone is not waited for,
+    /// however close it was to joining the ISR.
+    pub fn handle_broker(&mut self, broker: BrokerId, is_absent: bool, now: TimestampMs) -> LeaderOutput {
+        let State::Leader(leader) = &mut self.state else { return LeaderOutput::default() };
+        leader.set_absent(broker, is_absent);
+        LeaderOutput { high_watermark: self.advance_high_watermark(now), alter_partition: None }
+    }
+
     /// Time passed: members that lag are to leave the ISR, and a proposal whose answer was lost is to be repeated.
     pub fn poll_isr(&mut self, now: TimestampMs) -> LeaderOutput {
         let (log_end, lag_ms_max) = (self.log.log_end, self.limits.lag_ms_max);

@@ -28,6 +28,7 @@ fn registration(
     PartitionRegistration {
         replicas: vec![B1, B2, B3],
         isr: isr.to_vec(),
+        absent: Vec::new(),
         leader,
         leader_epoch: LeaderEpoch(leader_epoch),
         partition_epoch: PartitionEpoch(epoch),
@@ -284,6 +285,33 @@ fn a_follower_that_the_controller_put_out_does_not_hold_the_high_watermark() {
     replica.handle_log_ends(ends(0, 30, 30), at(7));
     replica.handle_follower_fetch(B2, &fetch(30, 30), at(8)).unwrap();
     assert_eq!(replica.high_watermark(), Offset(20));
+}
+
+#[test]
+fn a_follower_whose_broker_is_gone_does_not_hold_the_high_watermark_and_is_not_proposed() {
+    let mut replica = leader(&[B1, B2, B3]);
+    replica.handle_log_ends(ends(0, 10, 10), at(1));
+    for follower in [B2, B3] {
+        replica.handle_follower_fetch(follower, &fetch(10, 10), at(2)).unwrap();
+    }
+    let without = PartitionRegistration { absent: vec![B3], ..registration(Some(B1), &[B1, B2], 0, 1) };
+    replica.handle_registration(&without, at(3));
+    // A fetch that was under way when broker 3 was put out still says that it may join.
+    let output = replica.handle_follower_fetch(B3, &fetch(10, 10), at(4)).unwrap();
+    assert_eq!(output.alter_partition, None);
+    let output = replica.handle_follower_seen(B3, BrokerEpoch(7), true, at(4));
+    assert_eq!(output.alter_partition, None);
+    replica.handle_log_ends(ends(0, 20, 20), at(5));
+    replica.handle_follower_fetch(B2, &fetch(20, 20), at(6)).unwrap();
+    assert_eq!(replica.high_watermark(), Offset(20));
+    // Back again, it is waited for, and goes once more before it has joined.
+    replica.handle_broker(B3, false, at(7));
+    replica.handle_follower_fetch(B3, &fetch(20, 19), at(8)).unwrap();
+    replica.handle_log_ends(ends(0, 30, 30), at(9));
+    replica.handle_follower_fetch(B2, &fetch(30, 30), at(10)).unwrap();
+    assert_eq!(replica.high_watermark(), Offset(20));
+    let output = replica.handle_broker(B3, true, at(11));
+    assert_eq!(output.high_watermark, Some(Offset(30)));
 }
 
 #[test]

@@ -94,6 +94,17 @@ impl Partition {
         wake.fire();
     }
 
+    /// Metadata says that a broker went or came.
+    pub(crate) fn handle_broker(self: &Arc<Self>, broker: BrokerId, is_absent: bool) {
+        let mut wake = Wake::default();
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let output = state.replica.handle_broker(broker, is_absent, clock::monotonic());
+        self.carry_out(state, &mut wake, output);
+        drop(guard);
+        wake.fire();
+    }
+
     /// What the controller made of a change of the ISR that was asked for in `leader_epoch`.
     pub(crate) fn handle_alter_partition_result(
         self: &Arc<Self>,

@@ -294,6 +294,7 @@ mod tests {
         partition.handle_registration(&PartitionRegistration {
             replicas: vec![BrokerId(1), BrokerId(2)],
             isr: vec![BrokerId(2)],
+            absent: Vec::new(),
             leader: Some(BrokerId(2)),
             leader_epoch: EPOCH,
             partition_epoch: PartitionEpoch(0),

@@ -25,7 +25,11 @@ pub struct Replicas {
 impl ReplicaPublisher for Replicas {
     async fn apply(&self, delta: &MetadataDelta, image: &Arc<MetadataImage>) {
         let mut changes = Vec::new();
-        if !delta.topics.is_empty() || !delta.deleted_topics.is_empty() || !delta.configs.is_empty() {
+        let is_touched = !delta.topics.is_empty()
+            || !delta.deleted_topics.is_empty()
+            || !delta.configs.is_empty()
+            || !delta.brokers.is_empty();
+        if is_touched {
             let (manager, delta, image) = (Arc::clone(&self.manager), delta.clone(), Arc::clone(image));
             let applied = tokio::task::spawn_blocking(move || manager.apply(&delta, &image)).await;
             changes = applied.unwrap_or_else(|error| {

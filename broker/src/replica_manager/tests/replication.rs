@@ -72,6 +72,7 @@ impl World {
         PartitionRegistration {
             replicas: all.clone(),
             isr: all,
+            absent: Vec::new(),
             leader: Some(self.hosts[leader].id),
             leader_epoch: LeaderEpoch(self.leader_epoch),
             partition_epoch: PartitionEpoch(self.partition_epoch),

@@ -1,5 +1,7 @@
 //! The broker follows the metadata, and changes the roles of its replicas by nothing else.
 
+use std::collections::BTreeSet;
+
 use moldau_metadata::{MetadataImage, PartitionRegistration};
 use moldau_model::{BrokerId, ErrorCode, Offset};
 use moldau_replica::{Replica, RoleChange};
@@ -54,10 +56,13 @@ impl Broker {
         for part in PARTS {
             let Some((_, partition)) = part.find(&image).filter(|_| takes_roles) else { continue };
             if partition.replicas.contains(&self.broker_id()) {
-                self.apply_partition(core, part, partition);
+                self.apply_partition(core, part, partition, &image);
             } else {
                 self.delete(core, part);
             }
+        }
+        if takes_roles {
+            self.apply_brokers(core, &image);
         }
         self.process.image = image;
         if takes_roles {
@@ -69,10 +74,35 @@ impl Broker {
         }
     }
 
-    fn apply_partition(&mut self, core: &mut Core, part: Part, partition: &PartitionRegistration) {
+    /// Tells the partitions of the brokers that went or came.
+    fn apply_brokers(&mut self, core: &mut Core, image: &MetadataImage) {
+        let known = image
+            .brokers()
+            .map(|broker| broker.id)
+            .chain(self.process.image.brokers().map(|broker| broker.id));
+        let changed =
+            known.filter(|id| image.is_active_broker(*id) != self.process.image.is_active_broker(*id));
+        for broker in changed.collect::<BTreeSet<BrokerId>>() {
+            for part in PARTS {
+                let Some(hosted) = self.process.hosted.get_mut(&part) else { continue };
+                let is_absent = !image.is_active_broker(broker);
+                let output = hosted.replica.handle_broker(broker, is_absent, core.timestamp());
+                self.after_leader_output(core, part, output);
+            }
+        }
+    }
+
+    fn apply_partition(
+        &mut self,
+        core: &mut Core,
+        part: Part,
+        partition: &PartitionRegistration,
+        image: &MetadataImage,
+    ) {
         let registration = moldau_replica::PartitionRegistration {
             replicas: partition.replicas.clone(),
             isr: partition.isr.clone(),
+            absent: partition.replicas.iter().copied().filter(|id| !image.is_active_broker(*id)).collect(),
             leader: (partition.leader != BrokerId::NONE).then_some(partition.leader),
             leader_epoch: partition.leader_epoch,
             partition_epoch: partition.partition_epoch,
