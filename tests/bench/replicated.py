@@ -36,13 +36,13 @@ def round_of(kind, folder, megabytes, n):
         node.heap = HEAP
     try:
         cluster.start()
-        for name, record_bytes, records, share in WORK:
+        for name, record_bytes, records, partitions, share in WORK:
             size, topic = max(20, int(megabytes * share)), f"r-{record_bytes}-{records}-{n}"
             cluster.create_topic(topic, partitions=1)
             touch_memory(3 * size + 512)
             leader = cluster.leader(topic, 0)
             before = sum(node.cpu_seconds() for node in cluster.nodes.values())
-            speed = load("produce", leader.bootstrap, topic, record_bytes, records, size)
+            speed = load("produce", leader.bootstrap, topic, record_bytes, records, size, partitions)
             # acks=all with min.insync.replicas 2: the third replica may still be behind.
             eventually(lambda: cluster.is_whole([topic]), 60, "all replicas in sync")
             time.sleep(0.5)
