@@ -309,6 +309,14 @@ fn a_broker_whose_process_has_ended_is_fenced_without_waiting_for_its_session() 
         drop(later);
         drop(stays);
         watch_until(quorum.handle(next), is_fenced(10)).await;
+        // A process that dies may go on accepting for a moment after its connections broke.
+        let dies = quorum.channel();
+        let lingering = listener();
+        join_at(&*dies, 11, &lingering).await;
+        drop(dies);
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        drop(lingering);
+        watch_until(quorum.handle(next), is_fenced(11)).await;
     });
 }
 

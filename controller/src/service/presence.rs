@@ -18,6 +18,16 @@ use crate::manage::{Decision, fence_broker};
 const DIAL_LIMIT: Duration = Duration::from_secs(1);
 /// When after its beginning a new active controller dials the brokers that it has not heard of.
 const SILENCE: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(300)];
+/// Pauses before each dialling of a broker whose connection broke. A process that is killed closes its files one after the
+/// other, and while the machine has other things to do a listener may go on accepting for a while after a connection broke.
+const DEPARTURE: [Duration; 6] = [
+    Duration::ZERO,
+    Duration::from_millis(20),
+    Duration::from_millis(80),
+    Duration::from_millis(200),
+    Duration::from_millis(700),
+    Duration::from_secs(2),
+];
 /// How many brokers are dialled at the same time.
 const DIALS_MAX: usize = 64;
 
@@ -46,7 +56,7 @@ impl Presence {
                 // The broker of this very process says itself how it is.
                 for (id, epoch) in self.unheard().await {
                     if id != self.service.node_id {
-                        self.dial(id, epoch);
+                        self.dial(id, epoch, &[Duration::ZERO]);
                     }
                 }
             }
@@ -67,13 +77,18 @@ impl Presence {
         }
     }
 
-    /// Dials a broker in the background, and fences it if it refuses.
-    fn dial(&self, id: BrokerId, epoch: BrokerEpoch) {
+    /// Dials a broker in the background, after each of these pauses, and fences it once it refuses.
+    fn dial(&self, id: BrokerId, epoch: BrokerEpoch, pauses: &'static [Duration]) {
         let (service, dials) = (self.service.clone(), self.dials.clone());
         tokio::spawn(async move {
-            let Ok(_permit) = dials.acquire_owned().await else { return };
-            if refuses(&service, id, epoch).await {
-                fence(&service, id, epoch).await;
+            for &pause in pauses {
+                tokio::time::sleep(pause).await;
+                let Ok(_permit) = dials.acquire().await else { return };
+                match look_at(&service, id, epoch).await {
+                    Look::Refuses => return fence(&service, id, epoch).await,
+                    Look::IsSettled => return,
+                    Look::IsUnknown => {}
+                }
             }
         });
     }
@@ -112,22 +127,32 @@ impl AttendedBrokers for Presence {
             // Without an answer this controller is not the active one, and the next one hears for itself.
             drop(left.await);
         });
-        self.dial(broker_id, broker_epoch);
+        self.dial(broker_id, broker_epoch, &DEPARTURE);
     }
 }
 
+/// What dialling a broker has shown.
+enum Look {
+    /// Its process has ended.
+    Refuses,
+    /// It is fenced, or came back as another one.
+    IsSettled,
+    /// It may be there.
+    IsUnknown,
+}
+
 /// Whether every listener of an unfenced broker refuses. One that is advertised to others alone may refuse all the time.
-async fn refuses(service: &Service, id: BrokerId, epoch: BrokerEpoch) -> bool {
+async fn look_at(service: &Service, id: BrokerId, epoch: BrokerEpoch) -> Look {
     let image = service.applied.image();
     let Some(broker) = image.broker(id).filter(|broker| broker.epoch == epoch && !broker.fenced) else {
-        return false;
+        return Look::IsSettled;
     };
     for listener in &broker.listeners {
         if dial((&*listener.host, listener.port), DIAL_LIMIT).await != Dialled::Refused {
-            return false;
+            return Look::IsUnknown;
         }
     }
-    !broker.listeners.is_empty()
+    if broker.listeners.is_empty() { Look::IsUnknown } else { Look::Refuses }
 }
 
 async fn fence(service: &Service, id: BrokerId, epoch: BrokerEpoch) {
