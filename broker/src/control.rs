@@ -1,7 +1,7 @@
 //! What the control-plane APIs share: the metadata, the way to the controllers, the coordinators, the settings.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use moldau_cluster::ControllerChannel;
@@ -11,6 +11,7 @@ use moldau_metadata::{ConfigResource, MetadataDelta, MetadataImage};
 use moldau_model::{BrokerId, Uuid};
 
 use crate::coordinator::{GroupCoordinator, OffsetsStore};
+use crate::departures::Departures;
 use crate::lifecycle::MetadataPublisher;
 use crate::metadata_cache::MetadataCache;
 
@@ -25,6 +26,7 @@ pub struct ControlPlane {
     pub metadata: Arc<MetadataCache>,
     pub channel: Arc<dyn ControllerChannel>,
     pub coordinator: Arc<GroupCoordinator>,
+    pub departures: Arc<Departures>,
 }
 
 impl ControlPlane {
@@ -41,7 +43,8 @@ impl ControlPlane {
     ) -> Self {
         let partition_count = config.offsets_topic.partition_count;
         let coordinator = GroupCoordinator::start(group_config(&config), partition_count, store);
-        Self { node_id, cluster_id: cluster_id.into(), config, metadata, channel, coordinator }
+        let (cluster_id, departures) = (cluster_id.into(), Arc::default());
+        Self { node_id, cluster_id, config, metadata, channel, coordinator, departures }
     }
 
     /// The newest metadata.
@@ -105,6 +108,7 @@ pub struct BrokerPublisher {
     node_id: BrokerId,
     replicas: Arc<dyn ReplicaPublisher>,
     coordinator: Arc<GroupCoordinator>,
+    departures: Arc<Departures>,
 }
 
 impl BrokerPublisher {
@@ -113,14 +117,16 @@ impl BrokerPublisher {
         node_id: BrokerId,
         replicas: Arc<dyn ReplicaPublisher>,
         coordinator: Arc<GroupCoordinator>,
+        departures: Arc<Departures>,
     ) -> Self {
-        Self { node_id, replicas, coordinator }
+        Self { node_id, replicas, coordinator, departures }
     }
 }
 
 #[async_trait]
 impl MetadataPublisher for BrokerPublisher {
     async fn before_swap(&self, delta: &MetadataDelta, image: &Arc<MetadataImage>) {
+        self.departures.apply(delta, Instant::now());
         self.replicas.apply(delta, image).await;
     }
 

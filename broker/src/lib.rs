@@ -11,6 +11,7 @@ pub mod broker;
 pub mod clock;
 pub mod control;
 pub mod coordinator;
+pub mod departures;
 pub mod fetch_session;
 pub mod http;
 pub mod lifecycle;

@@ -7,16 +7,18 @@
 //!
 //! A topic that does not exist is created by the controller where both the request and `auto.create.topics.enable` allow
 //! it. Kafka answers UNKNOWN_TOPIC_OR_PARTITION at once and lets the client ask again; here the answer waits for the topic,
-//! within a bound, and shows it.
+//! within a bound, and shows it. Nor is a leader named at once to which this broker's own connection has just broken: see
+//! `departures`.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use kafka_protocol::messages::{MetadataRequest, MetadataResponse};
 use moldau_metadata::{MetadataImage, TopicImage};
-use moldau_model::{ErrorCode, TopicId, validate_topic_name};
+use moldau_model::{BrokerId, ErrorCode, TopicId, validate_topic_name};
 
 use super::auto_create::{Requester, create_topics};
 use super::message::{OPERATIONS_NOT_ASKED, broker_id, broker_ids, model_uuid, text, topic_name, wire_uuid};
@@ -38,17 +40,21 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         Ok(wanted) => wanted,
         Err(error) => return context.ready(&refused(&context, &request, error)),
     };
+    let doubt = wanted.doubtful_until(control, &image);
     let missing = if request.allow_auto_topic_creation || context.api_version < 4 {
         wanted.names_to_create(control, &image)
     } else {
         Vec::new()
     };
-    if missing.is_empty() {
+    if missing.is_empty() && doubt.is_none() {
         return context.ready(&answer(control, &image, &context, &request, &wanted));
     }
     let control = Arc::clone(control);
     Reply::Pending(Box::pin(async move {
-        create_topics(&control, &missing, &Requester::of(&context)).await;
+        if !missing.is_empty() {
+            create_topics(&control, &missing, &Requester::of(&context)).await;
+        }
+        wait_for_verdict(&control, &wanted).await;
         let image = control.image();
         context.response(&answer(&control, &image, &context, &request, &wanted))
     }))
@@ -100,6 +106,40 @@ impl Wanted {
     }
 }
 
+impl Wanted {
+    /// Until when the answer waits to hear whether a leader that it would name has gone.
+    fn doubtful_until(&self, control: &ControlPlane, image: &MetadataImage) -> Option<Instant> {
+        let suspects = control.departures.suspects(image, Instant::now());
+        if suspects.is_empty() {
+            return None;
+        }
+        let leads = |id: BrokerId, topic: &TopicImage| topic.partitions().any(|(_, p)| p.leader == id);
+        let is_named = |id: BrokerId| match self {
+            Self::All => image.topics().iter().any(|topic| leads(id, topic)),
+            Self::Names(names) => {
+                names.iter().filter_map(|name| image.topics().by_name(name)).any(|topic| leads(id, topic))
+            }
+            Self::Ids(ids) => {
+                ids.iter().filter_map(|id| image.topics().by_id(*id)).any(|topic| leads(id, topic))
+            }
+        };
+        suspects.into_iter().filter(|(id, _)| is_named(*id)).map(|(_, until)| until).max()
+    }
+}
+
+/// Waits until the metadata does not name a leader any more that seems to have gone; within a bound, after which what is
+/// known is told.
+async fn wait_for_verdict(control: &ControlPlane, wanted: &Wanted) {
+    let mut applied = control.metadata.watch_applied();
+    loop {
+        applied.mark_unchanged();
+        let Some(until) = wanted.doubtful_until(control, &control.image()) else { return };
+        if !matches!(tokio::time::timeout_at(until.into(), applied.changed()).await, Ok(Ok(()))) {
+            return;
+        }
+    }
+}
+
 fn refused(context: &RequestContext, request: &MetadataRequest, error: ErrorCode) -> MetadataResponse {
     let topics = request.topics.as_deref().unwrap_or_default().iter().map(|topic| {
         let mut answer = MetadataResponseTopic::default()
@@ -141,7 +181,7 @@ fn answer(
             .collect(),
     };
     let mut response = MetadataResponse::default()
-        .with_brokers(brokers(image, context))
+        .with_brokers(brokers(control, image, context))
         .with_controller_id(broker_id(control.controller_for_clients(image)))
         .with_topics(topics)
         .with_cluster_authorized_operations(OPERATIONS_NOT_ASKED);
@@ -154,9 +194,17 @@ fn answer(
     response
 }
 
-fn brokers(image: &MetadataImage, context: &RequestContext) -> Vec<MetadataResponseBroker> {
-    image
-        .alive_brokers_with_listener(&context.listener)
+/// Those that are alive, and those that were a moment ago.
+fn brokers(
+    control: &ControlPlane,
+    image: &MetadataImage,
+    context: &RequestContext,
+) -> Vec<MetadataResponseBroker> {
+    let fenced = control.departures.fenced(Instant::now());
+    let fenced = fenced.iter().filter(|broker| !image.is_alive_broker(broker.id));
+    let listed = image.alive_brokers().chain(fenced);
+    let reachable = listed.filter_map(|broker| Some((broker, broker.listener(&context.listener)?)));
+    reachable
         .map(|(broker, listener)| {
             MetadataResponseBroker::default()
                 .with_node_id(broker_id(broker.id))

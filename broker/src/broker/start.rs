@@ -89,11 +89,16 @@ impl BrokerHandle {
             Arc::new(store),
         ));
         let (broker_epoch, broker_epochs) = watch::channel(BrokerEpoch(-1));
-        let fetchers = Arc::new(FetcherManager::new(FetcherSettings::of(config), broker_epochs.clone()));
+        let fetchers = Arc::new(FetcherManager::new(
+            FetcherSettings::of(config),
+            broker_epochs.clone(),
+            Arc::clone(&control.departures),
+        ));
         let publisher = BrokerPublisher::new(
             config.node_id,
             Arc::new(Replicas { manager: Arc::clone(&replicas), fetchers: Arc::clone(&fetchers) }),
             Arc::clone(&control.coordinator),
+            Arc::clone(&control.departures),
         );
         let isr_changes = tokio::spawn(replication::run_isr_changes(
             Arc::clone(&replicas),

@@ -19,6 +19,7 @@ use super::FetcherSettings;
 use super::connection::LeaderConnection;
 use super::inbox::{Endpoint, Inbox};
 use super::positions::{Positions, backoff};
+use crate::departures::Departures;
 use crate::replica_manager::{FollowError, Followed, Partition};
 use crate::sync::SyncPlug;
 
@@ -80,6 +81,7 @@ pub(super) struct Fetcher {
     settings: Arc<FetcherSettings>,
     inbox: Arc<Inbox>,
     broker_epoch: watch::Receiver<BrokerEpoch>,
+    departures: Arc<Departures>,
     positions: Positions,
     session: Session,
     next_correlation_id: i32,
@@ -95,12 +97,14 @@ impl Fetcher {
         settings: Arc<FetcherSettings>,
         inbox: Arc<Inbox>,
         broker_epoch: watch::Receiver<BrokerEpoch>,
+        departures: Arc<Departures>,
     ) -> Self {
         Self {
             leader,
             settings,
             inbox,
             broker_epoch,
+            departures,
             positions: Positions::default(),
             session: Session::default(),
             next_correlation_id: 0,
@@ -130,6 +134,9 @@ impl Fetcher {
                 Ok(connection) => self.serve(connection, &endpoint).await,
                 Err(error) => Ended::Failed(error.to_string()),
             };
+            if matches!(ended, Ended::Failed(_)) {
+                self.departures.suspect(self.leader, endpoint.broker_epoch, std::time::Instant::now());
+            }
             match ended {
                 Ended::Closed => return,
                 Ended::EndpointChanged => self.failures = 0,
@@ -324,7 +331,9 @@ impl Fetcher {
         if sent.kind != Kind::Report && !self.note_session(sent.kind, &response)? {
             return Ok(Vec::new());
         }
-        self.failures = 0;
+        if std::mem::take(&mut self.failures) > 0 {
+            self.departures.trust(self.leader);
+        }
         let mut work = Vec::with_capacity(response.partitions.len());
         for fetched in response.partitions {
             let Some((partition, leader_epoch, asked_at)) = self.positions.get(fetched.id) else { continue };

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::fetcher::Fetcher;
 use super::inbox::{Assignment, Endpoint, Inbox};
+use crate::departures::Departures;
 use crate::replica_manager::Partition;
 
 /// How long fetchers get to take in what they have fetched when the broker stops.
@@ -91,14 +92,19 @@ struct State {
 pub struct FetcherManager {
     settings: Arc<FetcherSettings>,
     broker_epoch: watch::Receiver<BrokerEpoch>,
+    departures: Arc<Departures>,
     state: Mutex<State>,
 }
 
 impl FetcherManager {
     /// No fetcher yet. `broker_epoch` is what this broker fetches under, -1 until it is registered.
     #[must_use]
-    pub fn new(settings: FetcherSettings, broker_epoch: watch::Receiver<BrokerEpoch>) -> Self {
-        Self { settings: Arc::new(settings), broker_epoch, state: Mutex::default() }
+    pub fn new(
+        settings: FetcherSettings,
+        broker_epoch: watch::Receiver<BrokerEpoch>,
+        departures: Arc<Departures>,
+    ) -> Self {
+        Self { settings: Arc::new(settings), broker_epoch, departures, state: Mutex::default() }
     }
 
     /// Follows what metadata changed. Needs a tokio runtime.
@@ -156,7 +162,13 @@ impl FetcherManager {
             let inbox = Arc::new(Inbox::default());
             inbox.set_endpoint(self.endpoint(image, key.0));
             let settings = Arc::clone(&self.settings);
-            let fetcher = Fetcher::new(key.0, settings, Arc::clone(&inbox), self.broker_epoch.clone());
+            let fetcher = Fetcher::new(
+                key.0,
+                settings,
+                Arc::clone(&inbox),
+                self.broker_epoch.clone(),
+                Arc::clone(&self.departures),
+            );
             Running { inbox, task: tokio::spawn(fetcher.run()), partitions: 0 }
         });
         let Assignment { partition, leader_epoch } = assignment.clone();

@@ -1,0 +1,173 @@
+//! Brokers that went without a word: those that seem to have gone, until the controllers have decided, and those that
+//! were fenced a moment ago.
+//!
+//! A client whose connection to a leader breaks asks another broker at once who leads now, often before the controllers
+//! have fenced the dead one. Told the old leader again, librdkafka asks next after a second. So an answer that would name a
+//! leader to which this broker's own connection has just broken waits a little for the verdict. And a broker that is
+//! missing from the answer that names its successor is taken down by librdkafka together with the partitions that it is
+//! about to move, which costs another second: for a moment it stays in the list, where it stood through the whole session
+//! timeout with Apache Kafka.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use moldau_metadata::{BrokerRegistration, MetadataDelta, MetadataImage};
+use moldau_model::{BrokerEpoch, BrokerId};
+use parking_lot::Mutex;
+
+/// How long after a connection broke answers wait for the controllers: most deaths are told within a tenth of this.
+const VERDICT_LIMIT: Duration = Duration::from_millis(400);
+/// How long a broker that was fenced stays in the list of brokers: clients ask again within a second.
+const LISTED_LIMIT: Duration = Duration::from_secs(3);
+
+/// See the module. One entry a broker at most.
+#[derive(Default)]
+pub struct Departures {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Brokers to which a connection broke, by the registration that it was to, and when.
+    suspects: BTreeMap<BrokerId, (BrokerEpoch, Instant)>,
+    fenced: BTreeMap<BrokerId, (Arc<BrokerRegistration>, Instant)>,
+}
+
+impl Departures {
+    /// A connection to the broker broke, or was refused. Only the first time counts: nobody waits again for what the
+    /// controllers have not taken for a death.
+    pub(crate) fn suspect(&self, id: BrokerId, epoch: BrokerEpoch, now: Instant) {
+        let mut state = self.state.lock();
+        match state.suspects.get(&id) {
+            Some((known, _)) if *known == epoch => {}
+            _ => {
+                state.suspects.insert(id, (epoch, now));
+            }
+        }
+    }
+
+    /// The broker answers.
+    pub(crate) fn trust(&self, id: BrokerId) {
+        self.state.lock().suspects.remove(&id);
+    }
+
+    /// The brokers of `image` that may have gone, each with the time at which the controllers are not waited for any more.
+    pub(crate) fn suspects(&self, image: &MetadataImage, now: Instant) -> Vec<(BrokerId, Instant)> {
+        let state = self.state.lock();
+        let doubtful = state.suspects.iter().filter_map(|(id, (epoch, since))| {
+            let is_alive = image.broker(*id).is_some_and(|broker| broker.epoch == *epoch && !broker.fenced);
+            let until = *since + VERDICT_LIMIT;
+            (is_alive && now < until).then_some((*id, until))
+        });
+        doubtful.collect()
+    }
+
+    /// Remembers who is fenced by this change. Who shut down in order has led nothing before, and is not missed.
+    pub(crate) fn apply(&self, delta: &MetadataDelta, now: Instant) {
+        for (id, change) in &delta.brokers {
+            let is_alive = |broker: &&Arc<BrokerRegistration>| !broker.fenced;
+            if change.after.as_ref().is_some_and(|broker| !broker.fenced) {
+                self.state.lock().fenced.remove(id);
+            } else if let Some(before) = change.before.as_ref().filter(is_alive)
+                && !before.in_controlled_shutdown
+            {
+                self.state.lock().fenced.insert(*id, (Arc::clone(before), now));
+            }
+        }
+    }
+
+    /// The brokers that were fenced a moment ago, as they were before.
+    pub(crate) fn fenced(&self, now: Instant) -> Vec<Arc<BrokerRegistration>> {
+        let mut state = self.state.lock();
+        state.fenced.retain(|_, (_, since)| now < *since + LISTED_LIMIT);
+        state.fenced.values().map(|(broker, _)| Arc::clone(broker)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use moldau_metadata::{MetadataBatch, MetadataRecord, records};
+    use moldau_model::{LeaderEpoch, Offset};
+
+    use super::*;
+
+    const B7: BrokerId = BrokerId(7);
+
+    /// What becomes of the departures and of the image by these records.
+    fn apply(
+        departures: &Departures,
+        image: &MetadataImage,
+        records: Vec<MetadataRecord>,
+        now: Instant,
+    ) -> MetadataImage {
+        let offset = Offset(image.position().offset.0 + 1);
+        let batch = MetadataBatch { records };
+        let (image, delta) = image.replay(&batch, offset, LeaderEpoch(1)).unwrap();
+        departures.apply(&delta, now);
+        image
+    }
+
+    fn registered(epoch: i64) -> MetadataRecord {
+        let broker = BrokerRegistration {
+            id: B7,
+            epoch: BrokerEpoch(epoch),
+            incarnation_id: moldau_model::Uuid::from_bytes([9; 16]),
+            listeners: Vec::new(),
+            features: Vec::new(),
+            rack: None,
+            fenced: false,
+            in_controlled_shutdown: false,
+            log_directories: Vec::new(),
+        };
+        broker.to_record().into()
+    }
+
+    fn changed(epoch: i64, fenced: bool, in_controlled_shutdown: Option<bool>) -> MetadataRecord {
+        records::BrokerRegistrationChange {
+            broker_id: B7.0,
+            broker_epoch: epoch,
+            fenced: Some(fenced),
+            in_controlled_shutdown,
+            ..Default::default()
+        }
+        .into()
+    }
+
+    #[test]
+    fn the_controllers_are_waited_for_once_for_each_registration_and_not_for_long() {
+        let (departures, start) = (Departures::default(), Instant::now());
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let image = apply(&departures, &MetadataImage::empty(), vec![registered(5)], start);
+        assert_eq!(departures.suspects(&image, start), []);
+        departures.suspect(B7, BrokerEpoch(5), at(0));
+        departures.suspect(B7, BrokerEpoch(5), at(300));
+        assert_eq!(departures.suspects(&image, at(100)), [(B7, at(400))]);
+        assert_eq!(departures.suspects(&image, at(400)), [], "they do not think that it has gone");
+        departures.trust(B7);
+        departures.suspect(B7, BrokerEpoch(5), at(1000));
+        assert_eq!(departures.suspects(&image, at(1001)), [(B7, at(1400))]);
+        let fenced = apply(&departures, &image, vec![changed(5, true, None)], at(1010));
+        assert_eq!(departures.suspects(&fenced, at(1011)), [], "the verdict is there");
+        let back = apply(&departures, &fenced, vec![registered(6)], at(1020));
+        assert_eq!(departures.suspects(&back, at(1021)), [], "it was another start of it");
+    }
+
+    #[test]
+    fn who_was_fenced_without_a_word_is_listed_for_a_moment() {
+        let (departures, start) = (Departures::default(), Instant::now());
+        let listed = |now| departures.fenced(now).iter().map(|broker| broker.id).collect::<Vec<_>>();
+        let image = apply(&departures, &MetadataImage::empty(), vec![registered(5)], start);
+        assert_eq!(listed(start), []);
+        let image = apply(&departures, &image, vec![changed(5, true, None)], start);
+        assert_eq!(listed(start), [B7]);
+        let again = apply(&departures, &image, vec![changed(5, false, None)], start);
+        assert_eq!(listed(start), [], "it is alive, and listed as such");
+        let image = apply(&departures, &again, vec![changed(5, true, None)], start);
+        assert_eq!(listed(start + LISTED_LIMIT), []);
+        let image = apply(&departures, &image, vec![changed(5, false, None)], start);
+        let leaving = apply(&departures, &image, vec![changed(5, false, Some(true))], start);
+        apply(&departures, &leaving, vec![changed(5, true, None)], start);
+        assert_eq!(listed(start), [], "who leaves in order is not missed");
+    }
+}
