@@ -8,7 +8,9 @@
 //! about to move, which costs another second: for a moment it stays in the list, where it stood through the whole session
 //! timeout with Apache Kafka.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,20 +33,48 @@ pub struct Departures {
 struct State {
     /// Brokers to which a connection broke, by the registration that it was to, and when.
     suspects: BTreeMap<BrokerId, (BrokerEpoch, Instant)>,
+    /// The connections to leaders, by the registration that they are to.
+    watched: BTreeMap<BrokerId, (BrokerEpoch, TcpStream)>,
     fenced: BTreeMap<BrokerId, (Arc<BrokerRegistration>, Instant)>,
 }
 
-impl Departures {
-    /// A connection to the broker broke, or was refused. Only the first time counts: nobody waits again for what the
-    /// controllers have not taken for a death.
-    pub(crate) fn suspect(&self, id: BrokerId, epoch: BrokerEpoch, now: Instant) {
-        let mut state = self.state.lock();
-        match state.suspects.get(&id) {
+impl State {
+    /// Only the first time counts: nobody waits again for what the controllers have not taken for a death.
+    fn suspect(&mut self, id: BrokerId, epoch: BrokerEpoch, now: Instant) {
+        match self.suspects.get(&id) {
             Some((known, _)) if *known == epoch => {}
             _ => {
-                state.suspects.insert(id, (epoch, now));
+                self.suspects.insert(id, (epoch, now));
             }
         }
+    }
+}
+
+/// Whether the other side has closed it.
+fn is_broken(stream: &TcpStream) -> bool {
+    match stream.peek(&mut [0]) {
+        Ok(bytes) => bytes == 0,
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+    }
+}
+
+impl Departures {
+    /// A connection to the broker stands. Whoever is told of the broker looks whether it still does: its own task may not
+    /// have come to that yet. `stream` does not block.
+    pub(crate) fn watch(&self, id: BrokerId, epoch: BrokerEpoch, stream: TcpStream) {
+        self.state.lock().watched.insert(id, (epoch, stream));
+    }
+
+    /// A connection to the broker broke, or was refused.
+    pub(crate) fn suspect(&self, id: BrokerId, epoch: BrokerEpoch, now: Instant) {
+        let mut state = self.state.lock();
+        state.watched.remove(&id);
+        state.suspect(id, epoch, now);
+    }
+
+    /// The connection to the broker is given up, for no fault of the broker's.
+    pub(crate) fn unwatch(&self, id: BrokerId) {
+        self.state.lock().watched.remove(&id);
     }
 
     /// The broker answers.
@@ -52,15 +82,27 @@ impl Departures {
         self.state.lock().suspects.remove(&id);
     }
 
-    /// The brokers of `image` that may have gone, each with the time at which the controllers are not waited for any more.
-    pub(crate) fn suspects(&self, image: &MetadataImage, now: Instant) -> Vec<(BrokerId, Instant)> {
-        let state = self.state.lock();
-        let doubtful = state.suspects.iter().filter_map(|(id, (epoch, since))| {
-            let is_alive = image.broker(*id).is_some_and(|broker| broker.epoch == *epoch && !broker.fenced);
-            let until = *since + VERDICT_LIMIT;
-            (is_alive && now < until).then_some((*id, until))
+    /// Until when the controllers are waited for before one of these brokers is named as a leader, if one of them may have
+    /// gone that `image` has alive.
+    pub(crate) fn doubt(
+        &self,
+        image: &MetadataImage,
+        leaders: &BTreeSet<BrokerId>,
+        now: Instant,
+    ) -> Option<Instant> {
+        let mut state = self.state.lock();
+        let doubtful = leaders.iter().filter_map(|id| {
+            let broken =
+                state.watched.get(id).filter(|(_, stream)| is_broken(stream)).map(|(epoch, _)| *epoch);
+            if let Some(epoch) = broken {
+                state.suspect(*id, epoch, now);
+            }
+            let (epoch, since) = *state.suspects.get(id)?;
+            let is_alive = image.broker(*id).is_some_and(|broker| broker.epoch == epoch && !broker.fenced);
+            let until = since + VERDICT_LIMIT;
+            (is_alive && now < until).then_some(until)
         });
-        doubtful.collect()
+        doubtful.max()
     }
 
     /// Remembers who is fenced by this change. Who shut down in order has led nothing before, and is not missed.
@@ -139,18 +181,46 @@ mod tests {
         let (departures, start) = (Departures::default(), Instant::now());
         let at = |ms: u64| start + Duration::from_millis(ms);
         let image = apply(&departures, &MetadataImage::empty(), vec![registered(5)], start);
-        assert_eq!(departures.suspects(&image, start), []);
+        let leaders = BTreeSet::from([B7]);
+        assert_eq!(departures.doubt(&image, &leaders, start), None);
         departures.suspect(B7, BrokerEpoch(5), at(0));
         departures.suspect(B7, BrokerEpoch(5), at(300));
-        assert_eq!(departures.suspects(&image, at(100)), [(B7, at(400))]);
-        assert_eq!(departures.suspects(&image, at(400)), [], "they do not think that it has gone");
+        assert_eq!(departures.doubt(&image, &leaders, at(100)), Some(at(400)));
+        assert_eq!(
+            departures.doubt(&image, &BTreeSet::new(), at(100)),
+            None,
+            "nobody asks for what it leads"
+        );
+        assert_eq!(departures.doubt(&image, &leaders, at(400)), None, "they do not think that it has gone");
         departures.trust(B7);
         departures.suspect(B7, BrokerEpoch(5), at(1000));
-        assert_eq!(departures.suspects(&image, at(1001)), [(B7, at(1400))]);
+        assert_eq!(departures.doubt(&image, &leaders, at(1001)), Some(at(1400)));
         let fenced = apply(&departures, &image, vec![changed(5, true, None)], at(1010));
-        assert_eq!(departures.suspects(&fenced, at(1011)), [], "the verdict is there");
+        assert_eq!(departures.doubt(&fenced, &leaders, at(1011)), None, "the verdict is there");
         let back = apply(&departures, &fenced, vec![registered(6)], at(1020));
-        assert_eq!(departures.suspects(&back, at(1021)), [], "it was another start of it");
+        assert_eq!(departures.doubt(&back, &leaders, at(1021)), None, "it was another start of it");
+    }
+
+    #[test]
+    fn a_connection_that_has_just_broken_is_seen_before_its_task_has() {
+        let (departures, now) = (Departures::default(), Instant::now());
+        let image = apply(&departures, &MetadataImage::empty(), vec![registered(5)], now);
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        departures.watch(B7, BrokerEpoch(5), stream);
+        let leaders = BTreeSet::from([B7]);
+        assert_eq!(departures.doubt(&image, &leaders, now), None);
+        drop(accepted);
+        let limit = now + Duration::from_secs(10);
+        while departures.doubt(&image, &leaders, now).is_none() {
+            assert!(Instant::now() < limit, "a connection that was closed still stands");
+            std::thread::yield_now();
+        }
+        departures.unwatch(B7);
+        departures.trust(B7);
+        assert_eq!(departures.doubt(&image, &leaders, now), None);
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! within a bound, and shows it. Nor is a leader named at once to which this broker's own connection has just broken: see
 //! `departures`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,7 +19,7 @@ use kafka_protocol::messages::metadata_response::{
 };
 use kafka_protocol::messages::{MetadataRequest, MetadataResponse};
 use moldau_metadata::{MetadataImage, TopicImage};
-use moldau_model::{BrokerId, ErrorCode, TopicId, validate_topic_name};
+use moldau_model::{ErrorCode, TopicId, validate_topic_name};
 
 use super::auto_create::{Requester, create_topics};
 use super::message::{OPERATIONS_NOT_ASKED, broker_id, broker_ids, model_uuid, text, topic_name, wire_uuid};
@@ -109,21 +110,18 @@ impl Wanted {
 impl Wanted {
     /// Until when the answer waits to hear whether a leader that it would name has gone.
     fn doubtful_until(&self, control: &ControlPlane, image: &MetadataImage) -> Option<Instant> {
-        let suspects = control.departures.suspects(image, Instant::now());
-        if suspects.is_empty() {
-            return None;
-        }
-        let leads = |id: BrokerId, topic: &TopicImage| topic.partitions().any(|(_, p)| p.leader == id);
-        let is_named = |id: BrokerId| match self {
-            Self::All => image.topics().iter().any(|topic| leads(id, topic)),
+        let mut leaders = BTreeSet::new();
+        let mut add = |topic: &Arc<TopicImage>| leaders.extend(topic.partitions().map(|(_, p)| p.leader));
+        match self {
+            // Whoever asks for everything has lost nobody.
+            Self::All => return None,
             Self::Names(names) => {
-                names.iter().filter_map(|name| image.topics().by_name(name)).any(|topic| leads(id, topic))
+                names.iter().filter_map(|name| image.topics().by_name(name)).for_each(&mut add)
             }
-            Self::Ids(ids) => {
-                ids.iter().filter_map(|id| image.topics().by_id(*id)).any(|topic| leads(id, topic))
-            }
-        };
-        suspects.into_iter().filter(|(id, _)| is_named(*id)).map(|(_, until)| until).max()
+            Self::Ids(ids) => ids.iter().filter_map(|id| image.topics().by_id(*id)).for_each(&mut add),
+        }
+        leaders.remove(&control.node_id);
+        control.departures.doubt(image, &leaders, Instant::now())
     }
 }
 

@@ -1,6 +1,7 @@
 //! A follower's connection to a leader's inter-broker listener: frames out, frames in.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -30,6 +31,11 @@ impl LeaderConnection {
         let stream = tokio::time::timeout(CONNECT_LIMIT, connect).await??;
         stream.set_nodelay(true)?;
         Ok(Self { stream, received: BytesMut::new(), frame_bytes_max })
+    }
+
+    /// The same socket, to look whether it is open.
+    pub(super) fn watched(&self) -> io::Result<std::net::TcpStream> {
+        Ok(self.stream.as_fd().try_clone_to_owned()?.into())
     }
 
     pub(super) async fn send(&mut self, frame: &[u8]) -> io::Result<()> {

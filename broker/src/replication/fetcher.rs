@@ -131,15 +131,26 @@ impl Fetcher {
             };
             let frame_bytes_max = self.settings.response_bytes_max.saturating_add(FRAME_BYTES_OVER);
             let ended = match LeaderConnection::open(&endpoint, frame_bytes_max).await {
-                Ok(connection) => self.serve(connection, &endpoint).await,
+                Ok(connection) => {
+                    if let Ok(stream) = connection.watched() {
+                        self.departures.watch(self.leader, endpoint.broker_epoch, stream);
+                    }
+                    self.serve(connection, &endpoint).await
+                }
                 Err(error) => Ended::Failed(error.to_string()),
             };
             if matches!(ended, Ended::Failed(_)) {
                 self.departures.suspect(self.leader, endpoint.broker_epoch, std::time::Instant::now());
             }
             match ended {
-                Ended::Closed => return,
-                Ended::EndpointChanged => self.failures = 0,
+                Ended::Closed => {
+                    self.departures.unwatch(self.leader);
+                    return;
+                }
+                Ended::EndpointChanged => {
+                    self.departures.unwatch(self.leader);
+                    self.failures = 0;
+                }
                 Ended::Failed(error) => self.rest(&error).await,
             }
         }
