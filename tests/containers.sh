@@ -8,65 +8,20 @@ setup=${MOLDAU_TEST_SETUP:-$PWD/tests/.setup}
 venv=$(realpath "$setup/venv")
 scratch=$(mktemp -d)
 export MOLDAU_IMAGE=moldau:test COMPOSE_PROJECT_NAME=moldautest
-engine_pid=""
-passed=0
-failed=0
+. tests/shell/checks.sh
+. tests/shell/engine.sh
 
 finish() {
   docker-compose -f deploy/compose.single.yaml down -v --timeout 5 >/dev/null 2>&1 || true
   docker-compose -p moldaupasted -f "$scratch/pasted.yaml" down -v --timeout 5 >/dev/null 2>&1 || true
-  # Until it has gone its pid file keeps the next one from starting.
-  if [ -n "$engine_pid" ]; then kill "$engine_pid" 2>/dev/null && wait "$engine_pid" || true; fi
+  stop_engine
   rm -rf "$scratch"
 }
 trap finish EXIT
 
-if (exec 3<>/dev/tcp/127.0.0.1/9092) 2>/dev/null; then
-  echo "something listens on localhost:9092, which the tutorial's containers need"
-  exit 1
-fi
-if ! docker info >/dev/null 2>&1; then
-  if ! command -v dockerd >/dev/null 2>&1 || [ "$(id -u)" != 0 ]; then
-    echo "skipped: no docker engine"
-    exit 77
-  fi
-  dockerd >"$scratch/dockerd.log" 2>&1 &
-  engine_pid=$!
-  for _ in $(seq 60); do docker info >/dev/null 2>&1 && break; sleep 0.5; done
-  if ! docker info >/dev/null 2>&1; then
-    tail -n 5 "$scratch/dockerd.log"
-    echo "skipped: no docker engine (dockerd does not start here)"
-    exit 77
-  fi
-fi
+free_ports 9092
+start_engine
 
-# An engine may answer and yet not be allowed to run anything: told apart from a container of ours that does not run.
-printf 'FROM scratch\nCOPY true /true\nCMD ["/true"]\n' >"$scratch/Dockerfile"
-printf 'int main(void) { return 0; }\n' | cc -static -x c - -o "$scratch/true"
-if ! { docker build -q -t moldau-runs:test "$scratch" && docker run --rm moldau-runs:test; } >"$scratch/runs" 2>&1; then
-  tail -n 3 "$scratch/runs"
-  echo "skipped: the docker engine runs no container here"
-  exit 77
-fi
-
-check() { # check WHAT COMMAND...
-  local what=$1
-  shift
-  if "$@" >"$scratch/out" 2>&1; then
-    echo "ok   $what"
-    passed=$((passed + 1))
-  else
-    echo "FAIL $what"
-    sed 's/^/     /' "$scratch/out" | tail -n 30
-    failed=$((failed + 1))
-  fi
-}
-says() { # says EXPECTED COMMAND...: the command's standard output is exactly EXPECTED
-  local expected=$1 got
-  shift
-  got=$("$@") || { echo "exit $?: $got"; return 1; }
-  [ "$got" = "$expected" ] || { printf 'expected: %s\ngot:      %s\n' "$expected" "$got"; return 1; }
-}
 until_healthy() { # until_healthy CONTAINER
   local container=$1
   for _ in $(seq 60); do
@@ -257,5 +212,4 @@ warns() { # warns TEXT ENVIRONMENT...: the container serves, and its log has a l
 check "a wrong value ends the container, and the log names it" refuses '^moldau: .*num.partitions' KAFKA_NUM_PARTITIONS=three
 check "an unknown variable is named with the one that was meant" warns 'num.partition.*num.partitions' KAFKA_NUM_PARTITION=3
 
-echo "$passed passed, $failed failed"
-[ "$failed" = 0 ]
+summary

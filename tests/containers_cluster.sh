@@ -9,77 +9,22 @@ venv=$(realpath "$setup/venv")
 scratch=$(mktemp -d)
 export MOLDAU_IMAGE=moldau:test COMPOSE_PROJECT_NAME=moldaucluster
 hosts=localhost:9092,localhost:19092,localhost:29092
-engine_pid=""
 load_pid=""
-passed=0
-failed=0
+. tests/shell/checks.sh
+. tests/shell/engine.sh
 
 finish() {
   if [ -n "$load_pid" ]; then kill "$load_pid" 2>/dev/null || true; fi
   docker-compose -f deploy/compose.yaml down -v --timeout 5 >/dev/null 2>&1 || true
   docker-compose -f deploy/compose.controllers.yaml down -v --timeout 5 >/dev/null 2>&1 || true
-  # Until it has gone its pid file keeps the next one from starting.
-  if [ -n "$engine_pid" ]; then kill "$engine_pid" 2>/dev/null && wait "$engine_pid" || true; fi
+  stop_engine
   rm -rf "$scratch"
 }
 trap finish EXIT
 
-for port in 9092 19092 29092; do
-  if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-    echo "something listens on localhost:$port, which the tutorial's containers need"
-    exit 1
-  fi
-done
-if ! docker info >/dev/null 2>&1; then
-  if ! command -v dockerd >/dev/null 2>&1 || [ "$(id -u)" != 0 ]; then
-    echo "skipped: no docker engine"
-    exit 77
-  fi
-  dockerd >"$scratch/dockerd.log" 2>&1 &
-  engine_pid=$!
-  for _ in $(seq 60); do docker info >/dev/null 2>&1 && break; sleep 0.5; done
-  if ! docker info >/dev/null 2>&1; then
-    tail -n 5 "$scratch/dockerd.log"
-    echo "skipped: no docker engine (dockerd does not start here)"
-    exit 77
-  fi
-fi
+free_ports 9092 19092 29092
+start_engine
 
-# An engine may answer and yet not be allowed to run anything: told apart from a container of ours that does not run.
-printf 'FROM scratch\nCOPY true /true\nCMD ["/true"]\n' >"$scratch/Dockerfile"
-printf 'int main(void) { return 0; }\n' | cc -static -x c - -o "$scratch/true"
-if ! { docker build -q -t moldau-runs:test "$scratch" && docker run --rm moldau-runs:test; } >"$scratch/runs" 2>&1; then
-  tail -n 3 "$scratch/runs"
-  echo "skipped: the docker engine runs no container here"
-  exit 77
-fi
-
-check() { # check WHAT COMMAND...
-  local what=$1
-  shift
-  if "$@" >"$scratch/out" 2>&1; then
-    echo "ok   $what"
-    passed=$((passed + 1))
-  else
-    echo "FAIL $what"
-    sed 's/^/     /' "$scratch/out" | tail -n 30
-    failed=$((failed + 1))
-  fi
-}
-says() { # says EXPECTED COMMAND...: the command's standard output is exactly EXPECTED
-  local expected=$1 got
-  shift
-  got=$("$@") || { echo "exit $?: $got"; return 1; }
-  [ "$got" = "$expected" ] || { printf 'expected: %s\ngot:      %s\n' "$expected" "$got"; return 1; }
-}
-soon() { # soon SECONDS COMMAND...: it comes true within that time
-  local deadline=$((SECONDS + $1)) last=""
-  shift
-  until last=$("$@" 2>&1); do
-    if [ $SECONDS -ge $deadline ]; then printf '%s\n' "$last"; return 1; fi
-    sleep 0.2
-  done
-}
 is_healthy() { [ "$(docker inspect --format '{{.State.Health.Status}}' "$(container "$1")" 2>/dev/null)" = healthy ]; }
 all_healthy() { local service; for service in "$@"; do is_healthy "$service" || return 1; done; }
 compose=()
@@ -250,5 +195,4 @@ check "the load ends, with everything acknowledged that will be" end_load
 check "nothing acknowledged is lost or there twice" nothing_is_lost
 take_down
 
-echo "$passed passed, $failed failed"
-[ "$failed" = 0 ]
+summary
