@@ -178,16 +178,18 @@ impl Producer {
                 break;
             }
             attempts += 1;
-            if attempts > self.options.retries_max || !backoff.wait(deadline) {
-                let error = error.unwrap_or_else(|| ClientError::Timeout("the batch expired".into()));
+            let given_up = if attempts > self.options.retries_max || !backoff.wait(deadline) {
+                Some(error.unwrap_or_else(|| ClientError::Timeout("the batch expired".into())))
+            } else {
+                self.refresh(deadline).err()
+            };
+            if let Some(error) = given_up {
                 let records =
                     std::mem::take(&mut open).into_values().flat_map(|pending| pending.sizes).collect();
                 failures.push(SendFailure { records, error });
+                // What was sent may be written all the same: its sequences are spent, or the next batch would be taken
+                // for it, and answered without being written.
                 self.forget_identity();
-            } else if let Err(error) = self.refresh(deadline) {
-                let records =
-                    std::mem::take(&mut open).into_values().flat_map(|pending| pending.sizes).collect();
-                failures.push(SendFailure { records, error });
             }
         }
         Ok(failures)
@@ -276,19 +278,13 @@ impl Producer {
         for answer in response.responses.iter().flat_map(|topic| &topic.partition_responses) {
             let error = ClientError::check(answer.error_code, answer.error_message.as_deref());
             let Err(error) = error else {
-                if let Some(pending) = open.remove(&answer.index) {
-                    let count = i32::try_from(pending.batch.count()).unwrap_or(i32::MAX);
-                    let sequence = self.sequences.entry(answer.index).or_default();
-                    // Sequences wrap to 0 after the largest one.
-                    *sequence = (i64::from(*sequence) + i64::from(count)).rem_euclid(1 << 31) as i32;
-                    self.written.insert(answer.index, answer.base_offset);
-                }
+                self.advance(answer.index, open);
+                self.written.insert(answer.index, answer.base_offset);
                 continue;
             };
             match error.code() {
-                Some(ErrorCode::DuplicateSequenceNumber) => {
-                    open.remove(&answer.index);
-                }
+                // An earlier attempt had been written.
+                Some(ErrorCode::DuplicateSequenceNumber) => self.advance(answer.index, open),
                 _ if error.is_retriable() => *last = Some(error),
                 _ => {
                     if let Some(pending) = open.remove(&answer.index) {
@@ -299,6 +295,15 @@ impl Producer {
                 }
             }
         }
+    }
+
+    /// Takes a batch that is written out of `open`, and its sequences as spent.
+    fn advance(&mut self, partition: i32, open: &mut BTreeMap<i32, Pending>) {
+        let Some(pending) = open.remove(&partition) else { return };
+        let count = i32::try_from(pending.batch.count()).unwrap_or(i32::MAX);
+        let sequence = self.sequences.entry(partition).or_default();
+        // Sequences wrap to 0 after the largest one.
+        *sequence = (i64::from(*sequence) + i64::from(count)).rem_euclid(1 << 31) as i32;
     }
 
     fn forget_identity(&mut self) {
@@ -365,4 +370,53 @@ impl Producer {
 pub(crate) fn now() -> TimestampMs {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     TimestampMs(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
+
+    use super::*;
+    use crate::client::{ClientOptions, HostPort, WhenUnreachable};
+
+    /// A producer in the middle of its work, with one record under way, whose cluster is not to be reached.
+    fn producer() -> Producer {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let options = ClientOptions {
+            bootstrap: vec![HostPort { host: "127.0.0.1".to_owned(), port }],
+            client_id: "test".to_owned(),
+            api_timeout: Duration::from_secs(60),
+            when_unreachable: WhenUnreachable::Fail,
+        };
+        let mut producer = Producer::new(Client::new(options), "t", ProducerOptions::default());
+        producer.leaders.insert(0, -1);
+        producer.identity = Some((ProducerId(7), ProducerEpoch(0)));
+        producer.sequences.insert(0, 3);
+        let record = OutgoingRecord { value: Some(b"v".to_vec()), ..OutgoingRecord::default() };
+        assert!(producer.send(&record).unwrap().is_empty());
+        producer
+    }
+
+    #[test]
+    fn a_batch_that_was_written_before_has_spent_its_sequences() {
+        let mut producer = producer();
+        let mut open = std::mem::take(&mut producer.pending);
+        let answer = PartitionProduceResponse::default()
+            .with_index(0)
+            .with_error_code(ErrorCode::DuplicateSequenceNumber.code());
+        let response = ProduceResponse::default()
+            .with_responses(vec![TopicProduceResponse::default().with_partition_responses(vec![answer])]);
+        let (mut failures, mut last) = (Vec::new(), None);
+        producer.settle(&response, &mut open, &mut failures, &mut last);
+        assert!(open.is_empty() && failures.is_empty() && last.is_none());
+        assert_eq!(producer.sequences.get(&0), Some(&4));
+    }
+
+    #[test]
+    fn after_a_batch_was_given_up_its_sequences_are_not_used_again() {
+        let mut producer = producer();
+        let failures = producer.flush().unwrap();
+        assert_eq!(failures.iter().map(|failure| failure.records.len()).sum::<usize>(), 1);
+        assert_eq!((producer.identity, producer.sequences.len()), (None, 0));
+    }
 }
