@@ -102,7 +102,7 @@ pub(crate) fn run(
 struct Session {
     membership: Option<Membership>,
     fetcher: Fetcher,
-    /// Behind the last record that was handed over, by partition: what may be committed.
+    /// Behind the last record that was handed over, by partition, or where the group begins: what may be committed.
     delivered: BTreeMap<Partition, i64>,
     last_commit: Instant,
     last_metadata: Option<Instant>,
@@ -186,6 +186,10 @@ impl Session {
         let committed = client.committed_offsets(group, Some(&assigned))?;
         let start = |partition: &Partition| committed.get(partition).copied().unwrap_or(options.start);
         self.fetcher.assign(client, assigned.iter().map(|p| (p.clone(), start(p))).collect())?;
+        // Where nothing was committed yet the start is, as with Java's consumer: the group's lag is known from then on.
+        let begun =
+            self.fetcher.positions().iter().filter(|(partition, _)| !committed.contains_key(*partition));
+        self.delivered.extend(begun.map(|(partition, offset)| (partition.clone(), *offset)));
         Ok(true)
     }
 
