@@ -73,6 +73,7 @@ async fn start(
     voters: BTreeMap<u64, String>,
     listeners: Vec<std::net::TcpListener>,
 ) -> Result<ControllerHandle, StartError> {
+    let inter_broker_listener = options.inter_broker_listener();
     let applied = Arc::new(Applied::default());
     let node_options = RaftNodeOptions {
         node_id: options.node_id,
@@ -102,6 +103,7 @@ async fn start(
         node_id: options.node_id,
         cluster_id: options.cluster_id,
         listener_name: options.listener_name,
+        inter_broker_listener,
         node,
         applied,
         requests,

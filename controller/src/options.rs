@@ -106,4 +106,13 @@ impl ControllerOptions {
             request_queue_length: 1024,
         }
     }
+
+    /// The listener that brokers use among themselves, as this node's settings name it: a controller without a broker may
+    /// not be told, and goes by the protocol.
+    pub(crate) fn inter_broker_listener(&self) -> String {
+        let named = ["inter.broker.listener.name", "security.inter.broker.protocol"]
+            .into_iter()
+            .find_map(|key| self.settings.get(key));
+        named.map_or_else(|| "PLAINTEXT".to_owned(), |name| name.trim().to_ascii_uppercase())
+    }
 }

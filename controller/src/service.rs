@@ -34,6 +34,8 @@ pub(crate) struct Service {
     pub(crate) cluster_id: String,
     /// What the voters' addresses are called.
     pub(crate) listener_name: String,
+    /// What the addresses are called at which brokers find one another.
+    pub(crate) inter_broker_listener: String,
     pub(crate) node: Arc<RaftNode>,
     pub(crate) applied: Arc<Applied>,
     pub(crate) requests: mpsc::Sender<Work>,

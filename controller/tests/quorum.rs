@@ -30,7 +30,17 @@ fn has_topic(name: &str) -> impl Fn(&MetadataImage) -> bool {
 
 /// A broker whose listener is this socket's.
 async fn join_at(channel: &dyn ControllerChannel, id: i32, listener: &TcpListener) -> Broker {
-    let broker = Broker::register_at(channel, id, listener.local_addr().unwrap().port()).await;
+    join_for_clients_at(channel, id, listener, None).await
+}
+
+async fn join_for_clients_at(
+    channel: &dyn ControllerChannel,
+    id: i32,
+    listener: &TcpListener,
+    for_clients: Option<&TcpListener>,
+) -> Broker {
+    let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
+    let broker = Broker::register_at(channel, id, port(listener), for_clients.map(port)).await;
     channel.heartbeat(broker.beat(Offset(broker.epoch.0))).await.unwrap();
     broker
 }
@@ -274,9 +284,9 @@ fn a_broker_whose_process_has_ended_is_fenced_without_waiting_for_its_session() 
         }
         let leader = quorum.active().await;
         let (there, gone, silent) = (listener(), listener(), listener());
-        // Its connection breaks, and its port refuses.
+        // Its connection breaks, and its port refuses. What clients are told leads to somebody else.
         let dying = quorum.channel();
-        join_at(&*dying, 7, &gone).await;
+        join_for_clients_at(&*dying, 7, &gone, Some(&there)).await;
         // Its connection breaks, and its port does not.
         let cut_off = quorum.channel();
         join_at(&*cut_off, 8, &there).await;
@@ -300,11 +310,16 @@ fn a_broker_whose_process_has_ended_is_fenced_without_waiting_for_its_session() 
         let stays = quorum.channel();
         let later = listener();
         join_at(&*stays, 10, &later).await;
+        // Its port does not refuse, but it is of one process with the active controller.
+        let combined = quorum.channel();
+        join_at(&*combined, leader, &there).await;
         quorum.kill(leader);
         drop(channel);
+        drop(combined);
         let next = quorum.active().await;
         let image = watch_until(quorum.handle(next), is_fenced(9)).await;
         assert!(!is_fenced(10)(&image));
+        watch_until(quorum.handle(next), is_fenced(leader)).await;
         tokio::time::sleep(Duration::from_secs(2)).await;
         drop(later);
         drop(stays);

@@ -318,6 +318,11 @@ impl RaftNode {
         self.role.clone()
     }
 
+    /// The leader before this one, if its process was seen to have ended. It is told once.
+    pub(crate) fn take_ended_leader(&self) -> Option<BrokerId> {
+        i32::try_from(self.service.peers.take_gone()?).ok().map(BrokerId)
+    }
+
     /// Whether a majority answered this leader lately. One that was cut off must not speak for the quorum.
     pub(crate) fn has_quorum(&self) -> bool {
         let receiver = self.raft.metrics();
@@ -502,6 +507,9 @@ fn follow_role(raft: &Node, tasks: &mut JoinSet<()>, peers: Arc<Peers>) -> watch
                     is_leader: metrics.state == ServerState::Leader,
                     leader: metrics.current_leader,
                 };
+                if now.leader.is_some() && !now.is_leader {
+                    peers.set_led(now.term);
+                }
                 sender.send_if_modified(|role| std::mem::replace(role, now) != now);
             }
             if metrics.changed().await.is_err() {

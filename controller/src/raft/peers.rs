@@ -120,6 +120,16 @@ impl Peers {
         self.gone.lock().is_some_and(|(_, gone)| gone + 1 == term)
     }
 
+    /// Notes that another node leads a term: how the leader before it ended is its own business.
+    pub(super) fn set_led(&self, term: u64) {
+        self.gone.lock().take_if(|(_, gone)| *gone < term);
+    }
+
+    /// The leader that is gone and that no other one has followed, for its successor, which asks once.
+    pub(super) fn take_gone(&self) -> Option<u64> {
+        self.gone.lock().take().map(|(leader, _)| leader)
+    }
+
     /// Tells of all that is learnt of disks.
     pub(super) fn watch(&self) -> watch::Receiver<u64> {
         self.learnt.subscribe()
@@ -136,6 +146,19 @@ mod tests {
     fn peers() -> Peers {
         let (node_id, cluster_id) = (moldau_model::BrokerId(1), Some("a".to_owned()));
         Peers::new(&Credentials { node_id, cluster_id, directory_id: Uuid::ONE, secret: None })
+    }
+
+    #[test]
+    fn a_leader_that_is_gone_is_told_to_its_successor_alone() {
+        let peers = peers();
+        peers.set_gone(3, 7);
+        assert!(peers.follows_on_gone(8) && !peers.follows_on_gone(9));
+        // It still is the last one that was followed; the election may have taken two terms.
+        peers.set_led(7);
+        assert_eq!((peers.take_gone(), peers.take_gone()), (Some(3), None));
+        peers.set_gone(3, 7);
+        peers.set_led(8);
+        assert_eq!(peers.take_gone(), None);
     }
 
     #[test]

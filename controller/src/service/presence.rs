@@ -1,12 +1,14 @@
-//! Who is gone: brokers whose connection broke, and those that a new active controller does not hear of, are dialled. One
-//! whose every listener refuses is fenced at once, for its process has ended; whatever else comes of dialling means
-//! nothing, and the session timeout decides. Fencing is always safe: epochs guard it.
+//! Who is gone: brokers whose connection broke, and those that a new active controller does not hear of, are dialled, where
+//! other brokers find them. One that refuses is fenced at once, for its process has ended; whatever else comes of dialling
+//! means nothing, and the session timeout decides. Who was the active controller and ended as such is not dialled: the
+//! machine may have gone with the process, as a container's address does. Fencing is always safe: epochs guard it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use moldau_cluster::ControllerError;
 use moldau_cluster::rpc::{ActiveWatch, AttendedBrokers};
+use moldau_metadata::Listener;
 use moldau_model::{BrokerEpoch, BrokerId};
 use tokio::sync::Semaphore;
 
@@ -51,6 +53,9 @@ impl Presence {
                 became = active.wait_for(|active| *active) => if became.is_err() { return },
                 _ = stop.wait_for(|stop| *stop) => return,
             }
+            if let Some(id) = self.service.node.take_ended_leader() {
+                self.fence_with_its_controller(id);
+            }
             for silence in SILENCE {
                 tokio::time::sleep(silence).await;
                 // The broker of this very process says itself how it is.
@@ -85,11 +90,21 @@ impl Presence {
                 tokio::time::sleep(pause).await;
                 let Ok(_permit) = dials.acquire().await else { return };
                 match look_at(&service, id, epoch).await {
-                    Look::Refuses => return fence(&service, id, epoch).await,
+                    Look::Refuses => return fence(&service, id, epoch, "its port refuses").await,
                     Look::IsSettled => return,
                     Look::IsUnknown => {}
                 }
             }
+        });
+    }
+
+    /// Fences the broker that was one process with a controller that has ended.
+    fn fence_with_its_controller(&self, id: BrokerId) {
+        let service = self.service.clone();
+        let epoch = service.applied.image().broker(id).map(|broker| broker.epoch);
+        let Some(epoch) = epoch else { return };
+        tokio::spawn(async move {
+            fence(&service, id, epoch, "it was the active controller, whose port refused").await;
         });
     }
 }
@@ -141,21 +156,29 @@ enum Look {
     IsUnknown,
 }
 
-/// Whether every listener of an unfenced broker refuses. One that is advertised to others alone may refuse all the time.
+/// Whether an unfenced broker refuses.
 async fn look_at(service: &Service, id: BrokerId, epoch: BrokerEpoch) -> Look {
     let image = service.applied.image();
     let Some(broker) = image.broker(id).filter(|broker| broker.epoch == epoch && !broker.fenced) else {
         return Look::IsSettled;
     };
-    for listener in &broker.listeners {
+    let listeners = to_dial(&broker.listeners, &service.inter_broker_listener);
+    for listener in &listeners {
         if dial((&*listener.host, listener.port), DIAL_LIMIT).await != Dialled::Refused {
             return Look::IsUnknown;
         }
     }
-    if broker.listeners.is_empty() { Look::IsUnknown } else { Look::Refuses }
+    if listeners.is_empty() { Look::IsUnknown } else { Look::Refuses }
 }
 
-async fn fence(service: &Service, id: BrokerId, epoch: BrokerEpoch) {
+/// Where a broker is dialled: where other brokers find it. What is advertised to clients may refuse all the time, or lead
+/// back to this very machine, as `localhost` does. Without a listener of that name, all have to refuse.
+fn to_dial<'a>(listeners: &'a [Listener], inter_broker: &str) -> Vec<&'a Listener> {
+    let inner: Vec<&Listener> = listeners.iter().filter(|l| *l.name == *inter_broker).collect();
+    if inner.is_empty() { listeners.iter().collect() } else { inner }
+}
+
+async fn fence(service: &Service, id: BrokerId, epoch: BrokerEpoch, reason: &str) {
     let fenced = service.decide(move |deciding| {
         let is_it = deciding.image.broker(id).is_some_and(|broker| broker.epoch == epoch && !broker.fenced);
         if !is_it {
@@ -167,7 +190,7 @@ async fn fence(service: &Service, id: BrokerId, epoch: BrokerEpoch) {
     });
     match fenced.await {
         Ok((Ok(true), _)) => {
-            tracing::info!(broker = id.0, epoch = epoch.0, "fenced a broker whose listeners refuse");
+            tracing::info!(broker = id.0, epoch = epoch.0, reason, "fenced a broker that has ended");
         }
         Ok(_) => {}
         // The session timeout will do it.

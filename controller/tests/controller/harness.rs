@@ -48,12 +48,22 @@ impl Broker {
     }
 
     /// Registers a new incarnation whose listener has this port of the loopback.
-    pub(crate) async fn register_at(controller: &dyn ControllerChannel, id: i32, port: u16) -> Self {
+    /// Registers a broker that others find at `port`, and clients at another one.
+    pub(crate) async fn register_at(
+        controller: &dyn ControllerChannel,
+        id: i32,
+        port: u16,
+        port_for_clients: Option<u16>,
+    ) -> Self {
         let mut incarnation = [0; 16];
         getrandom::fill(&mut incarnation).unwrap();
         let mut request = Self::registration(id, Uuid::from_random_bytes(incarnation), CLUSTER);
         request.listeners[0].host = "127.0.0.1".to_owned();
         request.listeners[0].port = port;
+        if let Some(port) = port_for_clients {
+            let (name, host) = ("OUTSIDE".to_owned(), "127.0.0.1".to_owned());
+            request.listeners.push(BrokerListener { name, host, port, security_protocol: 0 });
+        }
         Self::try_register_as(controller, request).await.unwrap()
     }
 
