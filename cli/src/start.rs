@@ -7,6 +7,7 @@ mod listeners;
 mod node;
 mod settings;
 pub(crate) mod storage;
+mod waiting;
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;

@@ -18,7 +18,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::banner::Banner;
 use super::health::ControllerHealth;
-use super::{Prepared, listeners, storage};
+use super::{Prepared, listeners, storage, waiting};
 use crate::console::Console;
 
 /// Exit code of a second signal: the one of a process that SIGINT ended.
@@ -59,7 +59,7 @@ async fn serve(
     let config = prepared.config.clone();
     let named = |error: String| with_next_step(&error, &config);
     let node = Node::start(&prepared, control).await.map_err(named)?;
-    let ended = match node.wait_ready(&mut signals).await {
+    let ended = match node.wait_ready(&config, &mut signals).await {
         Some(ended) => ended.map_err(named),
         None => {
             announce(&prepared, &node, started, console);
@@ -118,7 +118,12 @@ impl Node {
     }
 
     /// Waits until the node serves. What ended it before, if something did: a failure, or a signal's name.
-    async fn wait_ready(&self, signals: &mut Signals) -> Option<Result<&'static str, String>> {
+    async fn wait_ready(
+        &self,
+        config: &BrokerConfig,
+        signals: &mut Signals,
+    ) -> Option<Result<&'static str, String>> {
+        let others = other_controllers(config);
         let ready = async {
             match &self.broker {
                 Some(broker) => broker.wait_ready().await,
@@ -132,6 +137,7 @@ impl Node {
             },
             reason = controller_failed(self.controller.as_ref()) => Some(Err(reason)),
             name = signals.next() => Some(Ok(name)),
+            never = waiting::tell(&others) => match never {},
         }
     }
 
@@ -223,6 +229,15 @@ fn controller_addresses(config: &BrokerConfig) -> Vec<ControllerAddress> {
         address: if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") },
     });
     voters.chain(servers).collect()
+}
+
+/// The addresses of controllers in other processes.
+fn other_controllers(config: &BrokerConfig) -> Vec<String> {
+    let addresses = controller_addresses(config).into_iter();
+    let is_other = |controller: &ControllerAddress| {
+        !config.roles.controller || controller.node_id != Some(config.node_id)
+    };
+    addresses.filter(is_other).map(|controller| controller.address).collect()
 }
 
 fn quorum_voters(config: &BrokerConfig) -> Vec<QuorumVoter> {
