@@ -2,7 +2,7 @@
 # Sets up and passes the tests: the README's second command, and what CI runs.
 #   tests/run.sh                    all stages
 #   tests/run.sh STAGE...           some of: setup check unit build simulation harness clients containers, and of those
-#                                   that run by name alone: chaos cluster
+#                                   that run by name alone: chaos cluster kubernetes
 # Each stage prints its minutes; a part that cannot run here says `skipped` and why, and is not counted as passed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -43,6 +43,8 @@ stage_simulation() {
 stage_harness() { tests/chaos/run.sh unit; }
 stage_chaos() { tests/chaos/run.sh short; }
 stage_cluster() { tests/containers_cluster.sh; }
+# On the cluster that $KUBECONFIG names, which has to have the image $MOLDAU_IMAGE.
+stage_kubernetes() { tests/kubernetes.sh; }
 
 run_stage() {
   local name=$1 started=$SECONDS verdict
