@@ -73,16 +73,17 @@ impl Assignment {
         self.replicas.len()
     }
 
-    /// Ends the reassignment if `isr` allows it: all newcomers are in sync, and somebody who stays is. The replicas that
-    /// were to go leave both. Says whether it did.
+    /// Ends the reassignment if `isr` allows it: the whole target is in sync, as Kafka asks. With fewer, a move could take
+    /// away the replicas that `min.insync.replicas` counts on. The replicas that were to go leave both. Says whether it did.
     pub(super) fn complete(&mut self, isr: &mut Vec<BrokerId>) -> bool {
         if self.adding.is_empty() && self.removing.is_empty() {
             return false;
         }
-        let staying = without(isr, &self.removing);
-        if staying.is_empty() || !self.adding.iter().all(|id| staying.contains(id)) {
+        let target: Vec<BrokerId> = self.replicas().filter(|id| !self.removing.contains(id)).collect();
+        if target.is_empty() || !target.iter().all(|id| isr.contains(id)) {
             return false;
         }
+        let staying = without(isr, &self.removing);
         *isr = staying;
         self.replicas.retain(|(id, _)| !self.removing.contains(id));
         self.adding.clear();

@@ -109,6 +109,33 @@ fn a_move_that_adds_nobody_ends_at_once() {
 }
 
 #[test]
+fn a_move_ends_when_all_who_are_to_hold_the_partition_are_in_sync_and_not_the_new_ones_alone() {
+    check(
+        &[1, 2, 3],
+        &[("min.insync.replicas", "2")],
+        &[
+            ("2 falls behind", |c| propose(c, &[1, 3])),
+            ("to 2,4", |c| to(c, &[2, 4])),
+            ("4 in sync", |c| propose(c, &[1, 3, 4])),
+            ("2 in sync", |c| propose(c, &[1, 3, 4, 2])),
+            ("4 falls behind", |c| propose(c, &[2])),
+            ("to 4 alone", |c| to(c, &[4])),
+            ("4 in sync again", |c| propose(c, &[2, 4])),
+        ],
+        &expect![[r#"
+            created              replicas [1,2,3] +[] -[] leader 1 isr [1,2,3] elr [] leader epoch 0 partition epoch 0
+            2 falls behind       replicas [1,2,3] +[] -[] leader 1 isr [1,3] elr [] leader epoch 0 partition epoch 1
+            to 2,4               replicas [2,4,1,3] +[4] -[1,3] leader 1 isr [1,3] elr [] leader epoch 0 partition epoch 2
+            4 in sync            replicas [2,4,1,3] +[4] -[1,3] leader 1 isr [1,3,4] elr [] leader epoch 0 partition epoch 3
+            2 in sync            replicas [2,4] +[] -[] leader 2 isr [4,2] elr [] leader epoch 1 partition epoch 4
+            4 falls behind       replicas [2,4] +[] -[] leader 2 isr [2] elr [4] leader epoch 1 partition epoch 5
+            to 4 alone           replicas [4,2] +[] -[2] leader 2 isr [2] elr [4] leader epoch 1 partition epoch 6
+            4 in sync again      replicas [4] +[] -[] leader 4 isr [4] elr [] leader epoch 2 partition epoch 7
+        "#]],
+    );
+}
+
+#[test]
 fn whoever_goes_may_fail_on_the_way_and_leaves_no_trace() {
     check(
         &[1, 2],
