@@ -10,6 +10,7 @@ mod log_config;
 mod offsets_store;
 mod partition;
 mod read;
+mod throttled;
 mod upkeep;
 mod wake;
 
@@ -189,6 +190,7 @@ impl ReplicaManager {
                 touched.push(id);
                 let registration = self.registration(image, &change.after);
                 if let Some(Hosted::Online(hosted)) = self.hosted(id) {
+                    hosted.note_metadata_offset(image.position().offset);
                     hosted.handle_registration(&registration);
                     continue;
                 }
@@ -416,6 +418,7 @@ impl ReplicaManager {
         let own = ConfigResource::broker(self.settings.broker_id);
         let all = ConfigResource::default_broker();
         if delta.configs.contains_key(&own) || delta.configs.contains_key(&all) {
+            self.settings.throttles.set_limits(&self.broker_settings(image));
             let mut configs: HashMap<Arc<str>, Arc<TopicConfig>> = HashMap::new();
             for partition in self.partitions() {
                 let topic = &partition.topic_partition().topic;
@@ -441,15 +444,18 @@ impl ReplicaManager {
     }
 
     fn topic_config(&self, image: &MetadataImage, topic: &Arc<str>) -> TopicConfig {
+        let own = image.configs().of(&ConfigResource::topic(Arc::clone(topic)));
+        self.broker_settings(image).topic_config(own.map(|configs| &**configs))
+    }
+
+    fn broker_settings<'a>(&'a self, image: &'a MetadataImage) -> BrokerSettings<'a> {
         let configs = image.configs();
-        let broker = BrokerSettings {
+        let own = ConfigResource::broker(self.settings.broker_id);
+        BrokerSettings {
             statics: &self.statics,
-            of_this_broker: configs
-                .of(&ConfigResource::broker(self.settings.broker_id))
-                .map(|configs| &**configs),
+            of_this_broker: configs.of(&own).map(|configs| &**configs),
             of_all_brokers: configs.of(&ConfigResource::default_broker()).map(|configs| &**configs),
-        };
-        broker.topic_config(configs.of(&ConfigResource::topic(Arc::clone(topic))).map(|configs| &**configs))
+        }
     }
 
     /// The directory has gone offline: its partitions take nothing any more, and who waits for them is told.

@@ -16,6 +16,7 @@ mod inbox;
 mod isr_changes;
 mod positions;
 mod publisher;
+mod throttles;
 
 pub(crate) use fetcher_manager::FollowChange;
 pub use fetcher_manager::{FetcherManager, FetcherSettings};
@@ -23,3 +24,4 @@ pub use inbox::Inbox;
 pub use isr_changes::IsrChanges;
 pub(crate) use isr_changes::run as run_isr_changes;
 pub use publisher::Replicas;
+pub use throttles::Throttles;

@@ -35,6 +35,11 @@ fn at_run_time(definition: &ConfigDefinition) -> &'static str {
     match definition.update_mode {
         UpdateMode::ReadOnly => "no",
         _ if inheriting_topic_setting(definition.name).is_some() => "yes",
+        _ if broker_effect(definition.name) == Effect::Honoured
+            && definitions::DYNAMIC_ONLY.iter().any(|dynamic| dynamic.name == definition.name) =>
+        {
+            "yes"
+        }
         _ => "taken, without effect",
     }
 }

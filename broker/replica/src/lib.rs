@@ -12,6 +12,7 @@
 mod follower_progress;
 mod isr;
 mod leader;
+mod quota;
 mod registration;
 mod replica;
 mod truncation;
@@ -19,6 +20,7 @@ mod truncation;
 pub use follower_progress::FollowerFetch;
 pub use isr::{AlterPartition, AlterPartitionOutcome, IsrMember};
 pub use leader::{LeaderOutput, MinIsr};
+pub use quota::ReplicationQuota;
 pub use registration::{LogEnds, PartitionRegistration};
 pub use replica::{Replica, Role, RoleChange, StaleFetch};
 pub use truncation::{EpochEndOffset, truncation_offset};

@@ -64,7 +64,16 @@ pub struct Replica {
 enum State {
     None,
     Leader(Box<Leader>),
-    Follower { leader: Option<BrokerId>, leader_epoch: LeaderEpoch },
+    Follower(Follower),
+}
+
+#[derive(Clone, Debug)]
+struct Follower {
+    leader: Option<BrokerId>,
+    leader_epoch: LeaderEpoch,
+    is_in_isr: bool,
+    /// As this leadership told it last.
+    leader_high_watermark: Option<Offset>,
 }
 
 impl Replica {
@@ -96,7 +105,7 @@ impl Replica {
         match &self.state {
             State::None => Role::None,
             State::Leader(leader) => Role::Leader { leader_epoch: leader.leader_epoch },
-            State::Follower { leader, leader_epoch } => {
+            State::Follower(Follower { leader, leader_epoch, .. }) => {
                 Role::Follower { leader: *leader, leader_epoch: *leader_epoch }
             }
         }
@@ -152,10 +161,19 @@ impl Replica {
         self.leader().into_iter().flat_map(move |leader| leader.followers_with(offset))
     }
 
+    /// Whether this replica follows and is behind: out of the ISR, and with less than what its leader says is committed.
+    /// Such a one may be held back without harm to anybody who waits for it.
+    #[must_use]
+    pub fn is_lagging(&self) -> bool {
+        let State::Follower(follower) = &self.state else { return false };
+        let is_behind = |high_watermark: Offset| self.log.log_end < high_watermark;
+        !follower.is_in_isr && follower.leader_high_watermark.is_none_or(is_behind)
+    }
+
     fn leader(&self) -> Option<&Leader> {
         match &self.state {
             State::Leader(leader) => Some(leader),
-            State::None | State::Follower { .. } => None,
+            State::None | State::Follower(_) => None,
         }
     }
 
@@ -189,14 +207,20 @@ impl Replica {
                 self.state = State::Leader(Box::new(leader));
                 RoleChange::BecameLeader
             }
-            State::Follower { leader, leader_epoch }
-                if *leader == registration.leader && *leader_epoch == registration.leader_epoch =>
+            State::Follower(follower)
+                if follower.leader == registration.leader
+                    && follower.leader_epoch == registration.leader_epoch =>
             {
+                follower.is_in_isr = registration.isr.contains(&self.local);
                 RoleChange::FollowerUpdated
             }
             _ => {
-                self.state =
-                    State::Follower { leader: registration.leader, leader_epoch: registration.leader_epoch };
+                self.state = State::Follower(Follower {
+                    leader: registration.leader,
+                    leader_epoch: registration.leader_epoch,
+                    is_in_isr: registration.isr.contains(&self.local),
+                    leader_high_watermark: None,
+                });
                 RoleChange::BecameFollower
             }
         };
@@ -307,9 +331,8 @@ impl Replica {
 
     /// The leader's high watermark as a fetch answer carried it, on a follower: never beyond the own log.
     pub fn handle_leader_high_watermark(&mut self, leader_high_watermark: Offset) -> Option<Offset> {
-        if !matches!(self.state, State::Follower { .. }) {
-            return None;
-        }
+        let State::Follower(follower) = &mut self.state else { return None };
+        follower.leader_high_watermark = Some(leader_high_watermark);
         let next = leader_high_watermark.min(self.log.log_end);
         let advanced = next > self.high_watermark;
         self.high_watermark = self.high_watermark.max(next);

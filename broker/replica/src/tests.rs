@@ -75,6 +75,28 @@ fn a_lone_replica_moves_with_its_own_durable_end_and_not_with_what_it_wrote() {
 }
 
 #[test]
+fn a_follower_lags_until_it_is_in_the_isr_or_has_what_its_leader_says_is_committed() {
+    let mut replica = Replica::new(B1, ends(0, 4, 5), Offset(0), 1, LAG_MS);
+    assert!(!replica.is_lagging(), "it follows nobody");
+    replica.handle_registration(&registration(Some(B2), &[B2], 0, 0), at(0));
+    assert!(replica.is_lagging(), "the leader has said nothing yet");
+    for (high_watermark, expected) in [(6, true), (5, false), (0, false), (6, true)] {
+        replica.handle_leader_high_watermark(Offset(high_watermark));
+        assert_eq!(replica.is_lagging(), expected, "{high_watermark}");
+    }
+    replica.handle_registration(&registration(Some(B2), &[B2, B1], 0, 1), at(1));
+    assert!(!replica.is_lagging(), "it is in the ISR");
+    replica.handle_registration(&registration(Some(B2), &[B2], 0, 2), at(2));
+    assert!(replica.is_lagging(), "it left the ISR");
+    replica.handle_log_ends(ends(0, 4, 6), at(3));
+    assert!(!replica.is_lagging(), "it has all");
+    replica.handle_registration(&registration(Some(B3), &[B3], 1, 3), at(4));
+    assert!(replica.is_lagging(), "another leader");
+    replica.handle_registration(&registration(Some(B1), &[B1], 2, 4), at(5));
+    assert!(!replica.is_lagging(), "it leads");
+}
+
+#[test]
 fn the_high_watermark_is_the_smallest_durable_end_of_the_isr() {
     // Rows: durable ends of leader, 2 and 3; the fetch offsets always say 100, which counts for nothing.
     for (own, second, third, expected) in

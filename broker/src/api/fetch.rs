@@ -67,8 +67,8 @@ enum Reader {
 struct Follower {
     broker_id: BrokerId,
     broker_epoch: BrokerEpoch,
-    /// Whether the ISR may have it.
-    may_join: bool,
+    /// Whether the ISR might have it when the request came.
+    might_join: bool,
 }
 
 /// Whether a look at the partitions takes in what the request says of a follower's logs.
@@ -200,7 +200,8 @@ impl Fetch {
                     durable_end: target.durable_end,
                     log_start: target.log_start,
                     broker_epoch: follower.broker_epoch,
-                    may_join: follower.may_join,
+                    // Not as it was when the request came: it may have waited since.
+                    may_join: request::may_join(image, follower.broker_id, follower.broker_epoch),
                 };
                 let news = match look {
                     Look::First if target.is_named => FollowerNews::Progress,
@@ -211,6 +212,7 @@ impl Fetch {
                     &fetch,
                     news,
                     &request,
+                    image.position().offset,
                     self.session.watch(),
                 )?
             }
@@ -262,7 +264,16 @@ impl Fetch {
 
     fn answer(self, round: Round) -> ResponseFrame {
         let now = Instant::now();
+        if matches!(self.limits.reader, Reader::Follower(_)) {
+            count_sent(&round);
+        }
         answer::frame(self, round, now)
+    }
+}
+
+fn count_sent(round: &Round) {
+    for (partition, read) in round.found.iter().filter_map(|found| found.result.as_ref().ok()) {
+        partition.count_sent_to_follower(read.records.as_ref().map_or(0, |slice| slice.length));
     }
 }
 

@@ -23,7 +23,7 @@ use crate::net::{BoundListener, ConnectionLimits, NetworkShared, RequestMemory};
 use crate::options::{BoundAddress, BrokerOptions};
 use crate::producer_ids::ProducerIds;
 use crate::replica_manager::{PartitionSettings, ReplicaManager, ReplicaOffsetsStore};
-use crate::replication::{FetcherManager, FetcherSettings, Replicas};
+use crate::replication::{FetcherManager, FetcherSettings, Replicas, Throttles};
 use crate::sync::Syncer;
 use crate::{http, net, replication};
 
@@ -76,7 +76,8 @@ impl BrokerHandle {
         let config = &options.config;
         let (listeners, addresses) = bind_listeners(config).await?;
         let http_socket = bind_http(config).await?;
-        let replicas = open_replicas(file_system, &options).await?;
+        let throttles = Arc::new(Throttles::new(&config.settings));
+        let replicas = open_replicas(file_system, &options, Arc::clone(&throttles)).await?;
         let syncers = start_syncers(&replicas)?;
         let metadata = Arc::new(MetadataCache::default());
         let store = ReplicaOffsetsStore::new(Arc::clone(&replicas), Arc::clone(&metadata));
@@ -90,7 +91,7 @@ impl BrokerHandle {
         ));
         let (broker_epoch, broker_epochs) = watch::channel(BrokerEpoch(-1));
         let fetchers = Arc::new(FetcherManager::new(
-            FetcherSettings::of(config),
+            FetcherSettings::of(config, throttles),
             broker_epochs.clone(),
             Arc::clone(&control.departures),
         ));
@@ -211,6 +212,7 @@ async fn bind_http(config: &BrokerConfig) -> Result<Option<tokio::net::TcpListen
 async fn open_replicas(
     file_system: Arc<dyn FileSystem>,
     options: &BrokerOptions,
+    throttles: Arc<Throttles>,
 ) -> Result<Arc<ReplicaManager>, StartError> {
     let config = options.config.clone();
     let cluster_id = options.cluster_id.clone();
@@ -224,6 +226,7 @@ async fn open_replicas(
             flush_policy: config.flush_policy,
             lag_ms_max: config.replication.lag_time_max_ms,
             producer_id_expiration_ms: i64::from(config.transaction.producer_id_expiration_ms),
+            throttles,
         };
         Ok::<_, StartError>(ReplicaManager::new(dirs, settings, config.settings)?)
     });

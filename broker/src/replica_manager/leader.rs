@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use moldau_metadata::config::FlushPolicy;
-use moldau_model::{BrokerId, ErrorCode, LeaderEpoch, Offset};
+use moldau_model::{BrokerEpoch, BrokerId, ErrorCode, LeaderEpoch, Offset};
 use moldau_replica::{AlterPartitionOutcome, FollowerFetch, LeaderOutput};
 
 use super::partition::{Partition, State};
@@ -25,6 +25,11 @@ impl Partition {
     /// Finds the records at a follower's offset, up to the log's end. What the fetch says that the follower has counts
     /// only where its log still is the beginning of this one.
     ///
+    /// `as_of` is the metadata offset at which the ISR may have the follower, or may not. A replica hears of metadata before
+    /// anybody else on its broker: an image that is older than the replica's own may still show a follower alive that was
+    /// put out of the ISR because it is going. Who went without another word would hold the high watermark back for
+    /// `replica.lag.time.max.ms`, as one that is about to join.
+    ///
     /// # Errors
     /// As [`Partition::read`]; `NOT_LEADER_OR_FOLLOWER` to who is no replica, or speaks for an old registration.
     pub(crate) fn read_for_follower(
@@ -33,6 +38,7 @@ impl Partition {
         fetch: &FollowerFetch,
         news: FollowerNews,
         request: &ReadRequest,
+        as_of: Offset,
         watch: Option<&Arc<SessionWatch>>,
     ) -> Result<PartitionRead, ErrorCode> {
         let mut wake = Wake::default();
@@ -57,30 +63,49 @@ impl Partition {
             found.diverging_epoch = state.epoch_end(request.last_fetched_epoch);
             return Ok(found);
         }
+        let is_held_back = self.holds_back(&state.replica, follower);
+        let durable_end = match self.settings.flush_policy {
+            FlushPolicy::OnAck => fetch.durable_end,
+            // Written counts here, whatever the follower does with it.
+            FlushPolicy::Interval => fetch.fetch_offset,
+        };
+        // Nobody who waits for the high watermark is to wait for one that gets nothing.
+        found.is_outdated = as_of < self.metadata_offset();
+        let may_join =
+            fetch.may_join && !found.is_outdated && !(is_held_back && durable_end < found.high_watermark);
         let mut output = LeaderOutput::default();
         if news == FollowerNews::Seen {
             let (epoch, now) = (fetch.broker_epoch, clock::monotonic());
-            output = state.replica.handle_follower_seen(follower, epoch, fetch.may_join, now);
+            output = state.replica.handle_follower_seen(follower, epoch, may_join, now);
         }
         if news == FollowerNews::Progress {
-            let fetch = FollowerFetch {
-                durable_end: match self.settings.flush_policy {
-                    FlushPolicy::OnAck => fetch.durable_end,
-                    // Written counts here, whatever the follower does with it.
-                    FlushPolicy::Interval => fetch.fetch_offset,
-                },
-                ..*fetch
-            };
+            let fetch = FollowerFetch { durable_end, may_join, ..*fetch };
             let counted = state.replica.handle_follower_fetch(follower, &fetch, clock::monotonic());
             output = counted.map_err(|_| ErrorCode::NotLeaderOrFollower)?;
             found.high_watermark = state.replica.high_watermark();
         }
-        let records = state.find_records(request, found.upper_bound).map_err(|error| code_of(&error, self));
+        let records = if is_held_back {
+            Ok(None)
+        } else {
+            state.find_records(request, found.upper_bound).map_err(|error| code_of(&error, self))
+        };
         self.carry_out(state, &mut wake, output);
         drop(guard);
         wake.fire();
         found.records = records?;
         Ok(found)
+    }
+
+    /// The follower does not ask for this partition any more, for the time being: it has failed there, or is throttled.
+    /// Nobody waits for it to join the ISR, until it asks again.
+    pub(crate) fn note_follower_left(self: &Arc<Self>, follower: BrokerId, broker_epoch: BrokerEpoch) {
+        let mut wake = Wake::default();
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let output = state.replica.handle_follower_seen(follower, broker_epoch, false, clock::monotonic());
+        self.carry_out(state, &mut wake, output);
+        drop(guard);
+        wake.fire();
     }
 
     /// Time passed: members that lag leave the ISR, and a change whose answer was lost is asked for again.

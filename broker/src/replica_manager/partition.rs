@@ -15,12 +15,13 @@ use moldau_replica::{LogEnds, MinIsr, PartitionRegistration, Replica, Role, Role
 use parking_lot::{Mutex, MutexGuard};
 
 use super::log_config::log_config;
+use super::throttled::Throttled;
 use super::wake::Wake;
 use crate::clock;
 use crate::fetch_session::{Change, SessionWatch};
 use crate::log_dirs::LogDir;
 use crate::purgatory::{DelayedOperation, FetchWaiter};
-use crate::replication::{Inbox, IsrChanges};
+use crate::replication::{Inbox, IsrChanges, Throttles};
 
 /// Appends below the high watermark of which the sizes are known one by one; beyond it they are counted together.
 const SIZED_APPENDS_MAX: usize = 4096;
@@ -36,6 +37,7 @@ pub struct PartitionSettings {
     pub lag_ms_max: i64,
     /// `transaction.state...`: `producer.id.expiration.ms`.
     pub producer_id_expiration_ms: i64,
+    pub throttles: Arc<Throttles>,
 }
 
 /// A partition that this broker holds a replica of.
@@ -45,9 +47,12 @@ pub struct Partition {
     pub(crate) dir: Arc<LogDir>,
     pub(super) settings: PartitionSettings,
     pub(super) isr_changes: Arc<IsrChanges>,
+    pub(super) throttled: Throttled,
     state: Mutex<State>,
     /// A copy for those who need no more than a look.
     high_watermark: AtomicI64,
+    /// The metadata offset of the image that its role is from.
+    metadata_offset: AtomicI64,
     /// It is queued for a sync, held by a plug, or being synced.
     pub(super) is_sync_pending: AtomicBool,
 }
@@ -136,13 +141,16 @@ impl Partition {
         let min_isr = usize::try_from(config.min_insync_replicas).unwrap_or(1);
         let replica = Replica::new(settings.broker_id, ends, checkpoint, min_isr, settings.lag_ms_max);
         dir.partition_count.fetch_add(1, Ordering::Relaxed);
+        let throttled = Throttled::new(&config, id.partition, settings.broker_id);
         Ok(Arc::new(Self {
             id,
             topic_partition,
             dir,
             high_watermark: AtomicI64::new(replica.high_watermark().0),
+            metadata_offset: AtomicI64::new(Offset::NONE.0),
             settings,
             isr_changes,
+            throttled,
             state: Mutex::new(State {
                 log: Some(log),
                 replica,
@@ -208,6 +216,15 @@ impl Partition {
         StateGuard { guard, was_panicking: std::thread::panicking() }
     }
 
+    /// The next registration is from the image at this offset. What older ones say of brokers does not count from now on.
+    pub(super) fn note_metadata_offset(&self, offset: Offset) {
+        self.metadata_offset.store(offset.0, Ordering::Release);
+    }
+
+    pub(super) fn metadata_offset(&self) -> Offset {
+        Offset(self.metadata_offset.load(Ordering::Acquire))
+    }
+
     /// Committed metadata of the partition. Waiting requests of a leadership that ended are told so.
     pub(crate) fn handle_registration(&self, registration: &PartitionRegistration) -> RoleChange {
         let mut wake = Wake::default();
@@ -243,6 +260,7 @@ impl Partition {
 
     /// The topic's settings changed.
     pub(crate) fn update_config(&self, config: Arc<TopicConfig>) {
+        self.throttled.update(&config, self.id.partition, self.settings.broker_id);
         let mut wake = Wake::default();
         let mut guard = self.lock();
         let state = &mut *guard;

@@ -58,6 +58,8 @@ pub struct PartitionRead {
     pub is_out_of_range: bool,
     /// A leader found it.
     pub is_of_leader: bool,
+    /// What was known of the follower is older than the partition's role: its next fetch is to look here again.
+    pub is_outdated: bool,
     /// How far the reader could see: what a parked fetch compares with.
     pub upper_bound: Offset,
 }
@@ -130,6 +132,7 @@ impl State {
             diverging_epoch: None,
             preferred_read_replica: BrokerId::NONE,
             is_out_of_range: false,
+            is_outdated: false,
             is_of_leader: matches!(self.replica.role(), Role::Leader { .. }),
             upper_bound: self.upper_bound(request.isolation).ok_or(ErrorCode::UnknownTopicOrPartition)?,
         })

@@ -41,6 +41,7 @@ impl Fixture {
             flush_policy: FlushPolicy::OnAck,
             lag_ms_max: 30_000,
             producer_id_expiration_ms: 86_400_000,
+            throttles: Arc::new(crate::replication::Throttles::new(&BTreeMap::new())),
         };
         let manager = Arc::new(ReplicaManager::new(dirs, settings, BTreeMap::new()).unwrap());
         Self { disk, manager, metadata: Arc::new(MetadataCache::default()), offset: 0 }

@@ -211,7 +211,8 @@ impl Fetcher {
             if self.endpoint.as_ref() != Some(endpoint) {
                 break Ended::EndpointChanged;
             }
-            self.positions.return_delayed(Instant::now());
+            let is_throttled = self.settings.throttles.follower.is_exceeded();
+            self.positions.return_delayed(Instant::now(), is_throttled);
             if let Err(error) = self.send_due(&mut link, applying.is_some()).await {
                 break Ended::Failed(error);
             }
@@ -257,6 +258,9 @@ impl Fetcher {
         let may_fetch = !is_applying && self.positions.has_fetchable();
         let may_supersede = fetches == 1 && self.session.epoch > 0 && self.positions.is_urgent();
         if may_fetch && (fetches == 0 || may_supersede) {
+            if fetches == 0 && self.settings.throttles.follower.is_exceeded() {
+                self.positions.rest_throttled(Instant::now());
+            }
             return self.send_fetch(link).await;
         }
         if self.positions.has_synced() && fetches + reports > 0 && reports < REPORTS_MAX {
@@ -271,9 +275,12 @@ impl Fetcher {
         if is_full && named.partitions.is_empty() {
             return Ok(());
         }
+        // With its last partition the leader's session is over.
+        let is_last = !is_full && !self.positions.has_fetchable();
+        // A session's id is wanted at once: until it is known nothing can be added.
+        let is_answered_at_once = is_last || (is_full && !self.session.is_refused);
         let request = ReplicaFetchRequest {
-            // A session's id is wanted at once: until it is known nothing can be added.
-            wait_max_ms: if is_full && !self.session.is_refused { 0 } else { self.settings.wait_max_ms },
+            wait_max_ms: if is_answered_at_once { 0 } else { self.settings.wait_max_ms },
             session_id: self.session.id,
             session_epoch: self.session.epoch,
             bytes_max: i32::try_from(self.settings.response_bytes_max).unwrap_or(i32::MAX),
@@ -285,7 +292,12 @@ impl Fetcher {
         if !is_full {
             self.session.epoch = if self.session.epoch == i32::MAX { 1 } else { self.session.epoch + 1 };
         }
-        self.send(link, kind, &request).await
+        self.send(link, kind, &request).await?;
+        if is_last {
+            self.begin_session();
+            self.session.id = 0;
+        }
+        Ok(())
     }
 
     async fn send_report(&mut self, link: &mut Link) -> Result<(), String> {
@@ -354,6 +366,7 @@ impl Fetcher {
             {
                 continue;
             }
+            partition.count_fetched(fetched.records.len());
             let (id, partition) = (fetched.id, Arc::clone(partition));
             work.push(Work { id, partition, leader_epoch, asked_at, fetched });
         }

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::fetcher::Fetcher;
 use super::inbox::{Assignment, Endpoint, Inbox};
+use super::throttles::Throttles;
 use crate::departures::Departures;
 use crate::replica_manager::Partition;
 
@@ -37,12 +38,13 @@ pub struct FetcherSettings {
     pub response_bytes_max: usize,
     /// `replica.fetch.backoff.ms`.
     pub backoff_max: Duration,
+    pub throttles: Arc<Throttles>,
     pub(super) response_limit: Duration,
 }
 
 impl FetcherSettings {
     #[must_use]
-    pub fn of(config: &BrokerConfig) -> Self {
+    pub fn of(config: &BrokerConfig, throttles: Arc<Throttles>) -> Self {
         let replication = &config.replication;
         Self {
             broker_id: config.node_id,
@@ -53,6 +55,7 @@ impl FetcherSettings {
             bytes_max: replication.fetch_bytes_max,
             response_bytes_max: usize::try_from(replication.fetch_response_bytes_max).unwrap_or(0),
             backoff_max: Duration::from_millis(u64::try_from(replication.fetch_backoff_ms).unwrap_or(0)),
+            throttles,
             response_limit: Self::response_limit(
                 replication.fetch_wait_max_ms,
                 replication.socket_timeout_ms,

@@ -13,6 +13,8 @@ use crate::replica_manager::{FetchPosition, Partition};
 
 /// The first pause after a partition's answer could not be followed; it doubles up to `replica.fetch.backoff.ms`.
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
+/// How soon a partition that was left out because of its broker's quota is looked at again.
+const THROTTLE_PAUSE: Duration = Duration::from_millis(250);
 /// Partitions that one request names; the others follow in the next. A leader reads no request of more elements.
 const NAMED_MAX: usize = 20_000;
 
@@ -133,33 +135,59 @@ impl Positions {
             return 0;
         }
         following.failures += 1;
-        // The leader has refused what it was told, or told to no purpose: it is told anew.
+        let failures = following.failures;
+        self.leave_out(id, now + backoff(failures, backoff_max));
+        failures
+    }
+
+    /// The quota is exceeded: the partitions that it holds back are left out for a while.
+    pub(super) fn rest_throttled(&mut self, now: Instant) {
+        let is_held_back =
+            |following: &Following| following.delayed_until.is_none() && following.partition.is_held_back();
+        let held_back: Vec<TopicIdPartition> = self
+            .following
+            .iter()
+            .filter(|(_, following)| is_held_back(following))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in held_back {
+            self.leave_out(id, now + THROTTLE_PAUSE);
+        }
+    }
+
+    /// The leader is to send nothing of it, and to be told anew where it stands when it comes back: it may have refused
+    /// what it was told, or been told to no purpose.
+    fn leave_out(&mut self, id: TopicIdPartition, until: Instant) {
+        let Some(following) = self.following.get_mut(&id) else { return };
         following.told = None;
-        let until = now + backoff(following.failures, backoff_max);
         following.delayed_until = Some(until);
         self.delayed.insert((until, id));
         self.changed.remove(&id);
         if following.is_in_session {
             self.forgotten.insert(id);
         }
-        following.failures
     }
 
     pub(super) fn next_return(&self) -> Option<Instant> {
         self.delayed.first().map(|(until, _)| *until)
     }
 
-    /// Partitions that have rested long enough are asked for again.
-    pub(super) fn return_delayed(&mut self, now: Instant) {
+    /// Partitions that have rested long enough are asked for again, unless the quota is exceeded that holds them back.
+    pub(super) fn return_delayed(&mut self, now: Instant, is_quota_exceeded: bool) {
         while let Some(&(until, id)) = self.delayed.first()
             && until <= now
         {
             self.delayed.pop_first();
-            if let Some(following) = self.following.get_mut(&id) {
-                following.delayed_until = None;
-                self.changed.insert(id);
-                self.is_urgent = true;
+            let Some(following) = self.following.get_mut(&id) else { continue };
+            if is_quota_exceeded && following.partition.is_held_back() {
+                let until = now + THROTTLE_PAUSE;
+                following.delayed_until = Some(until);
+                self.delayed.insert((until, id));
+                continue;
             }
+            following.delayed_until = None;
+            self.changed.insert(id);
+            self.is_urgent = true;
         }
     }
 
@@ -260,36 +288,37 @@ mod tests {
     use std::collections::BTreeMap as Map;
     use std::path::PathBuf;
 
+    use moldau_kafka::FetchedPartition;
     use moldau_log::FileSystem;
     use moldau_log::file_system::FaultFileSystem;
-    use moldau_metadata::config::{BrokerSettings, FlushPolicy};
-    use moldau_model::{BrokerId, PartitionEpoch, PartitionIndex, TopicId, TopicPartition, Uuid};
+    use moldau_metadata::config::{FlushPolicy, TopicConfig};
+    use moldau_model::{BrokerId, ErrorCode, PartitionEpoch, PartitionIndex, TopicId, TopicPartition, Uuid};
     use moldau_replica::PartitionRegistration;
 
     use super::*;
     use crate::log_dirs::LogDirs;
     use crate::replica_manager::PartitionSettings;
+    use crate::replication::Throttles;
 
     const ID: TopicIdPartition =
         TopicIdPartition { topic_id: TopicId::from_bytes([7; 16]), partition: PartitionIndex(0) };
     const EPOCH: LeaderEpoch = LeaderEpoch(3);
 
     /// A follower of broker 2 with an empty log.
-    fn partition() -> Arc<Partition> {
+    fn partition(config: TopicConfig, throttles: Arc<Throttles>) -> Arc<Partition> {
         let file_system: Arc<dyn FileSystem> = Arc::new(FaultFileSystem::new());
         let dirs =
             LogDirs::open(&file_system, &[PathBuf::from("/data")], "cluster", BrokerId(1), 10).unwrap();
-        let statics = Map::new();
-        let broker = BrokerSettings { statics: &statics, of_this_broker: None, of_all_brokers: None };
         let settings = PartitionSettings {
             broker_id: BrokerId(1),
             incarnation_id: Uuid::from_bytes([3; 16]),
             flush_policy: FlushPolicy::OnAck,
             lag_ms_max: 30_000,
             producer_id_expiration_ms: 1,
+            throttles,
         };
         let dir = Arc::clone(dirs.least_loaded().unwrap());
-        let (name, config) = (TopicPartition::new("t", 0), Arc::new(broker.topic_config(None)));
+        let (name, config) = (TopicPartition::new("t", 0), Arc::new(config));
         let partition = Partition::open(dir, name, ID, config, settings, Arc::default()).unwrap();
         partition.handle_registration(&PartitionRegistration {
             replicas: vec![BrokerId(1), BrokerId(2)],
@@ -304,7 +333,8 @@ mod tests {
 
     fn following() -> Positions {
         let mut positions = Positions::default();
-        positions.assign(ID, Some(Assignment { partition: partition(), leader_epoch: EPOCH }));
+        let partition = partition(TopicConfig::default(), Arc::new(Throttles::new(&Map::new())));
+        positions.assign(ID, Some(Assignment { partition, leader_epoch: EPOCH }));
         positions
     }
 
@@ -322,9 +352,9 @@ mod tests {
         assert_eq!(positions.delay(ID, EPOCH, Duration::from_secs(1), now), 1);
         assert_eq!(positions.delay(ID, EPOCH, Duration::from_secs(1), now), 0, "it rests already");
         assert!(!positions.has_fetchable());
-        positions.return_delayed(now);
+        positions.return_delayed(now, false);
         assert!(!positions.has_fetchable(), "not so soon");
-        positions.return_delayed(now + Duration::from_secs(1));
+        positions.return_delayed(now + Duration::from_secs(1), false);
         assert!(positions.has_fetchable() && positions.is_urgent());
         assert_eq!((named(&mut positions), named(&mut positions)), (1, 0));
         positions.begin_session();
@@ -345,6 +375,63 @@ mod tests {
         assert_eq!((last.partitions.len(), last.forgotten.as_slice()), (0, &[ID][..]));
         assert!(positions.take_for_fetch(100).forgotten.is_empty());
         assert!(positions.get(ID).is_none() && !positions.has_fetchable());
+    }
+
+    #[test]
+    fn what_lags_and_is_throttled_is_left_out_while_the_quota_is_exceeded_and_nothing_else_is() {
+        let config = |throttled: &'static str| {
+            TopicConfig::from_values(|name| {
+                (name == "follower.replication.throttled.replicas").then_some(throttled)
+            })
+        };
+        let now = Instant::now();
+        let throttles = Arc::new(Throttles::new(&Map::new()));
+        for (throttled, isr, high_watermark, is_left_out) in [
+            ("0:1", vec![2], None, true),
+            ("*", vec![2], Some(5), true),
+            ("*", vec![2], Some(0), false),
+            ("*", vec![1, 2], Some(5), false),
+            ("0:2,1:1", vec![2], None, false),
+            ("", vec![2], None, false),
+        ] {
+            let case = format!("{throttled:?} {isr:?} {high_watermark:?}");
+            let partition = partition(config(throttled), Arc::clone(&throttles));
+            partition.handle_registration(&PartitionRegistration {
+                replicas: vec![BrokerId(1), BrokerId(2)],
+                isr: isr.into_iter().map(BrokerId).collect(),
+                absent: Vec::new(),
+                leader: Some(BrokerId(2)),
+                leader_epoch: EPOCH,
+                partition_epoch: PartitionEpoch(1),
+            });
+            if let Some(high_watermark) = high_watermark {
+                let answer = FetchedPartition {
+                    id: ID,
+                    error_code: ErrorCode::None,
+                    high_watermark: Offset(high_watermark),
+                    log_start_offset: Offset::ZERO,
+                    diverging_epoch: None,
+                    records: bytes::Bytes::new(),
+                };
+                partition.follow(EPOCH, None, &answer).unwrap();
+            }
+            let mut positions = Positions::default();
+            positions.assign(ID, Some(Assignment { partition, leader_epoch: EPOCH }));
+            assert_eq!(named(&mut positions), 1);
+            positions.rest_throttled(now);
+            assert_eq!(positions.has_fetchable(), !is_left_out, "{case}");
+            if !is_left_out {
+                continue;
+            }
+            assert_eq!(positions.take_for_fetch(100).forgotten, [ID], "the leader is to send nothing of it");
+            let later = now + THROTTLE_PAUSE;
+            positions.return_delayed(later, true);
+            assert!(!positions.has_fetchable() && !positions.is_urgent(), "still exceeded: {case}");
+            positions.return_delayed(later, false);
+            assert!(!positions.has_fetchable(), "it waits for its next look: {case}");
+            positions.return_delayed(later + THROTTLE_PAUSE, false);
+            assert_eq!(named(&mut positions), 1, "{case}");
+        }
     }
 
     #[test]

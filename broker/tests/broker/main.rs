@@ -15,3 +15,4 @@ mod produce;
 mod replication;
 mod sessions;
 mod storage;
+mod throttles;

@@ -63,7 +63,8 @@ pub(super) fn frame(fetch: Fetch, round: Round, now: Instant) -> ResponseFrame {
     let tells_leader = context.api_version >= 16;
     let mut has_more = Vec::with_capacity(targets.len());
     for (target, found) in targets.iter().zip(round.found) {
-        has_more.push(found.result.as_ref().is_ok_and(|(_, read)| target.fetch_offset < read.upper_bound));
+        let has_more_of = |read: &PartitionRead| target.fetch_offset < read.upper_bound || read.is_outdated;
+        has_more.push(found.result.as_ref().is_ok_and(|(_, read)| has_more_of(read)));
         let leaders = tells_leader.then_some(&mut leaders);
         partitions.push(partition(&broker, &image, target, found, limits.isolation, leaders));
     }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::FetchRequest;
-use moldau_model::{BrokerId, ErrorCode, LeaderEpoch, Offset, PartitionIndex};
+use moldau_metadata::MetadataImage;
+use moldau_model::{BrokerEpoch, BrokerId, ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicIdPartition};
 
 use super::{Follower, Limits, Reader};
 use crate::api::RequestContext;
@@ -65,7 +66,7 @@ fn reader(broker: &Broker, context: &RequestContext, request: &FetchRequest) -> 
         Some(found) if found.epoch.0 == request.replica_state.replica_epoch => Reader::Follower(Follower {
             broker_id: found.id,
             broker_epoch: found.epoch,
-            may_join: found.is_active(),
+            might_join: found.is_active(),
         }),
         _ => Reader::Stranger,
     }
@@ -92,11 +93,29 @@ pub(super) fn begin_session(
             }),
         );
     }
+    if let Reader::Follower(follower) = reader {
+        note_left(broker, follower, &forgotten);
+    }
     // Before version 7 there are no sessions; the fields then have the defaults that say so.
     let (id, epoch) =
         if context.api_version < 7 { (0, -1) } else { (request.session_id, request.session_epoch) };
-    let may_join = matches!(reader, Reader::Follower(follower) if follower.may_join);
+    let may_join = matches!(reader, Reader::Follower(follower) if follower.might_join);
     broker.fetch_sessions.begin_for(id, epoch, targets, &forgotten, uses_ids, may_join, Instant::now())
+}
+
+/// Whether the ISR may have the follower: it is neither fenced nor on its way down (KIP-841).
+pub(super) fn may_join(image: &MetadataImage, follower: BrokerId, broker_epoch: BrokerEpoch) -> bool {
+    image.broker(follower).is_some_and(|broker| broker.epoch == broker_epoch && broker.is_active())
+}
+
+fn note_left(broker: &Broker, follower: Follower, forgotten: &[FetchKey]) {
+    for FetchKey { topic, partition } in forgotten {
+        let FetchTopicRef::Id(topic_id) = *topic else { continue };
+        let id = TopicIdPartition { topic_id, partition: *partition };
+        if let Ok(partition) = broker.replica_manager.get(id) {
+            partition.note_follower_left(follower.broker_id, follower.broker_epoch);
+        }
+    }
 }
 
 /// What is asked for. As in Kafka, a partition that is named again keeps its place, and what is said of it last counts:

@@ -49,6 +49,7 @@ fn open(id_: BrokerId, disk: &FaultFileSystem) -> Arc<Partition> {
         flush_policy: FlushPolicy::OnAck,
         lag_ms_max: 1_000_000,
         producer_id_expiration_ms: 86_400_000,
+        throttles: Arc::new(crate::replication::Throttles::new(&BTreeMap::new())),
     };
     let dir = Arc::clone(dirs.least_loaded().unwrap());
     let topic_partition = TopicPartition::new("t", 0);
@@ -122,6 +123,17 @@ impl World {
 
     /// One fetch, from the question to what the answer did.
     fn fetch(&self, follower: usize, leader: usize, bytes_max: usize) -> Result<Followed, FollowError> {
+        self.fetch_as_of(follower, leader, bytes_max, Offset::ZERO)
+    }
+
+    /// The same, with what the leader's broker knew of the follower's at that offset of the metadata.
+    fn fetch_as_of(
+        &self,
+        follower: usize,
+        leader: usize,
+        bytes_max: usize,
+        as_of: Offset,
+    ) -> Result<Followed, FollowError> {
         let (follower, leader) = (&self.hosts[follower], &self.hosts[leader]);
         let leader_epoch = LeaderEpoch(self.leader_epoch);
         let (position, _) =
@@ -143,7 +155,7 @@ impl World {
         };
         let read = leader
             .partition
-            .read_for_follower(follower.id, &fetch, FollowerNews::Progress, &request, None)
+            .read_for_follower(follower.id, &fetch, FollowerNews::Progress, &request, as_of, None)
             .map_err(FollowError::Refused)?;
         let fetched = FetchedPartition {
             id: id(),
@@ -379,6 +391,29 @@ fn a_fetch_of_a_registration_that_is_over_changes_nothing() {
     let refused = world.fetch(B, A, 300).unwrap_err();
     assert!(matches!(refused, FollowError::Refused(ErrorCode::NotLeaderOrFollower)), "{refused}");
     assert_eq!(world.high_watermark(A), 2);
+}
+
+#[test]
+fn nobody_waits_for_a_follower_that_was_seen_last_in_an_image_from_before_it_left_the_isr() {
+    for (as_of, expected) in [(7, 2), (8, 0)] {
+        let mut world = World::new();
+        world.settle(A);
+        // C is on its way down, and metadata has put it out of the ISR. Its fetch that waited is answered with what the
+        // broker knew of it before; then it is gone.
+        world.partition_epoch += 1;
+        let mut registration = world.registration(A);
+        registration.isr.retain(|id| *id != world.hosts[C].id);
+        let leader = Arc::clone(&world.hosts[A].partition);
+        leader.note_metadata_offset(Offset(8));
+        leader.handle_registration(&registration);
+        world.append(A, 1);
+        world.fetch_as_of(C, A, 0, Offset(as_of)).unwrap();
+        world.sync(A);
+        world.catch_up(B, A);
+        world.sync(B);
+        world.fetch_as_of(B, A, 0, Offset(8)).unwrap();
+        assert_eq!(world.high_watermark(A), expected, "{as_of}");
+    }
 }
 
 #[test]

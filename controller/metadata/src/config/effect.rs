@@ -35,6 +35,7 @@ const HONOURED_BROKER: &[&str] = &[
     "delete.topic.enable",
     "fetch.max.bytes",
     "flush.policy",
+    "follower.replication.throttled.rate",
     "group.initial.rebalance.delay.ms",
     "group.max.session.timeout.ms",
     "group.max.size",
@@ -42,6 +43,7 @@ const HONOURED_BROKER: &[&str] = &[
     "http.listener",
     "inter.broker.listener.name",
     "leader.imbalance.check.interval.seconds",
+    "leader.replication.throttled.rate",
     "log.cleaner.backoff.ms",
     "log.cleaner.enable",
     "log.dir",
@@ -74,6 +76,8 @@ const HONOURED_BROKER: &[&str] = &[
     "replica.high.watermark.checkpoint.interval.ms",
     "replica.lag.time.max.ms",
     "replica.socket.timeout.ms",
+    "replication.quota.window.num",
+    "replication.quota.window.size.seconds",
     "socket.request.max.bytes",
 ];
 
@@ -83,9 +87,7 @@ const TOPIC_WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("compression.lz4.level", RECOMPRESSION),
     ("compression.type", RECOMPRESSION),
     ("compression.zstd.level", RECOMPRESSION),
-    ("follower.replication.throttled.replicas", REPLICATION),
     ("internal.segment.bytes", "Kafka's own tests use it"),
-    ("leader.replication.throttled.replicas", REPLICATION),
     ("local.retention.bytes", TIERED),
     ("local.retention.ms", TIERED),
     ("preallocate", "segments grow as they are written"),
@@ -128,10 +130,7 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("early.start.listeners", SECURITY),
     ("replica.", REPLICATION),
     ("num.replica.", REPLICATION),
-    ("replication.quota.", REPLICATION),
     ("alter.log.dirs.", REPLICATION),
-    ("follower.replication.", REPLICATION),
-    ("leader.replication.", REPLICATION),
     ("cordoned.log.dirs", "comes with moves between log directories"),
     ("log.dir.failure.timeout.ms", REPLICATION),
     ("unclean.leader.election.interval.ms", REPLICATION),
@@ -246,13 +245,13 @@ pub fn inheriting_topic_setting(broker_name: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::definitions::{TOPIC, broker, broker_definition, topic_definition};
+    use super::super::definitions::{TOPIC, broker, dynamic_broker_definition, topic_definition};
     use super::*;
 
     #[test]
     fn every_name_in_the_tables_is_a_setting() {
         for name in HONOURED_BROKER.iter().chain(REFUSED.iter().map(|(name, _)| name)) {
-            assert!(broker_definition(name).is_some(), "{name}");
+            assert!(dynamic_broker_definition(name).is_some(), "{name}");
         }
         for (name, _) in TOPIC_WITHOUT_EFFECT {
             assert!(topic_definition(name).is_some(), "{name}");

@@ -1,4 +1,8 @@
-//! A topic's settings as typed values: what its log needs to know.
+//! A topic's settings as typed values: what its log and its replication need to know.
+
+use std::collections::BTreeSet;
+
+use moldau_model::{BrokerId, PartitionIndex};
 
 use super::definitions::topic_definition;
 use super::value::{as_list, parse_boolean, parse_double};
@@ -24,6 +28,36 @@ pub enum CompressionType {
     Zstd,
 }
 
+/// The replicas of a topic whose replication is throttled (KIP-73).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ThrottledReplicas {
+    All,
+    Listed(BTreeSet<(PartitionIndex, BrokerId)>),
+}
+
+impl ThrottledReplicas {
+    fn of(text: &str) -> Self {
+        let elements = as_list(text);
+        if elements == ["*"] {
+            return Self::All;
+        }
+        let pair = |element: &str| {
+            let (partition, broker) = element.split_once(':')?;
+            Some((PartitionIndex(partition.parse().ok()?), BrokerId(broker.parse().ok()?)))
+        };
+        Self::Listed(elements.into_iter().filter_map(pair).collect())
+    }
+
+    /// Whether the broker's replica of the partition is among them.
+    #[must_use]
+    pub fn contains(&self, partition: PartitionIndex, broker: BrokerId) -> bool {
+        match self {
+            Self::All => true,
+            Self::Listed(listed) => listed.contains(&(partition, broker)),
+        }
+    }
+}
+
 /// The effective settings of one topic. Times in milliseconds, sizes in bytes; -1 stands for "no limit" where Kafka
 /// says so.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,7 +76,9 @@ pub struct TopicConfig {
     pub flush_messages: i64,
     /// Time before a flush is due; `i64::MAX` for never.
     pub flush_ms: i64,
+    pub follower_throttled_replicas: ThrottledReplicas,
     pub index_interval_bytes: i32,
+    pub leader_throttled_replicas: ThrottledReplicas,
     pub max_compaction_lag_ms: i64,
     pub max_message_bytes: i32,
     pub message_timestamp_after_max_ms: i64,
@@ -96,7 +132,13 @@ impl TopicConfig {
             file_delete_delay_ms: values.long("file.delete.delay.ms"),
             flush_messages: values.long("flush.messages"),
             flush_ms: values.long("flush.ms"),
+            follower_throttled_replicas: ThrottledReplicas::of(
+                values.text("follower.replication.throttled.replicas"),
+            ),
             index_interval_bytes: values.int("index.interval.bytes"),
+            leader_throttled_replicas: ThrottledReplicas::of(
+                values.text("leader.replication.throttled.replicas"),
+            ),
             max_compaction_lag_ms: values.long("max.compaction.lag.ms"),
             max_message_bytes: values.int("max.message.bytes"),
             message_timestamp_after_max_ms: values.long("message.timestamp.after.max.ms"),
@@ -169,5 +211,26 @@ mod tests {
         assert_eq!(config.retention_ms, 604_800_000);
         assert_eq!(config.segment_bytes, 2 << 20);
         assert!(config.cleanup_compact && config.cleanup_delete);
+    }
+
+    #[test]
+    fn throttled_replicas_are_all_or_the_listed_ones() {
+        for (text, expected) in [
+            ("", [false, false, false]),
+            ("*", [true, true, true]),
+            (" * ", [true, true, true]),
+            ("0:1", [true, false, false]),
+            ("0:2, 1:1,7:9", [false, true, true]),
+            ("0:1,0:1,99999999999:1,1:1", [true, false, true]),
+            ("0:1,*", [false, false, false]),
+        ] {
+            let setting = |name: &str| (name == "leader.replication.throttled.replicas").then_some(text);
+            let config = TopicConfig::from_values(setting);
+            let found = [(0, 1), (0, 2), (1, 1)].map(|(partition, broker)| {
+                config.leader_throttled_replicas.contains(PartitionIndex(partition), BrokerId(broker))
+            });
+            assert_eq!(found, expected, "{text:?}");
+            assert!(!config.follower_throttled_replicas.contains(PartitionIndex(0), BrokerId(1)));
+        }
     }
 }
