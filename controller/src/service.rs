@@ -233,7 +233,12 @@ fn controller_listener(name: &str, address: &str) -> Option<BrokerListener> {
 /// An answer whose refusal is all there is to say.
 fn whole<R>((result, _): Answer<R>, what: &str, id: BrokerId) -> Result<R, ControllerError> {
     result.map_err(|error| {
-        tracing::info!(broker = id.0, %error, "refused a {what}");
+        // Who was started again asks until the session of its earlier start is over, and says so itself.
+        if error.code == ErrorCode::DuplicateBrokerRegistration {
+            tracing::debug!(broker = id.0, %error, "refused a {what}");
+        } else {
+            tracing::info!(broker = id.0, %error, "refused a {what}");
+        }
         ControllerError::Kafka(error.code)
     })
 }

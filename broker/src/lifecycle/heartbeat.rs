@@ -12,6 +12,8 @@ use crate::metadata_cache::MetadataCache;
 
 /// Pause after a failed request to the controller.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// The longest pause while the session of an earlier start of this broker lasts: seconds, of which the end is not told.
+const DUPLICATE_PAUSE_MAX: Duration = Duration::from_millis(400);
 /// How often a broker that wants to stop asks whether it may.
 const SHUTDOWN_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -115,6 +117,7 @@ impl Heartbeats {
 
     /// Registers this incarnation, again and again while the reason not to may pass. `None` where it will not.
     async fn register(&self) -> Option<BrokerEpoch> {
+        let mut retries = Retries::default();
         loop {
             let request = RegisterBroker {
                 broker_id: self.options.broker_id,
@@ -141,12 +144,82 @@ impl Heartbeats {
                     self.refuse(code);
                     return None;
                 }
-                // DUPLICATE_BROKER_REGISTRATION passes when the other incarnation's session ends.
                 Err(error) => {
-                    tracing::warn!(%error, "registration failed, trying again");
-                    tokio::time::sleep(RETRY_PAUSE).await;
+                    let retry = retries.next(&error);
+                    if !retry.is_news {
+                        tracing::debug!(%error, "registration failed again");
+                    } else if is_duplicate(&error) {
+                        tracing::warn!(
+                            "an earlier start of this broker has a session still, waiting for its end"
+                        );
+                    } else {
+                        tracing::warn!(%error, "registration failed, trying again");
+                    }
+                    tokio::time::sleep(retry.pause).await;
                 }
             }
+        }
+    }
+}
+
+fn is_duplicate(error: &ControllerError) -> bool {
+    matches!(error, ControllerError::Kafka(ErrorCode::DuplicateBrokerRegistration))
+}
+
+/// Registrations that failed in a row.
+#[derive(Default)]
+struct Retries {
+    last: Option<String>,
+    /// Of an earlier start's session, in a row.
+    duplicates: u32,
+}
+
+/// What to do about the last one.
+#[derive(Debug, PartialEq, Eq)]
+struct Retry {
+    /// The one before failed in another way, and so this is worth a line in the log.
+    is_news: bool,
+    pause: Duration,
+}
+
+impl Retries {
+    fn next(&mut self, error: &ControllerError) -> Retry {
+        let text = error.to_string();
+        let is_news = self.last.as_ref() != Some(&text);
+        self.last = Some(text);
+        self.duplicates = if is_duplicate(error) { self.duplicates.saturating_add(1) } else { 0 };
+        let pause = RETRY_PAUSE.saturating_mul(1 << self.duplicates.saturating_sub(1).min(8));
+        Retry { is_news, pause: pause.min(DUPLICATE_PAUSE_MAX) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_once_and_an_earlier_session_is_asked_for_less_and_less() {
+        let duplicate = ControllerError::Kafka(ErrorCode::DuplicateBrokerRegistration);
+        let mut retries = Retries::default();
+        for (number, (error, is_news, pause_ms)) in [
+            (&ControllerError::Timeout, true, 50),
+            (&ControllerError::Timeout, false, 50),
+            (&duplicate, true, 50),
+            (&duplicate, false, 100),
+            (&duplicate, false, 200),
+            (&duplicate, false, 400),
+            (&duplicate, false, 400),
+            (&ControllerError::Stopping, true, 50),
+            (&duplicate, true, 50),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let expected = Retry { is_news, pause: Duration::from_millis(pause_ms) };
+            assert_eq!(retries.next(error), expected, "{number}");
+        }
+        for _ in 0..100 {
+            assert!(retries.next(&duplicate).pause <= DUPLICATE_PAUSE_MAX);
         }
     }
 }
