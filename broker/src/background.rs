@@ -165,5 +165,6 @@ fn tidy(replicas: &ReplicaManager, file_delete_delay_ms: i64) {
     }
     for dir in replicas.dirs().iter().filter(|dir| dir.is_online()) {
         dir.log.purge_deleted(clock::now(), file_delete_delay_ms);
+        dir.look_for_room();
     }
 }

@@ -101,6 +101,9 @@ pub trait ReplicaPublisher: Send + Sync {
 
     /// The log directories that failed since the start.
     fn offline_log_dirs(&self) -> Vec<Uuid>;
+
+    /// The log directories that have no room left.
+    fn full_log_dirs(&self) -> Vec<Uuid>;
 }
 
 /// All that follows the metadata on one broker: replicas, then clients' view, then coordinators.
@@ -140,5 +143,9 @@ impl MetadataPublisher for BrokerPublisher {
 
     fn offline_log_dirs(&self) -> Vec<Uuid> {
         self.replicas.offline_log_dirs()
+    }
+
+    fn full_log_dirs(&self) -> Vec<Uuid> {
+        self.replicas.full_log_dirs()
     }
 }

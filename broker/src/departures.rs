@@ -161,6 +161,7 @@ mod tests {
             fenced: false,
             in_controlled_shutdown: false,
             log_directories: Vec::new(),
+            full_log_directories: Vec::new(),
         };
         broker.to_record().into()
     }

@@ -37,6 +37,8 @@ pub struct LifecycleOptions {
     pub previous_broker_epoch: BrokerEpoch,
     /// `broker.heartbeat.interval.ms`.
     pub heartbeat_interval: Duration,
+    /// Changes when the controller is to hear of the log directories before the next heartbeat is due.
+    pub log_dirs_changed: watch::Receiver<u64>,
 }
 
 /// Where a broker stands.
@@ -67,6 +69,9 @@ pub trait MetadataPublisher: Send + Sync {
 
     /// The log directories that failed since the start.
     fn offline_log_dirs(&self) -> Vec<Uuid>;
+
+    /// The log directories that have no room left.
+    fn full_log_dirs(&self) -> Vec<Uuid>;
 }
 
 /// The running tasks of a broker's life.

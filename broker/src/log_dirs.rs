@@ -2,13 +2,21 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use moldau_log::{FileCache, FileSystem, LogDirectory, LogError, MetaProperties};
 use moldau_model::{BrokerEpoch, BrokerId, Uuid};
 use tokio::sync::watch;
 
+use crate::clock;
 use crate::sync::SyncQueue;
+
+/// A directory that was full counts as such for so long at least: who joins an ISR to leave it at once stops its producers.
+const FULL_MS_MIN: i64 = 10_000;
+/// The room that a directory needs to be taken for usable again, or a sixteenth of its disk where that is less.
+const ROOM_BYTES_MIN: u64 = 64 * 1024 * 1024;
+/// Of [`LogDir::full_at_ms`]: there is room.
+const HAS_ROOM: i64 = -1;
 
 /// One log directory.
 pub struct LogDir {
@@ -18,6 +26,9 @@ pub struct LogDir {
     pub sync: SyncQueue,
     /// Partitions that live here; new ones go where there are fewest.
     pub(crate) partition_count: AtomicUsize,
+    /// When something found no room here last, in monotonic time.
+    full_at_ms: AtomicI64,
+    changed: watch::Sender<u64>,
 }
 
 /// Why the log directories cannot be used.
@@ -40,6 +51,8 @@ pub struct LogDirs {
     dirs: Vec<Arc<LogDir>>,
     /// Turns true with the last directory's failure, and stays so.
     all_failed: watch::Sender<bool>,
+    /// Counts failures, and directories that are full or have room again: the controller is to hear of them at once.
+    changed: watch::Sender<u64>,
 }
 
 /// An id nobody else has.
@@ -61,6 +74,7 @@ impl LogDirs {
     ) -> Result<Self, LogDirsError> {
         let cache = Arc::new(FileCache::new(open_files_max));
         let mut dirs = Vec::with_capacity(paths.len());
+        let changed = watch::Sender::new(0);
         for path in paths {
             let log = LogDirectory::open(Arc::clone(file_system), Arc::clone(&cache), path.clone())?;
             let id = match log.meta_properties() {
@@ -72,12 +86,14 @@ impl LogDirs {
                 id,
                 sync: SyncQueue::default(),
                 partition_count: AtomicUsize::new(0),
+                full_at_ms: AtomicI64::new(HAS_ROOM),
+                changed: changed.clone(),
             }));
         }
         if dirs.is_empty() {
             return Err(LogDirsError::NoneOnline);
         }
-        Ok(Self { dirs, all_failed: watch::Sender::new(false) })
+        Ok(Self { dirs, all_failed: watch::Sender::new(false), changed })
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<LogDir>> {
@@ -101,6 +117,7 @@ impl LogDirs {
 
     /// A directory has gone offline. Without any, the broker has nothing left to do, and who waits for that is told.
     pub(crate) fn note_failure(&self) {
+        self.changed.send_modify(|changes| *changes += 1);
         if self.dirs.iter().all(|dir| !dir.is_online()) {
             self.all_failed.send_replace(true);
         }
@@ -125,6 +142,18 @@ impl LogDirs {
         self.dirs.iter().filter(|dir| !dir.is_online()).map(|dir| dir.id).collect()
     }
 
+    /// The ids of the directories that have no room left.
+    #[must_use]
+    pub fn full_ids(&self) -> Vec<Uuid> {
+        self.dirs.iter().filter(|dir| dir.is_online() && dir.is_full()).map(|dir| dir.id).collect()
+    }
+
+    /// Tells of every change of what the controller is told of the directories.
+    #[must_use]
+    pub fn watch_changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
     /// The broker epoch under which all directories were closed cleanly, else `BrokerEpoch(-1)` (KIP-966).
     #[must_use]
     pub fn previous_broker_epoch(&self) -> BrokerEpoch {
@@ -139,6 +168,42 @@ impl LogDir {
     #[must_use]
     pub fn is_online(&self) -> bool {
         self.log.offline_reason().is_none()
+    }
+
+    fn is_full(&self) -> bool {
+        self.full_at_ms.load(Ordering::Acquire) != HAS_ROOM
+    }
+
+    /// A write found no room. What it wrote was taken back, so that the directory stays in use: its logs can be read, and
+    /// deletion and retention make room.
+    pub(crate) fn note_full(&self) {
+        let now = clock::monotonic().0.max(0);
+        if self.full_at_ms.swap(now, Ordering::AcqRel) == HAS_ROOM {
+            tracing::error!(
+                path = %self.log.path().display(), "no room is left, other brokers take over where they can"
+            );
+            self.changed.send_modify(|changes| *changes += 1);
+        }
+    }
+
+    /// Looks whether a full directory has room again. Asks the file system.
+    pub(crate) fn look_for_room(&self) {
+        let full_at_ms = self.full_at_ms.load(Ordering::Acquire);
+        if full_at_ms == HAS_ROOM || clock::monotonic().0.saturating_sub(full_at_ms) < FULL_MS_MIN {
+            return;
+        }
+        let has_room = |space: moldau_log::file_system::Space| {
+            space.usable_bytes >= ROOM_BYTES_MIN.min(space.total_bytes / 16)
+        };
+        if !self.log.space().is_ok_and(has_room) {
+            return;
+        }
+        let order = (Ordering::AcqRel, Ordering::Relaxed);
+        // A write may have found no room meanwhile.
+        if self.full_at_ms.compare_exchange(full_at_ms, HAS_ROOM, order.0, order.1).is_ok() {
+            tracing::info!(path = %self.log.path().display(), "there is room again");
+            self.changed.send_modify(|changes| *changes += 1);
+        }
     }
 }
 

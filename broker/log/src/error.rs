@@ -72,6 +72,13 @@ impl AppendError {
         }
     }
 
+    /// Whether there was no room for it: the disk is full, or a quota used up.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        let is_full = |kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        matches!(self, Self::Io(error) if is_full(error.kind()))
+    }
+
     /// The records at fault, where single records are.
     #[must_use]
     pub fn record_errors(&self) -> &[RecordError] {

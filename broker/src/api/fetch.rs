@@ -67,7 +67,8 @@ enum Reader {
 struct Follower {
     broker_id: BrokerId,
     broker_epoch: BrokerEpoch,
-    /// Whether the ISR might have it when the request came.
+    /// Whether the ISR might have had it in every partition when the request came: with a change of that, its session looks
+    /// at all of them.
     might_join: bool,
 }
 
@@ -201,7 +202,7 @@ impl Fetch {
                     log_start: target.log_start,
                     broker_epoch: follower.broker_epoch,
                     // Not as it was when the request came: it may have waited since.
-                    may_join: request::may_join(image, follower.broker_id, follower.broker_epoch),
+                    may_join: request::may_join(image, partition.id(), follower),
                 };
                 let news = match look {
                     Look::First if target.is_named => FollowerNews::Progress,

@@ -278,6 +278,7 @@ fn lifecycle_options(
         heartbeat_interval: Duration::from_millis(
             u64::try_from(config.heartbeat_interval_ms).unwrap_or(0).max(1),
         ),
+        log_dirs_changed: replicas.dirs().watch_changes(),
     }
 }
 

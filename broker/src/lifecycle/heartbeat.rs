@@ -73,6 +73,7 @@ impl Heartbeats {
             () = tokio::time::sleep(self.options.heartbeat_interval) => {}
             changed = applied.changed(), if is_fenced => { changed.ok(); }
             wanted = self.shutdown_wanted.changed() => { wanted.ok(); }
+            Ok(()) = self.options.log_dirs_changed.changed() => {}
         }
     }
 
@@ -88,6 +89,7 @@ impl Heartbeats {
             want_fence: false,
             want_shutdown: *self.shutdown_wanted.borrow(),
             offline_log_dirs: self.publisher.offline_log_dirs(),
+            full_log_dirs: self.publisher.full_log_dirs(),
         };
         self.channel.heartbeat(request).await
     }

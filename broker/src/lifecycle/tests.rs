@@ -110,6 +110,10 @@ impl MetadataPublisher for Notes {
     fn offline_log_dirs(&self) -> Vec<Uuid> {
         Vec::new()
     }
+
+    fn full_log_dirs(&self) -> Vec<Uuid> {
+        Vec::new()
+    }
 }
 
 fn options() -> LifecycleOptions {
@@ -124,6 +128,7 @@ fn options() -> LifecycleOptions {
         previous_broker_epoch: BrokerEpoch(-1),
         // So long that only what wakes the loop by itself can make a test pass in time.
         heartbeat_interval: Duration::from_secs(3600),
+        log_dirs_changed: watch::channel(0).1,
     }
 }
 

@@ -123,6 +123,9 @@ impl Partition {
             Err(error) => {
                 let has_failed = log.failure().is_some();
                 drop(guard);
+                if error.is_disk_full() {
+                    self.dir.note_full();
+                }
                 if has_failed {
                     // The next round finds it out and takes the directory offline.
                     self.schedule_sync();

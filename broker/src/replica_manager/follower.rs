@@ -147,6 +147,9 @@ impl Partition {
                 self.after_log_change(state, wake);
                 followed = Followed::Grown;
             }
+            if appended.as_ref().is_err_and(AppendError::is_disk_full) {
+                self.dir.note_full();
+            }
             appended?;
         }
         if fetched.high_watermark >= Offset::ZERO

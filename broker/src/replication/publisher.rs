@@ -57,4 +57,8 @@ impl ReplicaPublisher for Replicas {
     fn offline_log_dirs(&self) -> Vec<Uuid> {
         self.manager.dirs().offline_ids()
     }
+
+    fn full_log_dirs(&self) -> Vec<Uuid> {
+        self.manager.dirs().full_ids()
+    }
 }

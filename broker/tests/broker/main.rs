@@ -10,6 +10,7 @@ mod requests;
 mod coordinators;
 mod fetch;
 mod followers;
+mod full_disks;
 mod offsets;
 mod produce;
 mod replication;

@@ -92,6 +92,8 @@ pub struct BrokerRegistration {
     pub in_controlled_shutdown: bool,
     /// The ids of the log directories that are online.
     pub log_directories: Vec<Uuid>,
+    /// Those of them that have no room left.
+    pub full_log_directories: Vec<Uuid>,
 }
 
 impl BrokerRegistration {
@@ -105,6 +107,16 @@ impl BrokerRegistration {
     #[must_use]
     pub const fn is_active(&self) -> bool {
         !self.fenced && !self.in_controlled_shutdown
+    }
+
+    /// Whether a replica in this directory, [`Uuid::ZERO`] where it was not assigned to one, cannot grow.
+    #[must_use]
+    pub fn is_full(&self, directory: Uuid) -> bool {
+        if !directory.is_zero() {
+            return self.full_log_directories.contains(&directory);
+        }
+        !self.full_log_directories.is_empty()
+            && self.log_directories.iter().all(|directory| self.full_log_directories.contains(directory))
     }
 
     /// The registration as the record that replays into it.
@@ -137,6 +149,7 @@ impl BrokerRegistration {
             fenced: self.fenced,
             in_controlled_shutdown: self.in_controlled_shutdown,
             log_directories: self.log_directories.iter().map(|id| id.as_bytes().to_vec()).collect(),
+            full_log_directories: self.full_log_directories.iter().map(|id| id.as_bytes().to_vec()).collect(),
         }
     }
 }

@@ -100,6 +100,9 @@ impl MetadataImage {
                 if let Some(directories) = &record.log_directories {
                     broker.log_directories = uuids(&directories.ids)?;
                 }
+                if let Some(directories) = &record.full_log_directories {
+                    broker.full_log_directories = uuids(&directories.ids)?;
+                }
             }
             RecordKind::Topic(record) => self.replay_topic(record)?,
             RecordKind::RemoveTopic(record) => self.replay_remove_topic(record)?,
@@ -286,6 +289,7 @@ fn registration(record: &records::RegisterBroker) -> Result<BrokerRegistration, 
         fenced: record.fenced,
         in_controlled_shutdown: record.in_controlled_shutdown,
         log_directories: uuids(&record.log_directories)?,
+        full_log_directories: uuids(&record.full_log_directories)?,
     })
 }
 

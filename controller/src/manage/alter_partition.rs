@@ -94,16 +94,20 @@ fn check<'a>(
     {
         return Err(ErrorCode::InvalidRequest);
     }
-    if !proposal.new_isr.iter().all(|member| is_eligible(image, member)) {
+    if !proposal.new_isr.iter().all(|member| is_eligible(image, partition, member)) {
         return Err(ErrorCode::IneligibleReplica);
     }
     Ok(partition)
 }
 
-/// Neither fenced nor on its way down, and the incarnation that the leader has seen.
-fn is_eligible(image: &MetadataImage, member: &IsrMember) -> bool {
-    image.broker(member.broker_id).is_some_and(|broker| {
-        broker.is_active() && (member.broker_epoch.0 == -1 || member.broker_epoch == broker.epoch)
+/// Neither fenced nor on its way down, and the incarnation that the leader has seen. Who joins has to have room for what
+/// comes.
+fn is_eligible(image: &MetadataImage, partition: &PartitionRegistration, member: &IsrMember) -> bool {
+    let id = member.broker_id;
+    image.broker(id).is_some_and(|broker| {
+        broker.is_active()
+            && (member.broker_epoch.0 == -1 || member.broker_epoch == broker.epoch)
+            && (partition.isr.contains(&id) || !broker.is_full(partition.directory(id)))
     })
 }
 

@@ -1,10 +1,10 @@
 //! What becomes of a registered broker: fenced, unfenced, shutting down, out of a log directory, gone.
 
 use moldau_metadata::records::{BrokerRegistrationChange, UnregisterBroker};
-use moldau_metadata::{BrokerRegistration, MetadataImage, MetadataRecord};
+use moldau_metadata::{BrokerRegistration, MetadataImage, MetadataRecord, PartitionRegistration};
 use moldau_model::{BrokerId, ErrorCode, Uuid};
 
-use super::partition_change::{BrokerEvent, changes, changes_of};
+use super::partition_change::{BrokerEvent, changes, changes_of, has_online_directory};
 use super::{ApiError, Decision, Settings};
 
 fn change_of(broker: &BrokerRegistration) -> BrokerRegistrationChange {
@@ -69,10 +69,47 @@ pub fn fence_log_directories(
     }
     let change =
         BrokerRegistrationChange { log_directories: Some(online.as_slice().into()), ..change_of(broker) };
-    let affected = |partition: &moldau_metadata::PartitionRegistration| {
+    let affected = |partition: &PartitionRegistration| {
         partition.isr.contains(&id) && failed.contains(&partition.directory(id))
     };
     let mut records = vec![change.into()];
+    records.extend(changes_of(image, settings, BrokerEvent::Leaves(id), &affected));
+    records
+}
+
+/// Notes which of a broker's log directories have no room left. The replicas in them leave ISRs and leaderships where another
+/// one is in sync and has room; the last one stays, since it can be read, and has what was acknowledged. Said again, this
+/// finds the partitions in which there is another one by now.
+#[must_use]
+pub fn note_full_log_directories(
+    image: &MetadataImage,
+    settings: &Settings,
+    id: BrokerId,
+    full: &[Uuid],
+) -> Vec<MetadataRecord> {
+    let Some(before) = image.broker(id) else { return Vec::new() };
+    let full = before.log_directories.iter().filter(|directory| full.contains(directory)).copied().collect();
+    let broker = BrokerRegistration { full_log_directories: full, ..(**before).clone() };
+    let mut records = Vec::new();
+    if broker.full_log_directories != before.full_log_directories {
+        let full_log_directories = Some(broker.full_log_directories.as_slice().into());
+        records.push(BrokerRegistrationChange { full_log_directories, ..change_of(before) }.into());
+    }
+    if broker.full_log_directories.is_empty() {
+        return records;
+    }
+    let can_go_on = |partition: &PartitionRegistration, other: BrokerId| {
+        other != id
+            && has_online_directory(image, partition, other)
+            && image
+                .broker(other)
+                .is_some_and(|broker| broker.is_active() && !broker.is_full(partition.directory(other)))
+    };
+    let affected = |partition: &PartitionRegistration| {
+        partition.isr.contains(&id)
+            && broker.is_full(partition.directory(id))
+            && partition.isr.iter().any(|other| can_go_on(partition, *other))
+    };
     records.extend(changes_of(image, settings, BrokerEvent::Leaves(id), &affected));
     records
 }

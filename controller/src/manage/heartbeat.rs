@@ -9,7 +9,9 @@ use moldau_cluster::{Heartbeat, HeartbeatReply};
 use moldau_metadata::MetadataImage;
 use moldau_model::{BrokerEpoch, BrokerId, Offset, TimestampMs};
 
-use super::broker_state::{fence_broker, fence_log_directories, start_controlled_shutdown, unfence_broker};
+use super::broker_state::{
+    fence_broker, fence_log_directories, note_full_log_directories, start_controlled_shutdown, unfence_broker,
+};
 use super::register_broker::check_broker_epoch;
 use super::{ApiError, Decision, SessionState, Settings};
 
@@ -134,6 +136,13 @@ impl BrokerSessions {
             let is_fenced = image.broker(id).is_some_and(|broker| broker.fenced);
             let response = self.reply(image, request, is_fenced, false);
             return Ok(Decision { records: failed, response });
+        }
+        let stays = !request.want_shutdown && !request.want_fence;
+        if stays && image.is_active_broker(id) {
+            let full = note_full_log_directories(image, settings, id, &request.full_log_dirs);
+            if !full.is_empty() {
+                return Ok(Decision { records: full, response: self.reply(image, request, false, false) });
+            }
         }
         let (records, is_fenced, should_shut_down) = self.next_state(image, settings, request);
         Ok(Decision { records, response: self.reply(image, request, is_fenced, should_shut_down) })

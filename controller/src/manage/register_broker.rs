@@ -60,6 +60,7 @@ pub fn register_broker(
         fenced: true,
         in_controlled_shutdown: false,
         log_directories: request.log_dirs.clone(),
+        full_log_directories: Vec::new(),
     };
     let mut records = Vec::new();
     match earlier {
@@ -67,6 +68,7 @@ pub fn register_broker(
             broker.epoch = earlier.epoch;
             broker.fenced = earlier.fenced;
             broker.in_controlled_shutdown = earlier.in_controlled_shutdown;
+            broker.full_log_directories.clone_from(&earlier.full_log_directories);
             if broker == **earlier {
                 return Ok(Decision::unchanged(RegisteredBroker { broker_epoch: earlier.epoch }));
             }

@@ -156,7 +156,29 @@ impl Cluster {
             want_fence: false,
             want_shutdown: false,
             offline_log_dirs: Vec::new(),
+            full_log_dirs: Vec::new(),
         }
+    }
+
+    /// Whether the controller takes the replica into the ISR.
+    pub(super) fn may_join(&self, topic: &str, partition: i32, id: i32) -> bool {
+        let state = self.partition(topic, partition);
+        let member =
+            |id: &BrokerId| moldau_cluster::IsrMember { broker_id: *id, broker_epoch: BrokerEpoch(-1) };
+        let proposal = moldau_cluster::AlterPartitionRequest {
+            topic_id: self.image.topics().by_name(topic).unwrap().id(),
+            partition: PartitionIndex(partition),
+            leader_epoch: state.leader_epoch,
+            partition_epoch: state.partition_epoch,
+            new_isr: state.isr.iter().chain(&[BrokerId(id)]).map(member).collect(),
+            leader_recovery_state: moldau_cluster::LeaderRecoveryState::Recovered,
+        };
+        let request = moldau_cluster::AlterPartition {
+            broker_id: state.leader,
+            broker_epoch: self.epoch(state.leader.0),
+            partitions: vec![proposal],
+        };
+        super::alter_partition(&self.image, &self.settings, &request).unwrap().response.partitions[0].is_ok()
     }
 
     /// Sets a partition's ISR as its leader would, without asking whether it may.

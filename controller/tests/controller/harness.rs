@@ -118,6 +118,7 @@ impl Broker {
             want_fence: false,
             want_shutdown: false,
             offline_log_dirs: Vec::new(),
+            full_log_dirs: Vec::new(),
         }
     }
 

@@ -85,6 +85,8 @@ pub struct Heartbeat {
     pub want_shutdown: bool,
     /// The ids of log directories that failed since registration.
     pub offline_log_dirs: Vec<Uuid>,
+    /// The ids of log directories that have no room left at the moment.
+    pub full_log_dirs: Vec<Uuid>,
 }
 
 /// The answer to a [`Heartbeat`].

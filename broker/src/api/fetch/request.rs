@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::FetchRequest;
 use moldau_metadata::MetadataImage;
-use moldau_model::{BrokerEpoch, BrokerId, ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicIdPartition};
+use moldau_model::{BrokerId, ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicIdPartition};
 
 use super::{Follower, Limits, Reader};
 use crate::api::RequestContext;
@@ -66,7 +66,7 @@ fn reader(broker: &Broker, context: &RequestContext, request: &FetchRequest) -> 
         Some(found) if found.epoch.0 == request.replica_state.replica_epoch => Reader::Follower(Follower {
             broker_id: found.id,
             broker_epoch: found.epoch,
-            might_join: found.is_active(),
+            might_join: found.is_active() && found.full_log_directories.is_empty(),
         }),
         _ => Reader::Stranger,
     }
@@ -103,9 +103,18 @@ pub(super) fn begin_session(
     broker.fetch_sessions.begin_for(id, epoch, targets, &forgotten, uses_ids, may_join, Instant::now())
 }
 
-/// Whether the ISR may have the follower: it is neither fenced nor on its way down (KIP-841).
-pub(super) fn may_join(image: &MetadataImage, follower: BrokerId, broker_epoch: BrokerEpoch) -> bool {
-    image.broker(follower).is_some_and(|broker| broker.epoch == broker_epoch && broker.is_active())
+/// Whether the ISR may have the follower: it is neither fenced nor on its way down (KIP-841), and has room for more.
+pub(super) fn may_join(image: &MetadataImage, id: TopicIdPartition, follower: Follower) -> bool {
+    let broker = image.broker(follower.broker_id);
+    let Some(broker) = broker.filter(|broker| broker.epoch == follower.broker_epoch && broker.is_active())
+    else {
+        return false;
+    };
+    broker.full_log_directories.is_empty()
+        || image
+            .topics()
+            .partition(id.topic_id, id.partition)
+            .is_some_and(|partition| !broker.is_full(partition.directory(broker.id)))
 }
 
 fn note_left(broker: &Broker, follower: Follower, forgotten: &[FetchKey]) {

@@ -137,3 +137,45 @@ fn a_failed_directory_does_not_let_a_broker_in_by_the_same_heartbeat() {
     life.beat(&failed, 1);
     assert_eq!(life.cluster.next_offset(), offset);
 }
+
+#[test]
+fn a_full_directory_gives_up_what_others_can_go_on_with_and_keeps_the_rest() {
+    let mut life = Life::new(3);
+    life.cluster.topic("three", &[&[1, 2, 3]], &[]);
+    life.cluster.topic("followed", &[&[2, 1]], &[]);
+    life.cluster.topic("alone", &[&[1]], &[]);
+    life.cluster.topic("elsewhere", &[&[2, 3]], &[]);
+    let full =
+        |life: &Life, id| Heartbeat { full_log_dirs: vec![directory(id)], ..life.cluster.heartbeat(id) };
+    let story = |life: &Life| {
+        ["three", "followed", "alone", "elsewhere"].map(|topic| {
+            let partition = life.cluster.partition(topic, 0);
+            (partition.leader.0, partition.isr.iter().map(|id| id.0).collect::<Vec<_>>())
+        })
+    };
+    let first = full(&life, 1);
+    assert_eq!(life.beat(&first, 0), (true, false, false));
+    let one_is_full = [(2, vec![2, 3]), (2, vec![2]), (1, vec![1]), (2, vec![2, 3])];
+    assert_eq!(story(&life), one_is_full);
+    // Told again it changes nothing, and who is full does not come back.
+    let offset = life.cluster.next_offset();
+    life.beat(&first, 1);
+    assert_eq!(life.cluster.next_offset(), offset);
+    assert!(!life.cluster.may_join("three", 0, 1));
+    // The next one: what is left to it alone, it keeps.
+    let second = full(&life, 2);
+    life.beat(&second, 2);
+    assert_eq!(story(&life), [(3, vec![3]), (2, vec![2]), (1, vec![1]), (3, vec![3])]);
+    // There is room again.
+    for id in [1, 2] {
+        let relieved = life.cluster.heartbeat(id);
+        assert_eq!(life.beat(&relieved, 3), (true, false, false));
+        assert!(life.cluster.image.broker(BrokerId(id)).unwrap().full_log_directories.is_empty());
+    }
+    assert!(life.cluster.may_join("three", 0, 1));
+    // With somebody in sync again, what was kept is given up at the next heartbeat.
+    life.cluster.set_isr("followed", &[2, 1]);
+    let again = full(&life, 2);
+    life.beat(&again, 4);
+    assert_eq!(story(&life)[1], (1, vec![1]));
+}

@@ -77,6 +77,7 @@ fn heartbeat() -> Heartbeat {
         want_fence: false,
         want_shutdown: false,
         offline_log_dirs: Vec::new(),
+        full_log_dirs: Vec::new(),
     }
 }
 

@@ -133,6 +133,7 @@ impl From<Heartbeat> for wire::HeartbeatRequest {
             want_fence: request.want_fence,
             want_shutdown: request.want_shutdown,
             offline_log_dirs: request.offline_log_dirs.into_iter().map(bytes).collect(),
+            full_log_dirs: request.full_log_dirs.into_iter().map(bytes).collect(),
         }
     }
 }
@@ -148,6 +149,7 @@ impl TryFrom<wire::HeartbeatRequest> for Heartbeat {
             want_fence: request.want_fence,
             want_shutdown: request.want_shutdown,
             offline_log_dirs: uuids(&request.offline_log_dirs)?,
+            full_log_dirs: uuids(&request.full_log_dirs)?,
         })
     }
 }

@@ -119,6 +119,7 @@ impl Broker {
             want_fence: false,
             want_shutdown: self.process.wants_shutdown,
             offline_log_dirs: Vec::new(),
+            full_log_dirs: Vec::new(),
         };
         self.ask(core, Asked::Heartbeat, ToController::Heartbeat(request));
     }
