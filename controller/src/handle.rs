@@ -53,19 +53,29 @@ impl Controller {
     }
 }
 
-/// The quorum's members and their addresses. Where none is named, this node is the whole quorum.
+/// The quorum's members and their addresses. Where neither they nor anybody to ask is named, this node is the whole quorum.
 fn voters(options: &ControllerOptions) -> Result<BTreeMap<u64, String>, StartError> {
     let node_id = options.node_id;
     let id =
         |id: BrokerId| u64::try_from(id.0).map_err(|_| StartError::Raft(format!("node.id {id} is negative")));
     if options.voters.is_empty() {
-        return Ok(BTreeMap::from([(id(node_id)?, String::new())]));
+        let own = BTreeMap::from([(id(node_id)?, options.advertised_address.clone())]);
+        return Ok(if options.bootstrap_servers.is_empty() { own } else { BTreeMap::new() });
     }
     if !options.voters.iter().any(|voter| voter.node_id == node_id) {
         let voters: Vec<String> = options.voters.iter().map(|voter| voter.node_id.to_string()).collect();
         return Err(StartError::NotAVoter { voters: voters.join(","), node_id });
     }
     options.voters.iter().map(|voter| Ok((id(voter.node_id)?, voter.address()))).collect()
+}
+
+/// By what the others reach this node: what it says, or what they have in their configuration.
+fn address(options: &ControllerOptions, voters: &BTreeMap<u64, String>) -> String {
+    if !options.advertised_address.is_empty() {
+        return options.advertised_address.clone();
+    }
+    let named = u64::try_from(options.node_id.0).ok().and_then(|id| voters.get(&id));
+    named.cloned().unwrap_or_default()
 }
 
 async fn start(
@@ -75,12 +85,16 @@ async fn start(
 ) -> Result<ControllerHandle, StartError> {
     let inter_broker_listener = options.inter_broker_listener();
     let applied = Arc::new(Applied::default());
+    let address = address(&options, &voters);
     let node_options = RaftNodeOptions {
         node_id: options.node_id,
         cluster_id: options.cluster_id.clone(),
         metadata_log_dir: options.metadata_log_dir,
         directory_id: options.directory_id,
+        address,
         voters,
+        servers: options.bootstrap_servers,
+        auto_join: options.auto_join,
         secret: options.secret.clone(),
         raft: options.raft,
     };

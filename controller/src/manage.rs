@@ -23,6 +23,7 @@ mod random;
 mod reassign_partitions;
 mod register_broker;
 mod settings;
+mod voters;
 
 pub use alter_configs::{
     AlterConfigsRequest, AlterConfigsResult, ConfigAlteration, ConfigOperation, ConfigValue,
@@ -56,6 +57,7 @@ pub use reassign_partitions::{
 };
 pub use register_broker::{SessionState, register_broker};
 pub use settings::Settings;
+pub use voters::{ReplicaKey, check_cluster, check_new_voter, check_old_voter};
 
 use moldau_metadata::{BATCH_BYTES_MAX, MetadataBatch, MetadataRecord, encoded_batch_length};
 use moldau_model::{ErrorCode, Offset};

@@ -71,8 +71,15 @@ pub struct ControllerOptions {
     pub metadata_log_dir: PathBuf,
     /// The `directory.id` of that directory.
     pub directory_id: Uuid,
-    /// `controller.quorum.voters`; empty means this node alone.
+    /// `controller.quorum.voters`. Empty means this node alone, unless there are `bootstrap_servers`: then it is taken in
+    /// by those who are there.
     pub voters: Vec<QuorumVoter>,
+    /// `controller.quorum.bootstrap.servers`, each as `host:port`.
+    pub bootstrap_servers: Vec<String>,
+    /// `controller.quorum.auto.join.enable`: whether a node that was taken in asks for a vote.
+    pub auto_join: bool,
+    /// `host:port` by which others reach this controller; empty where nobody has to.
+    pub advertised_address: String,
     /// The first of `controller.listener.names`: what the voters' addresses are called.
     pub listener_name: String,
     /// `cluster.secret`: what nodes must know to talk to this one.
@@ -98,6 +105,9 @@ impl ControllerOptions {
             metadata_log_dir,
             directory_id,
             voters: Vec::new(),
+            bootstrap_servers: Vec::new(),
+            auto_join: false,
+            advertised_address: String::new(),
             listener_name: "CONTROLLER".to_owned(),
             secret: None,
             raft: RaftOptions::default(),

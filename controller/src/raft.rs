@@ -6,6 +6,7 @@
 mod codec;
 mod formation;
 mod identity;
+mod join;
 mod kv;
 mod log_store;
 mod membership;
@@ -17,6 +18,7 @@ mod snapshot;
 mod state_machine;
 mod types;
 mod vigil;
+mod voters;
 mod wire;
 mod writer;
 
@@ -25,6 +27,7 @@ mod tests;
 
 pub use identity::has_metadata_log;
 pub(crate) use node::{Leadership, ProposeError, QuorumMember, RaftNode, RaftNodeOptions, Role};
+pub(crate) use voters::VoterChangeError;
 
 /// The longest entry that the log takes, in bytes.
 pub(crate) const ENTRY_BYTES_MAX: usize = moldau_metadata::BATCH_BYTES_MAX;

@@ -177,7 +177,7 @@ impl Service {
             return Err(ControllerError::NotController { leader: self.node.leader_hint() });
         }
         let now = wall_clock();
-        let voters = state.voters.iter().map(|voter| {
+        let replica = |voter: &crate::raft::QuorumMember| {
             let last_fetch = voter.silent_for.map_or(TimestampMs::NONE, |silent| {
                 TimestampMs(now.0.saturating_sub(i64::try_from(silent.as_millis()).unwrap_or(i64::MAX)))
             });
@@ -189,10 +189,11 @@ impl Service {
                 last_fetch_timestamp_ms: last_fetch,
                 last_caught_up_timestamp_ms: if has_all { last_fetch } else { TimestampMs::NONE },
             }
-        });
+        };
         let image = self.applied.image();
-        let is_voter = |id: BrokerId| state.voters.iter().any(|voter| voter.node_id == id);
-        let observers = image.brokers().filter(|broker| !is_voter(broker.id)).map(|broker| QuorumReplica {
+        let is_member =
+            |id: BrokerId| state.voters.iter().chain(&state.observers).any(|member| member.node_id == id);
+        let brokers = image.brokers().filter(|broker| !is_member(broker.id)).map(|broker| QuorumReplica {
             node_id: broker.id,
             directory_id: broker.log_directories.first().copied().unwrap_or(Uuid::ZERO),
             log_end_offset: Offset::NONE,
@@ -207,14 +208,23 @@ impl Service {
             leader_id: self.node_id,
             leader_epoch: state.epoch,
             high_watermark: state.high_watermark,
-            voters: voters.collect(),
-            observers: observers.collect(),
+            voters: state.voters.iter().map(replica).collect(),
+            observers: state.observers.iter().map(replica).chain(brokers).collect(),
             nodes: state.voters.iter().map(node).collect(),
         })
     }
 
     pub(crate) async fn forward(&self, request: Forward) -> Result<Forwarded, ControllerError> {
         kafka::handle(self, request).await
+    }
+
+    /// # Errors
+    /// `NotController`, if this node does not lead.
+    fn check_leads(&self) -> Result<(), ControllerError> {
+        if self.node.watch_role().borrow().is_leader {
+            return Ok(());
+        }
+        Err(ControllerError::NotController { leader: self.node.leader_hint() })
     }
 }
 

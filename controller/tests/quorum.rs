@@ -7,6 +7,8 @@
 mod broker;
 #[path = "quorum/harness.rs"]
 mod harness;
+#[path = "quorum/voters.rs"]
+mod voters;
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};

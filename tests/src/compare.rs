@@ -15,6 +15,7 @@ mod moves;
 mod peer;
 mod produces;
 mod versions;
+mod voters;
 
 use std::ops::RangeInclusive;
 
@@ -63,6 +64,7 @@ pub fn cases() -> Vec<Case> {
         group_errors::cases(),
         admin::cluster(),
         moves::cases(),
+        voters::cases(),
         configs::cases(),
         admin::endings(),
     ]

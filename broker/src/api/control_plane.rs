@@ -33,4 +33,6 @@ pub const ROWS: &[ApiSupport] = &[
     describe_cluster::SUPPORT,
     list_config_resources::SUPPORT,
     describe_topic_partitions::SUPPORT,
+    forwarded::ADD_RAFT_VOTER,
+    forwarded::REMOVE_RAFT_VOTER,
 ];

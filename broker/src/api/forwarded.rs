@@ -1,6 +1,6 @@
 //! The requests that only the controller answers: CreateTopics (19), DeleteTopics (20), AlterConfigs (33),
 //! CreatePartitions (37), ElectLeaders (43), IncrementalAlterConfigs (44), AlterPartitionReassignments (45),
-//! ListPartitionReassignments (46) and UnregisterBroker (64).
+//! ListPartitionReassignments (46), UnregisterBroker (64), AddRaftVoter (80) and RemoveRaftVoter (81).
 //!
 //! A broker passes them on as they came, with who sent them, and passes the answer back as it came. It answers only once
 //! its own image shows what was done, so that whoever created a topic can produce to it at once. Where the controller
@@ -33,6 +33,8 @@ pub(super) const ALTER_PARTITION_REASSIGNMENTS: ApiSupport =
 pub(super) const LIST_PARTITION_REASSIGNMENTS: ApiSupport =
     ApiSupport::new(46, "ListPartitionReassignments", 0, 0, handle);
 pub(super) const UNREGISTER_BROKER: ApiSupport = ApiSupport::new(64, "UnregisterBroker", 0, 0, handle);
+pub(super) const ADD_RAFT_VOTER: ApiSupport = ApiSupport::new(80, "AddRaftVoter", 0, 0, handle);
+pub(super) const REMOVE_RAFT_VOTER: ApiSupport = ApiSupport::new(81, "RemoveRaftVoter", 0, 0, handle);
 
 fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     let (context, body) = request.into_body();

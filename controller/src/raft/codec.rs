@@ -45,6 +45,9 @@ struct NodeRow {
     /// The directory of its log, 16 bytes; empty if it is not known.
     #[prost(bytes = "bytes", tag = "3")]
     directory_id: Bytes,
+    /// A learner that is to vote once it has the log.
+    #[prost(bool, tag = "4")]
+    joins: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -117,6 +120,7 @@ impl From<&Membership> for MembershipRow {
                     node_id: *node_id,
                     address: member.address.clone(),
                     directory_id: directory_bytes(member.directory_id),
+                    joins: member.joins,
                 })
                 .collect(),
         }
@@ -135,7 +139,7 @@ impl TryFrom<MembershipRow> for Membership {
             row.voters.into_iter().map(|set| set.node_ids.into_iter().collect()).collect();
         let member = |node: NodeRow| {
             let directory_id = moldau_cluster::rpc::uuid(&node.directory_id).map_err(damaged)?;
-            Ok((node.node_id, Member { address: node.address, directory_id }))
+            Ok((node.node_id, Member { address: node.address, directory_id, joins: node.joins }))
         };
         let nodes: BTreeMap<u64, Member> = row.nodes.into_iter().map(member).collect::<io::Result<_>>()?;
         Self::new(voters, nodes).map_err(|error| damaged(format!("membership: {error}")))

@@ -57,8 +57,21 @@ pub(super) struct Answer {
 pub(super) struct Candidacy {
     pub(super) node_id: u64,
     pub(super) directory_id: Uuid,
-    /// `controller.quorum.voters`: ids and addresses.
+    /// `controller.quorum.voters`: ids and addresses. Empty at a node that is taken in by those who are there.
     pub(super) voters: BTreeMap<u64, String>,
+    /// `host:port` by which the others reach this node; empty where nobody has to.
+    pub(super) address: String,
+    /// `controller.quorum.bootstrap.servers`: whom a node asks that no configuration names.
+    pub(super) servers: Vec<String>,
+    /// `controller.quorum.auto.join.enable`: whether it asks for a vote.
+    pub(super) auto_join: bool,
+}
+
+impl Candidacy {
+    /// Whether this node founds no quorum, and votes in none until it was taken in.
+    pub(super) fn is_newcomer(&self) -> bool {
+        !self.voters.contains_key(&self.node_id)
+    }
 }
 
 /// Judges the answers that other voters gave to a node whose log is empty.
@@ -164,7 +177,7 @@ fn tell(verdict: Verdict, me: &Candidacy, answers: &BTreeMap<u64, Answer>) {
 
 async fn found(raft: &Node, me: &Candidacy) {
     let member =
-        |(id, address): (&u64, &String)| (*id, Member { address: address.clone(), directory_id: Uuid::ZERO });
+        |(id, address): (&u64, &String)| (*id, Member { address: address.clone(), ..Member::default() });
     let members: BTreeMap<u64, Member> = me.voters.iter().map(member).collect();
     if let Err(error) = raft.initialize(members).await {
         // The leader's first entries may have come meanwhile.
@@ -266,7 +279,15 @@ mod tests {
     }
 
     fn me() -> Candidacy {
-        Candidacy { node_id: 2, directory_id: MINE, voters: voters() }
+        let voters = voters();
+        Candidacy {
+            node_id: 2,
+            directory_id: MINE,
+            voters,
+            address: String::new(),
+            servers: vec![],
+            auto_join: false,
+        }
     }
 
     fn empty() -> Answer {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use moldau_cluster::LeaderHint;
 use moldau_cluster::rpc::Credentials;
-use moldau_model::{BrokerId, LeaderEpoch, Offset, Uuid};
+use moldau_model::{BrokerId, ErrorCode, LeaderEpoch, Offset, Uuid};
 use openraft::error::{ClientWriteError, Fatal, ForwardToLeader};
 use openraft::impls::ProgressResponder;
 use openraft::raft::ClientWriteResult;
@@ -17,7 +17,7 @@ use openraft::type_config::async_runtime::watch::WatchReceiver;
 use openraft::vote::leader_id_std::CommittedLeaderId;
 use openraft::{Config, Instant as _, Raft, RaftMetrics, ServerState, SnapshotPolicy};
 use thiserror::Error;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::ENTRY_BYTES_MAX;
@@ -26,14 +26,17 @@ use super::identity::{Identity, MetadataDirectory};
 use super::kv::RaftKv;
 use super::kv::sled_store::{SledKv, is_released};
 use super::log_store::LogStore;
+use super::membership::{Changes, OBSERVER_LIMIT};
 use super::network::PeerNetworks;
 use super::peers::Peers;
 use super::service::RaftService;
 use super::snapshot::SnapshotFiles;
 use super::state_machine::{StateMachine, epoch};
 use super::types::{EncodedBatch, Member, Membership, TypeConfig};
-use super::{membership, vigil};
+use super::voters::VoterChangeError;
+use super::{join, membership, vigil};
 use crate::applied::Applied;
+use crate::manage::ApiError;
 use crate::{RaftOptions, StartError};
 
 /// How long a lone voter may take to elect itself and to replay its log.
@@ -50,9 +53,15 @@ pub(crate) struct RaftNodeOptions {
     pub(crate) cluster_id: String,
     pub(crate) metadata_log_dir: PathBuf,
     pub(crate) directory_id: Uuid,
-    /// `controller.quorum.voters`, this node among them: ids and the `host:port` of their CONTROLLER listeners. The
-    /// address may be empty where this node is alone.
+    /// `controller.quorum.voters`: ids and the `host:port` of their CONTROLLER listeners. The address may be empty where
+    /// this node is alone. A node that is not among them is taken in by those who are there.
     pub(crate) voters: BTreeMap<u64, String>,
+    /// `host:port` by which the others reach this node; empty where nobody has to.
+    pub(crate) address: String,
+    /// `controller.quorum.bootstrap.servers`, each as `host:port`.
+    pub(crate) servers: Vec<String>,
+    /// `controller.quorum.auto.join.enable`.
+    pub(crate) auto_join: bool,
     /// `cluster.secret`.
     pub(crate) secret: Option<String>,
     pub(crate) raft: RaftOptions,
@@ -105,9 +114,11 @@ pub(crate) struct QuorumState {
     /// The end of what is committed, exclusive.
     pub(crate) high_watermark: Offset,
     pub(crate) voters: Vec<QuorumMember>,
+    /// Controllers that read along and are there, as far as the leader knows.
+    pub(crate) observers: Vec<QuorumMember>,
 }
 
-/// One voter.
+/// One voter or observer.
 #[derive(Clone, Debug)]
 pub(crate) struct QuorumMember {
     pub(crate) node_id: BrokerId,
@@ -138,7 +149,7 @@ impl Proposal {
     }
 }
 
-fn hint(leader: ForwardToLeader<TypeConfig>) -> Option<LeaderHint> {
+pub(super) fn hint(leader: ForwardToLeader<TypeConfig>) -> Option<LeaderHint> {
     let node_id = BrokerId(i32::try_from(leader.leader_id?).ok()?);
     Some(LeaderHint { node_id, address: leader.leader_node.map(|node| node.address).unwrap_or_default() })
 }
@@ -165,6 +176,7 @@ pub(crate) struct RaftNode {
     node_id: BrokerId,
     service: RaftService,
     role: watch::Receiver<Role>,
+    pub(super) changes: Changes,
     /// Follow what Raft tells, until the node is shut down.
     tasks: parking_lot::Mutex<JoinSet<()>>,
     /// Without an answer of a majority for longer, a leader is none any more, and takes no proposals.
@@ -211,8 +223,14 @@ impl RaftNode {
         let network = PeerNetworks { node_id: id, peers: peers.clone() };
         let raft =
             Node::new(id, config, network, log, machine).await.map_err(|error| start_error(&path, &error))?;
-        let me =
-            Candidacy { node_id: id, directory_id: options.directory_id, voters: options.voters.clone() };
+        let me = Candidacy {
+            node_id: id,
+            directory_id: options.directory_id,
+            voters: options.voters.clone(),
+            address: options.address.clone(),
+            servers: options.servers.clone(),
+            auto_join: options.auto_join,
+        };
         let formation = Arc::new(Formation::default());
         let mut tasks = JoinSet::new();
         let role = follow_role(&raft, &mut tasks, peers.clone());
@@ -223,8 +241,15 @@ impl RaftNode {
             formation,
             role: role.clone(),
         };
+        let changes = Changes {
+            raft: raft.clone(),
+            me: me.clone(),
+            peers: peers.clone(),
+            one: Arc::new(Semaphore::new(1)),
+        };
         let node = Self {
             raft,
+            changes,
             node_id,
             service,
             role,
@@ -264,22 +289,33 @@ impl RaftNode {
             return Err(StartError::Damaged { path: path.to_owned(), reason });
         }
         let is_initialized = self.raft.is_initialized().await.map_err(|error| start_error(path, &error))?;
-        let voters = if is_initialized {
-            self.raft
-                .with_raft_state(|state| state.membership_state.effective().voter_ids().collect())
+        // Once there is a membership in the log, it rules.
+        let mut known = me.clone();
+        if is_initialized {
+            known.voters = self
+                .raft
+                .with_raft_state(|state| {
+                    let membership = state.membership_state.effective().membership().clone();
+                    let address = |id| membership.get_node(&id).map(|member| member.address.clone());
+                    membership.voter_ids().map(|id| (id, address(id).unwrap_or_default())).collect()
+                })
                 .await
-                .map_err(|error| start_error(path, &error))?
-        } else {
-            me.voters.keys().copied().collect::<BTreeSet<u64>>()
-        };
-        if voters == BTreeSet::from([me.node_id]) {
-            return self.lead(&me, is_initialized, path).await;
+                .map_err(|error| start_error(path, &error))?;
+        }
+        let is_alone = known.voters.keys().eq([&me.node_id]);
+        if is_alone {
+            self.lead(&known, is_initialized, path).await?;
         }
         let formation = self.service.formation.clone();
         let mut tasks = self.tasks.lock();
         tasks.spawn(vigil::keep(self.raft.clone(), me.node_id, peers.clone(), self.role.clone()));
-        tasks.spawn(membership::keep(self.raft.clone(), me.clone(), peers.clone(), self.role.clone()));
-        tasks.spawn(formation.run(self.raft.clone(), me, peers));
+        tasks.spawn(membership::keep(self.changes.clone(), self.role.clone()));
+        if me.is_newcomer() {
+            tasks.spawn(join::run(self.raft.clone(), me, peers.clone()));
+        }
+        if !is_alone && !known.is_newcomer() {
+            tasks.spawn(formation.run(self.raft.clone(), known, peers));
+        }
         Ok(())
     }
 
@@ -289,7 +325,7 @@ impl RaftNode {
             self.raft.trigger().elect(false).await.map_err(|error| start_error(path, &error))?;
         } else {
             let address = me.voters.get(&me.node_id).cloned().unwrap_or_default();
-            let member = Member { address, directory_id: me.directory_id };
+            let member = Member { address, directory_id: me.directory_id, joins: false };
             let members = BTreeMap::from([(me.node_id, member)]);
             self.raft.initialize(members).await.map_err(|error| StartError::Raft(error.to_string()))?;
         }
@@ -310,7 +346,7 @@ impl RaftNode {
 
     /// Whether this node is alone in its quorum.
     pub(crate) fn is_alone(&self) -> bool {
-        voters_of(&self.raft.metrics().borrow_watched()).len() <= 1 && self.service.me.voters.len() <= 1
+        voters_of(&self.raft.metrics().borrow_watched()).iter().eq([&self.service.me.node_id])
     }
 
     /// Who leads, now and later.
@@ -373,7 +409,7 @@ impl RaftNode {
         let membership = metrics.membership_config.membership();
         let own = u64::try_from(self.node_id.0).ok();
         let leads = metrics.state == ServerState::Leader;
-        let voter = |id: u64| {
+        let member = |id: u64| {
             let member = membership.get_node(&id).cloned().unwrap_or_default();
             let is_self = Some(id) == own;
             let known = self.service.peers.known_disk(id).unwrap_or_default();
@@ -399,11 +435,15 @@ impl RaftNode {
                 },
             }
         };
+        // One that never came, or left, is not shown; it may be one that was removed because it is gone.
+        let is_there =
+            |member: &QuorumMember| member.silent_for.is_some_and(|silent| silent <= OBSERVER_LIMIT);
         QuorumState {
             leader: metrics.current_leader.map(|id| BrokerId(id as i32)),
             epoch: epoch(metrics.current_term),
             high_watermark: end(metrics.local_committed.as_ref().map(|id| id.index)),
-            voters: membership.voter_ids().map(voter).collect(),
+            voters: membership.voter_ids().map(member).collect(),
+            observers: membership.learner_ids().map(member).filter(is_there).collect(),
         }
     }
 
@@ -451,6 +491,17 @@ impl RaftNode {
                 tracing::warn!(successor, "the leadership was not taken; the others elect by themselves")
             }
         }
+    }
+
+    /// Hands over because this node is to be removed. Whoever leads then removes it.
+    pub(super) async fn hand_over_to_be_removed(&self) -> VoterChangeError {
+        self.hand_over().await;
+        self.is_handing_over.store(false, Ordering::Relaxed);
+        if self.role.borrow().is_leader {
+            let text = "no other voter is there to take the leadership over";
+            return VoterChangeError::Refused(ApiError::new(ErrorCode::RequestTimedOut, text));
+        }
+        VoterChangeError::NotLeader(self.leader_hint())
     }
 
     /// The follower to hand over to, if this node leads several.

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
-use super::types::Membership;
+use super::types::{Member, Membership};
 
 pub(super) type Client = RaftClient<InterceptedService<Channel, SignCalls>>;
 
@@ -25,12 +25,24 @@ pub(super) struct OtherDisk {
     known: Uuid,
 }
 
+/// How many nodes may wait to be taken in. A quorum has a handful, and each asks again.
+const WISHES_MAX: usize = 32;
+
+/// A controller that asks to be taken in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wish {
+    /// Where it listens, and on which disk its log is.
+    pub(super) member: Member,
+    pub(super) wants_vote: bool,
+}
+
 #[derive(Default)]
 struct Disks {
     /// What the membership says, and for whom it says nothing, what was seen first.
     known: BTreeMap<u64, Uuid>,
     /// Members that came with another disk, and with which.
     replaced: BTreeMap<u64, Uuid>,
+    wishes: BTreeMap<u64, Wish>,
 }
 
 /// See the module.
@@ -110,6 +122,30 @@ impl Peers {
         self.disks.lock().replaced.clone()
     }
 
+    /// Notes who wants to be taken in. It asks again if there is no place left.
+    pub(super) fn wish(&self, node_id: u64, wish: Wish) {
+        let mut disks = self.disks.lock();
+        if disks.wishes.len() < WISHES_MAX || disks.wishes.contains_key(&node_id) {
+            disks.wishes.insert(node_id, wish);
+            self.learnt.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// Those who want to be taken in.
+    pub(super) fn wishes(&self) -> BTreeMap<u64, Wish> {
+        self.disks.lock().wishes.clone()
+    }
+
+    /// Drops what a node wished before it was removed.
+    pub(super) fn drop_wish(&self, node_id: u64) {
+        self.disks.lock().wishes.remove(&node_id);
+    }
+
+    /// Drops wishes that were fulfilled, or cannot be.
+    pub(super) fn drop_wishes(&self) {
+        self.disks.lock().wishes.clear();
+    }
+
     /// Notes that the leader of a term is gone.
     pub(super) fn set_gone(&self, leader: u64, term: u64) {
         *self.gone.lock() = Some((leader, term));
@@ -140,7 +176,6 @@ impl Peers {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::super::types::Member;
     use super::*;
 
     fn peers() -> Peers {
@@ -169,7 +204,7 @@ mod tests {
         peers.check_disk(2, first).unwrap();
         peers.check_disk(2, second).unwrap_err();
         assert_eq!(peers.replaced(), BTreeMap::from([(2, second)]));
-        let member = |directory_id| Member { address: "b:1".to_owned(), directory_id };
+        let member = |directory_id| Member { address: "b:1".to_owned(), directory_id, joins: false };
         let membership =
             |id| Membership::new(vec![BTreeSet::from([2])], BTreeMap::from([(2, member(id))])).unwrap();
         peers.learn(&membership(Uuid::ZERO));

@@ -23,8 +23,8 @@ use tonic::{Request, Response, Status, Streaming};
 use super::codec::{decode_membership, directory_bytes};
 use super::formation::{Candidacy, Formation};
 use super::node::{Node, Role, membership_of};
-use super::peers::Peers;
-use super::types::{Membership, RaftSnapshot, SnapshotMeta, TypeConfig};
+use super::peers::{Peers, Wish};
+use super::types::{Member, Membership, RaftSnapshot, SnapshotMeta, TypeConfig};
 use super::wire::{
     append_from_wire, append_response_to_wire, log_id_from_wire, log_id_to_wire, refused, vote_from_wire,
     vote_request_from_wire, vote_to_wire,
@@ -52,12 +52,12 @@ fn stopped(error: impl std::fmt::Display) -> Status {
     Status::unavailable(error.to_string())
 }
 
-/// Whether a membership has a node as a voter on this disk, or on one that it does not know yet.
-pub(super) fn is_voter_on(membership: &Membership, node_id: u64, directory_id: Uuid) -> bool {
-    membership.voter_ids().any(|id| id == node_id)
-        && membership
-            .get_node(&node_id)
-            .is_some_and(|member| member.directory_id.is_zero() || member.directory_id == directory_id)
+/// Whether a membership has a node on this disk, or on one that it does not know yet. A learner may have been made a voter
+/// by an entry that has not come here. Where it was not, its vote is not counted, and its log too short to be elected.
+fn is_member_on(membership: &Membership, node_id: u64, directory_id: Uuid) -> bool {
+    membership
+        .get_node(&node_id)
+        .is_some_and(|member| member.directory_id.is_zero() || member.directory_id == directory_id)
 }
 
 impl RaftService {
@@ -80,10 +80,10 @@ impl RaftService {
                 return refuse("this node does not know yet whether it may vote");
             }
         } else {
-            if !is_voter_on(&membership, candidate, caller.directory_id) {
+            if !is_member_on(&membership, candidate, caller.directory_id) {
                 return refuse("the candidate is no voter");
             }
-            if !is_voter_on(&membership, self.me.node_id, self.me.directory_id) {
+            if !is_member_on(&membership, self.me.node_id, self.me.directory_id) {
                 return refuse("this node is no voter");
             }
         }
@@ -234,6 +234,27 @@ impl Raft for RaftService {
         let request = TransferLeaderRequest::new(from, request.to_node_id, last_log_id);
         let accepted = self.raft.handle_transfer_leader(request).await.map_err(stopped)?.is_ok();
         Ok(Response::new(wire::TransferLeaderResponse { accepted }))
+    }
+
+    async fn join(
+        &self,
+        request: Request<wire::JoinRequest>,
+    ) -> Result<Response<wire::JoinResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let wire::JoinRequest { address, wants_vote } = request.into_inner();
+        let node_id = u64::try_from(caller.node_id.0).ok().filter(|id| *id != self.me.node_id);
+        let Some(node_id) = node_id.filter(|_| !address.is_empty() && !caller.directory_id.is_zero()) else {
+            return Err(Status::invalid_argument("a node joins by an id, an address and a disk of its own"));
+        };
+        if self.role.borrow().is_leader {
+            let member = Member { address, directory_id: caller.directory_id, joins: false };
+            self.peers.wish(node_id, Wish { member, wants_vote });
+            return Ok(Response::new(wire::JoinResponse { heard: true, leader_address: String::new() }));
+        }
+        let leader = self.role.borrow().leader;
+        let address = leader
+            .and_then(|id| membership_of(&self.raft).get_node(&id).map(|member| member.address.clone()));
+        Ok(Response::new(wire::JoinResponse { heard: false, leader_address: address.unwrap_or_default() }))
     }
 
     async fn probe(

@@ -33,6 +33,8 @@ pub(crate) struct Member {
     /// The directory of its log; zero as long as the quorum does not know it. A node that comes back with another one has
     /// lost what it had promised.
     pub(crate) directory_id: Uuid,
+    /// Whether a learner is on its way to vote. One that is not stays what Kafka calls an observer.
+    pub(crate) joins: bool,
 }
 
 /// One metadata batch as Raft carries it: undecoded, since only replay looks inside.

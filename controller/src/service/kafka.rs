@@ -1,6 +1,7 @@
 //! Kafka's admin requests, as brokers pass them on: decoded here, decided by the event loop, answered in the version in
 //! which they were asked. One file for each API key.
 
+mod add_raft_voter;
 mod alter_configs;
 mod alter_partition_reassignments;
 mod create_partitions;
@@ -9,6 +10,7 @@ mod delete_topics;
 mod elect_leaders;
 mod incremental_alter_configs;
 mod list_partition_reassignments;
+mod remove_raft_voter;
 mod unregister_broker;
 mod update_features;
 
@@ -21,6 +23,7 @@ use moldau_model::{BrokerId, ErrorCode, Offset};
 
 use super::Service;
 use crate::manage::ApiError;
+use crate::raft::VoterChangeError;
 
 /// The APIs that a controller carries out for a broker's client.
 pub(super) async fn handle(service: &Service, request: Forward) -> Result<Forwarded, ControllerError> {
@@ -34,6 +37,9 @@ pub(super) async fn handle(service: &Service, request: Forward) -> Result<Forwar
     tracing::debug!(%principal, %client_host, api = api_key.name(), version, "a forwarded request");
     let body = request.body;
     match api_key {
+        ApiKey::AddRaftVoter => {
+            answer(version, add_raft_voter::handle(service, parse(version, body)?).await?)
+        }
         ApiKey::AlterConfigs => {
             answer(version, alter_configs::handle(service, request.broker_id, parse(version, body)?).await?)
         }
@@ -59,6 +65,9 @@ pub(super) async fn handle(service: &Service, request: Forward) -> Result<Forwar
         ApiKey::ListPartitionReassignments => {
             answer(version, list_partition_reassignments::handle(service, parse(version, body)?).await?)
         }
+        ApiKey::RemoveRaftVoter => {
+            answer(version, remove_raft_voter::handle(service, parse(version, body)?).await?)
+        }
         ApiKey::UnregisterBroker => {
             answer(version, unregister_broker::handle(service, &parse(version, body)?).await?)
         }
@@ -66,6 +75,27 @@ pub(super) async fn handle(service: &Service, request: Forward) -> Result<Forwar
             answer(version, update_features::handle(service, version, parse(version, body)?).await?)
         }
         _ => Err(unsupported()),
+    }
+}
+
+/// What a tool is told of a request that another controller has to carry out, where Kafka's answer has a place for it.
+pub(super) fn refusal(api_key: ApiKey, version: i16, error: &ControllerError) -> Option<Bytes> {
+    let ControllerError::NotController { .. } = error else { return None };
+    let error = ApiError::new(ErrorCode::NotLeaderOrFollower, "");
+    let answered = match api_key {
+        ApiKey::AddRaftVoter => answer(version, (add_raft_voter::response(Err(error)), Offset(0))),
+        ApiKey::RemoveRaftVoter => answer(version, (remove_raft_voter::response(Err(error)), Offset(0))),
+        _ => return None,
+    };
+    answered.ok().map(|forwarded| forwarded.body)
+}
+
+/// A change of the voters that was refused is an answer; one that another node has to make is not.
+fn voters_changed(outcome: Result<(), VoterChangeError>) -> Result<Result<(), ApiError>, ControllerError> {
+    match outcome {
+        Ok(()) => Ok(Ok(())),
+        Err(VoterChangeError::Refused(error)) => Ok(Err(error)),
+        Err(VoterChangeError::NotLeader(leader)) => Err(ControllerError::NotController { leader }),
     }
 }
 

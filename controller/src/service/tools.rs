@@ -52,6 +52,8 @@ const FORWARDED: &[ApiKey] = &[
     ApiKey::IncrementalAlterConfigs,
     ApiKey::UpdateFeatures,
     ApiKey::UnregisterBroker,
+    ApiKey::AddRaftVoter,
+    ApiKey::RemoveRaftVoter,
 ];
 
 /// Why a tool's connection ends before the tool does.
@@ -124,8 +126,11 @@ async fn answer(
                 client_id: header.client_id.as_ref().map(|id| id.to_string()),
                 listener: service.listener_name.clone(),
             };
-            let forwarded = service.forward(request).await?;
-            Ok(framed(api_key, version, correlation_id, &forwarded.body)?)
+            let body = match service.forward(request).await {
+                Ok(forwarded) => forwarded.body,
+                Err(error) => super::kafka::refusal(api_key, version, &error).ok_or(error)?,
+            };
+            Ok(framed(api_key, version, correlation_id, &body)?)
         }
         _ => Err(ToolError::NotServed(api_key)),
     }

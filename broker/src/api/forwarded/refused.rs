@@ -7,10 +7,11 @@ use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse as IncrementallyAlteredResource;
 use kafka_protocol::messages::{
-    AlterConfigsRequest, AlterConfigsResponse, AlterPartitionReassignmentsResponse, CreatePartitionsRequest,
-    CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest,
-    DeleteTopicsResponse, ElectLeadersResponse, IncrementalAlterConfigsRequest,
-    IncrementalAlterConfigsResponse, ListPartitionReassignmentsResponse, UnregisterBrokerResponse,
+    AddRaftVoterResponse, AlterConfigsRequest, AlterConfigsResponse, AlterPartitionReassignmentsResponse,
+    CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse,
+    DeleteTopicsRequest, DeleteTopicsResponse, ElectLeadersResponse, IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResponse, ListPartitionReassignmentsResponse, RemoveRaftVoterResponse,
+    UnregisterBrokerResponse,
 };
 use moldau_kafka::ApiKey;
 use moldau_model::ErrorCode;
@@ -89,6 +90,10 @@ pub(super) fn answer(api_key: ApiKey, context: &RequestContext, mut body: Bytes,
                 .with_error_code(code)
                 .with_error_message(message()),
         ),
+        ApiKey::AddRaftVoter => context
+            .ready(&AddRaftVoterResponse::default().with_error_code(code).with_error_message(message())),
+        ApiKey::RemoveRaftVoter => context
+            .ready(&RemoveRaftVoterResponse::default().with_error_code(code).with_error_message(message())),
         ApiKey::UnregisterBroker => context
             .ready(&UnregisterBrokerResponse::default().with_error_code(code).with_error_message(message())),
         _ => {

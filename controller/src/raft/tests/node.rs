@@ -17,6 +17,9 @@ fn options(path: &Path) -> RaftNodeOptions {
         metadata_log_dir: path.to_owned(),
         directory_id: Uuid::ONE,
         voters: [(1, String::new())].into(),
+        address: String::new(),
+        servers: Vec::new(),
+        auto_join: false,
         secret: None,
         raft: RaftOptions { entries_kept_after_snapshot: 2, ..RaftOptions::default() },
     }
