@@ -5,6 +5,7 @@ pub(crate) mod environment;
 mod health;
 mod listeners;
 mod node;
+pub(crate) mod quorum;
 mod settings;
 pub(crate) mod storage;
 mod waiting;
@@ -13,7 +14,7 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use moldau_metadata::config::{BrokerConfig, QuorumVoter, UnknownSetting};
+use moldau_metadata::config::{BrokerConfig, UnknownSetting};
 
 use crate::console::{Console, errln};
 use environment::Environment;
@@ -109,11 +110,11 @@ fn prepare(arguments: &StartArguments, environment: &Environment) -> Result<Prep
     if !idle.is_empty() {
         tracing::warn!("without effect yet (docs/CONFIGURATION.md says why): {}", idle.join(", "));
     }
-    name_lone_controller(&mut config).map_err(|text| vec![text])?;
     // What is printed, and what errors name, should be found from any directory.
     for path in config.log_dirs.iter_mut().chain([&mut config.metadata_log_dir]) {
         *path = std::path::absolute(&*path).map_err(|error| one(&error))?;
     }
+    quorum::name_initial_voters(&mut config).map_err(|error| one(&error))?;
     let keeps_metadata = config.roles.controller;
     let mut directories = if config.roles.broker { config.log_dirs.clone() } else { Vec::new() };
     if keeps_metadata && !directories.contains(&config.metadata_log_dir) {
@@ -139,25 +140,6 @@ fn prepare(arguments: &StartArguments, environment: &Environment) -> Result<Prep
     })
 }
 
-/// A controller whose quorum is told by servers alone is the whole of it where it is the only server, as Kafka's own files
-/// have it. More of them would have to be told by their ids, too.
-fn name_lone_controller(config: &mut BrokerConfig) -> Result<(), String> {
-    if !config.roles.controller || !config.quorum_voters.is_empty() {
-        return Ok(());
-    }
-    let own_port = config.controller_listeners.first().map(|listener| listener.port);
-    match config.quorum_bootstrap_servers.as_slice() {
-        [(host, port)] if Some(*port) == own_port => {
-            let voter = QuorumVoter { id: config.node_id, host: host.clone(), port: *port };
-            config.quorum_voters.push(voter);
-            Ok(())
-        }
-        _ => Err("controller.quorum.voters: a controller has to know the others with their ids; \
-                  controller.quorum.bootstrap.servers is enough for brokers, and for a controller that is the only server"
-            .to_owned()),
-    }
-}
-
 /// The cluster that a new node belongs to: the one it is given, or that its directories or its controllers say. `None`
 /// founds one.
 fn cluster_id(
@@ -169,7 +151,8 @@ fn cluster_id(
     if environment.cluster_id.is_some() || present.is_some() {
         return Ok(environment.cluster_id.clone());
     }
-    if !config.roles.controller {
+    // So does a controller that others are to take in.
+    if !config.roles.controller || config.quorum_voters.is_empty() {
         return node::ask_cluster_id(config).map(Some).map_err(|error| vec![error]);
     }
     Ok((config.quorum_voters.len() > 1).then(|| storage::derived_cluster_id(&config.quorum_voters)))
@@ -258,10 +241,6 @@ mod tests {
         let servers = |text: &str| format!("controller.quorum.bootstrap.servers={text}");
         let told = prepared(&[&dirs, roles, listeners, &servers("localhost:9093")]).unwrap();
         assert_eq!(told.config.quorum_voters.len(), 1);
-        for others in ["localhost:9093,b:9093", "b:9094"] {
-            let problems = prepared(&[&dirs, roles, listeners, &servers(others)]).unwrap_err();
-            assert!(problems[0].starts_with("controller.quorum.voters: "), "{problems:?}");
-        }
     }
 
     #[test]

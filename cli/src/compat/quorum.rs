@@ -1,4 +1,7 @@
-//! `kafka-metadata-quorum describe`: the state of the controllers' quorum.
+//! `kafka-metadata-quorum`: describe tells the state of the controllers' quorum, add-controller and remove-controller
+//! change who votes in it.
+
+mod voters;
 
 use std::io;
 
@@ -15,6 +18,8 @@ const ENDPOINT_CONTROLLERS: i8 = 2;
 const USAGE: &str = include_str!("usage/kafka-metadata-quorum.txt");
 const HELP: &str = include_str!("usage/kafka-metadata-quorum-help.txt");
 const DESCRIBE_HELP: &str = include_str!("usage/kafka-metadata-quorum-describe-help.txt");
+const ADD_HELP: &str = include_str!("usage/kafka-metadata-quorum-add-controller-help.txt");
+const REMOVE_HELP: &str = include_str!("usage/kafka-metadata-quorum-remove-controller-help.txt");
 
 /// What the line says. The real tool reads it by another library than the others: short help, one subcommand.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -22,15 +27,45 @@ struct Line {
     bootstrap: Option<String>,
     /// Whether `bootstrap` names controllers.
     is_controller: bool,
+    /// `--command-config`, which is the new controller's own file where one is added.
+    config: Option<String>,
     command: Option<String>,
     help: bool,
+    dry_run: bool,
+    controller_id: Option<String>,
+    controller_directory_id: Option<String>,
     status: bool,
     replication: bool,
     human_readable: bool,
 }
 
-fn parse(arguments: &[String]) -> Result<Line, String> {
+/// A wrong line: the usage of what it is for, and what is wrong.
+#[derive(Debug)]
+struct WrongLine {
+    usage: &'static str,
+    text: String,
+}
+
+/// The usage of a subcommand, or of the whole.
+fn usage(command: Option<&str>) -> &'static str {
+    let help = match command {
+        Some("describe") => DESCRIBE_HELP,
+        Some("add-controller") => ADD_HELP,
+        Some("remove-controller") => REMOVE_HELP,
+        _ => return USAGE,
+    };
+    help.find("\n\n").map_or(help, |end| &help[..=end])
+}
+
+fn parse(arguments: &[String]) -> Result<Line, WrongLine> {
     let mut line = Line::default();
+    let text = read(arguments, &mut line);
+    text.map_err(|text| WrongLine { usage: usage(line.command.as_deref()), text })?;
+    Ok(line)
+}
+
+/// Reads the words into `line`, as far as they can be understood.
+fn read(arguments: &[String], line: &mut Line) -> Result<(), String> {
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         let (name, mut inline) = match word.split_once('=') {
@@ -38,16 +73,27 @@ fn parse(arguments: &[String]) -> Result<Line, String> {
             None => (word.as_str(), None),
         };
         let mut argument = || {
-            inline.take().or_else(|| words.next().cloned()).ok_or_else(|| {
-                format!("kafka-metadata-quorum: error: argument {name}: expected one argument")
+            inline.take().or_else(|| words.next().cloned()).ok_or_else(|| match name {
+                // As the real tool breaks its lines.
+                "-i" | "--controller-id" => {
+                    "kafka-metadata-quorum: error:  argument  --controller-id/-i:  expected  one\nargument"
+                        .to_owned()
+                }
+                name => format!("kafka-metadata-quorum: error: argument {name}: expected one argument"),
             })
         };
+        let removes = line.command.as_deref() == Some("remove-controller");
         match name {
             "--bootstrap-server" | "--bootstrap-controller" => {
                 line.bootstrap = Some(argument()?);
                 line.is_controller = name == "--bootstrap-controller";
             }
-            "--command-config" => drop(argument()?),
+            "--command-config" => line.config = Some(argument()?),
+            "--dry-run" if removes || line.command.as_deref() == Some("add-controller") => {
+                line.dry_run = true
+            }
+            "--controller-id" | "-i" if removes => line.controller_id = Some(argument()?),
+            "--controller-directory-id" | "-d" if removes => line.controller_directory_id = Some(argument()?),
             "-h" | "--help" => line.help = true,
             "--status" => line.status = true,
             "--replication" => line.replication = true,
@@ -66,45 +112,50 @@ fn parse(arguments: &[String]) -> Result<Line, String> {
             }
         }
     }
-    Ok(line)
+    Ok(())
 }
 
 pub(crate) fn main(arguments: &[String], console: &mut Console<'_>) -> io::Result<u8> {
     let line = match parse(arguments) {
         Ok(line) => line,
-        Err(text) => {
-            errln!(console, "{}{text}", USAGE);
+        Err(WrongLine { usage, text }) => {
+            errln!(console, "{usage}{text}");
             return Ok(1);
         }
     };
-    match line.command.as_deref() {
+    let outcome = match line.command.as_deref() {
         command if line.help => {
-            write!(console.out, "{}", if command == Some("describe") { DESCRIBE_HELP } else { HELP })?;
-            Ok(0)
+            let help = match command {
+                Some("describe") => DESCRIBE_HELP,
+                Some("add-controller") => ADD_HELP,
+                Some(_) => REMOVE_HELP,
+                None => HELP,
+            };
+            write!(console.out, "{help}")?;
+            return Ok(0);
         }
         None => {
             errln!(console, "{USAGE}kafka-metadata-quorum: error: too few arguments");
+            return Ok(1);
+        }
+        Some("describe") => describe(&line, console),
+        Some("add-controller") => voters::add(&line, console),
+        Some(_) => voters::remove(&line, console),
+    };
+    match outcome {
+        Ok(()) => Ok(0),
+        Err(Failure::Io(error)) => Err(error),
+        Err(Failure::Client(error)) => {
+            console.out.flush()?;
+            errln!(console, "Error: {error}");
             Ok(1)
         }
-        Some("describe") => match describe(&line, console) {
-            Ok(()) => Ok(0),
-            Err(Failure::Io(error)) => Err(error),
-            Err(Failure::Client(error)) => {
-                console.out.flush()?;
-                errln!(console, "Error: {error}");
-                Ok(1)
-            }
-            Err(Failure::Text(text)) => {
-                errln!(console, "{text}");
-                Ok(1)
-            }
-            Err(other) => {
-                errln!(console, "Error: {other:?}");
-                Ok(1)
-            }
-        },
-        Some(other) => {
-            errln!(console, "{other} is not part of moldau yet: controller.quorum.voters says who votes");
+        Err(Failure::Text(text)) => {
+            errln!(console, "{text}");
+            Ok(1)
+        }
+        Err(other) => {
+            errln!(console, "Error: {other:?}");
             Ok(1)
         }
     }
@@ -117,6 +168,23 @@ fn client(bootstrap: Vec<HostPort>) -> Client {
         api_timeout: API_TIMEOUT,
         when_unreachable: WhenUnreachable::Retry,
     })
+}
+
+/// A client that reaches the active controller, and the cluster's id.
+fn connect(line: &Line) -> Result<(Client, String), Failure> {
+    let servers = line.bootstrap.clone().unwrap_or_else(default_bootstrap);
+    let servers = HostPort::parse_list(&servers).map_err(|error| Failure::Text(error.to_string()))?;
+    let mut client = client(servers);
+    let endpoint = if line.is_controller { ENDPOINT_CONTROLLERS } else { ENDPOINT_BROKERS };
+    let cluster = client.call(&DescribeClusterRequest::default().with_endpoint_type(endpoint))?;
+    ClientError::check(cluster.error_code, cluster.error_message.as_deref())?;
+    // A broker asks the active controller by itself; among controllers it is for us to find.
+    let active = cluster.brokers.iter().find(|node| node.broker_id == cluster.controller_id);
+    if let Some(active) = active.filter(|_| line.is_controller) {
+        let port = u16::try_from(active.port).unwrap_or_default();
+        client = self::client(vec![HostPort { host: active.host.to_string(), port }]);
+    }
+    Ok((client, cluster.cluster_id.to_string()))
 }
 
 fn describe(line: &Line, console: &mut Console<'_>) -> Result<(), Failure> {
@@ -135,21 +203,10 @@ fn describe(line: &Line, console: &mut Console<'_>) -> Result<(), Failure> {
         }
         _ => {}
     }
-    let servers = line.bootstrap.clone().unwrap_or_else(default_bootstrap);
-    let servers = HostPort::parse_list(&servers).map_err(|error| Failure::Text(error.to_string()))?;
-    let mut client = client(servers);
-    let endpoint = if line.is_controller { ENDPOINT_CONTROLLERS } else { ENDPOINT_BROKERS };
-    let cluster = client.call(&DescribeClusterRequest::default().with_endpoint_type(endpoint))?;
-    ClientError::check(cluster.error_code, cluster.error_message.as_deref())?;
-    // A broker asks the active controller by itself; among controllers it is for us to find.
-    let active = cluster.brokers.iter().find(|node| node.broker_id == cluster.controller_id);
-    if let Some(active) = active.filter(|_| line.is_controller) {
-        let port = u16::try_from(active.port).unwrap_or_default();
-        client = self::client(vec![HostPort { host: active.host.to_string(), port }]);
-    }
+    let (mut client, cluster_id) = connect(line)?;
     let quorum = client.describe_quorum()?;
     if line.status {
-        status(&quorum, cluster.cluster_id.as_str(), console)?;
+        status(&quorum, &cluster_id, console)?;
     } else {
         let now = crate::client::producer::now().0;
         replication(&quorum, line.human_readable.then_some(now), console)?;

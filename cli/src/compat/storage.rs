@@ -3,11 +3,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use moldau_metadata::config::BrokerConfig;
+use moldau_metadata::config::{BrokerConfig, QuorumVoter};
+use moldau_model::Uuid;
 
 use crate::console::{Console, errln};
 use crate::properties;
-use crate::start::storage;
+use crate::start::{quorum, storage};
 
 const USAGE: &str = include_str!("usage/kafka-storage.txt");
 const HELP: &str = include_str!("usage/kafka-storage-help.txt");
@@ -23,7 +24,19 @@ struct Line {
     config: Option<PathBuf>,
     cluster_id: Option<String>,
     ignore_formatted: bool,
+    /// `--standalone`, `--no-initial-controllers` or `--initial-controllers`: how the quorum is founded.
+    beginning: Option<Beginning>,
     help: bool,
+}
+
+/// Who founds the quorum.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Beginning {
+    Standalone,
+    /// Others; this node is taken in.
+    Nobody,
+    /// `id@host:port:directory-id`, separated by commas.
+    These(String),
 }
 
 fn parse(arguments: &[String]) -> Result<Line, String> {
@@ -45,8 +58,9 @@ fn parse(arguments: &[String]) -> Result<Line, String> {
             "--cluster-id" | "-t" => line.cluster_id = Some(argument()?),
             "--ignore-formatted" | "-g" => line.ignore_formatted = true,
             "--help" | "-h" => line.help = true,
-            // How a quorum is made is not chosen here: accepted, for scripts give them.
-            "--standalone" | "-s" | "--no-initial-controllers" | "-N" => {}
+            "--standalone" | "-s" => line.beginning = Some(Beginning::Standalone),
+            "--no-initial-controllers" | "-N" => line.beginning = Some(Beginning::Nobody),
+            "--initial-controllers" | "-I" => line.beginning = Some(Beginning::These(argument()?)),
             "--release-version" | "-r" | "--feature" | "-f" => drop(argument()?),
             other => return Err(format!("unrecognized arguments: '{other}'")),
         }
@@ -151,18 +165,96 @@ fn format(line: &Line) -> Result<(String, u8), String> {
     if all_formatted {
         return Ok(("All of the log directories are already formatted.\n".to_owned(), 0));
     }
+    let beginning = beginning(line, &config)?;
+    let is_new = |directory: &PathBuf| {
+        storage::read(directory).map(|found| found.is_none()).map_err(|error| error.to_string())
+    };
+    let metadata_is_new = is_new(&config.metadata_log_dir)?;
+    if let Some(First { directory_id: Some(directory_id), .. }) = &beginning
+        && metadata_is_new
+    {
+        let (cluster_id, node_id) = (cluster_id.to_owned(), config.node_id.0);
+        let identity = storage::Identity { cluster_id, node_id, directory_id: *directory_id };
+        storage::write(&config.metadata_log_dir, &identity).map_err(|error| error.to_string())?;
+    }
     let formatted =
         storage::format(&directories, config.node_id.0, Some(cluster_id), &mut || storage::random_id())
             .map_err(|error| error.to_string())?;
     let mut text = String::new();
-    for directory in formatted.iter().filter(|directory| directory.is_new) {
-        let kind = if directory.path == config.metadata_log_dir { "metadata" } else { "data" };
+    let votes = beginning.as_ref().is_some_and(|first| !first.voters.is_empty());
+    if let Some(first) = &beginning
+        && metadata_is_new
+    {
+        quorum::write_initial_voters(&config.metadata_log_dir, &first.voters)
+            .map_err(|error| error.to_string())?;
+    }
+    let is_new = |directory: &&storage::Formatted| {
+        directory.is_new || (metadata_is_new && directory.path == config.metadata_log_dir)
+    };
+    for directory in formatted.iter().filter(is_new) {
+        let kind = match directory.path == config.metadata_log_dir {
+            true if votes => "dynamic metadata voter",
+            true => "metadata",
+            false => "data",
+        };
         text += &format!(
             "Formatting {kind} directory {} with metadata.version {METADATA_VERSION}.\n",
             directory.path.display()
         );
     }
     Ok((text, 0))
+}
+
+/// The voters that found the quorum, and the disk of this one if that is told.
+struct First {
+    voters: Vec<QuorumVoter>,
+    directory_id: Option<Uuid>,
+}
+
+/// What the line says of the founding; `None` where the configuration is to tell.
+fn beginning(line: &Line, config: &BrokerConfig) -> Result<Option<First>, String> {
+    let Some(beginning) = &line.beginning else { return Ok(None) };
+    let names_voters =
+        config.settings.get("controller.quorum.voters").is_some_and(|voters| !voters.is_empty());
+    match beginning {
+        Beginning::Nobody if names_voters => return Ok(None),
+        _ if names_voters => {
+            return Err("You cannot specify controller.quorum.voters and format the node with --initial-controllers or \
+                        --standalone. If you want to use dynamic quorum, please remove controller.quorum.voters and \
+                        specify controller.quorum.bootstrap.servers instead."
+                .to_owned());
+        }
+        Beginning::Standalone if !config.roles.controller => {
+            return Err("You can only use --standalone on a controller.".to_owned());
+        }
+        _ if !config.roles.controller => return Ok(None),
+        _ => {}
+    }
+    let own = || {
+        quorum::own_voter(config).ok_or("a controller needs a listener that controller.listener.names names")
+    };
+    match beginning {
+        Beginning::Nobody => Ok(Some(First { voters: Vec::new(), directory_id: None })),
+        Beginning::Standalone => Ok(Some(First { voters: vec![own()?], directory_id: None })),
+        Beginning::These(text) => {
+            let mut first = First { voters: Vec::new(), directory_id: None };
+            for element in text.split(',').map(str::trim) {
+                let parsed = element.rsplit_once(':').and_then(|(voter, directory_id)| {
+                    Some((voter.parse::<QuorumVoter>().ok()?, directory_id.parse::<Uuid>().ok()?))
+                });
+                let (voter, directory_id) =
+                    parsed.ok_or_else(|| format!("{element} is not id@host:port:directory-id"))?;
+                if voter.id == config.node_id {
+                    first.directory_id = Some(directory_id);
+                }
+                first.voters.push(voter);
+            }
+            if first.directory_id.is_none() {
+                return Err(format!("--initial-controllers does not name node.id {}", config.node_id));
+            }
+            Ok(Some(first))
+        }
+    }
 }
 
 fn info(line: &Line) -> Result<(String, u8), String> {
@@ -259,6 +351,54 @@ mod tests {
             )),
             "{out}"
         );
+    }
+
+    #[test]
+    fn a_controller_is_formatted_as_the_first_or_as_one_to_be_taken_in() {
+        let directory = tempfile::tempdir().unwrap();
+        let id = "7ja9YcYrQLCm7A8M4_lZgw";
+        let file = |name: &str, more: &str| {
+            let (data, path) =
+                (directory.path().join(name), directory.path().join(format!("{name}.properties")));
+            let text = format!(
+                "node.id=1\nprocess.roles=controller\nlisteners=CONTROLLER://c1:9093\nlog.dirs={}\n{more}\n",
+                data.display()
+            );
+            std::fs::write(&path, text).unwrap();
+            (path.to_str().unwrap().to_owned(), data)
+        };
+        let servers = "controller.quorum.bootstrap.servers=c1:9093,c2:9093";
+        let initial = "1@c1:9093:JEXY6aqzQY-32P5TStzaFg,2@c2:9093:MvDxzVmcRsaTz33bUuRU6A";
+        for (name, flags, kind, written) in [
+            ("alone", &["--standalone"][..], "dynamic metadata voter", "initial.voters=1@c1:9093"),
+            ("newcomer", &["-N"], "metadata", "initial.voters="),
+            ("three", &["-I", initial], "dynamic metadata voter", "initial.voters=1@c1:9093,2@c2:9093"),
+        ] {
+            let (config, data) = file(name, servers);
+            let (code, out, err) = outcome(&[&["format", "-t", id, "-c", &config], flags].concat());
+            let line =
+                format!("Formatting {kind} directory {} with metadata.version 4.3-IV0.\n", data.display());
+            assert_eq!((code, out, err), (0, line, String::new()));
+            let text = std::fs::read_to_string(data.join("initial.voters")).unwrap();
+            assert_eq!(text.lines().last(), Some(written));
+        }
+        let identity = storage::read(&directory.path().join("three")).unwrap().unwrap();
+        assert_eq!(identity.directory_id.to_string(), "JEXY6aqzQY-32P5TStzaFg");
+        let broker = "process.roles=broker\ncontroller.quorum.bootstrap.servers=c:1\nlisteners=PLAINTEXT://localhost:9092";
+        for (more, told) in [
+            ("controller.quorum.voters=1@c1:9093", "You cannot specify controller.quorum.voters and format"),
+            (broker, "You can only use --standalone on a controller."),
+        ] {
+            let (config, data) = file("refused", more);
+            let (code, _, err) = outcome(&["format", "-t", id, "-c", &config, "-s"]);
+            assert_eq!(code, 1);
+            assert!(err.starts_with(told), "{err}");
+            assert!(!data.try_exists().unwrap(), "it was formatted nevertheless");
+        }
+        let (config, _) = file("stranger", servers);
+        let (_, _, err) =
+            outcome(&["format", "-t", id, "-c", &config, "-I", "2@c2:9093:MvDxzVmcRsaTz33bUuRU6A"]);
+        assert_eq!(err, "--initial-controllers does not name node.id 1\n");
     }
 
     #[test]

@@ -197,8 +197,10 @@ fn channel(
     control: &Runtime,
 ) -> Result<Arc<dyn ControllerChannel>, String> {
     let config = &prepared.config;
+    // One that others are to be asked for may get company while it runs.
     if let Some(controller) = controller
         && config.quorum_voters.len() <= 1
+        && config.quorum_bootstrap_servers.is_empty()
     {
         return Ok(Arc::new(controller.clone()));
     }
@@ -224,10 +226,7 @@ fn controller_addresses(config: &BrokerConfig) -> Vec<ControllerAddress> {
     let voters = quorum_voters(config)
         .into_iter()
         .map(|voter| ControllerAddress { node_id: Some(voter.node_id), address: voter.address() });
-    let servers = config.quorum_bootstrap_servers.iter().map(|(host, port)| ControllerAddress {
-        node_id: None,
-        address: if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") },
-    });
+    let servers = bootstrap_servers(config).map(|address| ControllerAddress { node_id: None, address });
     voters.chain(servers).collect()
 }
 
@@ -240,13 +239,19 @@ fn other_controllers(config: &BrokerConfig) -> Vec<String> {
     addresses.filter(is_other).map(|controller| controller.address).collect()
 }
 
+/// `controller.quorum.bootstrap.servers`, each as it is dialled.
+fn bootstrap_servers(config: &BrokerConfig) -> impl Iterator<Item = String> + '_ {
+    config.quorum_bootstrap_servers.iter().map(|(host, port)| {
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    })
+}
+
 fn quorum_voters(config: &BrokerConfig) -> Vec<QuorumVoter> {
-    let voter = |voter: &moldau_metadata::config::QuorumVoter| QuorumVoter {
-        node_id: voter.id,
-        host: voter.host.clone(),
-        port: voter.port,
-    };
-    config.quorum_voters.iter().map(voter).collect()
+    config.quorum_voters.iter().map(quorum_voter).collect()
+}
+
+fn quorum_voter(voter: &moldau_metadata::config::QuorumVoter) -> QuorumVoter {
+    QuorumVoter { node_id: voter.id, host: voter.host.clone(), port: voter.port }
 }
 
 /// Asks the controllers which cluster a new broker belongs to, until one of them answers.
@@ -279,6 +284,12 @@ fn controller_options(prepared: &Prepared) -> ControllerOptions {
         prepared.metadata_directory_id,
     );
     options.voters = quorum_voters(config);
+    options.bootstrap_servers = bootstrap_servers(config).collect();
+    options.auto_join = config.quorum_auto_join;
+    if options.voters.iter().all(|voter| voter.node_id != config.node_id) {
+        let own = super::quorum::own_voter(config);
+        options.advertised_address = own.map(|own| quorum_voter(&own).address()).unwrap_or_default();
+    }
     options.secret.clone_from(&config.cluster_secret);
     if let Some(name) = config.controller_listener_names.first() {
         options.listener_name.clone_from(name);
@@ -297,7 +308,8 @@ fn announce(prepared: &Prepared, node: &Node, started: Instant, console: &mut Co
     let config = &prepared.config;
     let broker_addresses = node.broker.as_ref().map_or(&[][..], BrokerHandle::addresses);
     let health_of_controller = node.health.as_ref().and_then(ControllerHealth::address);
-    let is_alone = config.roles.broker && config.quorum_voters.len() <= 1;
+    let is_alone =
+        config.roles.broker && config.quorum_voters.len() == 1 && config.quorum_bootstrap_servers.len() <= 1;
     let banner = Banner {
         node_id: config.node_id.0,
         cluster_id: &prepared.cluster_id,

@@ -1,10 +1,13 @@
-//! A controller that no configuration names as a voter: it finds those who are there, asks the one that leads to be taken
-//! in, and asks for a vote where it is told to (`controller.quorum.auto.join.enable`, KIP-1186).
+//! A controller that is told whom to ask (`controller.quorum.bootstrap.servers`) and is no voter. It finds those who are
+//! there, asks the one that leads to be taken in, and for a vote where it is told to (`controller.quorum.auto.join.enable`,
+//! KIP-1186).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use moldau_cluster::rpc::raft as wire;
+use moldau_cluster::rpc::uuid;
+use moldau_model::Uuid;
 use openraft::type_config::async_runtime::watch::WatchReceiver;
 use tokio::time::{Instant, timeout};
 use tonic::Request;
@@ -61,9 +64,21 @@ pub(super) async fn run(raft: Node, me: Candidacy, peers: Arc<Peers>) {
         let is_in_place = place == Place::Voter || (place == Place::Observer && !wants_vote);
         let is_due = asked.is_none_or(|asked| asked.elapsed() >= RENEWAL);
         if !is_in_place || (place == Place::Observer && is_due) {
-            if ask(&membership, &me, &peers, wants_vote).await {
+            let is_to_be_told = !is_in_place && told.is_none_or(|told| told.elapsed() >= TOLD_EVERY);
+            let answer = ask(&membership, &me, &peers, wants_vote).await;
+            if answer != Answer::Nobody {
                 asked = Some(Instant::now());
-            } else if !is_in_place && told.is_none_or(|told| told.elapsed() >= TOLD_EVERY) {
+            }
+            if let Answer::Displaced(disk) = answer
+                && is_to_be_told
+            {
+                told = Some(Instant::now());
+                tracing::warn!(
+                    "the quorum knows this node as a voter by another disk, and takes it in once that is removed: \
+                     kafka-metadata-quorum remove-controller --controller-id {} --controller-directory-id {disk}",
+                    me.node_id
+                );
+            } else if answer == Answer::Nobody && is_to_be_told {
                 told = Some(Instant::now());
                 tracing::info!(
                     servers = me.servers.join(","),
@@ -72,16 +87,19 @@ pub(super) async fn run(raft: Node, me: Candidacy, peers: Arc<Peers>) {
                 );
             }
         }
+        let mut is_voter = place == Place::Voter;
         let pause = tokio::time::sleep(ASK_PAUSE);
         tokio::pin!(pause);
         loop {
             tokio::select! {
-                () = &mut pause => break,
+                // A voter has nothing to ask for as long as it is one.
+                () = &mut pause, if !is_voter => break,
                 changed = metrics.changed() => match changed {
                     Ok(()) => {
                         let metrics = metrics.borrow_watched();
                         let membership = metrics.membership_config.membership();
-                        has_voted |= self::place(membership, &me) == Place::Voter;
+                        is_voter = self::place(membership, &me) == Place::Voter;
+                        has_voted |= is_voter;
                     }
                     Err(_) => return,
                 },
@@ -90,8 +108,19 @@ pub(super) async fn run(raft: Node, me: Candidacy, peers: Arc<Peers>) {
     }
 }
 
-/// Asks one after the other for the leader, and the leader to be taken in. Whether it heard.
-async fn ask(membership: &Membership, me: &Candidacy, peers: &Peers, wants_vote: bool) -> bool {
+/// What came of asking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    /// No leader was found.
+    Nobody,
+    /// The leader sees to it.
+    Heard,
+    /// A voter with this disk stands in the way.
+    Displaced(Uuid),
+}
+
+/// Asks one after the other for the leader, and the leader to be taken in.
+async fn ask(membership: &Membership, me: &Candidacy, peers: &Peers, wants_vote: bool) -> Answer {
     let known = membership.nodes().map(|(_, member)| member.address.clone());
     let mut addresses: Vec<String> = me.servers.iter().cloned().chain(known).collect();
     let mut next = 0;
@@ -106,7 +135,8 @@ async fn ask(membership: &Membership, me: &Candidacy, peers: &Peers, wants_vote:
             Ok(Ok(response)) => {
                 let response = response.into_inner();
                 if response.heard {
-                    return true;
+                    let other = uuid(&response.voter_directory_id).ok().filter(|disk| !disk.is_zero());
+                    return other.map_or(Answer::Heard, Answer::Displaced);
                 }
                 addresses.insert(next, response.leader_address);
             }
@@ -117,14 +147,12 @@ async fn ask(membership: &Membership, me: &Candidacy, peers: &Peers, wants_vote:
             Ok(Err(_)) | Err(_) => {}
         }
     }
-    false
+    Answer::Nobody
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
-
-    use moldau_model::Uuid;
 
     use super::super::types::Member;
     use super::*;

@@ -259,7 +259,10 @@ fn found(
             found.insert(*node_id, Wish { member, wants_vote });
         }
     }
-    found.extend(wishes.iter().map(|(node_id, wish)| (*node_id, wish.clone())));
+    for (node_id, wish) in wishes {
+        let is_named = found.get(node_id).is_some_and(|named| named.wants_vote);
+        found.insert(*node_id, Wish { wants_vote: wish.wants_vote || is_named, ..wish.clone() });
+    }
     found.remove(&me.node_id);
     found
 }

@@ -310,7 +310,7 @@ impl RaftNode {
         let mut tasks = self.tasks.lock();
         tasks.spawn(vigil::keep(self.raft.clone(), me.node_id, peers.clone(), self.role.clone()));
         tasks.spawn(membership::keep(self.changes.clone(), self.role.clone()));
-        if me.is_newcomer() {
+        if !me.servers.is_empty() {
             tasks.spawn(join::run(self.raft.clone(), me, peers.clone()));
         }
         if !is_alone && !known.is_newcomer() {

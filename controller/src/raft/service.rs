@@ -247,14 +247,23 @@ impl Raft for RaftService {
             return Err(Status::invalid_argument("a node joins by an id, an address and a disk of its own"));
         };
         if self.role.borrow().is_leader {
+            let membership = membership_of(&self.raft);
+            let is_voter = membership.voter_ids().any(|id| id == node_id);
+            let known = membership.get_node(&node_id).map(|member| member.directory_id);
+            let other = known.filter(|disk| is_voter && !wants_vote && *disk != caller.directory_id);
             let member = Member { address, directory_id: caller.directory_id, joins: false };
             self.peers.wish(node_id, Wish { member, wants_vote });
-            return Ok(Response::new(wire::JoinResponse { heard: true, leader_address: String::new() }));
+            return Ok(Response::new(wire::JoinResponse {
+                heard: true,
+                leader_address: String::new(),
+                voter_directory_id: directory_bytes(other.unwrap_or(Uuid::ZERO)),
+            }));
         }
         let leader = self.role.borrow().leader;
         let address = leader
             .and_then(|id| membership_of(&self.raft).get_node(&id).map(|member| member.address.clone()));
-        Ok(Response::new(wire::JoinResponse { heard: false, leader_address: address.unwrap_or_default() }))
+        let leader_address = address.unwrap_or_default();
+        Ok(Response::new(wire::JoinResponse { heard: false, leader_address, ..Default::default() }))
     }
 
     async fn probe(

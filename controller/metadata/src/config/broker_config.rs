@@ -21,6 +21,7 @@ use super::value::{as_list, parse_boolean};
 use crate::SecurityProtocol;
 
 pub use deviations::{DEVIATIONS, Deviation};
+use quorum::Quorum;
 pub use quorum::QuorumVoter;
 pub(super) use quorum::{check_bootstrap_servers, check_quorum_voters};
 
@@ -145,6 +146,8 @@ pub struct BrokerConfig {
     pub advertised_listeners: Vec<Listener>,
     /// The listeners of the controller; none if this process is a broker alone.
     pub controller_listeners: Vec<Listener>,
+    /// By what other controllers reach this one. An empty host stands for this machine's name.
+    pub advertised_controller_listener: Option<Listener>,
     /// `controller.listener.names`.
     pub controller_listener_names: Vec<String>,
     /// The one of [`Self::advertised_listeners`] that brokers use.
@@ -154,6 +157,8 @@ pub struct BrokerConfig {
     pub quorum_voters: Vec<QuorumVoter>,
     /// `controller.quorum.bootstrap.servers`, as `(host, port)`.
     pub quorum_bootstrap_servers: Vec<(String, u16)>,
+    /// `controller.quorum.auto.join.enable`.
+    pub quorum_auto_join: bool,
     /// `controller.quorum.election.timeout.ms`, if it was set.
     pub quorum_election_timeout_ms: Option<i32>,
 
@@ -315,6 +320,7 @@ struct Listening {
     listeners: Vec<Listener>,
     advertised: Vec<Listener>,
     controller: Vec<Listener>,
+    advertised_controller: Option<Listener>,
     controller_names: Vec<String>,
     inter_broker: String,
 }
@@ -329,11 +335,6 @@ impl Listening {
             problems.push(ConfigProblem::new("listeners", problem));
         }
     }
-}
-
-struct Quorum {
-    voters: Vec<QuorumVoter>,
-    bootstrap_servers: Vec<(String, u16)>,
 }
 
 /// Reads settings that were validated one by one already: what is looked at here is how they fit together.
@@ -440,18 +441,17 @@ impl Reader<'_> {
         let all = parse("listeners", &text, true);
         let is_controllers = |listener: &Listener| controller_names.contains(&listener.name);
         let (controller, listeners): (Vec<_>, Vec<_>) = all.into_iter().partition(is_controllers);
-        let advertised = match self.settings.set_value("advertised.listeners") {
-            Some(text) => {
-                let mut advertised = parse("advertised.listeners", text, false);
-                advertised.retain(|listener| !is_controllers(listener));
-                advertised
-            }
-            None => listeners.clone(),
+        let (advertised_controllers, advertised) = match self.settings.set_value("advertised.listeners") {
+            Some(text) => parse("advertised.listeners", text, false).into_iter().partition(is_controllers),
+            None => (Vec::new(), listeners.clone()),
         };
+        let is_first = |listener: &&Listener| controller_names.first() == Some(&listener.name);
+        let advertised_controller =
+            advertised_controllers.iter().find(is_first).or(controller.iter().find(is_first)).cloned();
         self.check_listening(roles, &listeners, &advertised, &controller, problems);
         let advertised = in_order_of(&listeners, advertised);
         let inter_broker = self.inter_broker_listener(&listeners, problems);
-        Listening { listeners, advertised, controller, controller_names, inter_broker }
+        Listening { listeners, advertised, controller, advertised_controller, controller_names, inter_broker }
     }
 
     /// `listeners`, with a default for each role. Kafka's files of one role name only the listeners of that role, and a
@@ -542,60 +542,6 @@ impl Reader<'_> {
         let named = listeners.iter().find(|l| Some(l.name.as_str()) == protocol.map(SecurityProtocol::name));
         let same = || listeners.iter().find(|l| Some(l.protocol) == protocol);
         named.or_else(same).or(listeners.first()).map(|l| l.name.clone()).unwrap_or_default()
-    }
-
-    fn quorum(
-        &self,
-        identity: &Identity,
-        listening: &Listening,
-        problems: &mut Vec<ConfigProblem>,
-    ) -> Quorum {
-        let key = "controller.quorum.voters";
-        let mut voters: Vec<QuorumVoter> =
-            as_list(self.text(key)).iter().filter_map(|v| v.parse().ok()).collect();
-        let bootstrap_servers: Vec<(String, u16)> = as_list(self.text("controller.quorum.bootstrap.servers"))
-            .iter()
-            .filter_map(|text| quorum::parse_host_port(text))
-            .collect();
-        let own = listening.controller.first();
-        if voters.is_empty() && bootstrap_servers.is_empty() && identity.roles.controller {
-            // Nobody else is named, so this node is the whole quorum.
-            voters.extend(own.map(|listener| QuorumVoter {
-                id: identity.node_id,
-                host: if listener.host.is_empty() { "localhost".into() } else { listener.host.clone() },
-                port: listener.port,
-            }));
-        }
-        let is_voter = voters.iter().any(|voter| voter.id == identity.node_id);
-        let ids = || {
-            let mut ids: Vec<i32> = voters.iter().map(|voter| voter.id.0).collect();
-            ids.sort_unstable();
-            ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
-        };
-        if identity.roles.controller && !voters.is_empty() && !is_voter {
-            let problem = format!(
-                "If process.roles contains the 'controller' role, the node id {} must be included in the set of voters \
-                 {key}=Set({})",
-                identity.node_id,
-                ids()
-            );
-            problems.push(ConfigProblem::new(key, problem));
-        }
-        if !identity.roles.controller && is_voter {
-            let problem = format!(
-                "If process.roles contains just the 'broker' role, the node id {} must not be included in the set of \
-                 voters {key}=Set({})",
-                identity.node_id,
-                ids()
-            );
-            problems.push(ConfigProblem::new(key, problem));
-        }
-        if !identity.roles.controller && voters.is_empty() && bootstrap_servers.is_empty() {
-            let problem = "a broker has to know the controllers: set controller.quorum.voters or \
-                           controller.quorum.bootstrap.servers";
-            problems.push(ConfigProblem::new(key, problem));
-        }
-        Quorum { voters, bootstrap_servers }
     }
 
     fn directories(&self, problems: &mut Vec<ConfigProblem>) -> (Vec<PathBuf>, PathBuf) {
@@ -705,10 +651,12 @@ impl Reader<'_> {
             listeners: listening.listeners,
             advertised_listeners: listening.advertised,
             controller_listeners: listening.controller,
+            advertised_controller_listener: listening.advertised_controller,
             controller_listener_names: listening.controller_names,
             inter_broker_listener_name: listening.inter_broker,
             quorum_voters: quorum.voters,
             quorum_bootstrap_servers: quorum.bootstrap_servers,
+            quorum_auto_join: self.boolean("controller.quorum.auto.join.enable"),
             quorum_election_timeout_ms: optional("controller.quorum.election.timeout.ms")
                 .and_then(|text| text.parse().ok()),
             log_dirs,

@@ -29,6 +29,8 @@ const HONOURED_BROKER: &[&str] = &[
     "connections.max.idle.ms",
     "controlled.shutdown.enable",
     "controller.listener.names",
+    "controller.quorum.auto.join.enable",
+    "controller.quorum.bootstrap.servers",
     "controller.quorum.election.timeout.ms",
     "controller.quorum.voters",
     "default.replication.factor",
@@ -115,10 +117,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("follower.fetch.last.tiered", TIERED),
     ("compression.", RECOMPRESSION),
     ("log.preallocate", "segments grow as they are written"),
-    (
-        "controller.quorum.auto.join.enable",
-        "a controller that controller.quorum.voters names always joins by itself",
-    ),
     ("controller.quorum.", QUORUM),
     ("controller.socket.", INTERNALS),
     ("controller.performance.", INTERNALS),
@@ -161,12 +159,6 @@ const REFUSED: &[(&str, Effect)] = &[
     ("authorizer.class.name", Effect::Refused("nobody would be kept out: there are no ACLs yet")),
     ("client.quota.callback.class", Effect::Refused(NEVER)),
     ("config.providers", Effect::Refused("secrets in other places are not looked up")),
-    (
-        "controller.quorum.bootstrap.servers",
-        Effect::RefusedInPart(
-            "a controller without controller.quorum.voters: it would not know with whom to found",
-        ),
-    ),
     ("create.topic.policy.class.name", Effect::Refused(NEVER)),
     (
         "group.coordinator.rebalance.protocols",

@@ -4,7 +4,8 @@ use std::str::FromStr;
 
 use moldau_model::BrokerId;
 
-use crate::config::value::InvalidValue;
+use super::{ConfigProblem, Identity, Listening, Reader};
+use crate::config::value::{InvalidValue, as_list};
 
 /// One voter of the metadata quorum: `id@host:port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +48,68 @@ impl FromStr for QuorumVoter {
             ))
         })?;
         Ok(Self { id: BrokerId(id), host, port })
+    }
+}
+
+/// Who the controllers are, as far as the settings tell.
+pub(super) struct Quorum {
+    pub(super) voters: Vec<QuorumVoter>,
+    pub(super) bootstrap_servers: Vec<(String, u16)>,
+}
+
+impl Reader<'_> {
+    pub(super) fn quorum(
+        &self,
+        identity: &Identity,
+        listening: &Listening,
+        problems: &mut Vec<ConfigProblem>,
+    ) -> Quorum {
+        let key = "controller.quorum.voters";
+        let mut voters: Vec<QuorumVoter> =
+            as_list(self.text(key)).iter().filter_map(|v| v.parse().ok()).collect();
+        let bootstrap_servers: Vec<(String, u16)> = as_list(self.text("controller.quorum.bootstrap.servers"))
+            .iter()
+            .filter_map(|text| parse_host_port(text))
+            .collect();
+        let own = listening.controller.first();
+        if voters.is_empty() && bootstrap_servers.is_empty() && identity.roles.controller {
+            // Nobody else is named, so this node is the whole quorum.
+            voters.extend(own.map(|listener| QuorumVoter {
+                id: identity.node_id,
+                host: if listener.host.is_empty() { "localhost".into() } else { listener.host.clone() },
+                port: listener.port,
+            }));
+        }
+        let is_voter = voters.iter().any(|voter| voter.id == identity.node_id);
+        let ids = || {
+            let mut ids: Vec<i32> = voters.iter().map(|voter| voter.id.0).collect();
+            ids.sort_unstable();
+            ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+        };
+        if identity.roles.controller && !voters.is_empty() && !is_voter {
+            let problem = format!(
+                "If process.roles contains the 'controller' role, the node id {} must be included in the set of voters \
+                 {key}=Set({})",
+                identity.node_id,
+                ids()
+            );
+            problems.push(ConfigProblem::new(key, problem));
+        }
+        if !identity.roles.controller && is_voter {
+            let problem = format!(
+                "If process.roles contains just the 'broker' role, the node id {} must not be included in the set of \
+                 voters {key}=Set({})",
+                identity.node_id,
+                ids()
+            );
+            problems.push(ConfigProblem::new(key, problem));
+        }
+        if !identity.roles.controller && voters.is_empty() && bootstrap_servers.is_empty() {
+            let problem = "a broker has to know the controllers: set controller.quorum.voters or \
+                           controller.quorum.bootstrap.servers";
+            problems.push(ConfigProblem::new(key, problem));
+        }
+        Quorum { voters, bootstrap_servers }
     }
 }
 
