@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use moldau_cluster::ControllerChannel;
+use moldau_cluster::{ControllerChannel, ReplicaDirectory};
 use moldau_group::GroupConfig;
 use moldau_metadata::config::{BrokerConfig, BrokerSettings};
 use moldau_metadata::{ConfigResource, MetadataDelta, MetadataImage};
@@ -104,6 +104,9 @@ pub trait ReplicaPublisher: Send + Sync {
 
     /// The log directories that have no room left.
     fn full_log_dirs(&self) -> Vec<Uuid>;
+
+    /// Where replicas are that `image` has elsewhere.
+    fn replica_directories(&self, image: &MetadataImage) -> Vec<ReplicaDirectory>;
 }
 
 /// All that follows the metadata on one broker: replicas, then clients' view, then coordinators.
@@ -147,5 +150,9 @@ impl MetadataPublisher for BrokerPublisher {
 
     fn full_log_dirs(&self) -> Vec<Uuid> {
         self.replicas.full_log_dirs()
+    }
+
+    fn replica_directories(&self, image: &MetadataImage) -> Vec<ReplicaDirectory> {
+        self.replicas.replica_directories(image)
     }
 }

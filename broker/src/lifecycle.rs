@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use moldau_cluster::{BrokerListener, ControllerChannel, FeatureRange};
+use moldau_cluster::{BrokerListener, ControllerChannel, FeatureRange, ReplicaDirectory};
 use moldau_metadata::{MetadataDelta, MetadataImage};
 use moldau_model::{BrokerEpoch, BrokerId, Uuid};
 use tokio::sync::watch;
@@ -72,6 +72,9 @@ pub trait MetadataPublisher: Send + Sync {
 
     /// The log directories that have no room left.
     fn full_log_dirs(&self) -> Vec<Uuid>;
+
+    /// Where replicas of this broker are that `image` has elsewhere. Some of them, where there are many.
+    fn replica_directories(&self, image: &MetadataImage) -> Vec<ReplicaDirectory>;
 }
 
 /// The running tasks of a broker's life.

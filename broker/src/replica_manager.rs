@@ -9,6 +9,7 @@ mod leader;
 mod log_config;
 mod offsets_store;
 mod partition;
+mod placement;
 mod read;
 mod throttled;
 mod upkeep;

@@ -33,8 +33,8 @@ pub use alter_configs::{
 pub use alter_partition::alter_partition;
 pub use bootstrap::bootstrap_records;
 pub use broker_state::{
-    fence_broker, fence_log_directories, note_full_log_directories, start_controlled_shutdown,
-    unfence_broker, unregister_broker,
+    fence_broker, fence_log_directories, note_full_log_directories, place_replicas,
+    start_controlled_shutdown, unfence_broker, unregister_broker,
 };
 pub use create_partitions::{
     CreatePartitionsRequest, CreatePartitionsResult, MorePartitions, create_partitions,

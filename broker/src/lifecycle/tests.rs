@@ -114,6 +114,10 @@ impl MetadataPublisher for Notes {
     fn full_log_dirs(&self) -> Vec<Uuid> {
         Vec::new()
     }
+
+    fn replica_directories(&self, _: &MetadataImage) -> Vec<ReplicaDirectory> {
+        Vec::new()
+    }
 }
 
 fn options() -> LifecycleOptions {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use moldau_cluster::ReplicaDirectory;
 use moldau_metadata::{MetadataDelta, MetadataImage};
 use moldau_model::Uuid;
 
@@ -60,5 +61,9 @@ impl ReplicaPublisher for Replicas {
 
     fn full_log_dirs(&self) -> Vec<Uuid> {
         self.manager.dirs().full_ids()
+    }
+
+    fn replica_directories(&self, image: &MetadataImage) -> Vec<ReplicaDirectory> {
+        self.manager.misplaced(image)
     }
 }

@@ -8,7 +8,7 @@ use moldau_log::FileSystem;
 use moldau_log::file_system::{FaultFileSystem, FaultKind, Operation};
 use moldau_model::ErrorCode;
 
-use crate::harness::Node;
+use crate::harness::{Node, eventually};
 use crate::requests::*;
 
 fn node_on(file_system: &FaultFileSystem, log_dirs: &str) -> Node {
@@ -117,6 +117,30 @@ fn with_another_directory_left_the_broker_goes_on() {
     // New partitions go where they can.
     let topic = create_topic(&mut client, "t2", 1, &[]);
     assert_eq!(produced(&mut client, &topic, batch(&[b"fine"])), 0);
+}
+
+#[test]
+fn the_controller_learns_in_which_directory_a_replica_is_and_takes_the_leaderships_of_one_that_fails() {
+    let file_system = FaultFileSystem::new();
+    let node = node_on(&file_system, "/a,/b");
+    let mut client = node.connect();
+    let topics: Vec<_> =
+        (0..2).map(|number| create_topic(&mut client, &format!("t{number}"), 1, &[])).collect();
+    let state = |topic: &Topic| {
+        let image = node.broker().control.image();
+        let (_, state) = image.partition_by_name(&topic.name, moldau_model::PartitionIndex(0)).unwrap();
+        (state.directories[0], state.has_leader())
+    };
+    eventually("both are known to be where they are", || {
+        let dirs = node.broker().replica_manager.dirs().online_ids();
+        topics.iter().all(|topic| dirs.contains(&state(topic).0))
+    });
+    assert_ne!(state(&topics[0]).0, state(&topics[1]).0);
+    file_system.fail_once(Operation::SyncData, 0, FaultKind::Io);
+    let answer = produce(&mut client, 9, &topics[0], -1, batch(&[b"lost"]));
+    assert_eq!(code(answer.error_code), ErrorCode::KafkaStorageError);
+    eventually("nobody leads what is in the directory that failed", || !state(&topics[0]).1);
+    assert!(state(&topics[1]).1);
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! What becomes of a registered broker: fenced, unfenced, shutting down, out of a log directory, gone.
 
+use std::collections::BTreeSet;
+
+use moldau_cluster::ReplicaDirectory;
 use moldau_metadata::records::{BrokerRegistrationChange, UnregisterBroker};
 use moldau_metadata::{BrokerRegistration, MetadataImage, MetadataRecord, PartitionRegistration};
 use moldau_model::{BrokerId, ErrorCode, Uuid};
 
-use super::partition_change::{BrokerEvent, changes, changes_of, has_online_directory};
+use super::partition_change::{BrokerEvent, CachedRules, Wish, changes, changes_of, has_online_directory};
 use super::{ApiError, Decision, Settings};
 
 fn change_of(broker: &BrokerRegistration) -> BrokerRegistrationChange {
@@ -111,6 +114,41 @@ pub fn note_full_log_directories(
             && partition.isr.iter().any(|other| can_go_on(partition, *other))
     };
     records.extend(changes_of(image, settings, BrokerEvent::Leaves(id), &affected));
+    records
+}
+
+/// Notes in which log directories a broker's replicas are. One that the metadata has in a directory that failed is left there:
+/// it has its records no more, and must not be taken for one that has; where it is in sync again, its leader's proposal
+/// tells the new place.
+#[must_use]
+pub fn place_replicas(
+    image: &MetadataImage,
+    settings: &Settings,
+    id: BrokerId,
+    replicas: &[ReplicaDirectory],
+) -> Vec<MetadataRecord> {
+    let Some(broker) = image.broker(id) else { return Vec::new() };
+    let mut rules = CachedRules::new(image, settings);
+    let mut placed = BTreeSet::new();
+    let mut records = Vec::new();
+    for ReplicaDirectory { topic_id, partition: index, directory } in replicas {
+        let Some(topic) = image.topics().by_id(*topic_id) else { continue };
+        let Some(partition) = topic.partition(*index).filter(|partition| partition.replicas.contains(&id))
+        else {
+            continue;
+        };
+        if !broker.log_directories.contains(directory)
+            || !has_online_directory(image, partition, id)
+            || !placed.insert((*topic_id, *index))
+        {
+            continue;
+        }
+        let may_lead =
+            |other: BrokerId| image.is_active_broker(other) && has_online_directory(image, partition, other);
+        let mut wish = Wish::new(topic, *index, partition, rules.of(topic), &may_lead);
+        wish.assignment.relocate(id, *directory);
+        records.extend(wish.record().map(MetadataRecord::from));
+    }
     records
 }
 

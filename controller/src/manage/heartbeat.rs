@@ -10,7 +10,8 @@ use moldau_metadata::MetadataImage;
 use moldau_model::{BrokerEpoch, BrokerId, Offset, TimestampMs};
 
 use super::broker_state::{
-    fence_broker, fence_log_directories, note_full_log_directories, start_controlled_shutdown, unfence_broker,
+    fence_broker, fence_log_directories, note_full_log_directories, place_replicas,
+    start_controlled_shutdown, unfence_broker,
 };
 use super::register_broker::check_broker_epoch;
 use super::{ApiError, Decision, SessionState, Settings};
@@ -139,9 +140,12 @@ impl BrokerSessions {
         }
         let stays = !request.want_shutdown && !request.want_fence;
         if stays && image.is_active_broker(id) {
-            let full = note_full_log_directories(image, settings, id, &request.full_log_dirs);
-            if !full.is_empty() {
-                return Ok(Decision { records: full, response: self.reply(image, request, false, false) });
+            let mut records = note_full_log_directories(image, settings, id, &request.full_log_dirs);
+            if records.is_empty() {
+                records = place_replicas(image, settings, id, &request.replica_directories);
+            }
+            if !records.is_empty() {
+                return Ok(Decision { records, response: self.reply(image, request, false, false) });
             }
         }
         let (records, is_fenced, should_shut_down) = self.next_state(image, settings, request);

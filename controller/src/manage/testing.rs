@@ -102,6 +102,13 @@ impl Cluster {
         self.decide(|image, inputs| register_broker(image, &request, SessionState::NotLive, inputs)).unwrap();
     }
 
+    /// Starts a broker again with these log directories, and lets it in.
+    pub(super) fn register_with(&mut self, id: i32, log_dirs: Vec<Uuid>) {
+        let request = RegisterBroker { log_dirs, ..self.registration(id, false) };
+        self.decide(|image, inputs| register_broker(image, &request, SessionState::NotLive, inputs)).unwrap();
+        self.unfence(id);
+    }
+
     pub(super) fn fence(&mut self, id: i32) {
         self.commit(fence_broker(&self.image, &self.settings, BrokerId(id)));
     }
@@ -157,6 +164,7 @@ impl Cluster {
             want_shutdown: false,
             offline_log_dirs: Vec::new(),
             full_log_dirs: Vec::new(),
+            replica_directories: Vec::new(),
         }
     }
 

@@ -19,7 +19,7 @@ pub use error::{ControllerError, LeaderHint};
 pub use forward::{Forward, Forwarded};
 pub use lifecycle::{
     BrokerListener, FeatureRange, Heartbeat, HeartbeatReply, RegisterBroker, RegisteredBroker,
-    SUPPORTED_FEATURES,
+    ReplicaDirectory, SUPPORTED_FEATURES,
 };
 pub use partition::{
     AlterPartition, AlterPartitionReply, AlterPartitionRequest, AlteredPartition, IsrMember,

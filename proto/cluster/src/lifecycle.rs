@@ -1,6 +1,6 @@
 //! A broker's life as the controller sees it: registration and heartbeats (KIP-631).
 
-use moldau_model::{BrokerEpoch, BrokerId, Offset, Uuid};
+use moldau_model::{BrokerEpoch, BrokerId, Offset, PartitionIndex, TopicId, Uuid};
 
 /// Where clients or peers reach a broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +87,17 @@ pub struct Heartbeat {
     pub offline_log_dirs: Vec<Uuid>,
     /// The ids of log directories that have no room left at the moment.
     pub full_log_dirs: Vec<Uuid>,
+    /// Where replicas are that the metadata has elsewhere, or nowhere.
+    pub replica_directories: Vec<ReplicaDirectory>,
+}
+
+/// A replica of the sender, and the log directory that it is in: what Kafka's brokers say in AssignReplicasToDirs
+/// (KIP-858).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplicaDirectory {
+    pub topic_id: TopicId,
+    pub partition: PartitionIndex,
+    pub directory: Uuid,
 }
 
 /// The answer to a [`Heartbeat`].

@@ -1,6 +1,6 @@
 //! Brokers that live, fall silent, leave and are lost.
 
-use moldau_model::ErrorCode;
+use moldau_model::{ErrorCode, Uuid};
 
 use super::super::testing::{Cluster, directory};
 use super::*;
@@ -178,4 +178,44 @@ fn a_full_directory_gives_up_what_others_can_go_on_with_and_keeps_the_rest() {
     let again = full(&life, 2);
     life.beat(&again, 4);
     assert_eq!(story(&life)[1], (1, vec![1]));
+}
+
+#[test]
+fn replicas_are_noted_where_they_are_and_not_where_they_would_have_lost_their_records() {
+    let mut life = Life::new(2);
+    let (first, second) = (Uuid::from_bytes([1; 16]), Uuid::from_bytes([2; 16]));
+    // With two directories a broker chooses by itself.
+    life.cluster.register_with(1, vec![first, second]);
+    life.cluster.topic("t", &[&[1, 2], &[1, 2]], &[]);
+    assert!(life.cluster.partition("t", 0).directory(BrokerId(1)).is_zero());
+    let topic_id = life.cluster.image.topics().by_name("t").unwrap().id();
+    let at = |partition, directory| moldau_cluster::ReplicaDirectory {
+        topic_id,
+        partition: moldau_model::PartitionIndex(partition),
+        directory,
+    };
+    let told = |life: &Life, replicas: &[moldau_cluster::ReplicaDirectory]| Heartbeat {
+        replica_directories: replicas.to_vec(),
+        ..life.cluster.heartbeat(1)
+    };
+    let places = |life: &Life| [0, 1].map(|p| life.cluster.partition("t", p).directory(BrokerId(1)));
+    let strangers = [at(7, first), at(0, Uuid::from_bytes([9; 16]))];
+    let beat = told(&life, &strangers);
+    assert_eq!(life.beat(&beat, 0), (true, false, false));
+    assert_eq!(places(&life), [Uuid::ZERO, Uuid::ZERO], "unknown partitions and directories are passed over");
+    let beat = told(&life, &[at(0, first), at(1, second)]);
+    life.beat(&beat, 0);
+    assert_eq!(places(&life), [first, second]);
+    let offset = life.cluster.next_offset();
+    life.beat(&beat, 1);
+    assert_eq!(life.cluster.next_offset(), offset, "told again it changes nothing");
+    // The second fails, and the partition in it moves to the other broker.
+    let failed = Heartbeat { offline_log_dirs: vec![second], ..life.cluster.heartbeat(1) };
+    life.beat(&failed, 2);
+    let leaders = [0, 1].map(|p| life.cluster.partition("t", p).leader.0);
+    assert_eq!(leaders, [1, 2]);
+    // An empty replica that takes its place is not the one that was lost.
+    let beat = told(&life, &[at(1, first)]);
+    life.beat(&beat, 3);
+    assert_eq!(places(&life), [first, second]);
 }

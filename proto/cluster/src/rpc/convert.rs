@@ -13,7 +13,7 @@ use crate::{
     AllocateProducerIds, AlterPartition, AlterPartitionReply, AlterPartitionRequest, AlteredPartition,
     BrokerListener, FeatureRange, Forward, Forwarded, Heartbeat, HeartbeatReply, IsrMember,
     LeaderRecoveryState, MetadataPosition, ProducerIdBlock, QuorumDescription, QuorumNode, QuorumReplica,
-    RegisterBroker, RegisteredBroker, WatchMetadata,
+    RegisterBroker, RegisteredBroker, ReplicaDirectory, WatchMetadata,
 };
 
 /// A message that says what no node of ours says.
@@ -134,6 +134,15 @@ impl From<Heartbeat> for wire::HeartbeatRequest {
             want_shutdown: request.want_shutdown,
             offline_log_dirs: request.offline_log_dirs.into_iter().map(bytes).collect(),
             full_log_dirs: request.full_log_dirs.into_iter().map(bytes).collect(),
+            replica_directories: request
+                .replica_directories
+                .into_iter()
+                .map(|replica| wire::ReplicaDirectory {
+                    topic_id: bytes(replica.topic_id),
+                    partition_index: replica.partition.0,
+                    directory: bytes(replica.directory),
+                })
+                .collect(),
         }
     }
 }
@@ -150,6 +159,17 @@ impl TryFrom<wire::HeartbeatRequest> for Heartbeat {
             want_shutdown: request.want_shutdown,
             offline_log_dirs: uuids(&request.offline_log_dirs)?,
             full_log_dirs: uuids(&request.full_log_dirs)?,
+            replica_directories: request
+                .replica_directories
+                .iter()
+                .map(|replica| {
+                    Ok(ReplicaDirectory {
+                        topic_id: uuid(&replica.topic_id)?,
+                        partition: PartitionIndex(replica.partition_index),
+                        directory: uuid(&replica.directory)?,
+                    })
+                })
+                .collect::<Result<_, Malformed>>()?,
         })
     }
 }
