@@ -395,11 +395,12 @@ impl RaftNode {
 
     /// Whom to ask instead of this node.
     pub(crate) fn leader_hint(&self) -> Option<LeaderHint> {
-        let state = self.quorum_state();
-        let leader = state.leader.filter(|leader| *leader != self.node_id)?;
-        let member = state.voters.into_iter().find(|member| member.node_id == leader);
-        let address = member.map(|member| member.address);
-        Some(LeaderHint { node_id: leader, address: address.unwrap_or_default() })
+        let receiver = self.raft.metrics();
+        let metrics = receiver.borrow_watched();
+        let leader = metrics.current_leader.filter(|leader| u64::try_from(self.node_id.0) != Ok(*leader))?;
+        let member = metrics.membership_config.membership().get_node(&leader);
+        let address = member.map(|member| member.address.clone()).unwrap_or_default();
+        Some(LeaderHint { node_id: BrokerId(leader as i32), address })
     }
 
     pub(crate) fn quorum_state(&self) -> QuorumState {
@@ -435,6 +436,9 @@ impl RaftNode {
                 },
             }
         };
+        // Who sees a new voter counts on it. It is shown once it counts: when the change is committed, to its end.
+        let settled = metrics.committed_membership_config.membership().get_joint_config().first().cloned();
+        let voters = settled.unwrap_or_else(|| membership.voter_ids().collect());
         // One that never came, or left, is not shown; it may be one that was removed because it is gone.
         let is_there =
             |member: &QuorumMember| member.silent_for.is_some_and(|silent| silent <= OBSERVER_LIMIT);
@@ -442,8 +446,13 @@ impl RaftNode {
             leader: metrics.current_leader.map(|id| BrokerId(id as i32)),
             epoch: epoch(metrics.current_term),
             high_watermark: end(metrics.local_committed.as_ref().map(|id| id.index)),
-            voters: membership.voter_ids().map(member).collect(),
-            observers: membership.learner_ids().map(member).filter(is_there).collect(),
+            observers: membership
+                .nodes()
+                .filter(|(id, _)| !voters.contains(id))
+                .map(|(id, _)| member(*id))
+                .filter(is_there)
+                .collect(),
+            voters: voters.into_iter().map(member).collect(),
         }
     }
 
