@@ -14,7 +14,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
@@ -85,9 +85,12 @@ fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<()> {
 
 fn batch(record_bytes: usize, records: i64) -> Result<Bytes> {
     let value = vec![b'x'; record_bytes];
+    // Retention would take what is old, from one of two systems sooner than from the other.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let now = TimestampMs(i64::try_from(now.as_millis())?);
     let mut batch = BatchBuilder::new();
     for _ in 0..records {
-        batch.append(TimestampMs(1_795_000_000_000), None, Some(&value), &[])?;
+        batch.append(now, None, Some(&value), &[])?;
     }
     Ok(batch.build()?.into())
 }

@@ -1,5 +1,8 @@
 //! Records in and out, offsets, producers.
 
+use std::sync::LazyLock;
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{self as m, ApiKey, BrokerId, RequestKind};
 use kafka_protocol::records::{Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType};
@@ -7,8 +10,14 @@ use kafka_protocol::records::{Compression, Record, RecordBatchEncoder, RecordEnc
 use super::admin::topic;
 use super::{Case, Peer};
 
-/// Long after any record's age could matter to retention, and the same for both systems.
-pub(super) const TIMESTAMP_MS: i64 = 1_795_000_000_000;
+/// When the records of this run were made: an hour ago, so that retention takes none of them, and for both systems the same.
+pub(super) fn timestamp_ms() -> i64 {
+    static MADE: LazyLock<i64> = LazyLock::new(|| {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX) - 3_600_000
+    });
+    *MADE
+}
 
 /// A batch of `count` records as a client would send it. kafka-protocol's encoder, not ours, writes it.
 pub(super) fn batch(count: i64, producer_id: i64, first_sequence: i32) -> Bytes {
@@ -24,7 +33,7 @@ pub(super) fn batch(count: i64, producer_id: i64, first_sequence: i32) -> Bytes 
             offset: n,
             // Without a producer id, too: the encoder starts a batch where sequences do not go up with offsets.
             sequence: first_sequence + i32::try_from(n).unwrap_or(0),
-            timestamp: TIMESTAMP_MS + n,
+            timestamp: timestamp_ms() + n,
             key: Some(Bytes::from(format!("k{n}"))),
             value: Some(Bytes::from(format!("v{n}"))),
             headers: kafka_protocol::indexmap::IndexMap::new(),
@@ -198,9 +207,9 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("list offsets: largest timestamp", ListOffsets, 7, 10, |_, v| list_offsets(v, -3)),
         Case::new("list offsets: earliest local", ListOffsets, 8, 10, |_, v| list_offsets(v, -4)),
         Case::new("list offsets: latest tiered", ListOffsets, 9, 10, |_, v| list_offsets(v, -5)),
-        Case::new("list offsets: by time", ListOffsets, 1, 10, |_, v| list_offsets(v, TIMESTAMP_MS + 2)),
+        Case::new("list offsets: by time", ListOffsets, 1, 10, |_, v| list_offsets(v, timestamp_ms() + 2)),
         Case::new("list offsets: by a time to come", ListOffsets, 1, 10, |_, v| {
-            list_offsets(v, TIMESTAMP_MS + 1_000_000)
+            list_offsets(v, timestamp_ms() + 1_000_000)
         }),
         Case::new("offset for leader epoch", OffsetForLeaderEpoch, 2, 4, |_, v| {
             use m::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};

@@ -5,7 +5,7 @@ use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListO
 use kafka_protocol::messages::{self as m, ApiKey, BrokerId, RequestKind, ResponseKind};
 
 use super::admin::topic;
-use super::data::{TIMESTAMP_MS, fetch, wish};
+use super::data::{fetch, timestamp_ms, wish};
 use super::{Case, Peer};
 
 /// A fetch within a session. `wishes` are what is new in it.
@@ -151,7 +151,7 @@ pub(super) fn cases() -> Vec<Case> {
             offsets(v, &[("records", 0, -1)], 1000, 0, -1)
         }),
         Case::new("list offsets of committed records", ListOffsets, 2, 10, |_, v| {
-            offsets(v, &[("records", 0, -1), ("two", 0, TIMESTAMP_MS)], -1, 1, -1)
+            offsets(v, &[("records", 0, -1), ("two", 0, timestamp_ms())], -1, 1, -1)
         }),
         Case::new("list offsets as a debugger", ListOffsets, 1, 10, |_, v| {
             offsets(v, &[("records", 0, -1)], -1, 0, -2)

@@ -6,7 +6,7 @@ use moldau_model::{Offset, ProducerEpoch, ProducerId, TimestampMs};
 use moldau_record::{BatchBuilder, Compression};
 
 use super::admin::text;
-use super::data::{TIMESTAMP_MS, batch, produce};
+use super::data::{batch, produce, timestamp_ms};
 use super::{Case, Peer};
 
 fn built(builder: &BatchBuilder) -> Bytes {
@@ -30,7 +30,7 @@ fn with_records(mut builder: BatchBuilder, records: &[(Option<&[u8]>, i64)]) -> 
 }
 
 fn keyed(builder: BatchBuilder) -> Bytes {
-    with_records(builder, &[(Some(b"key"), TIMESTAMP_MS), (Some(b"other"), TIMESTAMP_MS + 1)])
+    with_records(builder, &[(Some(b"key"), timestamp_ms()), (Some(b"other"), timestamp_ms() + 1)])
 }
 
 /// The batch with another format's number, or another codec's, and a checksum that fits.
@@ -96,11 +96,11 @@ pub(super) fn cases() -> Vec<Case> {
         }),
         Case::new("produce what is too large", Produce, 3, 13, |peer, v| {
             let mut builder = BatchBuilder::new();
-            append(&mut builder, None, &[b'x'; 2000], TIMESTAMP_MS);
+            append(&mut builder, None, &[b'x'; 2000], timestamp_ms());
             one(peer, v, "small", built(&builder))
         }),
         Case::new("produce without a key to a compacted topic", Produce, 3, 13, |peer, v| {
-            let records = [(Some(b"key".as_slice()), TIMESTAMP_MS), (None, TIMESTAMP_MS)];
+            let records = [(Some(b"key".as_slice()), timestamp_ms()), (None, timestamp_ms())];
             one(peer, v, "compacted", with_records(BatchBuilder::new(), &records))
         }),
         Case::new("produce to a compacted topic", Produce, 3, 13, |peer, v| {
