@@ -23,16 +23,28 @@ PIECES_HELD_MAX = 64
 NODE_VARIABLE = b"CHAOS_NODE="
 
 
+SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, NLMSG_HEADER, LOOPBACK = 20, 1, 16, socket.inet_aton("127.0.0.1")
+INODE_AT = NLMSG_HEADER + 4 + 48 + 16  # in an answer: behind struct inet_diag_msg's state, socket and queues
+
+
+def inode(peer_port, local_port):
+    """The inode of the other end's socket. The kernel is asked for this one: its whole table has thousands of lines once
+    connections were reset for a while, and reading that for each new connection kept every link waiting for minutes."""
+    wanted = struct.pack(">HH", peer_port, local_port) + LOOPBACK.ljust(16, b"\0") * 2 + struct.pack("=III", 0, ~0 & 0xffffffff, ~0 & 0xffffffff)
+    request = struct.pack("=BBBxI", socket.AF_INET, socket.IPPROTO_TCP, 0, ~0 & 0xffffffff) + wanted
+    header = struct.pack("=IHHII", NLMSG_HEADER + len(request), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, 0, 0)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4) as diag:  # NETLINK_SOCK_DIAG
+        diag.send(header + request)
+        answer = diag.recv(4096)
+    if struct.unpack_from("=H", answer, 4)[0] != SOCK_DIAG_BY_FAMILY:
+        return None
+    return struct.unpack_from("=I", answer, INODE_AT)[0] or None
+
+
 def owner(peer_port, local_port, known):
     """The node id of the process at the other end of a loopback connection, or None for anybody else."""
-    wanted = None
-    for name in ("/proc/net/tcp", "/proc/net/tcp6"):
-        with open(name) as table:
-            next(table)
-            for line in table:
-                fields = line.split()
-                if int(fields[1].rsplit(":", 1)[1], 16) == peer_port and int(fields[2].rsplit(":", 1)[1], 16) == local_port:
-                    wanted = f"socket:[{fields[9]}]"
+    found = inode(peer_port, local_port)
+    wanted = found and f"socket:[{found}]"
     if wanted is None:
         return None
     others = (pid for pid in os.listdir("/proc") if pid.isdigit() and pid not in known)
