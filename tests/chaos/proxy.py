@@ -50,7 +50,7 @@ def owner(peer_port, local_port, known):
     others = (pid for pid in os.listdir("/proc") if pid.isdigit() and pid not in known)
     for pid in [*list(known), *others]:
         try:
-            if any(os.readlink(f"/proc/{pid}/fd/{fd}") == wanted for fd in os.listdir(f"/proc/{pid}/fd")):
+            if any(target(pid, fd) == wanted for fd in os.listdir(f"/proc/{pid}/fd")):
                 if pid not in known:
                     variables = open(f"/proc/{pid}/environ", "rb").read().split(b"\0")
                     known[pid] = next((v[len(NODE_VARIABLE):].decode() for v in variables
@@ -59,6 +59,14 @@ def owner(peer_port, local_port, known):
         except OSError:
             known.pop(pid, None)  # it has ended
     return None
+
+
+def target(pid, fd):
+    """What a file descriptor is, or None where it was closed since it was listed: its process goes on."""
+    try:
+        return os.readlink(f"/proc/{pid}/fd/{fd}")
+    except FileNotFoundError:
+        return None
 
 
 class Links:

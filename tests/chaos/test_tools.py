@@ -1,5 +1,6 @@
 """The tools are tested: a proxy that held nothing, or a comparison that compared nothing, would make every run pass."""
 
+import os
 import socket
 import struct
 import subprocess
@@ -9,6 +10,7 @@ import threading
 import pytest
 
 import faults
+import proxy
 import replicas
 from cluster import Links, eventually, free_port
 
@@ -220,3 +222,13 @@ def test_a_full_disk_is_full(tmp_path):
             (small / "more").write_bytes(b"x" * 4096)
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+def test_a_connection_is_told_by_its_process_however_its_other_files_come_and_go():
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        ports = client.getsockname()[1], server.getsockname()[1]
+        assert f"socket:[{proxy.inode(*ports)}]" == os.readlink(f"/proc/self/fd/{client.fileno()}")
+        known = {str(os.getpid()): "7"}
+        assert proxy.owner(*ports, known) == "7"
+    assert proxy.target("self", 999_999) is None
+    assert proxy.inode(1, 2) is None and proxy.owner(1, 2, known) is None
