@@ -228,6 +228,7 @@ def test_a_connection_is_told_by_its_process_however_its_other_files_come_and_go
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
         ports = client.getsockname()[1], server.getsockname()[1]
         assert f"socket:[{proxy.inode(*ports)}]" == os.readlink(f"/proc/self/fd/{client.fileno()}")
+        assert proxy.inode_in_table(*ports) == proxy.inode(*ports)
         known = {str(os.getpid()): "7"}
         assert proxy.owner(*ports, known) == "7"
     assert proxy.target("self", 999_999) is None
