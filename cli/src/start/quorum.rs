@@ -1,15 +1,14 @@
 //! How a controller comes into its quorum where `controller.quorum.voters` does not say it: as one of the first, or as one
 //! that is taken in by those who are there.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::Write;
 use std::net::{TcpListener, ToSocketAddrs};
 use std::path::Path;
 
 use moldau_metadata::config::{BrokerConfig, Listener, QuorumVoter};
 
-use super::storage::StorageError;
-use crate::properties;
+use super::storage::{StorageError, read_properties};
 
 /// What `kafka-storage format` leaves beside `meta.properties`. Where it stands, it says who founds the quorum, be it
 /// nobody: then this node is taken in.
@@ -39,13 +38,8 @@ pub(crate) fn write_initial_voters(directory: &Path, voters: &[QuorumVoter]) -> 
 /// Who founds the quorum, if that was written down.
 fn initial_voters(directory: &Path) -> Result<Option<Vec<QuorumVoter>>, StorageError> {
     let path = directory.join(FILE_NAME);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(StorageError::Io { path, source }),
-    };
+    let Some(properties) = read_properties(&path)? else { return Ok(None) };
     let unreadable = |reason: String| StorageError::Unreadable { path: path.clone(), reason };
-    let properties = properties::parse(&text).map_err(|error| unreadable(error.to_string()))?;
     let Some((_, voters)) = properties.into_iter().find(|(key, _)| key == KEY) else {
         return Err(unreadable(format!("{KEY} is missing")));
     };
@@ -145,7 +139,7 @@ mod tests {
         assert_eq!(named(directory.path(), "a:9093,b:9093"), ["1@a:9093", "2@::1:9093"]);
         write_initial_voters(directory.path(), &[]).unwrap();
         assert!(named(directory.path(), "127.0.0.1:9093").is_empty());
-        fs::write(directory.path().join(FILE_NAME), "initial.voters=x\n").unwrap();
+        std::fs::write(directory.path().join(FILE_NAME), "initial.voters=x\n").unwrap();
         let error = name_initial_voters(&mut config(directory.path(), "a:1")).unwrap_err().to_string();
         assert!(error.contains("x is no voter"), "{error}");
     }

@@ -115,16 +115,24 @@ pub(crate) struct Formatted {
     pub(crate) is_new: bool,
 }
 
+/// A file of properties in a storage directory; `None` where there is none.
+pub(super) fn read_properties(path: &Path) -> Result<Option<Vec<(String, String)>>, StorageError> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(StorageError::Io { path: path.to_owned(), source }),
+    };
+    let properties = properties::parse(&text);
+    properties
+        .map(Some)
+        .map_err(|error| StorageError::Unreadable { path: path.to_owned(), reason: error.to_string() })
+}
+
 /// The identity of a directory; `None` where it has none yet.
 pub(crate) fn read(directory: &Path) -> Result<Option<Identity>, StorageError> {
     let path = directory.join(FILE_NAME);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(StorageError::Io { path, source }),
-    };
+    let Some(properties) = read_properties(&path)? else { return Ok(None) };
     let unreadable = |reason: String| StorageError::Unreadable { path: path.clone(), reason };
-    let properties = properties::parse(&text).map_err(|error| unreadable(error.to_string()))?;
     let find =
         |key: &str| properties.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
     let required = |key: &str| find(key).ok_or_else(|| unreadable(format!("{key} is missing")));
