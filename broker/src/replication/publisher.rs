@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use moldau_cluster::ReplicaDirectory;
 use moldau_metadata::{MetadataDelta, MetadataImage};
 use moldau_model::Uuid;
+use tokio::task::JoinHandle;
 
 use super::FetcherManager;
 use crate::control::ReplicaPublisher;
@@ -32,12 +33,7 @@ impl ReplicaPublisher for Replicas {
             || !delta.brokers.is_empty();
         if is_touched {
             let (manager, delta, image) = (Arc::clone(&self.manager), delta.clone(), Arc::clone(image));
-            let applied = tokio::task::spawn_blocking(move || manager.apply(&delta, &image)).await;
-            changes = applied.unwrap_or_else(|error| {
-                // Half-applied metadata would make a leader of the wrong replica.
-                tracing::error!(%error, "applying metadata failed, the process stops");
-                std::process::abort();
-            });
+            changes = applied(tokio::task::spawn_blocking(move || manager.apply(&delta, &image))).await;
         }
         if !changes.is_empty() || !delta.brokers.is_empty() {
             self.fetchers.apply(changes, delta, image);
@@ -65,5 +61,49 @@ impl ReplicaPublisher for Replicas {
 
     fn replica_directories(&self, image: &MetadataImage) -> Vec<ReplicaDirectory> {
         self.manager.misplaced(image)
+    }
+}
+
+/// What a blocking task made of new metadata.
+///
+/// A task that a stopping runtime never began has applied nothing. It has no outcome, and whoever waits for one ends with
+/// the runtime, so that nothing is built on it.
+async fn applied<T>(task: JoinHandle<T>) -> T {
+    match task.await {
+        Ok(outcome) => outcome,
+        Err(error) if error.is_cancelled() => std::future::pending().await,
+        Err(error) => {
+            // Half-applied metadata would make a leader of the wrong replica.
+            tracing::error!(%error, "applying metadata failed, the process stops");
+            std::process::abort();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// A runtime drops the blocking tasks that wait for a thread when it stops, which is not a fault of the broker.
+    #[test]
+    fn metadata_that_a_stopping_runtime_does_not_apply_any_more_ends_nothing() {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().expect("a runtime");
+        let (release, released) = mpsc::channel::<()>();
+        runtime.block_on(async {
+            let busy = tokio::task::spawn_blocking(move || released.recv());
+            let waiting = tokio::task::spawn_blocking(|| ());
+            waiting.abort();
+            let outcome = applied(waiting);
+            tokio::pin!(outcome);
+            drop(release);
+            busy.await.expect("the first task ends").expect_err("its channel is closed");
+            for _ in 0..3 {
+                tokio::task::yield_now().await;
+                assert!(futures::poll!(outcome.as_mut()).is_pending());
+            }
+        });
     }
 }
