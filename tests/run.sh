@@ -12,6 +12,8 @@ if command -v mold >/dev/null 2>&1; then export RUSTFLAGS="${RUSTFLAGS:-} -C lin
 python=$MOLDAU_TEST_SETUP/venv/bin/python
 report=()
 failed=0
+printed=$(mktemp)
+trap 'rm -f "$printed"' EXIT
 
 stage_setup() { tests/setup.sh; }
 stage_check() {
@@ -46,14 +48,23 @@ stage_cluster() { tests/containers_cluster.sh; }
 # On the cluster that $KUBECONFIG names, which has to have the image $MOLDAU_IMAGE.
 stage_kubernetes() { tests/kubernetes.sh; }
 
+# The lines that name what failed, for a reader who sees the end of the output alone.
+what_failed() {
+  grep -aE '^(test .*FAILED|thread .*panicked at|FAILED |ERROR |error|failed:|not ok)|signal: |^ +process didn.t exit' "$printed" |
+    sort -u | head -40 | sed 's/^/  /'
+}
+
 run_stage() {
   local name=$1 started=$SECONDS verdict
   echo "== $name"
-  "stage_$name"
-  case $? in
+  "stage_$name" 2>&1 | tee "$printed"
+  case ${PIPESTATUS[0]} in
     0) verdict=passed ;;
     77) verdict=skipped ;;
-    *) verdict=FAILED failed=1 ;;
+    *)
+      verdict=FAILED failed=1
+      report+=("$(what_failed)")
+      ;;
   esac
   report+=("$(printf '%-12s %-8s %5.1f min' "$name" "$verdict" "$(((SECONDS - started) * 10 / 60))e-1")")
 }
