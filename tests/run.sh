@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Sets up and passes the tests: the README's second command, and what CI runs.
 #   tests/run.sh                    all stages
-#   tests/run.sh STAGE...           some of: setup check unit build simulation harness clients containers, and of those
-#                                   that run by name alone: chaos cluster kubernetes
+#   tests/run.sh STAGE...           some of: setup check unit build simulation harness clients containers cluster chaos,
+#                                   and kubernetes, which runs by name alone
 # Each stage prints its minutes; a part that cannot run here says `skipped` and why, and is not counted as passed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -70,7 +70,7 @@ run_stage() {
 }
 
 stages=("$@")
-[ ${#stages[@]} -gt 0 ] || stages=(setup check unit build simulation harness clients containers)
+[ ${#stages[@]} -gt 0 ] || stages=(setup check unit build simulation harness clients containers cluster chaos)
 for stage in "${stages[@]}"; do
   run_stage "$stage"
   # Without its ground nothing later can tell anything.

@@ -74,6 +74,13 @@ def make_topic(bootstrap, name, partitions=1):
     time.sleep(0.5)
 
 
+def delete_topic(bootstrap, name):
+    """The next workloads need the room."""
+    from confluent_kafka.admin import AdminClient
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.delete_topics([name])[name].result(30)
+
+
 def moldau(folder):
     folder.mkdir(parents=True, exist_ok=True)
     return conftest.Moldau(folder)
@@ -121,6 +128,26 @@ def list_times(rounds, bootstrap, scratch):
     return times
 
 
+def loads(options, systems):
+    """{(produce or fetch, workload): {system: [(MB/s, CPU seconds per GB)]}}"""
+    figures = {}
+    for name, record_bytes, records, partitions, share in WORK:
+        megabytes = max(20, int(options.megabytes * share))
+        for n in range(options.rounds):
+            for system, bootstrap, pid in systems[::-1] if n % 2 else systems:
+                topic = f"b-{record_bytes}-{records}-{partitions}-{n}"
+                make_topic(bootstrap, topic, partitions)
+                touch_memory(megabytes + 512)
+                for kind, arguments in (("produce", (record_bytes, records, megabytes, partitions)),
+                                        ("fetch", (megabytes, partitions))):
+                    before = cpu_seconds(pid)
+                    speed = load(kind, bootstrap, topic, *arguments)
+                    spent = (cpu_seconds(pid) - before) / (megabytes / 1000)
+                    figures.setdefault((kind, name), {}).setdefault(system, []).append((speed, spent))
+                delete_topic(bootstrap, topic)
+    return figures
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
@@ -139,28 +166,17 @@ def main():
         (scratch / "kafka").mkdir()
         started = time.monotonic()
         kafka = conftest.Kafka(scratch / "kafka", heap="1G")
-        kafka_start = (time.monotonic() - started) * 1e3
-        time.sleep(3)
-        kafka_idle = memory_mb(kafka.process.pid)
-        lists = list_times(options.rounds, ours.bootstrap, scratch)
-        systems = [("Kafka", kafka.bootstrap, kafka.process.pid), ("Moldau", ours.bootstrap, ours.process.pid)]
-        figures = {}
-        for name, record_bytes, records, partitions, share in WORK:
-            megabytes = max(20, int(options.megabytes * share))
-            for n in range(options.rounds):
-                for system, bootstrap, pid in systems[::-1] if n % 2 else systems:
-                    topic = f"b-{record_bytes}-{records}-{partitions}-{n}"
-                    make_topic(bootstrap, topic, partitions)
-                    touch_memory(megabytes + 512)
-                    for kind, arguments in (("produce", (record_bytes, records, megabytes, partitions)),
-                                            ("fetch", (megabytes, partitions))):
-                        before = cpu_seconds(pid)
-                        speed = load(kind, bootstrap, topic, *arguments)
-                        spent = (cpu_seconds(pid) - before) / (megabytes / 1000)
-                        figures.setdefault((kind, name), {}).setdefault(system, []).append((speed, spent))
-        peak = {system: memory_mb(pid) for system, _, pid in systems}
-        ours.stop()
-        kafka.stop()
+        try:
+            kafka_start = (time.monotonic() - started) * 1e3
+            time.sleep(3)
+            kafka_idle = memory_mb(kafka.process.pid)
+            lists = list_times(options.rounds, ours.bootstrap, scratch)
+            systems = [("Kafka", kafka.bootstrap, kafka.process.pid), ("Moldau", ours.bootstrap, ours.process.pid)]
+            figures = loads(options, systems)
+            peak = {system: memory_mb(pid) for system, _, pid in systems}
+        finally:
+            ours.stop()
+            kafka.stop()
     print(f"{options.rounds} rounds, {options.megabytes} MB, medians; "
           f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end\n")
     print("| | Apache Kafka 4.3.0 | Moldau |\n|---|---|---|")
