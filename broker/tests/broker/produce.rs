@@ -200,8 +200,9 @@ fn pipelined_requests_take_effect_and_are_answered_in_their_order() {
     let topic = create_topic(&mut client, "t", 1, &[]);
     let mut bytes = Vec::new();
     for number in 0..COUNT {
-        // Those that wait, those that do not, and those that are answered at once, one after the other.
-        let acks = if number % 2 == 0 { -1 } else { 1 };
+        // Those that wait, those that do not, and those that are answered at once, one after the other. The last one waits:
+        // what is read after its answer is all there is.
+        let acks = if number % 2 == 0 { 1 } else { -1 };
         let value = number.to_be_bytes();
         bytes.extend(client.frame(9, &produce_request(9, &topic, 0, acks, batch(&[&value]))));
         bytes.extend(client.frame(12, &MetadataRequest::default().with_topics(Some(Vec::new()))));
