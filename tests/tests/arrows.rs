@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("moldau-log", &["moldau-model", "moldau-record"]),
     ("moldau-replica", &["moldau-model"]),
     ("moldau-group", &["moldau-model"]),
+    ("moldau-txn", &["moldau-model"]),
     ("moldau-controller", &["moldau-model", "moldau-kafka", "moldau-metadata", "moldau-cluster"]),
     (
         "moldau-broker",
@@ -28,6 +29,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "moldau-log",
             "moldau-replica",
             "moldau-group",
+            "moldau-txn",
         ],
     ),
     (
@@ -86,8 +88,13 @@ const PLACES: &[(&str, &[&str])] = &[
 ];
 
 /// What a pure crate or module must not name, for the whole cluster is to run in one seeded simulation.
-const PURE: &[&str] =
-    &["broker/replica/src", "broker/group/src", "controller/metadata/src", "controller/src/manage"];
+const PURE: &[&str] = &[
+    "broker/replica/src",
+    "broker/group/src",
+    "broker/txn/src",
+    "controller/metadata/src",
+    "controller/src/manage",
+];
 /// The simulation has one source of chance and one clock of its own; only `run.rs` spreads seeds over threads. A map that
 /// iterates in another order in the next process would make a seed another run.
 const SIMULATION: &str = "tests/simulation/src/";

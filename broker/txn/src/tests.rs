@@ -1,0 +1,11 @@
+//! What the coordinator promises, one file for each concern.
+
+mod add_partitions;
+mod end;
+mod harness;
+mod init;
+mod inspect;
+mod load;
+mod model;
+mod records;
+mod time;
