@@ -1,4 +1,4 @@
-//! The shell around the group coordinator: one [`GroupShard`] for each partition of `__consumer_offsets` that this
+//! The shell around the coordinators of groups and of transactions: one shard for each partition of their topic that this
 //! broker leads, its clock, its log and its clients.
 //!
 //! A shard lives under its own lock, held for one decision at a time and never over an await. Whatever it decides is
@@ -7,28 +7,31 @@
 
 mod clock;
 mod election;
+mod groups;
+mod shard;
 mod slot;
 mod store;
 mod ticks;
+mod transactions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
 use std::time::Duration;
 
-use moldau_group::{GroupConfig, Request, Response, ShardState, partition_for_group};
-use moldau_model::{ErrorCode, PartitionIndex};
+use moldau_group::GroupShard;
+use moldau_model::{ErrorCode, LeaderEpoch, PartitionIndex};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, oneshot, watch};
 
-pub use store::{AppendOutcome, LoadError, OffsetsStore, ReplayRecord};
+pub use groups::OFFSETS_TOPIC;
+pub use shard::{Effect, Shard};
+pub use store::{AppendOutcome, CoordinatorRecord, LoadError, OffsetsStore, ReplayRecord};
+pub use transactions::{TRANSACTION_TOPIC, TransactionCoordinator, TransactionSettings, TransactionWish};
 
 use clock::CoordinatorClock;
 use election::Loads;
 use slot::Slot;
-
-/// The topic that holds committed offsets and groups.
-pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
 /// Requests that one shard has not answered yet. A member waits with one request at a time, so this is a bound on members
 /// that wait together, far above what one shard is meant for.
@@ -38,13 +41,22 @@ const UNANSWERED_MAX: usize = 100_000;
 const LOADERS_MAX: usize = 4;
 
 /// The coordinators of this broker's share of the groups.
-pub struct GroupCoordinator {
-    config: Arc<GroupConfig>,
+pub type GroupCoordinator = Coordinator<GroupShard>;
+
+/// What fulfils the wishes of shards: with the coordinator, the partition and the leader epoch that it wishes in. It is
+/// called under the shard's lock, and must neither wait nor call back.
+pub type Wishes<S> =
+    Box<dyn Fn(&Arc<Coordinator<S>>, PartitionIndex, LeaderEpoch, <S as Shard>::Wish) + Send + Sync>;
+
+/// The coordinators of this broker's share of what one topic holds.
+pub struct Coordinator<S: Shard> {
+    settings: Arc<S::Settings>,
     store: Arc<dyn OffsetsStore>,
+    wishes: Wishes<S>,
     clock: CoordinatorClock,
-    slots: RwLock<BTreeMap<PartitionIndex, Arc<Slot>>>,
-    loads: Mutex<Loads>,
-    /// Partitions of `__consumer_offsets`; until it exists, what it will be created with.
+    slots: RwLock<BTreeMap<PartitionIndex, Arc<Slot<S>>>>,
+    loads: Mutex<Loads<S>>,
+    /// Partitions of the topic; until it exists, what it will be created with.
     partition_count: AtomicI32,
     /// When the ticking task looks next, in the clock's milliseconds.
     next_tick_ms: AtomicI64,
@@ -55,16 +67,21 @@ pub struct GroupCoordinator {
 }
 
 /// A request's answer, once there is one.
-pub type Answer = oneshot::Receiver<Response>;
+pub type Answer<S> = oneshot::Receiver<<S as Shard>::Response>;
 
-impl GroupCoordinator {
-    /// A coordinator that leads nothing yet, and the task that lets time pass for it. `partition_count` is
-    /// `offsets.topic.num.partitions`.
-    #[must_use]
-    pub fn start(config: GroupConfig, partition_count: i32, store: Arc<dyn OffsetsStore>) -> Arc<Self> {
+impl<S: Shard> Coordinator<S> {
+    /// A coordinator that leads nothing yet, and the task that lets time pass for it. `partition_count` is what the topic
+    /// will be created with.
+    fn start_with(
+        settings: S::Settings,
+        partition_count: i32,
+        store: Arc<dyn OffsetsStore>,
+        wishes: Wishes<S>,
+    ) -> Arc<Self> {
         let coordinator = Arc::new(Self {
-            config: Arc::new(config),
+            settings: Arc::new(settings),
             store,
+            wishes,
             clock: CoordinatorClock::start(),
             slots: RwLock::default(),
             loads: Mutex::default(),
@@ -78,31 +95,31 @@ impl GroupCoordinator {
         coordinator
     }
 
-    /// The partition of `__consumer_offsets` that a group belongs to.
+    /// The partition of the topic that a group, or a transactional id, belongs to.
     #[must_use]
-    pub fn partition_for(&self, group_id: &str) -> PartitionIndex {
-        partition_for_group(group_id, self.partition_count.load(Ordering::Relaxed))
+    pub fn partition_for(&self, id: &str) -> PartitionIndex {
+        S::partition_for(id, self.partition_count.load(Ordering::Relaxed))
     }
 
-    /// Hands a request to the coordinator of its group. The request has taken its place among the group's when this
-    /// returns; its answer may take as long as a rebalance.
+    /// Hands a request to the coordinator of its group, or transactional id. The request has taken its place among the
+    /// others of that when this returns; its answer may take as long as a rebalance.
     ///
     /// # Errors
-    /// `NOT_COORDINATOR` where this broker does not coordinate the group, `COORDINATOR_NOT_AVAILABLE` where it is
-    /// stopping or too many wait already.
-    pub fn submit(self: &Arc<Self>, group_id: &str, request: Request) -> Result<Answer, ErrorCode> {
-        self.submit_to(self.partition_for(group_id), request)
+    /// `NOT_COORDINATOR` where this broker is not the coordinator, `COORDINATOR_NOT_AVAILABLE` where it is stopping or too
+    /// many wait already.
+    pub fn submit(self: &Arc<Self>, id: &str, request: S::Request) -> Result<Answer<S>, ErrorCode> {
+        self.submit_to(self.partition_for(id), request)
     }
 
-    /// Hands a request to the coordinator of one partition's groups.
+    /// Hands a request to the coordinator of one partition.
     ///
     /// # Errors
     /// As [`Self::submit`].
     pub fn submit_to(
         self: &Arc<Self>,
         partition: PartitionIndex,
-        request: Request,
-    ) -> Result<Answer, ErrorCode> {
+        request: S::Request,
+    ) -> Result<Answer<S>, ErrorCode> {
         if self.is_stopped.load(Ordering::Acquire) {
             return Err(ErrorCode::CoordinatorNotAvailable);
         }
@@ -110,17 +127,16 @@ impl GroupCoordinator {
         slot.request(self, request)
     }
 
-    /// The partitions whose groups this broker coordinates, the loading ones too.
+    /// The partitions that this broker coordinates, the loading ones too.
     #[must_use]
     pub fn partitions(&self) -> Vec<PartitionIndex> {
         self.slots.read().keys().copied().collect()
     }
 
-    /// Waits until the partition's groups are loaded. False if this broker does not lead it, or not within `limit`.
+    /// Waits until the partition is loaded. False if this broker does not lead it, or not within `limit`.
     pub async fn wait_active(&self, partition: PartitionIndex, limit: Duration) -> bool {
         let mut activity = self.activity.subscribe();
-        let is_active =
-            || self.slot(partition).is_some_and(|slot| matches!(slot.state(), ShardState::Active { .. }));
+        let is_active = || self.slot(partition).is_some_and(|slot| slot.is_active());
         let wait = async {
             loop {
                 activity.mark_unchanged();
@@ -144,11 +160,28 @@ impl GroupCoordinator {
         self.tick_sooner.notify_one();
     }
 
-    fn slot(&self, partition: PartitionIndex) -> Option<Arc<Slot>> {
+    /// Tells the shard of a partition, if this broker leads it in that epoch still.
+    pub(crate) fn tell(
+        self: &Arc<Self>,
+        partition: PartitionIndex,
+        leader_epoch: LeaderEpoch,
+        input: S::Input,
+    ) {
+        if let Some(slot) = self.slot(partition) {
+            slot.handle_in(self, leader_epoch, input);
+        }
+    }
+
+    /// Whether this broker leads the partition in that epoch.
+    pub(crate) fn leads(&self, partition: PartitionIndex, leader_epoch: LeaderEpoch) -> bool {
+        self.slot(partition).is_some_and(|slot| slot.leader_epoch() == leader_epoch)
+    }
+
+    fn slot(&self, partition: PartitionIndex) -> Option<Arc<Slot<S>>> {
         self.slots.read().get(&partition).cloned()
     }
 
-    fn slots(&self) -> Vec<Arc<Slot>> {
+    fn slots(&self) -> Vec<Arc<Slot<S>>> {
         self.slots.read().values().cloned().collect()
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use kafka_protocol::protocol::Encodable;
-use moldau_group::{Request as GroupRequest, Response as GroupResponse};
+use moldau_group::{GroupShard, Request as GroupRequest, Response as GroupResponse};
 use moldau_model::ErrorCode;
 
 use super::{Reply, RequestContext};
@@ -37,13 +37,13 @@ pub(crate) fn ask<R: Encodable + Send + 'static>(
 }
 
 /// The shard's answer. A shard that ended without one was not the coordinator any more.
-async fn outcome(receiver: Answer) -> Result<GroupResponse, ErrorCode> {
+async fn outcome(receiver: Answer<GroupShard>) -> Result<GroupResponse, ErrorCode> {
     receiver.await.map_err(|_| ErrorCode::NotCoordinator)
 }
 
 /// The answers of several shards, in the order they were submitted in.
 pub(crate) fn all(
-    answers: Vec<Result<Answer, ErrorCode>>,
+    answers: Vec<Result<Answer<GroupShard>, ErrorCode>>,
 ) -> BoxFuture<'static, Vec<Result<GroupResponse, ErrorCode>>> {
     Box::pin(async move {
         let mut outcomes = Vec::with_capacity(answers.len());

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use super::{Broker, BrokerHandle, Life};
 use crate::background::{Background, Schedule};
 use crate::control::{BrokerPublisher, ControlPlane};
+use crate::coordinator::OFFSETS_TOPIC;
 use crate::fetch_session::FetchSessionCache;
 use crate::lifecycle::{Lifecycle, LifecycleOptions};
 use crate::log_dirs::{LogDir, LogDirs, LogDirsError};
@@ -80,7 +81,7 @@ impl BrokerHandle {
         let replicas = open_replicas(file_system, &options, Arc::clone(&throttles)).await?;
         let syncers = start_syncers(&replicas)?;
         let metadata = Arc::new(MetadataCache::default());
-        let store = ReplicaOffsetsStore::new(Arc::clone(&replicas), Arc::clone(&metadata));
+        let store = ReplicaOffsetsStore::new(OFFSETS_TOPIC, Arc::clone(&replicas), Arc::clone(&metadata));
         let control = Arc::new(ControlPlane::new(
             config.node_id,
             options.cluster_id.as_str(),

@@ -5,31 +5,36 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use moldau_group::Input;
 use moldau_metadata::{MetadataDelta, MetadataImage};
 use moldau_model::{BrokerId, LeaderEpoch, PartitionIndex};
 use std::sync::atomic::Ordering;
 
+use super::shard::Shard;
 use super::slot::Slot;
-use super::{GroupCoordinator, LOADERS_MAX, OFFSETS_TOPIC};
+use super::{Coordinator, LOADERS_MAX};
 
-/// Leaderships whose partitions are still to be read, and how many threads do that. Bounded by the partitions of
-/// `__consumer_offsets`, times the elections that come while one waits.
-#[derive(Default)]
-pub(super) struct Loads {
-    waiting: VecDeque<(Arc<Slot>, LeaderEpoch)>,
+/// Leaderships whose partitions are still to be read, and how many threads do that. Bounded by the partitions of the topic,
+/// times the elections that come while one waits.
+pub(super) struct Loads<S: Shard> {
+    waiting: VecDeque<(Arc<Slot<S>>, LeaderEpoch)>,
     loaders: usize,
 }
 
-impl GroupCoordinator {
+impl<S: Shard> Default for Loads<S> {
+    fn default() -> Self {
+        Self { waiting: VecDeque::new(), loaders: 0 }
+    }
+}
+
+impl<S: Shard> Coordinator<S> {
     /// Follows a metadata change of the broker `node_id`. Loads are started, not waited for.
     pub fn apply(self: &Arc<Self>, node_id: BrokerId, delta: &MetadataDelta, image: &MetadataImage) {
-        if let Some(topic) = image.topics().by_name(OFFSETS_TOPIC) {
+        if let Some(topic) = image.topics().by_name(S::TOPIC) {
             self.partition_count.store(topic.partition_count().max(1), Ordering::Relaxed);
         }
         let deleted = || delta.deleted_topics.values().map(|topic| topic.name());
         // Made anew in the same step it is another topic, whatever its leader epochs are.
-        if deleted().any(|name| &**name == OFFSETS_TOPIC) {
+        if deleted().any(|name| &**name == S::TOPIC) {
             for partition in self.partitions() {
                 self.resigned(partition);
             }
@@ -38,7 +43,8 @@ impl GroupCoordinator {
             .filter(|name| image.topics().by_name(name).is_none())
             .map(ToString::to_string)
             .collect();
-        for topic in delta.topics.values().filter(|topic| &**topic.topic.name() == OFFSETS_TOPIC) {
+        let input = S::follow(&self.settings, &deleted, image);
+        for topic in delta.topics.values().filter(|topic| &**topic.topic.name() == S::TOPIC) {
             for (partition, change) in &topic.partitions {
                 if change.after.leader == node_id {
                     self.elected(*partition, change.after.leader_epoch);
@@ -47,14 +53,14 @@ impl GroupCoordinator {
                 }
             }
         }
-        if !deleted.is_empty() {
+        if let Some(input) = input {
             for slot in self.slots() {
-                slot.handle(self, Input::TopicsDeleted(deleted.clone()));
+                slot.handle(self, input.clone());
             }
         }
     }
 
-    /// This broker leads the partition from `leader_epoch` on: its groups are loaded.
+    /// This broker leads the partition from `leader_epoch` on: what it coordinates is loaded.
     pub(super) fn elected(self: &Arc<Self>, partition: PartitionIndex, leader_epoch: LeaderEpoch) {
         if self.is_stopped.load(Ordering::Acquire) {
             return;
@@ -95,7 +101,7 @@ impl GroupCoordinator {
     }
 
     /// Reads the partition into its shard. Blocks.
-    fn load(self: &Arc<Self>, slot: &Arc<Slot>, leader_epoch: LeaderEpoch) {
+    fn load(self: &Arc<Self>, slot: &Arc<Slot<S>>, leader_epoch: LeaderEpoch) {
         let partition = slot.partition();
         let mut count = 0u64;
         let loaded = self.store.load(partition, leader_epoch, &mut |offset, key, value| {
@@ -104,13 +110,13 @@ impl GroupCoordinator {
         });
         match loaded {
             Ok(end) => {
-                tracing::debug!(%partition, records = count, "groups read");
+                tracing::debug!(topic = S::TOPIC, %partition, records = count, "partition read");
                 let committed = self.store.committed(partition, leader_epoch, end);
                 self.finish_once_committed(slot, leader_epoch, committed);
             }
             Err(error) => {
                 // As in Kafka, a partition that cannot be read has no coordinator until it is led anew.
-                tracing::error!(%partition, %error, "cannot load groups");
+                tracing::error!(topic = S::TOPIC, %partition, %error, "cannot load the coordinator's partition");
                 if slot.leader_epoch() == leader_epoch {
                     self.resigned(partition);
                 }
@@ -119,11 +125,11 @@ impl GroupCoordinator {
         self.note_activity();
     }
 
-    /// Serves the groups once all that was read is committed: before that another leader could still come that lacks some
-    /// of it, and a committed offset that was told would go back.
+    /// Serves once all that was read is committed: before that another leader could still come that lacks some of it, and
+    /// what was told, a committed offset for one, would go back.
     fn finish_once_committed(
         self: &Arc<Self>,
-        slot: &Arc<Slot>,
+        slot: &Arc<Slot<S>>,
         leader_epoch: LeaderEpoch,
         mut committed: BoxFuture<'static, bool>,
     ) {

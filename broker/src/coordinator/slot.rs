@@ -3,32 +3,32 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use moldau_group::{AppendId, GroupShard, Input, Output, Request, RequestToken, Response, ShardState};
 use moldau_model::{ErrorCode, LeaderEpoch, PartitionIndex};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use super::shard::{Effect, Shard};
 use super::store::{AppendOutcome, LoadError};
-use super::{Answer, GroupCoordinator, UNANSWERED_MAX};
+use super::{Answer, Coordinator, UNANSWERED_MAX};
 
-/// One partition of `__consumer_offsets` that this broker leads.
-pub(super) struct Slot {
+/// One partition of the coordinator's topic that this broker leads.
+pub(super) struct Slot<S: Shard> {
     partition: PartitionIndex,
-    state: Mutex<SlotState>,
+    state: Mutex<SlotState<S>>,
 }
 
-struct SlotState {
-    shard: GroupShard,
+struct SlotState<S: Shard> {
+    shard: S,
     /// Of the load or the activity under way.
     leader_epoch: LeaderEpoch,
-    unanswered: HashMap<RequestToken, oneshot::Sender<Response>>,
+    unanswered: HashMap<u64, oneshot::Sender<S::Response>>,
     next_token: u64,
 }
 
-impl Slot {
-    pub(super) fn new(coordinator: &GroupCoordinator, partition: PartitionIndex) -> Self {
+impl<S: Shard> Slot<S> {
+    pub(super) fn new(coordinator: &Coordinator<S>, partition: PartitionIndex) -> Self {
         let state = SlotState {
-            shard: GroupShard::new(Arc::clone(&coordinator.config)),
+            shard: S::new(&coordinator.settings),
             leader_epoch: LeaderEpoch::NONE,
             unanswered: HashMap::new(),
             next_token: 0,
@@ -40,8 +40,8 @@ impl Slot {
         self.partition
     }
 
-    pub(super) fn state(&self) -> ShardState {
-        self.state.lock().shard.state()
+    pub(super) fn is_active(&self) -> bool {
+        self.state.lock().shard.is_active()
     }
 
     pub(super) fn leader_epoch(&self) -> LeaderEpoch {
@@ -50,31 +50,44 @@ impl Slot {
 
     pub(super) fn request(
         self: &Arc<Self>,
-        coordinator: &Arc<GroupCoordinator>,
-        request: Request,
-    ) -> Result<Answer, ErrorCode> {
+        coordinator: &Arc<Coordinator<S>>,
+        request: S::Request,
+    ) -> Result<Answer<S>, ErrorCode> {
         let mut state = self.state.lock();
         if state.unanswered.len() >= UNANSWERED_MAX {
             return Err(ErrorCode::CoordinatorNotAvailable);
         }
-        let token = RequestToken(state.next_token);
+        let token = state.next_token;
         state.next_token += 1;
         let (sender, answer) = oneshot::channel();
         state.unanswered.insert(token, sender);
-        self.handle_locked(coordinator, &mut state, Input::Request { token, request: Box::new(request) });
+        self.handle_locked(coordinator, &mut state, S::request(token, request));
         Ok(answer)
     }
 
-    pub(super) fn handle(self: &Arc<Self>, coordinator: &Arc<GroupCoordinator>, input: Input) {
+    pub(super) fn handle(self: &Arc<Self>, coordinator: &Arc<Coordinator<S>>, input: S::Input) {
         let mut state = self.state.lock();
         self.handle_locked(coordinator, &mut state, input);
     }
 
+    /// The same, if the leadership is still this one.
+    pub(super) fn handle_in(
+        self: &Arc<Self>,
+        coordinator: &Arc<Coordinator<S>>,
+        leader_epoch: LeaderEpoch,
+        input: S::Input,
+    ) {
+        let mut state = self.state.lock();
+        if state.leader_epoch == leader_epoch {
+            self.handle_locked(coordinator, &mut state, input);
+        }
+    }
+
     /// Lets time pass if it is time, and says when to come again.
-    pub(super) fn tick(self: &Arc<Self>, coordinator: &Arc<GroupCoordinator>, now_ms: i64) -> Option<i64> {
+    pub(super) fn tick(self: &Arc<Self>, coordinator: &Arc<Coordinator<S>>, now_ms: i64) -> Option<i64> {
         let mut state = self.state.lock();
         if state.shard.next_deadline_ms().is_some_and(|deadline_ms| deadline_ms <= now_ms) {
-            let outputs = state.shard.handle(Input::Tick, now_ms);
+            let outputs = state.shard.handle(S::tick(), now_ms);
             self.carry_out(coordinator, &mut state, outputs);
         }
         state.shard.next_deadline_ms()
@@ -82,9 +95,9 @@ impl Slot {
 
     fn handle_locked(
         self: &Arc<Self>,
-        coordinator: &Arc<GroupCoordinator>,
-        state: &mut SlotState,
-        input: Input,
+        coordinator: &Arc<Coordinator<S>>,
+        state: &mut SlotState<S>,
+        input: S::Input,
     ) {
         let outputs = state.shard.handle(input, coordinator.clock.now_ms());
         self.carry_out(coordinator, state, outputs);
@@ -95,19 +108,19 @@ impl Slot {
 
     fn carry_out(
         self: &Arc<Self>,
-        coordinator: &Arc<GroupCoordinator>,
-        state: &mut SlotState,
-        outputs: Vec<Output>,
+        coordinator: &Arc<Coordinator<S>>,
+        state: &mut SlotState<S>,
+        outputs: Vec<S::Output>,
     ) {
         for output in outputs {
-            match output {
-                Output::Reply { token, response } => {
+            match S::effect(output) {
+                Effect::Reply { token, response } => {
                     if let Some(sender) = state.unanswered.remove(&token) {
                         // A client that has gone does not want its answer any more.
                         let _ = sender.send(response);
                     }
                 }
-                Output::Append { append_id, leader_epoch, records } => {
+                Effect::Append { append_id, leader_epoch, records } => {
                     let outcome = coordinator.store.append(self.partition, leader_epoch, &records);
                     let (slot, coordinator) = (Arc::clone(self), Arc::clone(coordinator));
                     tokio::spawn(async move {
@@ -115,14 +128,17 @@ impl Slot {
                         slot.appended(&coordinator, append_id, leader_epoch, outcome);
                     });
                 }
+                Effect::Wish(wish) => {
+                    (coordinator.wishes)(coordinator, self.partition, state.leader_epoch, wish);
+                }
             }
         }
     }
 
     fn appended(
         self: &Arc<Self>,
-        coordinator: &Arc<GroupCoordinator>,
-        append_id: AppendId,
+        coordinator: &Arc<Coordinator<S>>,
+        append_id: u64,
         leader_epoch: LeaderEpoch,
         outcome: AppendOutcome,
     ) {
@@ -132,17 +148,14 @@ impl Slot {
             // The shard answers its clients itself in time; the log tells the truth at the next load.
             AppendOutcome::Unknown => return,
         };
-        let mut state = self.state.lock();
         // The outcome of another leadership's append says nothing about what was loaded since.
-        if state.leader_epoch == leader_epoch {
-            self.handle_locked(coordinator, &mut state, Input::Appended { append_id, result });
-        }
+        self.handle_in(coordinator, leader_epoch, S::appended(append_id, result));
     }
 
     /// Forgets everything and starts to load as the leader of `leader_epoch`.
     pub(super) fn begin_load(
         self: &Arc<Self>,
-        coordinator: &Arc<GroupCoordinator>,
+        coordinator: &Arc<Coordinator<S>>,
         leader_epoch: LeaderEpoch,
     ) {
         let mut state = self.state.lock();
@@ -163,16 +176,13 @@ impl Slot {
         if state.leader_epoch != leader_epoch {
             return Err(LoadError::NotLeader);
         }
-        match state.shard.replay(key, value) {
-            Ok(_) => Ok(()),
-            Err(source) => Err(LoadError::Record { offset, source }),
-        }
+        state.shard.replay(key, value).map_err(|source| LoadError::Record { offset, source })
     }
 
     /// All records of a load are in: the shard answers from now on. False if another leadership came in between.
     pub(super) fn finish_load(
         self: &Arc<Self>,
-        coordinator: &Arc<GroupCoordinator>,
+        coordinator: &Arc<Coordinator<S>>,
         leader_epoch: LeaderEpoch,
     ) -> bool {
         let mut state = self.state.lock();
@@ -188,7 +198,7 @@ impl Slot {
     }
 
     /// Ends the leadership: who waits is told.
-    pub(super) fn unload(self: &Arc<Self>, coordinator: &Arc<GroupCoordinator>) {
+    pub(super) fn unload(self: &Arc<Self>, coordinator: &Arc<Coordinator<S>>) {
         let mut state = self.state.lock();
         state.leader_epoch = LeaderEpoch::NONE;
         let outputs = state.shard.unload();

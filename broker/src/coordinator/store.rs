@@ -1,8 +1,15 @@
-//! What the coordinator needs of the log of a partition of `__consumer_offsets`.
+//! What a coordinator needs of the log of a partition of its topic.
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
-use moldau_group::CoordinatorRecord;
 use moldau_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex};
+
+/// A record of a coordinator's topic; no value is a tombstone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoordinatorRecord {
+    pub key: Bytes,
+    pub value: Option<Bytes>,
+}
 
 /// What became of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,13 +30,13 @@ pub enum LoadError {
     #[error("cannot read the partition: {0}")]
     Read(String),
     #[error("record at offset {offset}: {source}")]
-    Record { offset: i64, source: moldau_group::RecordError },
+    Record { offset: i64, source: Box<dyn std::error::Error + Send + Sync> },
 }
 
 /// Takes one record in; an error ends the load.
 pub type ReplayRecord<'a> = dyn FnMut(i64, &[u8], Option<&[u8]>) -> Result<(), LoadError> + 'a;
 
-/// The logs of `__consumer_offsets`, as far as this broker leads them.
+/// The logs of one coordinator's topic, as far as this broker leads them.
 pub trait OffsetsStore: Send + Sync {
     /// Reads all records with a key, from the log's start to its end at the time of the call, which it returns. Blocks; runs
     /// on a thread of its own. Control batches have no records here.

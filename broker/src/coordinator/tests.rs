@@ -6,8 +6,8 @@ use std::sync::atomic::AtomicUsize;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use moldau_group::{
-    CoordinatorRecord, JoinGroupProtocol, JoinGroupRequest, OffsetCommitPartition, OffsetCommitRequest,
-    OffsetCommitTopic, OffsetFetchRequest,
+    GroupConfig, JoinGroupProtocol, JoinGroupRequest, OffsetCommitPartition, OffsetCommitRequest,
+    OffsetCommitTopic, OffsetFetchRequest, Request, Response,
 };
 use moldau_metadata::{MetadataDelta, MetadataImage, MetadataRecord, records};
 use moldau_model::{BrokerId, GenerationId, LeaderEpoch, Offset, TopicId, Uuid};
@@ -152,7 +152,7 @@ async fn led(store: &Arc<MemoryStore>, group_id: &str) -> (Arc<GroupCoordinator>
     (coordinator, partition)
 }
 
-async fn answer(answer: Result<Answer, ErrorCode>) -> Response {
+async fn answer(answer: Result<Answer<GroupShard>, ErrorCode>) -> Response {
     tokio::time::timeout(LIMIT, answer.unwrap()).await.unwrap().unwrap()
 }
 

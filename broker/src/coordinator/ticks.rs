@@ -4,14 +4,15 @@ use std::sync::Weak;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::GroupCoordinator;
+use super::Coordinator;
+use super::shard::Shard;
 
 /// A deadline that has passed and stays is looked at again after this, not at once.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 /// With nothing due, the task still looks whether the coordinator is gone.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
-pub(super) async fn run(coordinator: Weak<GroupCoordinator>) {
+pub(super) async fn run<S: Shard>(coordinator: Weak<Coordinator<S>>) {
     loop {
         let Some(coordinator) = coordinator.upgrade() else { return };
         if coordinator.is_stopped.load(Ordering::Acquire) {

@@ -1,17 +1,16 @@
-//! `__consumer_offsets` as the group coordinator sees it.
+//! `__consumer_offsets` and `__transaction_state` as their coordinators see them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use moldau_group::CoordinatorRecord;
 use moldau_log::AppendOrigin;
 use moldau_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex};
 use moldau_record::{BatchBuilder, Batches, DecompressLimit};
 
 use super::{Isolation, Partition, ReadRequest, Readers, ReplicaManager};
 use crate::clock;
-use crate::coordinator::{AppendOutcome, LoadError, OFFSETS_TOPIC, OffsetsStore, ReplayRecord};
+use crate::coordinator::{AppendOutcome, CoordinatorRecord, LoadError, OffsetsStore, ReplayRecord};
 use crate::metadata_cache::MetadataCache;
 use crate::purgatory::DelayedOperation;
 
@@ -25,20 +24,21 @@ const OUTCOME_WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Pause before records that cannot be committed, for want of replicas, are looked at again.
 const COMMIT_RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// The replica manager's `__consumer_offsets`.
+/// The replica manager's partitions of one coordinator's topic.
 pub struct ReplicaOffsetsStore {
+    topic: &'static str,
     replicas: Arc<ReplicaManager>,
     metadata: Arc<MetadataCache>,
 }
 
 impl ReplicaOffsetsStore {
     #[must_use]
-    pub fn new(replicas: Arc<ReplicaManager>, metadata: Arc<MetadataCache>) -> Self {
-        Self { replicas, metadata }
+    pub fn new(topic: &'static str, replicas: Arc<ReplicaManager>, metadata: Arc<MetadataCache>) -> Self {
+        Self { topic, replicas, metadata }
     }
 
     fn partition(&self, partition: PartitionIndex) -> Result<Arc<Partition>, ErrorCode> {
-        self.replicas.by_name(&self.metadata.image(), OFFSETS_TOPIC, partition)
+        self.replicas.by_name(&self.metadata.image(), self.topic, partition)
     }
 }
 

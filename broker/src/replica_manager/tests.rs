@@ -5,14 +5,13 @@ mod replication;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use moldau_group::CoordinatorRecord;
 use moldau_log::FileSystem;
 use moldau_log::file_system::{FaultFileSystem, FaultKind, Operation};
 use moldau_metadata::{MetadataRecord, records};
 use moldau_model::Offset;
 
 use super::*;
-use crate::coordinator::{AppendOutcome, LoadError, OFFSETS_TOPIC, OffsetsStore};
+use crate::coordinator::{AppendOutcome, CoordinatorRecord, LoadError, OFFSETS_TOPIC, OffsetsStore};
 use crate::metadata_cache::MetadataCache;
 
 const NODE: BrokerId = BrokerId(1);
@@ -96,7 +95,7 @@ impl Fixture {
     }
 
     fn store(&self) -> ReplicaOffsetsStore {
-        ReplicaOffsetsStore::new(Arc::clone(&self.manager), Arc::clone(&self.metadata))
+        ReplicaOffsetsStore::new(OFFSETS_TOPIC, Arc::clone(&self.manager), Arc::clone(&self.metadata))
     }
 
     fn made(&self) -> usize {

@@ -1,0 +1,101 @@
+//! Groups, in the shell that coordinators share.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::sync::Arc;
+
+use moldau_group::{
+    AppendId, GroupConfig, GroupShard, Input, Output, Request, RequestToken, Response, ShardState,
+    partition_for_group,
+};
+use moldau_metadata::MetadataImage;
+use moldau_model::{ErrorCode, LeaderEpoch, PartitionIndex};
+
+use super::{CoordinatorRecord, Effect, GroupCoordinator, OffsetsStore, Shard};
+
+/// The topic that holds committed offsets and groups.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+impl GroupCoordinator {
+    /// A coordinator that leads nothing yet, and the task that lets time pass for it. `partition_count` is
+    /// `offsets.topic.num.partitions`.
+    #[must_use]
+    pub fn start(config: GroupConfig, partition_count: i32, store: Arc<dyn OffsetsStore>) -> Arc<Self> {
+        Self::start_with(config, partition_count, store, Box::new(|_, _, _, wish| match wish {}))
+    }
+}
+
+impl Shard for GroupShard {
+    type Settings = GroupConfig;
+    type Request = Request;
+    type Response = Response;
+    type Input = Input;
+    type Output = Output;
+    type Wish = Infallible;
+
+    const TOPIC: &'static str = OFFSETS_TOPIC;
+
+    fn new(settings: &Arc<GroupConfig>) -> Self {
+        Self::new(Arc::clone(settings))
+    }
+
+    fn partition_for(id: &str, partition_count: i32) -> PartitionIndex {
+        partition_for_group(id, partition_count)
+    }
+
+    fn is_active(&self) -> bool {
+        matches!(self.state(), ShardState::Active { .. })
+    }
+
+    fn begin_load(&mut self, leader_epoch: LeaderEpoch) -> Vec<Output> {
+        self.begin_load(leader_epoch)
+    }
+
+    fn replay(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), Box<dyn Error + Send + Sync>> {
+        self.replay(key, value)?;
+        Ok(())
+    }
+
+    fn finish_load(&mut self, now_ms: i64) -> Vec<Output> {
+        self.finish_load(now_ms)
+    }
+
+    fn unload(&mut self) -> Vec<Output> {
+        self.unload()
+    }
+
+    fn handle(&mut self, input: Input, now_ms: i64) -> Vec<Output> {
+        self.handle(input, now_ms)
+    }
+
+    fn next_deadline_ms(&self) -> Option<i64> {
+        self.next_deadline_ms()
+    }
+
+    fn request(token: u64, request: Request) -> Input {
+        Input::Request { token: RequestToken(token), request: Box::new(request) }
+    }
+
+    fn appended(append_id: u64, result: Result<(), ErrorCode>) -> Input {
+        Input::Appended { append_id: AppendId(append_id), result }
+    }
+
+    fn tick() -> Input {
+        Input::Tick
+    }
+
+    fn follow(_: &GroupConfig, deleted: &[String], _: &MetadataImage) -> Option<Input> {
+        (!deleted.is_empty()).then(|| Input::TopicsDeleted(deleted.to_vec()))
+    }
+
+    fn effect(output: Output) -> Effect<Self> {
+        match output {
+            Output::Reply { token, response } => Effect::Reply { token: token.0, response },
+            Output::Append { append_id, leader_epoch, records } => {
+                let records = records.into_iter();
+                let records = records.map(|record| CoordinatorRecord { key: record.key, value: record.value });
+                Effect::Append { append_id: append_id.0, leader_epoch, records: records.collect() }
+            }
+        }
+    }
+}
