@@ -8,6 +8,8 @@ pub mod data_plane;
 pub mod dispatch;
 mod request;
 
+mod add_offsets_to_txn;
+mod add_partitions_to_txn;
 mod api_versions;
 mod authorized_operations;
 mod auto_create;
@@ -20,6 +22,8 @@ mod describe_log_dirs;
 mod describe_producers;
 mod describe_quorum;
 mod describe_topic_partitions;
+mod describe_transactions;
+mod end_txn;
 mod fetch;
 mod find_coordinator;
 mod forwarded;
@@ -31,6 +35,8 @@ mod leave_group;
 mod list_config_resources;
 mod list_groups;
 mod list_offsets;
+mod list_transactions;
+pub(crate) mod marker_request;
 mod message;
 mod metadata;
 mod offset_commit;
@@ -40,6 +46,7 @@ mod offset_for_leader_epoch;
 mod produce;
 mod sync_group;
 mod topic_view;
+mod transaction_request;
 
 use std::sync::{Arc, LazyLock};
 

@@ -23,12 +23,12 @@ use crate::sync::Syncer;
 /// What the handlers and the background tasks of one broker share.
 pub struct Broker {
     pub options: BrokerOptions,
-    /// Metadata, the way to the controllers, group coordinators.
+    /// Metadata, the way to the controllers, coordinators of groups and transactions.
     pub control: Arc<ControlPlane>,
     /// The partitions and their logs.
     pub replica_manager: Arc<ReplicaManager>,
     pub fetch_sessions: FetchSessionCache,
-    pub producer_ids: ProducerIds,
+    pub producer_ids: Arc<ProducerIds>,
     life: OnceLock<Life>,
 }
 

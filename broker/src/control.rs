@@ -9,8 +9,9 @@ use moldau_group::GroupConfig;
 use moldau_metadata::config::{BrokerConfig, BrokerSettings};
 use moldau_metadata::{ConfigResource, MetadataDelta, MetadataImage};
 use moldau_model::{BrokerId, Uuid};
+use moldau_txn::TransactionConfig;
 
-use crate::coordinator::{GroupCoordinator, OffsetsStore};
+use crate::coordinator::{GroupCoordinator, OffsetsStore, TransactionCoordinator};
 use crate::departures::Departures;
 use crate::lifecycle::MetadataPublisher;
 use crate::metadata_cache::MetadataCache;
@@ -26,6 +27,7 @@ pub struct ControlPlane {
     pub metadata: Arc<MetadataCache>,
     pub channel: Arc<dyn ControllerChannel>,
     pub coordinator: Arc<GroupCoordinator>,
+    pub transactions: Arc<TransactionCoordinator>,
     pub departures: Arc<Departures>,
 }
 
@@ -40,11 +42,12 @@ impl ControlPlane {
         metadata: Arc<MetadataCache>,
         channel: Arc<dyn ControllerChannel>,
         store: Arc<dyn OffsetsStore>,
+        transactions: Arc<TransactionCoordinator>,
     ) -> Self {
         let partition_count = config.offsets_topic.partition_count;
         let coordinator = GroupCoordinator::start(group_config(&config), partition_count, store);
         let (cluster_id, departures) = (cluster_id.into(), Arc::default());
-        Self { node_id, cluster_id, config, metadata, channel, coordinator, departures }
+        Self { node_id, cluster_id, config, metadata, channel, coordinator, transactions, departures }
     }
 
     /// The newest metadata.
@@ -90,6 +93,18 @@ fn group_config(config: &BrokerConfig) -> GroupConfig {
     }
 }
 
+/// The transaction coordinator's settings, out of the broker's.
+#[must_use]
+pub fn transaction_config(config: &BrokerConfig) -> TransactionConfig {
+    TransactionConfig {
+        transaction_timeout_ms_max: config.transaction.timeout_ms_max,
+        transactional_id_expiration_ms: i64::from(config.transaction.transactional_id_expiration_ms),
+        abort_timed_out_interval_ms: i64::from(config.transaction.abort_timed_out_interval_ms),
+        remove_expired_interval_ms: i64::from(config.transaction.remove_expired_interval_ms),
+        ..TransactionConfig::default()
+    }
+}
+
 /// What the replicas do with new metadata: they come first, before clients see it.
 #[async_trait]
 pub trait ReplicaPublisher: Send + Sync {
@@ -114,6 +129,7 @@ pub struct BrokerPublisher {
     node_id: BrokerId,
     replicas: Arc<dyn ReplicaPublisher>,
     coordinator: Arc<GroupCoordinator>,
+    transactions: Arc<TransactionCoordinator>,
     departures: Arc<Departures>,
 }
 
@@ -123,9 +139,10 @@ impl BrokerPublisher {
         node_id: BrokerId,
         replicas: Arc<dyn ReplicaPublisher>,
         coordinator: Arc<GroupCoordinator>,
+        transactions: Arc<TransactionCoordinator>,
         departures: Arc<Departures>,
     ) -> Self {
-        Self { node_id, replicas, coordinator, departures }
+        Self { node_id, replicas, coordinator, transactions, departures }
     }
 }
 
@@ -141,6 +158,7 @@ impl MetadataPublisher for BrokerPublisher {
         // written to, in the old epoch.
         if self.replicas.is_registered(image) {
             self.coordinator.apply(self.node_id, delta, image);
+            self.transactions.apply(self.node_id, delta, image);
         }
     }
 

@@ -25,6 +25,7 @@ pub mod replica_manager;
 pub mod replication;
 pub mod response;
 pub mod sync;
+pub mod transaction_markers;
 
 pub use broker::{Broker, BrokerFailure, BrokerHandle, StartError};
 pub use options::{BoundAddress, BrokerOptions};

@@ -18,6 +18,7 @@ mod positions;
 mod publisher;
 mod throttles;
 
+pub(crate) use connection::LeaderConnection;
 pub(crate) use fetcher_manager::FollowChange;
 pub use fetcher_manager::{FetcherManager, FetcherSettings};
 pub use inbox::Inbox;

@@ -1,5 +1,5 @@
 //! Topics that come into being because somebody uses them: on a Metadata request for an unknown topic, and
-//! `__consumer_offsets` on the first search for a coordinator. The controller creates them; this waits, within a bound,
+//! `__consumer_offsets` and `__transaction_state` on the first search for a coordinator. The controller creates them; this waits, within a bound,
 //! until the broker's own image shows them.
 
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use moldau_model::{BrokerId, ErrorCode};
 use super::RequestContext;
 use super::message::{text, topic_name};
 use crate::control::ControlPlane;
-use crate::coordinator::OFFSETS_TOPIC;
+use crate::coordinator::{OFFSETS_TOPIC, TRANSACTION_TOPIC};
 
 /// The version in which the broker itself writes CreateTopics.
 const CREATE_TOPICS_VERSION: i16 = 7;
@@ -104,27 +104,53 @@ pub(crate) async fn create_topics(control: &ControlPlane, names: &[String], requ
 
 fn creatable(control: &ControlPlane, name: &str) -> CreatableTopic {
     let topic = CreatableTopic::default().with_name(topic_name(name));
-    if name != OFFSETS_TOPIC {
-        return topic.with_num_partitions(-1).with_replication_factor(-1);
+    match name {
+        OFFSETS_TOPIC => {
+            let settings = &control.config.offsets_topic;
+            let chosen = settings.replication_factor_is_chosen.then_some(settings.replication_factor);
+            topic
+                .with_num_partitions(settings.partition_count)
+                .with_replication_factor(chosen.unwrap_or_else(|| replication_factor(control)))
+                .with_configs(vec![
+                    config("compression.type", "producer"),
+                    config("cleanup.policy", "compact"),
+                    config("segment.bytes", settings.segment_bytes),
+                ])
+        }
+        TRANSACTION_TOPIC => {
+            let settings = &control.config.transaction;
+            let is_chosen = settings.state_log_replication_factor_is_chosen;
+            let factor =
+                if is_chosen { settings.state_log_replication_factor } else { replication_factor(control) };
+            // A factor that was lowered to the brokers there are must not leave a topic that nobody can write to.
+            let min_isr = if is_chosen {
+                settings.state_log_min_isr
+            } else {
+                settings.state_log_min_isr.min(i32::from(factor))
+            };
+            topic
+                .with_num_partitions(settings.state_log_partition_count)
+                .with_replication_factor(factor)
+                .with_configs(vec![
+                    config("unclean.leader.election.enable", false),
+                    config("compression.type", "uncompressed"),
+                    config("cleanup.policy", "compact"),
+                    config("min.insync.replicas", min_isr),
+                    config("segment.bytes", settings.state_log_segment_bytes),
+                ])
+        }
+        _ => topic.with_num_partitions(-1).with_replication_factor(-1),
     }
-    let settings = &control.config.offsets_topic;
-    let replication_factor = if settings.replication_factor_is_chosen {
-        settings.replication_factor
-    } else {
-        let alive = control.image().alive_brokers().count();
-        i16::try_from(alive).unwrap_or(i16::MAX).clamp(1, INTERNAL_REPLICATION_FACTOR_MAX)
-    };
-    let config = |name: &str, value: String| {
-        CreatableTopicConfig::default().with_name(text(name)).with_value(Some(text(value)))
-    };
-    topic
-        .with_num_partitions(settings.partition_count)
-        .with_replication_factor(replication_factor)
-        .with_configs(vec![
-            config("compression.type", "producer".into()),
-            config("cleanup.policy", "compact".into()),
-            config("segment.bytes", settings.segment_bytes.to_string()),
-        ])
+}
+
+/// As many replicas as Kafka's default has, if there are as many brokers.
+fn replication_factor(control: &ControlPlane) -> i16 {
+    let alive = control.image().alive_brokers().count();
+    i16::try_from(alive).unwrap_or(i16::MAX).clamp(1, INTERNAL_REPLICATION_FACTOR_MAX)
+}
+
+fn config(name: &str, value: impl ToString) -> CreatableTopicConfig {
+    CreatableTopicConfig::default().with_name(text(name)).with_value(Some(text(value.to_string())))
 }
 
 fn note_refusals(body: &Bytes) {
@@ -141,10 +167,10 @@ fn note_refusals(body: &Bytes) {
     }
 }
 
-/// Makes sure that `__consumer_offsets` exists and that the group's partition has a leader; where that is this broker, that
-/// its groups are loaded. Within a bound; the caller looks at the image for what came of it.
-pub(crate) async fn ensure_offsets_topic(control: &Arc<ControlPlane>, requester: &Requester) {
-    if control.image().topics().by_name(OFFSETS_TOPIC).is_none() {
-        create_topics(control, &[OFFSETS_TOPIC.to_owned()], requester).await;
+/// Makes sure that a coordinator's topic exists and that its partitions have leaders. Within a bound; the caller looks at the
+/// image for what came of it.
+pub(crate) async fn ensure_topic(control: &Arc<ControlPlane>, topic: &str, requester: &Requester) {
+    if control.image().topics().by_name(topic).is_none() {
+        create_topics(control, &[topic.to_owned()], requester).await;
     }
 }

@@ -1,9 +1,10 @@
-//! The rows of SUPPORTED that concern metadata, administration and groups.
+//! The rows of SUPPORTED that concern metadata, administration, groups and transactions.
 
 use super::{
-    ApiSupport, delete_groups, describe_cluster, describe_configs, describe_groups, describe_quorum,
-    describe_topic_partitions, find_coordinator, forwarded, heartbeat, join_group, leave_group,
-    list_config_resources, list_groups, metadata, offset_commit, offset_delete, offset_fetch, sync_group,
+    ApiSupport, add_offsets_to_txn, add_partitions_to_txn, delete_groups, describe_cluster, describe_configs,
+    describe_groups, describe_quorum, describe_topic_partitions, describe_transactions, end_txn,
+    find_coordinator, forwarded, heartbeat, join_group, leave_group, list_config_resources, list_groups,
+    list_transactions, metadata, offset_commit, offset_delete, offset_fetch, sync_group,
 };
 
 pub const ROWS: &[ApiSupport] = &[
@@ -33,6 +34,11 @@ pub const ROWS: &[ApiSupport] = &[
     describe_cluster::SUPPORT,
     list_config_resources::SUPPORT,
     describe_topic_partitions::SUPPORT,
+    add_partitions_to_txn::SUPPORT,
+    add_offsets_to_txn::SUPPORT,
+    end_txn::SUPPORT,
+    describe_transactions::SUPPORT,
+    list_transactions::SUPPORT,
     forwarded::ADD_RAFT_VOTER,
     forwarded::REMOVE_RAFT_VOTER,
 ];

@@ -1,10 +1,10 @@
-//! FindCoordinator (10), versions 0 to 6: which broker coordinates a group.
+//! FindCoordinator (10), versions 0 to 6: which broker coordinates a group, or the transactions of an id.
 //!
 //! - 1: the key's type. 4: several keys at once (KIP-699). 5 and 6: codes that concern transactions and share groups.
 //!
-//! The coordinator is the leader of the group's partition of `__consumer_offsets`, which is created on the first search.
-//! Kafka answers that search with COORDINATOR_NOT_AVAILABLE and lets the client ask again; here the answer waits, within
-//! a bound, until the coordinator is there. Transactions have no coordinator yet.
+//! The coordinator is the leader of the key's partition of `__consumer_offsets`, or of `__transaction_state`, which is created
+//! on the first search. Kafka answers that search with COORDINATOR_NOT_AVAILABLE and lets the client ask again; here the
+//! answer waits, within a bound, until the coordinator is there.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,14 +12,15 @@ use std::time::Duration;
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 use kafka_protocol::protocol::StrBytes;
-use moldau_model::{BrokerId, ErrorCode};
+use moldau_model::{BrokerId, ErrorCode, PartitionIndex};
 
-use super::auto_create::{Requester, ensure_offsets_topic};
+use super::auto_create::{Requester, ensure_topic};
 use super::message::{broker_id, text};
 use super::{ApiSupport, Reply, Request, RequestContext};
+use crate::authorize::{Operation, Resource, is_authorized};
 use crate::broker::Broker;
 use crate::control::ControlPlane;
-use crate::coordinator::OFFSETS_TOPIC;
+use crate::coordinator::{OFFSETS_TOPIC, TRANSACTION_TOPIC};
 
 pub(super) const SUPPORT: ApiSupport = ApiSupport::new(10, "FindCoordinator", 0, 6, handle);
 
@@ -37,27 +38,52 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     let control = &broker.control;
     let keys =
         if context.api_version < 4 { vec![request.key.clone()] } else { request.coordinator_keys.clone() };
-    let is_new = request.key_type == KEY_GROUP
-        && !keys.is_empty()
-        && control.image().topics().by_name(OFFSETS_TOPIC).is_none();
-    if !is_new {
+    let is_new = |topic: &&str| !keys.is_empty() && control.image().topics().by_name(topic).is_none();
+    let Some(topic) = topic_of(request.key_type).filter(is_new) else {
         return context.ready(&answer(control, &context, request.key_type, &keys));
-    }
+    };
     let control = Arc::clone(control);
     Reply::Pending(Box::pin(async move {
-        ensure_offsets_topic(&control, &Requester::of(&context)).await;
+        ensure_topic(&control, topic, &Requester::of(&context)).await;
         for key in &keys {
-            let partition = control.coordinator.partition_for(key);
-            let image = control.image();
-            let led_here = image
-                .partition_by_name(OFFSETS_TOPIC, partition)
-                .is_some_and(|(_, partition)| partition.leader == control.node_id);
-            if led_here {
-                control.coordinator.wait_active(partition, LOAD_LIMIT).await;
-            }
+            wait_loaded(&control, topic, key).await;
         }
         context.response(&answer(&control, &context, request.key_type, &keys))
     }))
+}
+
+/// The topic whose partitions' leaders coordinate keys of this type.
+fn topic_of(key_type: i8) -> Option<&'static str> {
+    match key_type {
+        KEY_GROUP => Some(OFFSETS_TOPIC),
+        KEY_TRANSACTION => Some(TRANSACTION_TOPIC),
+        _ => None,
+    }
+}
+
+fn partition_for(control: &ControlPlane, topic: &str, key: &str) -> PartitionIndex {
+    if topic == TRANSACTION_TOPIC {
+        control.transactions.partition_for(key)
+    } else {
+        control.coordinator.partition_for(key)
+    }
+}
+
+/// Where this broker is the new coordinator, waits until it can answer.
+async fn wait_loaded(control: &ControlPlane, topic: &str, key: &str) {
+    let partition = partition_for(control, topic, key);
+    let image = control.image();
+    let led_here = image
+        .partition_by_name(topic, partition)
+        .is_some_and(|(_, partition)| partition.leader == control.node_id);
+    if !led_here {
+        return;
+    }
+    if topic == TRANSACTION_TOPIC {
+        control.transactions.wait_active(partition, LOAD_LIMIT).await;
+    } else {
+        control.coordinator.wait_active(partition, LOAD_LIMIT).await;
+    }
 }
 
 fn answer(
@@ -88,19 +114,22 @@ fn find(control: &ControlPlane, context: &RequestContext, key_type: i8, key: &St
             .with_error_code(error.code())
             .with_error_message(Some(text(message)))
     };
-    match key_type {
-        KEY_GROUP => {}
-        KEY_TRANSACTION => {
-            return refuse(ErrorCode::CoordinatorNotAvailable, "transactions are not implemented yet");
-        }
+    let Some(topic) = topic_of(key_type) else {
         // Share groups are not served yet: what Kafka says of a share key that is none ends the client's search.
-        KEY_SHARE if context.api_version >= 4 => return refuse(ErrorCode::InvalidRequest, ""),
-        _ => return refuse(ErrorCode::InvalidRequest, ErrorCode::InvalidRequest.message()),
+        let is_share = key_type == KEY_SHARE && context.api_version >= 4;
+        let message = if is_share { "" } else { ErrorCode::InvalidRequest.message() };
+        return refuse(ErrorCode::InvalidRequest, message);
+    };
+    if topic == TRANSACTION_TOPIC
+        && !is_authorized(context, Operation::Describe, Resource::TransactionalId(key))
+    {
+        let code = ErrorCode::TransactionalIdAuthorizationFailed;
+        return refuse(code, code.message());
     }
     let image = control.image();
-    let partition = control.coordinator.partition_for(key);
+    let partition = partition_for(control, topic, key);
     let listener = image
-        .partition_by_name(OFFSETS_TOPIC, partition)
+        .partition_by_name(topic, partition)
         .and_then(|(_, partition)| image.broker(partition.leader))
         .filter(|broker| !broker.fenced)
         .and_then(|broker| Some((broker.id, broker.listener(&context.listener)?)));

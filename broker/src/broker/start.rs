@@ -14,8 +14,8 @@ use tokio::sync::watch;
 
 use super::{Broker, BrokerHandle, Life};
 use crate::background::{Background, Schedule};
-use crate::control::{BrokerPublisher, ControlPlane};
-use crate::coordinator::OFFSETS_TOPIC;
+use crate::control::{BrokerPublisher, ControlPlane, transaction_config};
+use crate::coordinator::{OFFSETS_TOPIC, TRANSACTION_TOPIC, TransactionCoordinator};
 use crate::fetch_session::FetchSessionCache;
 use crate::lifecycle::{Lifecycle, LifecycleOptions};
 use crate::log_dirs::{LogDir, LogDirs, LogDirsError};
@@ -26,7 +26,8 @@ use crate::producer_ids::ProducerIds;
 use crate::replica_manager::{PartitionSettings, ReplicaManager, ReplicaOffsetsStore};
 use crate::replication::{FetcherManager, FetcherSettings, Replicas, Throttles};
 use crate::sync::Syncer;
-use crate::{http, net, replication};
+use crate::transaction_markers::MarkerSender;
+use crate::{http, net, replication, transaction_markers};
 
 /// Request bytes in memory over all connections where `queued.max.request.bytes` sets no bound, as Kafka's default does not.
 const REQUEST_MEMORY_BYTES: usize = 256 * 1024 * 1024;
@@ -82,6 +83,9 @@ impl BrokerHandle {
         let syncers = start_syncers(&replicas)?;
         let metadata = Arc::new(MetadataCache::default());
         let store = ReplicaOffsetsStore::new(OFFSETS_TOPIC, Arc::clone(&replicas), Arc::clone(&metadata));
+        let (broker_epoch, broker_epochs) = watch::channel(BrokerEpoch(-1));
+        let producer_ids = Arc::new(ProducerIds::new(config.node_id, Arc::clone(&channel)));
+        let transactions = start_transactions(config, &replicas, &metadata, &producer_ids, &broker_epochs);
         let control = Arc::new(ControlPlane::new(
             config.node_id,
             options.cluster_id.as_str(),
@@ -89,8 +93,8 @@ impl BrokerHandle {
             Arc::clone(&metadata),
             Arc::clone(&channel),
             Arc::new(store),
+            transactions,
         ));
-        let (broker_epoch, broker_epochs) = watch::channel(BrokerEpoch(-1));
         let fetchers = Arc::new(FetcherManager::new(
             FetcherSettings::of(config, throttles),
             broker_epochs.clone(),
@@ -100,6 +104,7 @@ impl BrokerHandle {
             config.node_id,
             Arc::new(Replicas { manager: Arc::clone(&replicas), fetchers: Arc::clone(&fetchers) }),
             Arc::clone(&control.coordinator),
+            Arc::clone(&control.transactions),
             Arc::clone(&control.departures),
         );
         let isr_changes = tokio::spawn(replication::run_isr_changes(
@@ -123,7 +128,7 @@ impl BrokerHandle {
             control,
             replica_manager: replicas,
             fetch_sessions: FetchSessionCache::new(usize::try_from(config.fetch_sessions_max).unwrap_or(0)),
-            producer_ids: ProducerIds::new(config.node_id, channel),
+            producer_ids,
             life: OnceLock::from(life),
             options,
         });
@@ -152,6 +157,24 @@ impl BrokerHandle {
             syncers,
         })
     }
+}
+
+/// The transaction coordinator, with what it needs: its log, producer ids, the way to the leaders of partitions.
+fn start_transactions(
+    config: &BrokerConfig,
+    replicas: &Arc<ReplicaManager>,
+    metadata: &Arc<MetadataCache>,
+    producer_ids: &Arc<ProducerIds>,
+    broker_epochs: &watch::Receiver<BrokerEpoch>,
+) -> Arc<TransactionCoordinator> {
+    let store = ReplicaOffsetsStore::new(TRANSACTION_TOPIC, Arc::clone(replicas), Arc::clone(metadata));
+    let sender = MarkerSender::new(Arc::clone(metadata), config.inter_broker_listener_name.as_str());
+    TransactionCoordinator::start(
+        transaction_config(config),
+        config.transaction.state_log_partition_count,
+        Arc::new(store),
+        transaction_markers::wishes(Arc::clone(producer_ids), broker_epochs.clone(), sender),
+    )
 }
 
 async fn bind_listeners(

@@ -32,6 +32,7 @@ impl BrokerHandle {
             }
         }
         broker.control.coordinator.stop();
+        broker.control.transactions.stop();
         let broker_epoch = broker.broker_epoch();
         lifecycle.stop().await;
         isr_changes.abort();

@@ -153,11 +153,7 @@ impl<S: Shard> Slot<S> {
     }
 
     /// Forgets everything and starts to load as the leader of `leader_epoch`.
-    pub(super) fn begin_load(
-        self: &Arc<Self>,
-        coordinator: &Arc<Coordinator<S>>,
-        leader_epoch: LeaderEpoch,
-    ) {
+    pub(super) fn begin_load(self: &Arc<Self>, coordinator: &Arc<Coordinator<S>>, leader_epoch: LeaderEpoch) {
         let mut state = self.state.lock();
         state.leader_epoch = leader_epoch;
         let outputs = state.shard.begin_load(leader_epoch);

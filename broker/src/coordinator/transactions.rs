@@ -120,7 +120,8 @@ impl Shard for TransactionShard {
             Output::Reply { token, response } => Effect::Reply { token: token.0, response },
             Output::Append { append_id, leader_epoch, records } => {
                 let records = records.into_iter();
-                let records = records.map(|record| CoordinatorRecord { key: record.key, value: record.value });
+                let records =
+                    records.map(|record| CoordinatorRecord { key: record.key, value: record.value });
                 Effect::Append { append_id: append_id.0, leader_epoch, records: records.collect() }
             }
             Output::AllocateProducerId { allocation_id } => {

@@ -95,7 +95,7 @@ pub struct GroupSettings {
     pub size_max: i32,
 }
 
-/// `transaction.*`, as far as producer ids go.
+/// `transaction.*`: producer ids, the coordinator and its topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TransactionSettings {
     /// `transaction.max.timeout.ms`.
@@ -104,7 +104,16 @@ pub struct TransactionSettings {
     pub producer_id_expiration_ms: i32,
     pub state_log_partition_count: i32,
     pub state_log_replication_factor: i16,
+    /// Whether the user chose the factor; where not, it may be lowered to the number of brokers there are.
+    pub state_log_replication_factor_is_chosen: bool,
     pub state_log_min_isr: i32,
+    pub state_log_segment_bytes: i32,
+    /// `transactional.id.expiration.ms`.
+    pub transactional_id_expiration_ms: i32,
+    /// `transaction.abort.timed.out.transaction.cleanup.interval.ms`.
+    pub abort_timed_out_interval_ms: i32,
+    /// `transaction.remove.expired.transaction.cleanup.interval.ms`.
+    pub remove_expired_interval_ms: i32,
 }
 
 /// `replica.*`: followers and the ISR.
@@ -676,13 +685,7 @@ impl Reader<'_> {
                 session_timeout_ms_max: self.int("group.max.session.timeout.ms"),
                 size_max: self.int("group.max.size"),
             },
-            transaction: TransactionSettings {
-                timeout_ms_max: self.int("transaction.max.timeout.ms"),
-                producer_id_expiration_ms: self.int("producer.id.expiration.ms"),
-                state_log_partition_count: self.int("transaction.state.log.num.partitions"),
-                state_log_replication_factor: self.short("transaction.state.log.replication.factor"),
-                state_log_min_isr: self.int("transaction.state.log.min.isr"),
-            },
+            transaction: self.transaction(),
             replication: self.replication(),
             request_bytes_max: self.int("socket.request.max.bytes"),
             queued_request_bytes_max: self.long("queued.max.request.bytes"),
@@ -703,6 +706,23 @@ impl Reader<'_> {
             },
             http_listener,
             cluster_secret: optional("cluster.secret"),
+        }
+    }
+
+    fn transaction(&self) -> TransactionSettings {
+        TransactionSettings {
+            timeout_ms_max: self.int("transaction.max.timeout.ms"),
+            producer_id_expiration_ms: self.int("producer.id.expiration.ms"),
+            state_log_partition_count: self.int("transaction.state.log.num.partitions"),
+            state_log_replication_factor: self.short("transaction.state.log.replication.factor"),
+            state_log_replication_factor_is_chosen: self.is_set("transaction.state.log.replication.factor"),
+            state_log_min_isr: self.int("transaction.state.log.min.isr"),
+            state_log_segment_bytes: self.int("transaction.state.log.segment.bytes"),
+            transactional_id_expiration_ms: self.int("transactional.id.expiration.ms"),
+            abort_timed_out_interval_ms: self
+                .int("transaction.abort.timed.out.transaction.cleanup.interval.ms"),
+            remove_expired_interval_ms: self
+                .int("transaction.remove.expired.transaction.cleanup.interval.ms"),
         }
     }
 
