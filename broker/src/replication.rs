@@ -21,6 +21,7 @@ mod throttles;
 pub(crate) use connection::LeaderConnection;
 pub(crate) use fetcher_manager::FollowChange;
 pub use fetcher_manager::{FetcherManager, FetcherSettings};
+pub(crate) use inbox::Endpoint;
 pub use inbox::Inbox;
 pub use isr_changes::IsrChanges;
 pub(crate) use isr_changes::run as run_isr_changes;

@@ -12,12 +12,14 @@
 
 mod lane;
 mod queue;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use moldau_model::{BrokerId, LeaderEpoch, PartitionIndex, TopicPartition};
+use moldau_model::{BrokerEpoch, BrokerId, LeaderEpoch, PartitionIndex, TopicPartition};
 use moldau_txn::{Input, TransactionMarkers, TransactionShard};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -26,8 +28,8 @@ use tokio::task::JoinHandle;
 use crate::coordinator::{TransactionCoordinator, TransactionWish, Wishes};
 use crate::metadata_cache::MetadataCache;
 use crate::producer_ids::ProducerIds;
+use crate::replication::Endpoint;
 use lane::Lane;
-use moldau_model::BrokerEpoch;
 use queue::Queue;
 
 /// Connections to one leader. A request waits for the slowest of its partitions; the others' go by the next lane.
@@ -153,10 +155,11 @@ impl MarkerSender {
     }
 
     /// Where the leader listens to other brokers.
-    fn endpoint(&self, leader: BrokerId) -> Option<(Arc<str>, u16)> {
+    fn endpoint(&self, leader: BrokerId) -> Option<Endpoint> {
         let image = self.metadata.image();
-        let listener = image.broker(leader)?.listener(&self.listener)?;
-        Some((Arc::clone(&listener.host), listener.port))
+        let broker = image.broker(leader)?;
+        let listener = broker.listener(&self.listener)?;
+        Some(Endpoint { host: Arc::clone(&listener.host), port: listener.port, broker_epoch: broker.epoch })
     }
 }
 

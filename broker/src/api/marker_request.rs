@@ -63,3 +63,38 @@ pub(crate) fn decode(mut frame: Bytes) -> Result<(i32, Outcomes), WireError> {
     }
     Ok((correlation_id, outcomes))
 }
+
+/// A marker of one partition as a leader sees it: the partition, the producer's epoch, the coordinator's, and whether it
+/// commits.
+#[cfg(test)]
+pub(crate) type Asked = (i32, i16, i32, bool);
+
+/// The answer of a leader that decides so of each marker.
+#[cfg(test)]
+pub(crate) fn answer(mut frame: Bytes, mut decide: impl FnMut(Asked) -> ErrorCode) -> BytesMut {
+    use kafka_protocol::messages::WriteTxnMarkersResponse;
+    use kafka_protocol::messages::write_txn_markers_response::{
+        WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopicResult,
+    };
+
+    let header = moldau_kafka::RequestHeader::parse(&mut frame).unwrap();
+    let request: WriteTxnMarkersRequest = moldau_kafka::decode(header.api_version, &mut frame).unwrap();
+    let markers = request.markers.iter().map(|marker| {
+        let topics = marker.topics.iter().map(|topic| {
+            let partitions = topic.partition_indexes.iter().map(|partition| {
+                let (epoch, coordinator_epoch) = (marker.producer_epoch, marker.coordinator_epoch);
+                let code = decide((*partition, epoch, coordinator_epoch, marker.transaction_result));
+                WritableTxnMarkerPartitionResult::default()
+                    .with_partition_index(*partition)
+                    .with_error_code(code.code())
+            });
+            WritableTxnMarkerTopicResult::default()
+                .with_name(topic.name.clone())
+                .with_partitions(partitions.collect())
+        });
+        WritableTxnMarkerResult::default().with_producer_id(marker.producer_id).with_topics(topics.collect())
+    });
+    let response = WriteTxnMarkersResponse::default().with_markers(markers.collect());
+    moldau_kafka::encode_response(header.api_key, header.api_version, header.correlation_id, &response)
+        .unwrap()
+}

@@ -1,4 +1,4 @@
-//! A connection to another broker's inter-broker listener: frames out, frames in.
+//! A follower's connection to a leader's inter-broker listener: frames out, frames in.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -8,6 +8,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use moldau_kafka::{SIZE_PREFIX_BYTES, frame_size};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use super::inbox::Endpoint;
 
 /// A peer that is there accepts within this time; one that is not is tried again.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -23,9 +25,9 @@ pub(crate) struct LeaderConnection {
 }
 
 impl LeaderConnection {
-    /// Connects. A frame of the other one's larger than `frame_bytes_max` ends the connection.
-    pub(crate) async fn open(host: &str, port: u16, frame_bytes_max: usize) -> io::Result<Self> {
-        let connect = TcpStream::connect((host, port));
+    /// Connects. A frame of the leader's larger than `frame_bytes_max` ends the connection.
+    pub(crate) async fn open(endpoint: &Endpoint, frame_bytes_max: usize) -> io::Result<Self> {
+        let connect = TcpStream::connect((&*endpoint.host, endpoint.port));
         let stream = tokio::time::timeout(CONNECT_LIMIT, connect).await??;
         stream.set_nodelay(true)?;
         Ok(Self { stream, received: BytesMut::new(), frame_bytes_max })

@@ -130,7 +130,7 @@ impl Fetcher {
                 continue;
             };
             let frame_bytes_max = self.settings.response_bytes_max.saturating_add(FRAME_BYTES_OVER);
-            let ended = match LeaderConnection::open(&endpoint.host, endpoint.port, frame_bytes_max).await {
+            let ended = match LeaderConnection::open(&endpoint, frame_bytes_max).await {
                 Ok(connection) => {
                     if let Ok(stream) = connection.watched() {
                         self.departures.watch(self.leader, endpoint.broker_epoch, stream);

@@ -11,11 +11,11 @@ use crate::replica_manager::Partition;
 
 /// Where the leader's inter-broker listener is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Endpoint {
-    pub(super) host: Arc<str>,
-    pub(super) port: u16,
+pub(crate) struct Endpoint {
+    pub(crate) host: Arc<str>,
+    pub(crate) port: u16,
     /// The leader's registration: a start of it that has just come is not waited for as one that had gone.
-    pub(super) broker_epoch: BrokerEpoch,
+    pub(crate) broker_epoch: BrokerEpoch,
 }
 
 /// A partition to be followed in one leader epoch.

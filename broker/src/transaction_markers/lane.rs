@@ -53,10 +53,10 @@ impl Lane {
 
     async fn exchange(&mut self, parcels: &[Parcel]) -> io::Result<Outcomes> {
         let endpoint = self.sender.upgrade().and_then(|sender| sender.endpoint(self.leader));
-        let (host, port) = endpoint.ok_or(io::ErrorKind::NotFound)?;
+        let endpoint = endpoint.ok_or(io::ErrorKind::NotFound)?;
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => LeaderConnection::open(&host, port, ANSWER_BYTES_MAX).await?,
+            None => LeaderConnection::open(&endpoint, ANSWER_BYTES_MAX).await?,
         };
         self.correlation_id = self.correlation_id.wrapping_add(1);
         let markers = parcels.iter().map(|parcel| &parcel.markers);
