@@ -14,6 +14,7 @@ mod groups;
 mod moves;
 mod peer;
 mod produces;
+mod transactions;
 mod versions;
 mod voters;
 
@@ -66,6 +67,8 @@ pub fn cases() -> Vec<Case> {
         moves::cases(),
         voters::cases(),
         configs::cases(),
+        transactions::ground(),
+        transactions::cases(),
         admin::endings(),
     ]
     .concat()

@@ -1,0 +1,197 @@
+"""Transactions through stock clients: librdkafka by confluent-kafka, and Kafka's own tools."""
+
+import subprocess
+import time
+import uuid
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from conftest import SETUP, eventually
+
+SECONDS = 30
+
+
+def create(node, topic, partitions=3):
+    AdminClient({"bootstrap.servers": node.bootstrap}).create_topics([NewTopic(topic, partitions, 1)])[topic].result(10)
+
+
+def transactional(node, transactional_id, **settings):
+    return Producer({"bootstrap.servers": node.bootstrap, "transactional.id": transactional_id, "linger.ms": 0,
+                     **settings})
+
+
+def started(node, transactional_id, **settings):
+    producer = transactional(node, transactional_id, **settings)
+    producer.init_transactions(SECONDS)
+    return producer
+
+
+def committed(node, topic, count, group=None):
+    """The values a read_committed consumer sees, until there are `count`, and then for as long as more could come."""
+    consumer = Consumer({"bootstrap.servers": node.bootstrap, "group.id": group or str(uuid.uuid4()),
+                         "auto.offset.reset": "earliest", "isolation.level": "read_committed",
+                         "enable.auto.commit": False, "enable.partition.eof": True})
+    partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+    consumer.assign([TopicPartition(topic, p, 0) for p in partitions])
+    values, at_end, deadline = [], set(), time.monotonic() + SECONDS
+    while len(values) < count or len(at_end) < len(partitions):
+        assert time.monotonic() < deadline, f"{len(values)} of {count} values"
+        message = consumer.poll(0.2)
+        if message is None:
+            continue
+        if message.error() and message.error().code() == KafkaError._PARTITION_EOF:
+            at_end.add(message.partition())
+        elif message.error():
+            raise KafkaException(message.error())
+        else:
+            at_end.discard(message.partition())
+            values.append(message.value())
+    consumer.close()
+    return sorted(values)
+
+
+def tool(node, *arguments):
+    done = subprocess.run(["java", "-cp", f"{SETUP}/jars/*", "org.apache.kafka.tools.TransactionsCommand",
+                           "--bootstrap-server", node.bootstrap, *arguments], capture_output=True, text=True,
+                          timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_what_is_committed_is_seen_and_what_is_aborted_is_not(moldau):
+    create(moldau, "t")
+    producer = started(moldau, "x")
+    for n in range(10):
+        producer.begin_transaction()
+        for partition in range(3):
+            producer.produce("t", b"%d-%d" % (n, partition), partition=partition)
+        if n % 2:
+            producer.abort_transaction(SECONDS)
+        else:
+            producer.commit_transaction(SECONDS)
+    expected = sorted(b"%d-%d" % (n, partition) for n in range(0, 10, 2) for partition in range(3))
+    assert committed(moldau, "t", len(expected)) == expected
+
+
+def test_an_open_transaction_is_not_seen_and_holds_back_what_follows(moldau):
+    create(moldau, "t", 1)
+    open_one, other = started(moldau, "open"), started(moldau, "other")
+    open_one.begin_transaction()
+    open_one.produce("t", b"open", partition=0)
+    open_one.flush(10)
+    other.begin_transaction()
+    other.produce("t", b"other", partition=0)
+    other.commit_transaction(SECONDS)
+    consumer = Consumer({"bootstrap.servers": moldau.bootstrap, "group.id": "g", "isolation.level": "read_committed",
+                         "auto.offset.reset": "earliest"})
+    assert consumer.get_watermark_offsets(TopicPartition("t", 0), timeout=10)[0] == 0
+    consumer.close()
+    open_one.commit_transaction(SECONDS)
+    assert committed(moldau, "t", 2) == [b"open", b"other"]
+
+
+def test_a_new_producer_of_an_id_fences_the_one_before_it_and_aborts_what_it_has_open(moldau):
+    create(moldau, "t")
+    old = started(moldau, "x")
+    old.begin_transaction()
+    old.produce("t", b"old", partition=0)
+    old.flush(10)
+    new = started(moldau, "x")
+    new.begin_transaction()
+    new.produce("t", b"new", partition=0)
+    new.commit_transaction(SECONDS)
+    with pytest.raises(KafkaException) as fenced:
+        old.commit_transaction(SECONDS)
+    assert fenced.value.args[0].code() in (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH,
+                                           KafkaError.PRODUCER_FENCED)
+    assert committed(moldau, "t", 1) == [b"new"]
+
+
+def test_a_transaction_that_takes_too_long_is_aborted(start_moldau):
+    node = start_moldau(**{"transaction_abort_timed_out_transaction_cleanup_interval_ms": 100})
+    create(node, "t")
+    slow = started(node, "slow", **{"transaction.timeout.ms": 1000})
+    slow.begin_transaction()
+    slow.produce("t", b"slow", partition=0)
+    slow.flush(10)
+    eventually(lambda: "CompleteAbort" in tool(node, "list"), SECONDS, "the coordinator's abort")
+    with pytest.raises(KafkaException):
+        slow.commit_transaction(SECONDS)
+    other = started(node, "other")
+    other.begin_transaction()
+    other.produce("t", b"other", partition=0)
+    other.commit_transaction(SECONDS)
+    assert committed(node, "t", 1) == [b"other"]
+
+
+def test_an_open_transaction_goes_on_after_the_broker_was_killed(moldau):
+    create(moldau, "t")
+    producer = started(moldau, "x")
+    producer.begin_transaction()
+    producer.produce("t", b"before", partition=0)
+    producer.flush(10)
+    moldau.kill()
+    moldau.start()
+    producer.produce("t", b"after", partition=1)
+    producer.commit_transaction(SECONDS)
+    assert committed(moldau, "t", 2) == [b"after", b"before"]
+    producer.begin_transaction()
+    producer.produce("t", b"next", partition=2)
+    producer.commit_transaction(SECONDS)
+    assert committed(moldau, "t", 3) == [b"after", b"before", b"next"]
+
+
+def test_offsets_are_committed_with_the_transaction_and_not_without_it(moldau):
+    create(moldau, "in", 1)
+    create(moldau, "out", 1)
+    feed = Producer({"bootstrap.servers": moldau.bootstrap})
+    for n in range(20):
+        feed.produce("in", b"%d" % n, partition=0)
+    assert feed.flush(10) == 0
+    producer = started(moldau, "x")
+    consumer = Consumer({"bootstrap.servers": moldau.bootstrap, "group.id": "g", "auto.offset.reset": "earliest",
+                         "isolation.level": "read_committed", "enable.auto.commit": False})
+    consumer.subscribe(["in"])
+
+    def step(count, commits):
+        producer.begin_transaction()
+        for _ in range(count):
+            message = None
+            deadline = time.monotonic() + SECONDS
+            while message is None:
+                assert time.monotonic() < deadline, "a record"
+                message = consumer.poll(0.2)
+            assert message.error() is None, message.error()
+            producer.produce("out", message.value(), partition=0)
+        producer.send_offsets_to_transaction(consumer.position(consumer.assignment()),
+                                             consumer.consumer_group_metadata(), SECONDS)
+        (producer.commit_transaction if commits else producer.abort_transaction)(SECONDS)
+
+    def offset():
+        return consumer.committed([TopicPartition("in", 0)], timeout=10)[0].offset
+
+    step(5, True)
+    assert offset() == 5
+    step(5, False)
+    assert offset() == 5, "an aborted transaction commits no offset"
+    consumer.seek(TopicPartition("in", 0, 5))
+    step(15, True)
+    assert offset() == 20
+    consumer.close()
+    assert committed(moldau, "out", 20) == sorted(b"%d" % n for n in range(20)), "each exactly once"
+
+
+def test_kafkas_tool_lists_and_describes_transactions(moldau):
+    create(moldau, "t")
+    producer = started(moldau, "orders-1")
+    producer.begin_transaction()
+    producer.produce("t", b"1", partition=2)
+    producer.flush(10)
+    listed = tool(moldau, "list")
+    assert "orders-1" in listed and "Ongoing" in listed
+    described = tool(moldau, "describe", "--transactional-id", "orders-1")
+    assert "Ongoing" in described and "t-2" in described
+    producer.commit_transaction(SECONDS)
+    eventually(lambda: "CompleteCommit" in tool(moldau, "list"), SECONDS, "the markers")
