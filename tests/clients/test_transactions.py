@@ -14,7 +14,8 @@ SECONDS = 30
 
 
 def create(node, topic, partitions=3):
-    AdminClient({"bootstrap.servers": node.bootstrap}).create_topics([NewTopic(topic, partitions, 1)])[topic].result(10)
+    admin = AdminClient({"bootstrap.servers": node.bootstrap})
+    admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(10)
 
 
 def transactional(node, transactional_id, **settings):
@@ -52,12 +53,14 @@ def committed(node, topic, count, group=None):
     return sorted(values)
 
 
-def tool(node, *arguments):
-    done = subprocess.run(["java", "-cp", f"{SETUP}/jars/*", "org.apache.kafka.tools.TransactionsCommand",
-                           "--bootstrap-server", node.bootstrap, *arguments], capture_output=True, text=True,
-                          timeout=120)
+def java(*command):
+    done = subprocess.run(["java", "-cp", f"{SETUP}/jars/*", *command], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def tool(node, *arguments):
+    return java("org.apache.kafka.tools.TransactionsCommand", "--bootstrap-server", node.bootstrap, *arguments)
 
 
 def test_what_is_committed_is_seen_and_what_is_aborted_is_not(moldau):
@@ -183,6 +186,49 @@ def test_offsets_are_committed_with_the_transaction_and_not_without_it(moldau):
     assert committed(moldau, "out", 20) == sorted(b"%d" % n for n in range(20)), "each exactly once"
 
 
+def test_each_transaction_has_one_outcome_whichever_nodes_die(cluster):
+    """One node after the other is killed, and comes back, while two producers commit and abort. What was acknowledged is
+    there, what was aborted is not, and what nobody knows the outcome of is there whole or not at all."""
+    cluster.create_topic("t", partitions=6)
+    ids = ["x", "y"]
+    acknowledged, aborted, unknown = set(), set(), set()
+    producers = {name: started(cluster, name) for name in ids}
+    number, deadline = 0, time.monotonic() + 4 * SECONDS
+    for node in cluster.nodes.values():
+        for turn in range(30):
+            if turn == 5:
+                node.kill()
+            if turn == 15:
+                node.spawn()
+                node.wait_until_it_answers(SECONDS)
+            for name in ids:
+                number += 1
+                tag = b"%s-%d" % (name.encode(), number)
+                try:
+                    producers[name].begin_transaction()
+                    for partition in range(6):
+                        producers[name].produce("t", tag, partition=partition)
+                    if number % 5:
+                        unknown.add(tag)
+                        producers[name].commit_transaction(SECONDS)
+                        unknown.discard(tag)
+                        acknowledged.add(tag)
+                    else:
+                        producers[name].abort_transaction(SECONDS)
+                        aborted.add(tag)
+                except KafkaException:
+                    assert time.monotonic() < deadline, "producers go on"
+                    unknown.add(tag)
+                    producers[name] = started(cluster, name)
+    values = committed(cluster, "t", 6 * len(acknowledged))
+    counts = {tag: values.count(tag) for tag in set(values)}
+    assert set(counts.values()) <= {6}, "a transaction is whole"
+    assert acknowledged <= set(counts), acknowledged - set(counts)
+    assert not aborted & set(counts)
+    assert set(counts) <= acknowledged | unknown
+    assert len(acknowledged) > 60, (len(acknowledged), len(unknown))
+
+
 def test_kafkas_tool_lists_and_describes_transactions(moldau):
     create(moldau, "t")
     producer = started(moldau, "orders-1")
@@ -195,3 +241,17 @@ def test_kafkas_tool_lists_and_describes_transactions(moldau):
     assert "Ongoing" in described and "t-2" in described
     producer.commit_transaction(SECONDS)
     eventually(lambda: "CompleteCommit" in tool(moldau, "list"), SECONDS, "the markers")
+
+
+def test_kafkas_own_producer_has_an_epoch_for_each_transaction(moldau):
+    """Java's producer knows transaction.version 2: it leaves it to the broker to add partitions, and every end of a
+    transaction raises its epoch."""
+    create(moldau, "t")
+    java("org.apache.kafka.tools.ProducerPerformance", "--topic", "t", "--num-records", "2000", "--record-size", "100",
+         "--throughput", "1000", "--transactional-id", "java", "--transaction-duration-ms", "100", "--bootstrap-server",
+         moldau.bootstrap)
+    assert len(committed(moldau, "t", 2000)) == 2000
+    eventually(lambda: "CompleteCommit" in tool(moldau, "list"), SECONDS, "the markers of the last transaction")
+    described = tool(moldau, "describe", "--transactional-id", "java").splitlines()
+    epoch = int(described[1].split()[described[0].split().index("ProducerEpoch")])
+    assert epoch > 5, described
