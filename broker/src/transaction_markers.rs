@@ -34,8 +34,10 @@ use queue::Queue;
 
 /// Connections to one leader. A request waits for the slowest of its partitions; the others' go by the next lane.
 const LANES_PER_BROKER: usize = 4;
-/// Pause before markers that could not be written are routed again.
-const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// Pause before markers that could not be written are routed again; it doubles with each time in a row.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+/// A partition without a leader for long is not worth more than this; one whose leader has died has another one sooner.
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Markers on their way, and whose they are.
 #[derive(Clone)]
@@ -44,9 +46,19 @@ pub(crate) struct Parcel {
     /// The partition of `__transaction_state` that the transaction belongs to.
     state_partition: PartitionIndex,
     markers: TransactionMarkers,
+    /// How often it was sent in vain.
+    attempts: u32,
 }
 
 impl Parcel {
+    fn new(
+        coordinator: &Arc<TransactionCoordinator>,
+        state_partition: PartitionIndex,
+        markers: TransactionMarkers,
+    ) -> Self {
+        Self { coordinator: Arc::downgrade(coordinator), state_partition, markers, attempts: 0 }
+    }
+
     fn with_partitions(&self, partitions: Vec<TopicPartition>) -> Self {
         let markers = TransactionMarkers { partitions, ..self.markers.clone() };
         Self { coordinator: Weak::clone(&self.coordinator), markers, ..*self }
@@ -129,10 +141,12 @@ impl MarkerSender {
     }
 
     /// Sends after a pause, if it is still this coordinator's business then.
-    fn send_later(self: &Arc<Self>, parcel: Parcel) {
+    fn send_later(self: &Arc<Self>, mut parcel: Parcel) {
         let sender = Arc::downgrade(self);
+        let pause = RETRY_PAUSE.saturating_mul(2u32.saturating_pow(parcel.attempts)).min(RETRY_PAUSE_MAX);
+        parcel.attempts = parcel.attempts.saturating_add(1);
         tokio::spawn(async move {
-            tokio::time::sleep(RETRY_PAUSE).await;
+            tokio::time::sleep(pause).await;
             if let Some(sender) = sender.upgrade()
                 && parcel.is_current()
             {
@@ -182,8 +196,7 @@ pub fn wishes(
                 });
             }
             TransactionWish::Markers(markers) => {
-                let coordinator = Arc::downgrade(coordinator);
-                sender.send(&Parcel { coordinator, state_partition: partition, markers });
+                sender.send(&Parcel::new(coordinator, partition, markers));
             }
         }
     })

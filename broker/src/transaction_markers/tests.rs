@@ -138,8 +138,7 @@ impl World {
                     });
                 }
                 TransactionWish::Markers(markers) => {
-                    let coordinator = Arc::downgrade(coordinator);
-                    sender.send(&Parcel { coordinator, state_partition: partition, markers });
+                    sender.send(&Parcel::new(coordinator, partition, markers));
                 }
             });
         let coordinator = TransactionCoordinator::start(

@@ -143,6 +143,8 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("quota.", QUOTAS),
     ("max.connection.creation.rate", QUOTAS),
     ("max.connections.per.ip.overrides", QUOTAS),
+    ("transaction.state.log.load.buffer.size", INTERNALS),
+    ("transaction.two.phase.commit.enable", "two-phase commit is unfinished in Kafka 4.3 (KIP-939)"),
     ("transaction", TRANSACTIONS),
     ("add.partitions.to.txn.", TRANSACTIONS),
     ("group.consumer.", GROUPS),
