@@ -19,6 +19,11 @@ pub struct TransactionConfig {
 
     /// Pause before the end of a transaction that could not be written is written again. Default: 100.
     pub completion_retry_ms: i64,
+    /// How long an AddPartitionsToTxn waits for the step before it, the end of the last transaction for one, before it is
+    /// told to come again. Kafka does not wait: its clients and brokers come again after 20 ms. Default: 20; 0 for not at all.
+    pub busy_wait_ms: i64,
+    /// How many of them wait for one id; CONCURRENT_TRANSACTIONS beyond. Default: 100.
+    pub busy_waiters_max: usize,
     /// Transactional ids of one shard; COORDINATOR_NOT_AVAILABLE beyond, since ids expire. Kafka has no such bound.
     /// Default: 100,000, which is five million with fifty partitions.
     pub transactional_ids_max: usize,
@@ -41,6 +46,8 @@ impl Default for TransactionConfig {
             remove_expired_interval_ms: 3_600_000,
             append_timeout_ms: 30_000,
             completion_retry_ms: 100,
+            busy_wait_ms: 20,
+            busy_waiters_max: 100,
             transactional_ids_max: 100_000,
             record_bytes_max: 1_000_000,
             pending_max: 10_000,

@@ -1,11 +1,12 @@
 //! The coordinator of the transactional ids of one partition of `__transaction_state`.
 
 mod append;
+mod busy;
 mod inspect;
 mod request;
 mod upkeep;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,6 +20,7 @@ use crate::state::TransactionState;
 use crate::timers::{Deadline, Timers};
 use crate::transaction::Transaction;
 use append::{Appends, Completion};
+use busy::Waiting;
 use request::{Parked, refused};
 
 /// Names one append until its outcome is known; a shard never uses one twice.
@@ -110,6 +112,13 @@ struct Entry {
     pending: Option<AppendId>,
 }
 
+impl Entry {
+    /// Whether a step is being written, or markers are.
+    fn is_busy(&self) -> bool {
+        self.pending.is_some() || self.current.state.is_ending()
+    }
+}
+
 /// The coordinator of the transactional ids of one partition: pure, without clock or I/O.
 ///
 /// How it is driven:
@@ -131,6 +140,8 @@ pub struct TransactionShard {
     appends: Appends,
     parked: BTreeMap<AllocationId, Parked>,
     next_allocation_id: u64,
+    /// By id, in their order, what waits for the step before it.
+    waiting: BTreeMap<Arc<str>, VecDeque<Waiting>>,
 }
 
 impl TransactionShard {
@@ -146,6 +157,7 @@ impl TransactionShard {
             appends: Appends::default(),
             parked: BTreeMap::new(),
             next_allocation_id: 0,
+            waiting: BTreeMap::new(),
         }
     }
 
@@ -226,6 +238,9 @@ impl TransactionShard {
             if let Parked::Request { token, request } = parked {
                 out.push(Output::Reply { token, response: refused(&request, error) });
             }
+        }
+        for waiting in std::mem::take(&mut self.waiting).into_values().flatten() {
+            out.push(waiting.refused(error));
         }
         self.entries.clear();
         self.timers.clear();

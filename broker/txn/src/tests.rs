@@ -1,6 +1,7 @@
 //! What the coordinator promises, one file for each concern.
 
 mod add_partitions;
+mod busy;
 mod end;
 mod harness;
 mod init;

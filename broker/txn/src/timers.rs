@@ -12,6 +12,8 @@ pub(crate) enum Deadline {
     Append(AppendId),
     /// The end of a transaction is written again.
     Completion(Arc<str>),
+    /// Requests that wait for the step before them have waited long enough.
+    Busy(Arc<str>),
     /// The next look for transactions that take too long.
     TimedOutTransactions,
     /// The next look for ids that nobody uses.

@@ -25,6 +25,13 @@ pub(super) enum Change {
     },
 }
 
+impl Change {
+    fn id(&self) -> &Arc<str> {
+        let (Self::Step { transactional_id, .. } | Self::Remove { transactional_id }) = self;
+        transactional_id
+    }
+}
+
 /// Who waits for an append.
 #[derive(Debug)]
 pub(super) enum Completion {
@@ -100,8 +107,7 @@ impl TransactionShard {
         self.appends.next_id += 1;
         let (records, changes): (Vec<CoordinatorRecord>, Vec<Change>) = changes.into_iter().unzip();
         for change in &changes {
-            let (Change::Step { transactional_id, .. } | Change::Remove { transactional_id }) = change;
-            if let Some(entry) = self.entries.get_mut(transactional_id) {
+            if let Some(entry) = self.entries.get_mut(change.id()) {
                 entry.pending = Some(append_id);
             }
         }
@@ -121,6 +127,7 @@ impl TransactionShard {
     ) {
         let Some(append) = self.appends.pending.remove(&append_id) else { return };
         self.timers.cancel(append.deadline_ms, Deadline::Append(append_id));
+        let touched: Vec<Arc<str>> = append.changes.iter().map(|change| Arc::clone(change.id())).collect();
         match result {
             Ok(()) => {
                 // The client first: it need not wait for the markers.
@@ -137,6 +144,9 @@ impl TransactionShard {
                 let error = append_error_to_response(error);
                 out.extend(append.completion.and_then(|completion| completion.refused_if_reply(error)));
             }
+        }
+        for transactional_id in touched {
+            self.retry_waiting(&transactional_id, now_ms, out);
         }
     }
 
@@ -170,7 +180,7 @@ impl TransactionShard {
     /// Changes that are not in the log: all is as before, and the end of a transaction is written again.
     fn give_up(&mut self, changes: &[Change], now_ms: i64) {
         for change in changes {
-            let (Change::Step { transactional_id, .. } | Change::Remove { transactional_id }) = change;
+            let transactional_id = change.id();
             let Some(entry) = self.entries.get_mut(transactional_id) else { continue };
             entry.pending = None;
             if entry.current.state.is_ending() {

@@ -91,7 +91,7 @@ impl TransactionShard {
     }
 
     /// A request that takes a step. `spare` is a producer id that was asked for on its behalf.
-    fn change(
+    pub(super) fn change(
         &mut self,
         token: RequestToken,
         request: Request,
@@ -103,6 +103,9 @@ impl TransactionShard {
         let Some(transactional_id) = request.transactional_id().map(Arc::from) else { return };
         let decision = match decided {
             Ok(decision) => decision,
+            Err(ErrorCode::ConcurrentTransactions) => {
+                return self.wait_or_refuse(token, request, now_ms, out);
+            }
             Err(error) => return out.push(Output::Reply { token, response: refused(&request, error) }),
         };
         match decision {

@@ -25,6 +25,7 @@ impl TransactionShard {
         match deadline {
             Deadline::Append(append_id) => self.append_takes_too_long(append_id, out),
             Deadline::Completion(transactional_id) => self.complete(&transactional_id, now_ms, out),
+            Deadline::Busy(transactional_id) => self.refuse_waiting(&transactional_id, now_ms, out),
             Deadline::TimedOutTransactions => {
                 self.abort_all_timed_out(now_ms, out);
                 self.schedule_scan(Deadline::TimedOutTransactions, now_ms);

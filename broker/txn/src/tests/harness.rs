@@ -84,7 +84,19 @@ impl Harness {
         harness
     }
 
+    /// One whose requests wait for the step before them. Others are told at once to come again.
+    pub(super) fn waiting() -> Self {
+        let mut harness = Self::of(TransactionConfig::default(), 2);
+        harness.fail_over();
+        harness
+    }
+
     pub(super) fn inactive(config: TransactionConfig, transaction_version: i16) -> Self {
+        Self::of(TransactionConfig { busy_wait_ms: 0, ..config }, transaction_version)
+    }
+
+    /// An inactive shard with this very configuration.
+    pub(super) fn of(config: TransactionConfig, transaction_version: i16) -> Self {
         Self {
             shard: TransactionShard::new(Arc::new(config), transaction_version),
             now_ms: 1_000_000,

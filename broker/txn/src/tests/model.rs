@@ -114,8 +114,12 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let config = TransactionConfig { completion_retry_ms: 10, ..TransactionConfig::default() };
-        let mut h = Harness::with(config, 2);
+        // Half of the worlds let requests wait for the step before them.
+        let busy_wait_ms = if seed.is_multiple_of(2) { 20 } else { 0 };
+        let config =
+            TransactionConfig { completion_retry_ms: 10, busy_wait_ms, ..TransactionConfig::default() };
+        let mut h = Harness::of(config, 2);
+        h.fail_over();
         h.auto_commit = false;
         h.auto_allocate = false;
         let clients = (0..CLIENTS).map(|at| Client {
