@@ -9,13 +9,15 @@
 //! renames need the lock.
 //!
 //! What stays besides the last values: tombstones, for `delete.retention.ms` after their first compaction (KIP-534); the
-//! last batch of each producer, if need be without records, for it holds the producer's sequence; control batches and
-//! all transactional records, until transactions can be told apart. Base and last offset of a batch never change.
+//! last batch of each producer, if need be without records, for it holds the producer's sequence; the end of a transaction
+//! while a batch of it is left, and `delete.retention.ms` more. Records of aborted transactions go. Base and last offset of
+//! a batch never change.
 
 mod cleaning;
 mod filter;
 mod key_map;
 mod swap;
+mod transactions;
 mod varint;
 
 use moldau_model::{Offset, TimestampMs};
@@ -108,7 +110,7 @@ impl PartitionLog {
     ) -> Result<Cleaning, LogError> {
         self.check_online()?;
         let cleanable = self.cleanable_segments(upper_bound, now);
-        Ok(Cleaning::plan(self, cleanable, now, keys_max))
+        Cleaning::plan(self, cleanable, now, keys_max)
     }
 
     /// Puts what the last [`Cleaning::run`] wrote in the place of what it was made from. Blocks on two syncs of the

@@ -39,6 +39,8 @@ pub enum AppendError {
     InvalidProducerEpoch { producer_id: ProducerId, received: ProducerEpoch, current: ProducerEpoch },
     #[error("producer {producer_id} wrote outside of its open transaction")]
     InvalidTxnState { producer_id: ProducerId },
+    #[error("the transaction of producer {producer_id} is not known to be open")]
+    TransactionNotVerified { producer_id: ProducerId },
     #[error("coordinator epoch {received} is older than {current}")]
     TransactionCoordinatorFenced { received: i32, current: i32 },
     #[error("leader epoch {received} is older than the log's {latest}")]
@@ -64,7 +66,7 @@ impl AppendError {
             Self::InvalidTimestamp { .. } | Self::TimestampTypeFromClient => ErrorCode::InvalidTimestamp,
             Self::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
             Self::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
-            Self::InvalidTxnState { .. } => ErrorCode::InvalidTxnState,
+            Self::InvalidTxnState { .. } | Self::TransactionNotVerified { .. } => ErrorCode::InvalidTxnState,
             Self::TransactionCoordinatorFenced { .. } => ErrorCode::TransactionCoordinatorFenced,
             Self::FencedLeaderEpoch { .. } => ErrorCode::NotLeaderOrFollower,
             Self::OffsetsOutOfOrder { .. } => ErrorCode::UnknownServerError,

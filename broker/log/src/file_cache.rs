@@ -67,15 +67,21 @@ pub(crate) enum FileKind {
     Log,
     OffsetIndex,
     TimeIndex,
+    AbortedIndex,
     ProducerSnapshot,
 }
 
 impl FileKind {
+    /// What belongs to a segment, and goes with it. (A producer snapshot belongs to an offset.)
+    pub(crate) const OF_SEGMENT: [Self; 4] =
+        [Self::Log, Self::OffsetIndex, Self::TimeIndex, Self::AbortedIndex];
+
     pub(crate) const fn suffix(self) -> &'static str {
         match self {
             Self::Log => "log",
             Self::OffsetIndex => "index",
             Self::TimeIndex => "timeindex",
+            Self::AbortedIndex => "txnindex",
             Self::ProducerSnapshot => "snapshot",
         }
     }

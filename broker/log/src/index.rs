@@ -17,6 +17,8 @@ const RUN_ENTRIES: usize = 512;
 /// An entry as it stands in the file.
 pub(crate) trait IndexEntry: Copy + std::fmt::Debug {
     const BYTES: usize;
+    /// Whether there is a file where there is no entry.
+    const IS_ALWAYS_THERE: bool = true;
     fn encode(self, base_offset: Offset, out: &mut Vec<u8>);
     fn decode(base_offset: Offset, bytes: &[u8]) -> Self;
     /// Whether `self` may stand behind `earlier`.
@@ -89,6 +91,8 @@ pub(crate) struct Index<E> {
     last: Option<E>,
     /// The file must be cut to `written` before it is added to.
     longer_on_disk: bool,
+    /// The file was written, or cut, and not given to anybody to be synced.
+    is_unsynced: bool,
 }
 
 impl<E: IndexEntry> Index<E> {
@@ -102,6 +106,7 @@ impl<E: IndexEntry> Index<E> {
             tail: Vec::new(),
             last: None,
             longer_on_disk: true,
+            is_unsynced: false,
         }
     }
 
@@ -112,7 +117,11 @@ impl<E: IndexEntry> Index<E> {
         kind: FileKind,
     ) -> io::Result<Option<Self>> {
         let mut index = Self::empty(storage, base_offset, kind);
-        let Some(length) = index.file.length()? else { return Ok(None) };
+        let length = match index.file.length()? {
+            Some(length) => length,
+            None if E::IS_ALWAYS_THERE => return Ok(None),
+            None => 0,
+        };
         if !length.is_multiple_of(E::BYTES as u64) {
             return Ok(None);
         }
@@ -155,17 +164,18 @@ impl<E: IndexEntry> Index<E> {
         self.entries() - self.written >= RUN_ENTRIES
     }
 
-    /// Writes what the file lacks. Returns the file if it changed: it is not synced.
-    pub(crate) fn write_out(&mut self) -> io::Result<Option<Arc<dyn File>>> {
+    /// Writes what the file lacks. It is not synced.
+    pub(crate) fn write_out(&mut self) -> io::Result<()> {
         let missing = self.tail.get(self.written - self.tail_start..).unwrap_or_default();
-        if missing.is_empty() && !self.longer_on_disk {
-            return Ok(None);
+        if missing.is_empty() && (!self.longer_on_disk || self.may_stay_away()?) {
+            return Ok(());
         }
         let mut bytes = Vec::with_capacity(missing.len() * E::BYTES);
         for entry in missing {
             entry.encode(self.base_offset, &mut bytes);
         }
         let file = self.file.get()?;
+        self.is_unsynced = true;
         if self.longer_on_disk {
             file.set_len((self.written * E::BYTES) as u64)?;
             self.longer_on_disk = false;
@@ -177,7 +187,23 @@ impl<E: IndexEntry> Index<E> {
             self.tail.drain(..dropped);
             self.tail_start += dropped;
         }
+        Ok(())
+    }
+
+    /// The same, with the file if it has changed since the last time: the caller sees to it that it is synced.
+    pub(crate) fn finish(&mut self) -> io::Result<Option<Arc<dyn File>>> {
+        self.write_out()?;
+        if !self.is_unsynced {
+            return Ok(None);
+        }
+        let file = self.file.get()?;
+        self.is_unsynced = false;
         Ok(Some(file))
+    }
+
+    /// Whether there is nothing to say, and no file that says otherwise, if only once the power was lost.
+    fn may_stay_away(&self) -> io::Result<bool> {
+        Ok(!E::IS_ALWAYS_THERE && self.entries() == 0 && self.file.length()?.is_none())
     }
 
     /// Gives the memory back, once everything is written: the segment is closed.
@@ -191,6 +217,25 @@ impl<E: IndexEntry> Index<E> {
     /// The last entry for which `holds`; it must hold for a prefix of the entries.
     pub(crate) fn last_where(&self, holds: impl Fn(&E) -> bool) -> io::Result<Option<E>> {
         Ok(self.search(&holds)?.1)
+    }
+
+    /// Gives the entries behind the prefix for which `before` holds to `each`, until that returns `false`. Returns whether
+    /// it came to the end.
+    pub(crate) fn each_behind(
+        &self,
+        before: impl Fn(&E) -> bool,
+        mut each: impl FnMut(E) -> bool,
+    ) -> io::Result<bool> {
+        let (mut at, _) = self.search(&before)?;
+        while at < self.tail_start {
+            let run = self.read_run(at, RUN_ENTRIES.min(self.tail_start - at))?;
+            at += run.len();
+            if !run.into_iter().all(&mut each) {
+                return Ok(false);
+            }
+        }
+        let rest = self.tail.get(at - self.tail_start..).unwrap_or_default();
+        Ok(rest.iter().copied().all(each))
     }
 
     /// Keeps the prefix of the entries for which `holds`.

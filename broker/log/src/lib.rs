@@ -14,6 +14,7 @@ mod partition_log;
 
 mod cleaner;
 
+mod aborted_transaction;
 mod batch_header;
 mod checkpoint;
 mod config;
@@ -28,6 +29,7 @@ mod read;
 mod segment;
 mod sync;
 
+pub use aborted_transaction::AbortedTransaction;
 pub use cleaner::Cleaning;
 pub use config::{CleanupPolicy, LogConfig};
 pub use error::{AppendError, LogError, ReadError, RecordError};
@@ -36,8 +38,9 @@ pub use file_system::{File, FileSystem, RealFileSystem};
 pub use log_directory::{LogDirectory, PartitionCheckpoint, PartitionOnDisk};
 pub use meta_properties::MetaProperties;
 pub use partition_log::{
-    ActiveProducer, AppendInfo, AppendOrigin, CleanReport, EpochEnd, LogEnvironment, OpenMode, PartitionLog,
-    RecoveryReport, RemovedSegments, TimestampOffset,
+    ActiveProducer, AppendInfo, AppendOrigin, AppendTerms, CleanReport, EpochEnd, LogEnvironment, OpenMode,
+    PartitionLog, RecoveryReport, RemovedSegments, TimestampOffset,
 };
+pub use producer_state::VerificationGuard;
 pub use read::{FileSlice, LogRead};
 pub use sync::SyncTicket;

@@ -20,10 +20,11 @@ use crate::batch_header::BatchHeader;
 use crate::checkpoint::Checkpoints;
 use crate::file_cache::Storage;
 use crate::leader_epoch_cache::LeaderEpochCache;
-use crate::producer_state::{ProducerAppend, ProducerState};
+use crate::producer_state::{ProducerAppend, ProducerState, VerificationGuard};
 use crate::segment::Segment;
 use crate::sync::{DirectorySync, Durability};
 use crate::{FileCache, FileSystem, LogConfig, LogError, SyncTicket};
+pub(crate) use open::control_record;
 use recent::RecentBatches;
 
 /// What all logs of one directory share.
@@ -77,6 +78,24 @@ pub enum AppendOrigin {
     Client,
     /// A group or transaction coordinator of this broker.
     Coordinator,
+}
+
+/// What is known of the batches that somebody appends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AppendTerms {
+    pub origin: AppendOrigin,
+    /// The first batch of a transaction is taken only with a guard (`transaction.partition.verification.enable`).
+    pub needs_verification: bool,
+    /// What [`PartitionLog::begin_verification`] gave, after the coordinator knew of the transaction.
+    pub verification: Option<VerificationGuard>,
+    /// How the coordinator ends transactions: from 2 on with an epoch of the marker's own. Zero where there is no marker.
+    pub transaction_version: i8,
+}
+
+impl From<AppendOrigin> for AppendTerms {
+    fn from(origin: AppendOrigin) -> Self {
+        Self { origin, needs_verification: false, verification: None, transaction_version: 0 }
+    }
 }
 
 /// Where the batches went.
@@ -278,6 +297,25 @@ impl PartitionLog {
     #[must_use]
     pub fn active_producers(&self) -> Vec<ActiveProducer> {
         self.producers.active()
+    }
+
+    /// A producer wants to write the first batch of a transaction, of which the coordinator is to be asked: the guard for
+    /// that append, or `None` if its transaction is open here already. `bumps_epoch` is for transactions of version 2.
+    pub fn begin_verification(
+        &mut self,
+        producer_id: ProducerId,
+        producer_epoch: ProducerEpoch,
+        sequence: i32,
+        bumps_epoch: bool,
+        now: TimestampMs,
+    ) -> Option<VerificationGuard> {
+        let count_max = self.config.producer_ids_max;
+        self.producers.begin_verification(producer_id, producer_epoch, sequence, bumps_epoch, now, count_max)
+    }
+
+    /// Every replica of the ISR has what lies below `high_watermark`: how transactions ended there is settled.
+    pub fn note_high_watermark(&mut self, high_watermark: Offset) {
+        self.producers.prune_completed(high_watermark);
     }
 
     /// Forgets producers that were idle for `producer.id.expiration.ms`. Returns how many.

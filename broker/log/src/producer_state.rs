@@ -2,20 +2,27 @@
 //! refuse a gap or an old epoch, and to know the oldest transaction still open.
 
 mod snapshot;
+mod verification;
 mod window;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use moldau_model::{Offset, ProducerId, TimestampMs};
+use moldau_model::{Offset, ProducerEpoch, ProducerId, TimestampMs};
 use moldau_record::ControlRecord;
 
+use crate::aborted_transaction::AbortedTransaction;
 use crate::batch_header::BatchHeader;
 use crate::partition_log::ActiveProducer;
-use crate::{AppendError, AppendOrigin};
+use crate::{AppendError, AppendOrigin, AppendTerms};
 
+pub use verification::VerificationGuard;
+use verification::Verifications;
 pub(crate) use window::{ProducerEntry, StoredBatch};
 
-/// A transaction whose marker is in the log, perhaps not yet below the high watermark.
+/// How many transactions that ended above the high watermark are remembered one by one.
+const COMPLETED_MAX: usize = 1 << 16;
+
+/// Transactions whose markers are in the log, perhaps not yet below the high watermark: usually one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct CompletedTransaction {
     first_offset: Offset,
@@ -28,14 +35,36 @@ pub(crate) struct ProducerState {
     producers: HashMap<ProducerId, ProducerEntry>,
     /// Open transactions by their first offset.
     ongoing: BTreeMap<Offset, ProducerId>,
-    completed: Vec<CompletedTransaction>,
+    /// By their last offsets.
+    completed: VecDeque<CompletedTransaction>,
+    verifications: Verifications,
+}
+
+/// A transaction began or ended in an append.
+#[derive(Clone, Copy, Debug)]
+enum TransactionEvent {
+    Begun { producer_id: ProducerId, first_offset: Offset },
+    Ended { producer_id: ProducerId, transaction: CompletedTransaction, is_aborted: bool },
 }
 
 /// The new entries of one append, held back until its bytes are written. Reused from append to append.
 #[derive(Debug, Default)]
 pub(crate) struct ProducerAppend {
     changed: Vec<ProducerEntry>,
-    completed: Vec<CompletedTransaction>,
+    /// In the log's order.
+    events: Vec<TransactionEvent>,
+    /// Which questions to the coordinator are answered.
+    verified: Vec<ProducerId>,
+    /// What a commit found, for the segment's index.
+    pub(crate) aborted: Vec<AbortedTransaction>,
+}
+
+/// What a partition has last of one producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LastRecord {
+    /// Of its last record; `None` where the end of a transaction is all that is known of its epoch.
+    pub(crate) data_offset: Option<Offset>,
+    pub(crate) producer_epoch: ProducerEpoch,
 }
 
 /// What a check found.
@@ -49,16 +78,24 @@ pub(crate) enum Checked {
 impl ProducerAppend {
     pub(crate) fn clear(&mut self) {
         self.changed.clear();
-        self.completed.clear();
+        self.events.clear();
+        self.verified.clear();
+        self.aborted.clear();
     }
 }
 
 /// Who wrote a batch that is looked at: only a live client is held to its sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
-    Live(AppendOrigin),
+    Live(AppendTerms),
     /// A leader has accepted the batch before.
     Accepted,
+}
+
+impl Source {
+    fn is_client(self) -> bool {
+        matches!(self, Self::Live(terms) if terms.origin == AppendOrigin::Client)
+    }
 }
 
 impl ProducerState {
@@ -92,21 +129,35 @@ impl ProducerState {
         let at = append.changed.iter().position(|entry| entry.producer_id == header.producer_id);
         let known =
             at.and_then(|at| append.changed.get(at)).or_else(|| self.producers.get(&header.producer_id));
-        if source == Source::Live(AppendOrigin::Client)
+        if source.is_client()
             && let Some(batch) = known.and_then(|entry| entry.find(header))
         {
             return Ok(Checked::Duplicate(batch));
         }
         let mut entry = known.copied().unwrap_or_else(|| ProducerEntry::new(header.producer_id));
         if header.is_control() {
-            if let Some(transaction) = entry.end_transaction(header, control, source)? {
-                append.completed.push(CompletedTransaction {
-                    first_offset: transaction,
-                    last_offset: header.last_offset(),
+            if let Some(first_offset) = entry.end_transaction(header, control, source)? {
+                append.events.push(TransactionEvent::Ended {
+                    producer_id: header.producer_id,
+                    transaction: CompletedTransaction { first_offset, last_offset: header.last_offset() },
+                    is_aborted: matches!(control, Some(ControlRecord::Abort { .. })),
                 });
             }
         } else {
+            if let Source::Live(terms) = source {
+                self.check_verified(&entry, header, terms)?;
+            }
+            let was_open = entry.transaction_first_offset != Offset::NONE;
             entry.add(header, source)?;
+            if header.is_transactional() && !was_open {
+                append.events.push(TransactionEvent::Begun {
+                    producer_id: header.producer_id,
+                    first_offset: entry.transaction_first_offset,
+                });
+            }
+        }
+        if header.is_transactional() {
+            append.verified.push(header.producer_id);
         }
         entry.last_seen = now;
         match at.and_then(|at| append.changed.get_mut(at)) {
@@ -118,20 +169,96 @@ impl ProducerState {
 
     /// The checked batches are in the log.
     pub(crate) fn commit(&mut self, append: &mut ProducerAppend, producers_max: usize) {
-        for entry in append.changed.drain(..) {
-            let before = self.producers.insert(entry.producer_id, entry);
-            let before = before.map_or(Offset::NONE, |before| before.transaction_first_offset);
-            if before != entry.transaction_first_offset {
-                self.ongoing.remove(&before);
-                if entry.transaction_first_offset != Offset::NONE {
-                    self.ongoing.insert(entry.transaction_first_offset, entry.producer_id);
+        for event in append.events.drain(..) {
+            match event {
+                TransactionEvent::Begun { producer_id, first_offset } => {
+                    self.ongoing.insert(first_offset, producer_id);
+                }
+                TransactionEvent::Ended { producer_id, transaction, is_aborted } => {
+                    self.ongoing.remove(&transaction.first_offset);
+                    if is_aborted {
+                        append.aborted.push(self.aborted(producer_id, transaction));
+                    }
+                    self.note_completed(transaction);
                 }
             }
         }
-        self.completed.append(&mut append.completed);
+        for entry in append.changed.drain(..) {
+            self.producers.insert(entry.producer_id, entry);
+        }
+        for producer_id in append.verified.drain(..) {
+            self.verifications.end(producer_id);
+        }
         if self.producers.len() > producers_max {
             self.forget_longest_idle(producers_max);
         }
+    }
+
+    fn aborted(&self, producer_id: ProducerId, transaction: CompletedTransaction) -> AbortedTransaction {
+        let CompletedTransaction { first_offset, last_offset } = transaction;
+        let end = last_offset.plus(1);
+        let last_stable_offset = self.ongoing.keys().next().map_or(end, |first| end.min(*first));
+        AbortedTransaction { producer_id, first_offset, last_offset, last_stable_offset }
+    }
+
+    /// Where there are too many, the two oldest count as one, which ended when the later of them did.
+    fn note_completed(&mut self, transaction: CompletedTransaction) {
+        if self.completed.len() >= COMPLETED_MAX
+            && let (Some(oldest), Some(next)) = (self.completed.pop_front(), self.completed.front_mut())
+        {
+            next.first_offset = next.first_offset.min(oldest.first_offset);
+        }
+        self.completed.push_back(transaction);
+    }
+
+    /// The producer has asked for its transaction's first batch to be taken: a guard for that append, or `None` if the
+    /// transaction is open here, and nobody needs to be asked.
+    pub(crate) fn begin_verification(
+        &mut self,
+        producer_id: ProducerId,
+        producer_epoch: ProducerEpoch,
+        sequence: i32,
+        bumps_epoch: bool,
+        now: TimestampMs,
+        count_max: usize,
+    ) -> Option<VerificationGuard> {
+        let entry = self.producers.get(&producer_id);
+        if entry.is_some_and(|entry| entry.is_in_transaction(producer_epoch)) {
+            return None;
+        }
+        let verifications = &mut self.verifications;
+        Some(verifications.begin(producer_id, producer_epoch, sequence, bumps_epoch, now, count_max))
+    }
+
+    /// Whether the coordinator knows of the transaction: it was asked for the first batch, and so for all behind it.
+    fn check_verified(
+        &self,
+        entry: &ProducerEntry,
+        header: &BatchHeader,
+        terms: AppendTerms,
+    ) -> Result<(), AppendError> {
+        let verification = self.verifications.get(header.producer_id);
+        if header.is_transactional()
+            && terms.needs_verification
+            && !entry.is_in_transaction(header.producer_epoch)
+            && (terms.verification.is_none()
+                || terms.verification != verification.map(|verification| verification.guard))
+        {
+            return Err(AppendError::TransactionNotVerified { producer_id: header.producer_id });
+        }
+        let Some(verification) = verification.filter(|_| terms.origin == AppendOrigin::Client) else {
+            return Ok(());
+        };
+        let is_too_early = header.base_sequence > verification.lowest_sequence
+            || (verification.bumps_epoch && header.base_sequence != 0 && entry.last_batch().is_none());
+        if is_too_early {
+            return Err(AppendError::OutOfOrderSequence {
+                producer_id: header.producer_id,
+                received: header.base_sequence,
+                expected_after: entry.last_sequence(),
+            });
+        }
+        Ok(())
     }
 
     /// Drops down to nine tenths of the cap, so that the search is not made for every append.
@@ -150,6 +277,7 @@ impl ProducerState {
     }
 
     pub(crate) fn remove_expired(&mut self, now: TimestampMs, expiration_ms: i64) -> usize {
+        self.verifications.remove_expired(now, expiration_ms);
         let before = self.producers.len();
         self.producers.retain(|_, entry| {
             entry.transaction_first_offset != Offset::NONE
@@ -161,18 +289,16 @@ impl ProducerState {
     /// The first offset of the oldest transaction that is open, or whose marker is at or above the high watermark.
     pub(crate) fn first_unstable_offset(&self, high_watermark: Offset) -> Option<Offset> {
         let open = self.ongoing.keys().next().copied();
-        let completed = self
-            .completed
-            .iter()
-            .filter(|transaction| transaction.last_offset >= high_watermark)
-            .map(|transaction| transaction.first_offset)
-            .min();
+        let from = self.completed.partition_point(|transaction| transaction.last_offset < high_watermark);
+        let completed = self.completed.iter().skip(from).map(|transaction| transaction.first_offset).min();
         open.into_iter().chain(completed).min()
     }
 
     /// Forgets completed transactions that every replica has.
     pub(crate) fn prune_completed(&mut self, high_watermark: Offset) {
-        self.completed.retain(|transaction| transaction.last_offset >= high_watermark);
+        while self.completed.front().is_some_and(|transaction| transaction.last_offset < high_watermark) {
+            self.completed.pop_front();
+        }
     }
 
     pub(crate) fn clear(&mut self) {
@@ -196,10 +322,13 @@ impl ProducerState {
         active
     }
 
-    /// The last data offset of each producer that wrote nothing from `end` on: the batch that holds it must outlive
-    /// compaction.
-    pub(crate) fn last_data_offsets_below(&self, end: Offset) -> HashMap<ProducerId, Offset> {
-        let last = |entry: &ProducerEntry| Some((entry.producer_id, entry.last_batch()?.last_offset));
-        self.producers.values().filter_map(last).filter(|(_, offset)| *offset < end).collect()
+    /// The last of each producer that wrote nothing from `end` on: the batch that holds it must outlive compaction.
+    pub(crate) fn last_records_below(&self, end: Offset) -> HashMap<ProducerId, LastRecord> {
+        let last = |entry: &ProducerEntry| {
+            let data_offset = entry.last_batch().map(|batch| batch.last_offset);
+            (entry.producer_id, LastRecord { data_offset, producer_epoch: entry.producer_epoch })
+        };
+        let is_below = |(_, last): &(_, LastRecord)| last.data_offset.is_none_or(|offset| offset < end);
+        self.producers.values().map(last).filter(is_below).collect()
     }
 }

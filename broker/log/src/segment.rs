@@ -1,4 +1,4 @@
-//! One segment: a file of batches and its two indexes. The last segment of a log is the active one.
+//! One segment: a file of batches and its indexes. The last segment of a log is the active one.
 
 use std::io;
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use moldau_model::{Offset, TimestampMs};
 use moldau_record::{BATCH_HEADER_BYTES, BatchView, batch_size};
 
+use crate::aborted_transaction::AbortedTransaction;
 use crate::batch_header::{BatchHeader, HeaderWalk, LOOKUP_BUFFER_BYTES, WALK_BUFFER_BYTES, WalkError};
 use crate::file_cache::{FileKind, SegmentFile, Storage};
 use crate::index::{Index, OffsetEntry, TimeEntry};
@@ -21,6 +22,10 @@ pub(crate) struct Segment {
     size_bytes: u64,
     offset_index: Index<OffsetEntry>,
     time_index: Index<TimeEntry>,
+    /// Of the transactions whose abort markers are here.
+    aborted_index: Index<AbortedTransaction>,
+    /// `aborted_index` lacks what only a replay of the producers can tell.
+    is_aborted_index_due: bool,
     bytes_since_index_entry: u64,
     /// The largest timestamp, and the last offset of the first batch that has it.
     max_timestamp: TimestampMs,
@@ -55,6 +60,8 @@ impl Segment {
             size_bytes: 0,
             offset_index: Index::empty(storage, base_offset, FileKind::OffsetIndex),
             time_index: Index::empty(storage, base_offset, FileKind::TimeIndex),
+            aborted_index: Index::empty(storage, base_offset, FileKind::AbortedIndex),
+            is_aborted_index_due: false,
             bytes_since_index_entry: 0,
             max_timestamp: TimestampMs::NONE,
             max_timestamp_offset: base_offset,
@@ -88,6 +95,12 @@ impl Segment {
     ) -> io::Result<Loaded> {
         let mut segment = Self::without_indexes(storage, base_offset, now);
         segment.size_bytes = segment.log.length()?.unwrap_or(0);
+        match Index::load(storage, base_offset, FileKind::AbortedIndex)? {
+            Some(aborted) if aborted.last().is_none_or(|last: AbortedTransaction| last.fits(base_offset)) => {
+                segment.aborted_index = aborted;
+            }
+            Some(_) | None => segment.is_aborted_index_due = true,
+        }
         let offsets = Index::load(storage, base_offset, FileKind::OffsetIndex)?;
         let times = Index::load(storage, base_offset, FileKind::TimeIndex)?;
         if let (Some(offsets), Some(times)) = (offsets, times)
@@ -157,6 +170,7 @@ impl Segment {
                 break;
             }
             segment.note_batch(position, &header, config.index_interval_bytes);
+            segment.is_aborted_index_due |= header.is_control();
             next_offset = header.next_offset();
             each(&header);
         }
@@ -260,8 +274,12 @@ impl Segment {
 
     /// Writes index entries out if many have gathered. An index on disk may lag, so a failure only postpones it.
     pub(crate) fn write_indexes_if_due(&mut self) {
-        if self.offset_index.is_write_due() || self.time_index.is_write_due() {
-            let result = self.offset_index.write_out().and_then(|_| self.time_index.write_out());
+        let is_due = self.offset_index.is_write_due()
+            || self.time_index.is_write_due()
+            || self.aborted_index.is_write_due();
+        if is_due {
+            let result = self.offset_index.write_out().and_then(|()| self.time_index.write_out());
+            let result = result.and_then(|()| self.aborted_index.write_out());
             if let Err(error) = result {
                 tracing::warn!(segment = ?self.log, %error, "index not written, will be tried again");
             }
@@ -272,11 +290,46 @@ impl Segment {
     pub(crate) fn finish_indexes(&mut self) -> io::Result<Vec<Arc<dyn File>>> {
         self.push_time_entry();
         let mut changed = Vec::new();
-        changed.extend(self.offset_index.write_out()?);
-        changed.extend(self.time_index.write_out()?);
+        changed.extend(self.offset_index.finish()?);
+        changed.extend(self.time_index.finish()?);
+        changed.extend(self.aborted_index.finish()?);
         self.offset_index.release_memory();
         self.time_index.release_memory();
+        self.aborted_index.release_memory();
         Ok(changed)
+    }
+
+    /// A transaction ended here, aborted.
+    pub(crate) fn note_aborted(&mut self, transaction: AbortedTransaction) {
+        self.aborted_index.push(transaction);
+    }
+
+    /// Gives `each` the transactions aborted here that ended at or behind `from`, in the order of their ends, until it
+    /// returns `false`. Returns whether there may be more of them in later segments.
+    pub(crate) fn each_aborted(
+        &self,
+        from: Offset,
+        each: impl FnMut(AbortedTransaction) -> bool,
+    ) -> io::Result<bool> {
+        self.aborted_index.each_behind(|transaction| transaction.last_offset < from, each)
+    }
+
+    /// Whether the index of aborted transactions is to be made anew.
+    pub(crate) fn is_aborted_index_due(&self) -> bool {
+        self.is_aborted_index_due
+    }
+
+    /// The index of aborted transactions is complete again. Of a closed segment it becomes durable, for it will be
+    /// believed.
+    pub(crate) fn finish_aborted_index(&mut self, is_closed: bool) -> io::Result<()> {
+        self.is_aborted_index_due = false;
+        if is_closed {
+            if let Some(file) = self.aborted_index.finish()? {
+                file.sync_data()?;
+            }
+            self.aborted_index.release_memory();
+        }
+        Ok(())
     }
 
     /// The first batch that ends at or behind `offset`, and where it lies.
@@ -331,6 +384,19 @@ impl Segment {
         Ok(entry.map(|entry| u64::from(entry.position)).filter(|position| *position > after))
     }
 
+    /// An offset in the first indexed batch at or behind `position`.
+    pub(crate) fn offset_behind(&self, position: u64) -> io::Result<Option<Offset>> {
+        let mut found = None;
+        self.offset_index.each_behind(
+            |entry| u64::from(entry.position) < position,
+            |entry| {
+                found = Some(entry.offset);
+                false
+            },
+        )?;
+        Ok(found)
+    }
+
     /// Where a search for `timestamp` may begin: no batch before it is that young.
     pub(crate) fn search_start(&self, timestamp: TimestampMs) -> io::Result<u64> {
         let Some(time) = self.time_index.last_where(|entry| entry.timestamp < timestamp)? else {
@@ -347,6 +413,7 @@ impl Segment {
         self.size_bytes = position;
         self.offset_index.keep_while(|entry| u64::from(entry.position) < position)?;
         self.time_index.keep_while(|entry| entry.offset < offset)?;
+        self.aborted_index.keep_while(|transaction| transaction.last_offset < offset)?;
         let last = self.time_index.last();
         self.max_timestamp = last.map_or(TimestampMs::NONE, |last| last.timestamp);
         self.max_timestamp_offset = last.map_or(self.base_offset, |last| last.offset);
@@ -372,7 +439,9 @@ impl Segment {
 
     /// An index that reaches beyond its log must not be found after a crash.
     fn write_cut_indexes(&mut self) {
-        for result in [self.offset_index.write_out().map(drop), self.time_index.write_out().map(drop)] {
+        let results =
+            [self.offset_index.write_out(), self.time_index.write_out(), self.aborted_index.write_out()];
+        for result in results {
             if let Err(error) = result {
                 tracing::warn!(segment = ?self.log, %error, "index not cut");
             }
@@ -383,6 +452,7 @@ impl Segment {
         self.log.forget();
         self.offset_index.forget_file();
         self.time_index.forget_file();
+        self.aborted_index.forget_file();
     }
 }
 

@@ -9,10 +9,12 @@ use moldau_model::{Offset, ProducerId, TimestampMs};
 use super::filter::{Fate, Filter};
 use super::key_map::KeyMap;
 use super::swap;
+use super::transactions::{Standing, Transactions};
 use crate::file_cache::{FileKind, Storage, segment_path};
 use crate::file_system::OpenFile;
+use crate::producer_state::LastRecord;
 use crate::segment::{BatchReader, Segment};
-use crate::{CleanReport, File, LogError, PartitionLog};
+use crate::{AbortedTransaction, CleanReport, File, LogError, PartitionLog};
 
 /// The cleaned bytes are written in pieces of this size.
 const WRITE_BUFFER_BYTES: usize = 1 << 20;
@@ -38,6 +40,10 @@ impl Group {
         self.sources.first().map_or(Offset::ZERO, |first| first.base)
     }
 
+    fn bases(&self) -> Vec<Offset> {
+        self.sources.iter().map(|source| source.base).collect()
+    }
+
     pub(super) fn count(&self) -> usize {
         self.sources.len()
     }
@@ -52,7 +58,11 @@ pub struct Cleaning {
     keys: Option<KeyMap>,
     keys_from: Offset,
     keys_max: usize,
-    last_data_offsets: HashMap<ProducerId, Offset>,
+    last_records: HashMap<ProducerId, LastRecord>,
+    /// All that ended in `sources`, by their ends.
+    aborted: Vec<AbortedTransaction>,
+    /// How far the copying has come.
+    transactions: Transactions,
     now: TimestampMs,
     delete_retention_ms: i64,
     segment_bytes: u32,
@@ -72,7 +82,12 @@ pub struct Cleaning {
 
 impl Cleaning {
     /// A pass over the first `cleanable` segments.
-    pub(super) fn plan(log: &mut PartitionLog, cleanable: usize, now: TimestampMs, keys_max: usize) -> Self {
+    pub(super) fn plan(
+        log: &mut PartitionLog,
+        cleanable: usize,
+        now: TimestampMs,
+        keys_max: usize,
+    ) -> Result<Self, LogError> {
         let segments = log.segments();
         let sources = (0..cleanable).filter_map(|number| {
             let (segment, next) = (segments.get(number)?, segments.get(number + 1)?);
@@ -84,12 +99,19 @@ impl Cleaning {
         });
         let sources: Vec<Source> = sources.collect();
         let end = sources.last().map_or(Offset::ZERO, |last| last.end);
-        Self {
+        let start = sources.first().map_or(end, |first| first.base);
+        let aborted = log
+            .aborted_transactions(start, end)
+            .map_err(io::Error::other)
+            .map_err(LogError::io(log.directory()))?;
+        Ok(Self {
             storage: Arc::clone(log.storage()),
             keys: None,
             keys_from: log.first_dirty_offset().max(log.log_start_offset()),
             keys_max,
-            last_data_offsets: log.producers().last_data_offsets_below(end),
+            last_records: log.producers().last_records_below(end),
+            transactions: Transactions::new(&aborted),
+            aborted,
             sources,
             now,
             delete_retention_ms: log.config().delete_retention_ms,
@@ -101,7 +123,7 @@ impl Cleaning {
             finished: false,
             report: CleanReport::default(),
             _running: log.mark_cleaning(),
-        }
+        })
     }
 
     /// Writes the next cleaned file, durably. `false` once there is none. After an error the pass is over.
@@ -130,7 +152,10 @@ impl Cleaning {
             return Ok(false);
         }
         self.done += group.count();
-        if let Err(error) = self.write_cleaned(&mut group, &keys) {
+        let mut transactions = std::mem::take(&mut self.transactions);
+        let written = self.write_cleaned(&mut group, &keys, &mut transactions);
+        self.transactions = transactions;
+        if let Err(error) = written {
             swap::discard_cleaned(&self.storage, group.base_offset());
             return Err(error);
         }
@@ -190,11 +215,13 @@ impl Cleaning {
     /// The last offset of each key in what was not compacted yet.
     fn collect_keys(&self) -> io::Result<KeyMap> {
         let mut keys = KeyMap::new(self.keys_from, self.keys_max);
+        let mut transactions = Transactions::new(&self.aborted_from(self.keys_from));
         for source in self.sources.iter().filter(|source| source.end > self.keys_from) {
             let file = self.open(source)?;
             let mut reader = BatchReader::new(&*file, source.size_bytes);
             while let Some((_, batch)) = reader.next()? {
-                if batch.last_offset() >= keys.end_offset() && !keys.add_batch(&batch) {
+                let counts = transactions.advance(&batch) == Standing::Counts;
+                if batch.last_offset() >= keys.end_offset() && !keys.add_batch(&batch, counts) {
                     return Ok(keys);
                 }
             }
@@ -202,6 +229,12 @@ impl Cleaning {
             keys.set_end_offset(source.end);
         }
         Ok(keys)
+    }
+
+    /// Of the aborted transactions those that end in the segments from the one on that holds `from`.
+    fn aborted_from(&self, from: Offset) -> Vec<AbortedTransaction> {
+        let first = self.sources.iter().find(|source| source.end > from).map_or(from, |source| source.base);
+        self.aborted.iter().filter(|transaction| transaction.last_offset >= first).copied().collect()
     }
 
     /// Joins neighbours as long as the sum stays within one segment. The oldest first: a tombstone must not go before the
@@ -223,14 +256,20 @@ impl Cleaning {
         group
     }
 
-    fn write_cleaned(&self, group: &mut Group, keys: &KeyMap) -> io::Result<()> {
+    fn write_cleaned(
+        &self,
+        group: &mut Group,
+        keys: &KeyMap,
+        transactions: &mut Transactions,
+    ) -> io::Result<()> {
         let target = swap::create_cleaned(&self.storage, group.base_offset())?;
         let filter = Filter {
             keys,
-            last_data_offsets: &self.last_data_offsets,
+            last_records: &self.last_records,
             now: self.now,
             delete_retention_ms: self.delete_retention_ms,
         };
+        let mut aborted = Vec::new();
         let mut out = Vec::with_capacity(WRITE_BUFFER_BYTES);
         let mut position = 0;
         for source in &group.sources {
@@ -239,7 +278,12 @@ impl Cleaning {
             let mut reader = BatchReader::new(&*file, source.size_bytes);
             while let Some((_, batch)) = reader.next()? {
                 batch.check_crc().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-                match filter.batch(&batch, &mut group.report) {
+                let standing = transactions.advance(&batch);
+                let fate = filter.batch(&batch, standing, &mut group.report);
+                if batch.is_control() && !matches!(fate, Fate::Drop) {
+                    aborted.extend(self.aborted_at(batch.base_offset()));
+                }
+                match fate {
                     Fate::Keep => out.extend_from_slice(batch.bytes()),
                     Fate::Rewrite(bytes) => out.extend_from_slice(&bytes),
                     Fate::Drop => {}
@@ -254,7 +298,14 @@ impl Cleaning {
         }
         target.write_all_at(&out, position)?;
         group.report.bytes_after += position + out.len() as u64;
-        target.sync_data()
+        target.sync_data()?;
+        swap::write_aborted(&self.storage, group.base_offset(), &group.bases(), &aborted)
+    }
+
+    /// The aborted transaction of which this is the end.
+    fn aborted_at(&self, marker: Offset) -> Option<AbortedTransaction> {
+        let at = self.aborted.binary_search_by_key(&marker, |transaction| transaction.last_offset).ok()?;
+        self.aborted.get(at).copied()
     }
 }
 

@@ -3,14 +3,16 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use moldau_model::{Offset, ProducerId, TimestampMs};
+use moldau_model::{ProducerId, TimestampMs};
 use moldau_record::{
     BATCH_HEADER_BYTES, BatchView, Compression, DecompressLimit, Record, TimestampType, compress, decompress,
 };
 
 use super::key_map::KeyMap;
+use super::transactions::Standing;
 use super::varint;
 use crate::CleanReport;
+use crate::producer_state::LastRecord;
 
 /// A batch that grows beyond this is kept as it is.
 pub(super) const DECOMPRESSED_BYTES_MAX: usize = 256 << 20;
@@ -38,8 +40,8 @@ pub(super) enum Fate {
 #[derive(Debug)]
 pub(super) struct Filter<'a> {
     pub(super) keys: &'a KeyMap,
-    /// Of each producer the last offset that it wrote.
-    pub(super) last_data_offsets: &'a HashMap<ProducerId, Offset>,
+    /// Of each producer the last that is known.
+    pub(super) last_records: &'a HashMap<ProducerId, LastRecord>,
     pub(super) now: TimestampMs,
     pub(super) delete_retention_ms: i64,
 }
@@ -55,24 +57,34 @@ struct Kept {
 }
 
 impl Filter<'_> {
-    pub(super) fn batch(&self, batch: &BatchView<'_>, report: &mut CleanReport) -> Fate {
+    pub(super) fn batch(&self, batch: &BatchView<'_>, standing: Standing, report: &mut CleanReport) -> Fate {
         let count = batch.record_count().max(0);
         report.records_before += count as u64;
-        let fate = self.decide(batch, count, report);
+        let fate = self.decide(batch, standing, count, report);
         if matches!(fate, Fate::Keep) {
             report.records_after += count as u64;
         }
         fate
     }
 
-    fn decide(&self, batch: &BatchView<'_>, count: i32, report: &mut CleanReport) -> Fate {
-        let opaque =
-            batch.is_control() || batch.is_transactional() || batch.last_offset() >= self.keys.end_offset();
-        if opaque {
+    fn decide(
+        &self,
+        batch: &BatchView<'_>,
+        standing: Standing,
+        count: i32,
+        report: &mut CleanReport,
+    ) -> Fate {
+        if batch.last_offset() >= self.keys.end_offset() {
             return Fate::Keep;
         }
         if count == 0 {
             return if self.is_last_of_producer(batch) { Fate::Keep } else { Fate::Drop };
+        }
+        match standing {
+            Standing::Counts => {}
+            Standing::Aborted => return self.without_records(batch),
+            Standing::Marker { has_batches: true } => return Fate::Keep,
+            Standing::Marker { has_batches: false } => return self.marker(batch, count, report),
         }
         let Some(compression) = batch.compression() else { return Fate::Keep };
         let limit = DecompressLimit(DECOMPRESSED_BYTES_MAX);
@@ -81,7 +93,7 @@ impl Filter<'_> {
         // A batch that cannot be understood is kept whole: compaction never loses what it did not read.
         let Some(kept) = self.select(batch, &bytes, horizon) else { return Fate::Keep };
         if kept.count == 0 {
-            return if self.is_last_of_producer(batch) { Fate::Rewrite(empty(batch)) } else { Fate::Drop };
+            return self.without_records(batch);
         }
         let horizon_is_new = kept.tombstones && horizon.is_none();
         if kept.count == count && !horizon_is_new {
@@ -94,14 +106,44 @@ impl Filter<'_> {
         Fate::Rewrite(rewritten)
     }
 
+    fn without_records(&self, batch: &BatchView<'_>) -> Fate {
+        if self.is_last_of_producer(batch) { Fate::Rewrite(empty(batch)) } else { Fate::Drop }
+    }
+
+    /// The end of a transaction of which nothing is left goes `delete.retention.ms` after the first pass that finds it so: a
+    /// consumer may still have to read it that has read the records.
+    fn marker(&self, batch: &BatchView<'_>, count: i32, report: &mut CleanReport) -> Fate {
+        if let Some(horizon) = self.horizon(batch) {
+            return if self.now >= horizon { self.without_records(batch) } else { Fate::Keep };
+        }
+        let kept = Kept {
+            records: batch.records_bytes().to_vec(),
+            count,
+            max_timestamp: Some(batch.max_timestamp()),
+            ..Kept::default()
+        };
+        let horizon = TimestampMs(self.now.0.saturating_add(self.delete_retention_ms));
+        match rewrite(batch, &kept, Compression::None, Some(horizon)) {
+            Some(rewritten) if batch.compression() == Some(Compression::None) => {
+                report.records_after += kept.count as u64;
+                Fate::Rewrite(rewritten)
+            }
+            Some(_) | None => Fate::Keep,
+        }
+    }
+
     fn horizon(&self, batch: &BatchView<'_>) -> Option<TimestampMs> {
         (batch.attributes() & DELETE_HORIZON != 0).then(|| batch.base_timestamp())
     }
 
-    /// The producer's sequence goes on from its last batch: it must be found again after a restart.
+    /// The producer's sequence goes on from its last batch: it must be found again after a restart. Where none is known
+    /// of its epoch, that is from the end of a transaction.
     fn is_last_of_producer(&self, batch: &BatchView<'_>) -> bool {
-        batch.has_producer_id()
-            && self.last_data_offsets.get(&batch.producer_id()) == Some(&batch.last_offset())
+        let last = self.last_records.get(&batch.producer_id()).filter(|_| batch.has_producer_id());
+        last.is_some_and(|last| match last.data_offset {
+            Some(offset) => offset == batch.last_offset() && !batch.is_control(),
+            None => batch.is_control() && batch.producer_epoch() == last.producer_epoch,
+        })
     }
 
     fn select(&self, batch: &BatchView<'_>, mut bytes: &[u8], horizon: Option<TimestampMs>) -> Option<Kept> {

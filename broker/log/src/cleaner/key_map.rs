@@ -32,18 +32,14 @@ impl KeyMap {
         (self.hashers.0.hash_one(key), self.hashers.1.hash_one(key))
     }
 
-    /// Takes in a batch's keys; `false` if there is no room for all of them. Keys of transactions do not count: theirs
-    /// may turn out to be aborted.
-    pub(super) fn add_batch(&mut self, batch: &BatchView<'_>) -> bool {
+    /// Takes in a batch's keys, if its records count; `false` if there is no room for all of them.
+    pub(super) fn add_batch(&mut self, batch: &BatchView<'_>, counts: bool) -> bool {
         let next_offset = batch.next_offset();
         let room = self.keys_max.saturating_sub(self.offsets.len());
         if batch.record_count().max(0) as usize > room {
             return false;
         }
-        if !batch.is_control()
-            && !batch.is_transactional()
-            && let Ok(records) = batch.records(DecompressLimit(DECOMPRESSED_BYTES_MAX))
-        {
+        if counts && let Ok(records) = batch.records(DecompressLimit(DECOMPRESSED_BYTES_MAX)) {
             for record in records.iter().map_while(Result::ok) {
                 if let Some(key) = record.key {
                     self.offsets.insert(self.hash(key), record.offset);

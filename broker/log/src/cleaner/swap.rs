@@ -5,9 +5,13 @@
 //! (a) <base>.log.cleaned, being written or whole     removed: the old segments are all there
 //! (b) <base>.log.swap, whole and durable             goes on: old segments in its range are removed, it is renamed
 //! (c) the old segments renamed to .deleted           the same
-//! (d) <base>.log                                     done
+//! (d) <base>.txnindex, durable                       the same
+//! (e) <base>.log                                     done
 //! ```
-//! The cleaned segment's indexes are made from it at the end; an index found beside a `.swap` is an old one.
+//! The cleaned segment's indexes are made from it at the end; an index found beside a `.log.swap` is an old one. But the
+//! index of aborted transactions cannot be made from it: where one of the old segments has such a file, a new one is
+//! written, with entries or without, and is a durable `.swap` before the log is one. Beside a `.log.swap` alone,
+//! `<base>.txnindex` is the new one.
 
 use std::io;
 use std::sync::Arc;
@@ -17,29 +21,45 @@ use moldau_model::{Offset, TimestampMs};
 use crate::batch_header::{HeaderWalk, WALK_BUFFER_BYTES};
 use crate::file_cache::{FileKind, Storage, segment_path};
 use crate::file_system::OpenFile;
+use crate::index::IndexEntry;
 use crate::segment::Segment;
-use crate::{File, PartitionLog, RecoveryReport};
+use crate::{AbortedTransaction, File, PartitionLog, RecoveryReport};
 
 const CLEANED: &str = "log.cleaned";
 const SWAP: &str = "log.swap";
+const ABORTED_CLEANED: &str = "txnindex.cleaned";
+const ABORTED_SWAP: &str = "txnindex.swap";
 
 impl PartitionLog {
     pub(super) fn discard_cleaned(&self, base: Offset) {
         discard_cleaned(self.storage(), base);
     }
 
-    /// Stages (b) to (d).
+    /// Stages (b) to (e).
     pub(super) fn swap_in(&mut self, first: usize, count: usize, now: TimestampMs) -> io::Result<()> {
         let storage = Arc::clone(self.storage());
         let file_system = &storage.file_system;
         let Some(base) = self.segments().get(first).map(Segment::base_offset) else { return Ok(()) };
         let swap = segment_path(self.directory(), base, SWAP);
+        let aborted = segment_path(self.directory(), base, ABORTED_CLEANED);
+        let aborted_swap = segment_path(self.directory(), base, ABORTED_SWAP);
+        let has_aborted = file_system.file_length(&aborted)?.is_some();
+        if has_aborted {
+            // Whoever finds the log's `.swap` is to find this one too.
+            file_system.rename(&aborted, &aborted_swap)?;
+            file_system.sync_dir(self.directory())?;
+        }
         file_system.rename(&segment_path(self.directory(), base, CLEANED), &swap)?;
         file_system.sync_dir(self.directory())?;
         for _ in 0..count {
             if let Some(old) = self.segments_mut().remove(first) {
                 self.delete_cleaned_away(&old, now)?;
             }
+        }
+        if has_aborted {
+            let index = segment_path(self.directory(), base, FileKind::AbortedIndex.suffix());
+            file_system.rename(&aborted_swap, &index)?;
+            file_system.sync_dir(self.directory())?;
         }
         file_system.rename(&swap, &segment_path(self.directory(), base, FileKind::Log.suffix()))?;
         file_system.sync_dir(self.directory())?;
@@ -57,10 +77,40 @@ pub(super) fn create_cleaned(storage: &Storage, base: Offset) -> io::Result<Arc<
     storage.file_system.open(&segment_path(&storage.directory, base, CLEANED), OpenFile::Truncate)
 }
 
+/// Writes the new index of aborted transactions, durably, if one of the old segments has one.
+pub(super) fn write_aborted(
+    storage: &Storage,
+    base: Offset,
+    bases: &[Offset],
+    aborted: &[AbortedTransaction],
+) -> io::Result<()> {
+    let mut is_wanted = !aborted.is_empty();
+    for old in bases {
+        let path = segment_path(&storage.directory, *old, FileKind::AbortedIndex.suffix());
+        is_wanted |= storage.file_system.file_length(&path)?.is_some();
+    }
+    if !is_wanted {
+        return Ok(());
+    }
+    let mut bytes = Vec::with_capacity(aborted.len() * AbortedTransaction::BYTES);
+    for transaction in aborted {
+        transaction.encode(base, &mut bytes);
+    }
+    let path = segment_path(&storage.directory, base, ABORTED_CLEANED);
+    let file = storage.file_system.open(&path, OpenFile::Truncate)?;
+    file.write_all_at(&bytes, 0)?;
+    file.sync_data()
+}
+
 pub(super) fn discard_cleaned(storage: &Storage, base: Offset) {
-    let path = segment_path(&storage.directory, base, CLEANED);
-    if let Err(error) = storage.file_system.remove_file(&path) {
-        tracing::warn!(path = %path.display(), %error, "not removed, the next start does it");
+    for suffix in [CLEANED, ABORTED_CLEANED] {
+        let path = segment_path(&storage.directory, base, suffix);
+        match storage.file_system.remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(path = %path.display(), %error, "not removed, the next start does it");
+            }
+            _ => {}
+        }
     }
 }
 
@@ -78,8 +128,13 @@ pub(crate) fn finish_swaps(
     for base in bases {
         let swap = segment_path(&storage.directory, base, SWAP);
         let end = end_offset(storage, base)?;
+        let has_aborted = names.iter().any(|name| base_of(name, ABORTED_SWAP) == Some(base));
         for name in &names {
-            let replaced = ["log", "index", "timeindex"].iter().any(|suffix| {
+            if !has_aborted && base_of(name, FileKind::AbortedIndex.suffix()) == Some(base) {
+                // It is the new one.
+                continue;
+            }
+            let replaced = FileKind::OF_SEGMENT.map(FileKind::suffix).iter().any(|suffix| {
                 base_of(name, suffix).is_some_and(|old| old == base || (old > base && old < end))
             });
             if replaced {
@@ -88,6 +143,11 @@ pub(crate) fn finish_swaps(
                     _ => {}
                 }
             }
+        }
+        if has_aborted {
+            let index = segment_path(&storage.directory, base, FileKind::AbortedIndex.suffix());
+            file_system.rename(&segment_path(&storage.directory, base, ABORTED_SWAP), &index)?;
+            file_system.sync_dir(&storage.directory)?;
         }
         file_system.rename(&swap, &segment_path(&storage.directory, base, FileKind::Log.suffix()))?;
         report.notes.push(format!("compaction of segment {base} was interrupted and is finished"));

@@ -10,7 +10,7 @@ use moldau_record::{
 };
 
 use super::open::control_record;
-use super::{AppendInfo, AppendOrigin, PartitionLog};
+use super::{AppendInfo, AppendOrigin, AppendTerms, PartitionLog};
 use crate::batch_header::BatchHeader;
 use crate::producer_state::{Checked, Source, StoredBatch};
 use crate::{AppendError, RecordError};
@@ -31,7 +31,7 @@ impl PartitionLog {
         &mut self,
         batches: &mut [u8],
         leader_epoch: LeaderEpoch,
-        origin: AppendOrigin,
+        terms: impl Into<AppendTerms>,
         now: TimestampMs,
     ) -> Result<AppendInfo, AppendError> {
         self.check_writable()?;
@@ -46,7 +46,7 @@ impl PartitionLog {
                 max_bytes: self.config.segment_bytes,
             });
         }
-        let checks = self.check_leader_batches(batches, leader_epoch, origin, now)?;
+        let checks = self.check_leader_batches(batches, leader_epoch, terms.into(), now)?;
         if let Some(duplicate) = checks.duplicate {
             return Ok(AppendInfo {
                 first_offset: duplicate.first_offset(),
@@ -109,7 +109,7 @@ impl PartitionLog {
         &mut self,
         batches: &[u8],
         leader_epoch: LeaderEpoch,
-        origin: AppendOrigin,
+        terms: AppendTerms,
         now: TimestampMs,
     ) -> Result<Checks, AppendError> {
         let mut headers = std::mem::take(&mut self.scratch_headers);
@@ -120,7 +120,7 @@ impl PartitionLog {
         let mut duplicate = None;
         let result: Result<(), AppendError> = Batches::new(batches).try_for_each(|batch| {
             let batch = batch.map_err(refuse_magic)?;
-            self.check_batch(&batch, origin, headers.len(), now)?;
+            self.check_batch(&batch, terms.origin, headers.len(), now)?;
             let mut header = BatchHeader::of(&batch);
             header.base_offset = next_offset;
             header.leader_epoch = leader_epoch;
@@ -128,8 +128,7 @@ impl PartitionLog {
                 header.max_timestamp = now;
             }
             let control = header.is_control().then(|| control_record(&batch)).flatten();
-            let checked =
-                self.producers.check(&mut producers, &header, control, Source::Live(origin), now)?;
+            let checked = self.producers.check(&mut producers, &header, control, Source::Live(terms), now)?;
             if let Checked::Duplicate(stored) = checked {
                 duplicate = Some(stored);
             }
@@ -359,11 +358,14 @@ impl PartitionLog {
             position += u64::from(header.size_bytes);
         }
         active.set_size(position);
+        self.producers.commit(&mut self.scratch_producers, self.config.producer_ids_max);
+        for transaction in self.scratch_producers.aborted.drain(..) {
+            active.note_aborted(transaction);
+        }
         active.write_indexes_if_due();
         if let Some(last) = self.scratch_headers.last() {
             self.log_end_offset = last.next_offset();
         }
-        self.producers.commit(&mut self.scratch_producers, self.config.producer_ids_max);
         self.check();
         Ok(())
     }

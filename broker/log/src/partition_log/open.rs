@@ -10,6 +10,7 @@ use moldau_record::DecompressLimit;
 
 use super::recent::RecentBatches;
 use super::{LogEnvironment, OpenMode, PartitionLog, RecoveryReport};
+use crate::aborted_transaction::AbortedTransaction;
 use crate::batch_header::{BatchHeader, HeaderWalk, WALK_BUFFER_BYTES, WalkError};
 use crate::checkpoint;
 use crate::file_cache::{FileKind, Storage, segment_path};
@@ -174,6 +175,7 @@ impl PartitionLog {
             "snapshot" => drop(found.snapshots.insert(base)),
             "index" => found.indexes.push((base, FileKind::OffsetIndex.suffix())),
             "timeindex" => found.indexes.push((base, FileKind::TimeIndex.suffix())),
+            "txnindex" => found.indexes.push((base, FileKind::AbortedIndex.suffix())),
             _ => {}
         }
         Ok(())
@@ -208,6 +210,7 @@ impl PartitionLog {
             self.rebuild_epochs()?;
         }
         self.epochs_dirty |= self.epochs.truncate_from_start(self.log_start_offset);
+        self.rebuild_aborted_indexes(&found.snapshots, now, report)?;
         self.load_producers(&found.snapshots, now, report)?;
         if let Some(from) = recovered_from {
             self.sync_recovered(from)?;
@@ -326,7 +329,7 @@ impl PartitionLog {
     }
 
     fn remove_segment_files(&self, base: Offset) -> io::Result<()> {
-        for kind in [FileKind::Log, FileKind::OffsetIndex, FileKind::TimeIndex] {
+        for kind in FileKind::OF_SEGMENT {
             let path = segment_path(&self.storage.directory, base, kind.suffix());
             match self.storage.file_system.remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -413,11 +416,14 @@ impl PartitionLog {
         report: &mut RecoveryReport,
     ) -> io::Result<()> {
         self.producers.clear();
-        let mut from = self.log_start_offset;
+        // Also what lies before the log's start is looked at: a transaction of which a snapshot knows may have ended there.
+        let first = self.segments.front().map_or(self.log_start_offset, Segment::base_offset);
+        let mut from = first;
         for at in snapshots.iter().rev() {
             let path =
                 segment_path(&self.storage.directory, Offset(*at), FileKind::ProducerSnapshot.suffix());
-            if *at > self.log_end_offset.0 {
+            // Between an older one and the first segment transactions may have ended, and nobody can tell which.
+            if *at > self.log_end_offset.0 || *at < first.0 {
                 self.storage.file_system.remove_file(&path)?;
                 continue;
             }
@@ -425,7 +431,7 @@ impl PartitionLog {
             match ProducerState::decode_snapshot(&bytes, now) {
                 Ok(state) => {
                     self.producers = state;
-                    from = from.max(Offset(*at));
+                    from = Offset(*at);
                     self.recall_batches(Offset(*at))?;
                     break;
                 }
@@ -435,7 +441,11 @@ impl PartitionLog {
                 }
             }
         }
-        self.replay_producers(from, now)
+        let mut state = std::mem::take(&mut self.producers);
+        let end = self.log_end_offset;
+        self.replay_producers(&mut state, from, end, now, |_, _| {})?;
+        self.producers = state;
+        Ok(())
     }
 
     /// Kafka's snapshot holds the last batch of each producer. The four before it are looked for where they lie, so that
@@ -474,13 +484,65 @@ impl PartitionLog {
         Ok(())
     }
 
-    fn replay_producers(&mut self, from: Offset, now: TimestampMs) -> io::Result<()> {
-        if from >= self.log_end_offset {
+    /// Where an index of aborted transactions is to be made anew, the transactions that end there are found by a replay
+    /// of the producers, from the newest snapshot that is as old as the first such segment.
+    fn rebuild_aborted_indexes(
+        &mut self,
+        snapshots: &BTreeSet<i64>,
+        now: TimestampMs,
+        report: &mut RecoveryReport,
+    ) -> io::Result<()> {
+        let due = |segment: &&Segment| segment.is_aborted_index_due();
+        let Some(first) = self.segments.iter().find(due).map(Segment::base_offset) else { return Ok(()) };
+        let mut state = ProducerState::default();
+        let mut from = self.segments.front().map_or(first, Segment::base_offset);
+        for at in snapshots.range(from.0..=first.0).rev() {
+            let path =
+                segment_path(&self.storage.directory, Offset(*at), FileKind::ProducerSnapshot.suffix());
+            let bytes = self.storage.file_system.read_small(&path, SNAPSHOT_BYTES_MAX)?;
+            if let Ok(found) = ProducerState::decode_snapshot(&bytes, now) {
+                state = found;
+                from = Offset(*at);
+                break;
+            }
+        }
+        let mut found: Vec<(usize, AbortedTransaction)> = Vec::new();
+        let end = self.log_end_offset;
+        self.replay_producers(&mut state, from, end, now, |number, transaction| {
+            found.push((number, transaction));
+        })?;
+        let mut found = found.into_iter().peekable();
+        let active = self.segments.len() - 1;
+        for (number, segment) in self.segments.iter_mut().enumerate() {
+            let is_due = segment.is_aborted_index_due();
+            while let Some((_, transaction)) = found.next_if(|(at, _)| *at <= number) {
+                if is_due {
+                    segment.note_aborted(transaction);
+                }
+            }
+            if is_due {
+                report.indexes_rebuilt += 1;
+                segment.finish_aborted_index(number < active)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the batches from `from` to `end` into `state`. `aborted` is told of each transaction that was aborted, and
+    /// the number of the segment that holds its end.
+    fn replay_producers(
+        &self,
+        state: &mut ProducerState,
+        from: Offset,
+        end: Offset,
+        now: TimestampMs,
+        mut aborted: impl FnMut(usize, AbortedTransaction),
+    ) -> io::Result<()> {
+        if from >= end {
             return Ok(());
         }
-        let mut state = std::mem::take(&mut self.producers);
         let mut append = ProducerAppend::default();
-        for segment in self.segments.iter().skip(self.segment_at(from)) {
+        for (number, segment) in self.segments.iter().enumerate().skip(self.segment_at(from)) {
             let file = segment.file()?;
             let mut walk = HeaderWalk::new(&*file, 0, segment.size_bytes(), WALK_BUFFER_BYTES);
             loop {
@@ -489,7 +551,7 @@ impl PartitionLog {
                     Ok(None) | Err(WalkError::Corrupt { .. }) => break,
                     Err(WalkError::Io(error)) => return Err(error),
                 };
-                if header.base_offset < from || !header.has_producer_id() {
+                if header.last_offset() < from || !header.has_producer_id() {
                     continue;
                 }
                 let control = if header.is_control() {
@@ -500,11 +562,11 @@ impl PartitionLog {
                 };
                 if state.check(&mut append, &header, control, Source::Accepted, now).is_ok() {
                     state.commit(&mut append, self.config.producer_ids_max);
+                    append.aborted.drain(..).for_each(|transaction| aborted(number, transaction));
                 }
                 append.clear();
             }
         }
-        self.producers = state;
         Ok(())
     }
 
@@ -544,7 +606,7 @@ fn write_again(file: &dyn File, size_bytes: u64) -> io::Result<()> {
 }
 
 /// The one record of a control batch.
-pub(super) fn control_record(batch: &moldau_record::BatchView<'_>) -> Option<moldau_record::ControlRecord> {
+pub(crate) fn control_record(batch: &moldau_record::BatchView<'_>) -> Option<moldau_record::ControlRecord> {
     let records = batch.records(DecompressLimit(CONTROL_RECORD_BYTES_MAX)).ok()?;
     let record = records.iter().next()?.ok()?;
     moldau_record::ControlRecord::parse(record.key, record.value).ok()

@@ -49,6 +49,12 @@ impl RecentBatches {
         self.batches.get(at).copied()
     }
 
+    /// The base offset of the batch that begins at `position`.
+    pub(super) fn offset_at(&self, position: u64) -> Option<Offset> {
+        let at = self.batches.binary_search_by_key(&position, |batch| batch.position).ok()?;
+        self.batches.get(at).map(|batch| batch.base_offset)
+    }
+
     /// The last start of a batch in `(after, at_most]`.
     pub(super) fn boundary_before(&self, after: u64, at_most: u64) -> Option<u64> {
         let at = self.batches.partition_point(|batch| batch.position <= at_most);

@@ -116,7 +116,7 @@ impl PartitionLog {
     pub(crate) fn delete_cleaned_away(&mut self, segment: &Segment, now: TimestampMs) -> io::Result<()> {
         segment.forget_files();
         let due = TimestampMs(now.0.saturating_add(self.config.file_delete_delay_ms));
-        for kind in [FileKind::Log, FileKind::OffsetIndex, FileKind::TimeIndex] {
+        for kind in FileKind::OF_SEGMENT {
             let path = segment_path(&self.storage.directory, segment.base_offset(), kind.suffix());
             let deleted = segment_path(
                 &self.storage.directory,

@@ -4,8 +4,8 @@ use moldau_model::{Offset, ProducerEpoch, ProducerId, TimestampMs};
 use moldau_record::ControlRecord;
 
 use super::Source;
+use crate::AppendError;
 use crate::batch_header::BatchHeader;
-use crate::{AppendError, AppendOrigin};
 
 /// As many as a producer may have in flight with idempotence (`max.in.flight.requests.per.connection`).
 const BATCHES_KEPT: usize = 5;
@@ -66,6 +66,10 @@ impl ProducerEntry {
         self.last_batch().map_or(-1, |batch| batch.last_sequence)
     }
 
+    pub(super) fn is_in_transaction(&self, producer_epoch: ProducerEpoch) -> bool {
+        self.transaction_first_offset != Offset::NONE && self.producer_epoch == producer_epoch
+    }
+
     /// The stored batch that this one repeats.
     pub(super) fn find(&self, header: &BatchHeader) -> Option<StoredBatch> {
         if header.producer_epoch != self.producer_epoch {
@@ -79,7 +83,7 @@ impl ProducerEntry {
     /// Takes in a data batch, after checking a live one.
     pub(super) fn add(&mut self, header: &BatchHeader, source: Source) -> Result<(), AppendError> {
         self.check_epoch(header, source)?;
-        if source == Source::Live(AppendOrigin::Client) {
+        if source.is_client() {
             self.check_sequence(header)?;
         }
         if self.transaction_first_offset != Offset::NONE
@@ -112,9 +116,14 @@ impl ProducerEntry {
         let (Some(ControlRecord::Abort { coordinator_epoch })
         | Some(ControlRecord::Commit { coordinator_epoch })) = control
         else {
+            if source == Source::Accepted && header.producer_epoch > self.producer_epoch {
+                // Compaction has emptied it, and left it for its epoch.
+                self.move_to_epoch(header.producer_epoch);
+            }
             return Ok(None);
         };
         self.check_epoch(header, source)?;
+        self.check_marker_epoch(header, source)?;
         if coordinator_epoch < self.coordinator_epoch && matches!(source, Source::Live(_)) {
             return Err(AppendError::TransactionCoordinatorFenced {
                 received: coordinator_epoch,
@@ -130,6 +139,20 @@ impl ProducerEntry {
 
     fn check_epoch(&self, header: &BatchHeader, source: Source) -> Result<(), AppendError> {
         if header.producer_epoch < self.producer_epoch && matches!(source, Source::Live(_)) {
+            return Err(AppendError::InvalidProducerEpoch {
+                producer_id: self.producer_id,
+                received: header.producer_epoch,
+                current: self.producer_epoch,
+            });
+        }
+        Ok(())
+    }
+
+    /// From transactions of version 2 on the coordinator ends each with a newer epoch than its records have: a marker of
+    /// the same one has come before (KIP-1228).
+    fn check_marker_epoch(&self, header: &BatchHeader, source: Source) -> Result<(), AppendError> {
+        let needs_newer = matches!(source, Source::Live(terms) if terms.transaction_version >= 2);
+        if needs_newer && header.producer_epoch == self.producer_epoch {
             return Err(AppendError::InvalidProducerEpoch {
                 producer_id: self.producer_id,
                 received: header.producer_epoch,

@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 
 use moldau_log::file_system::Operation;
-use moldau_log::{AppendOrigin, CleanReport, CleanupPolicy, LogConfig, LogError, PartitionLog};
-use moldau_model::{Offset, ProducerEpoch, ProducerId, TimestampMs};
+use moldau_log::{
+    ActiveProducer, AppendOrigin, CleanReport, CleanupPolicy, LogConfig, LogError, PartitionLog,
+};
+use moldau_model::{ErrorCode, Offset, ProducerEpoch, ProducerId, TimestampMs};
 use moldau_record::{BatchBuilder, Batches, Compression, ControlRecord};
 
 use crate::support::*;
@@ -191,7 +193,7 @@ fn a_producers_last_batch_stays_although_its_records_go() {
 }
 
 #[test]
-fn transactions_and_control_batches_are_kept_whole() {
+fn nothing_above_the_last_stable_offset_is_cleaned() {
     let mut log = Disk::new().open(compacted());
     let producer = |sequence| {
         BatchBuilder::new().producer(ProducerId(5), ProducerEpoch(0), sequence).transactional(true)
@@ -207,6 +209,207 @@ fn transactions_and_control_batches_are_kept_whole() {
     log.roll(NOW).unwrap();
     log.clean(log.log_end_offset(), NOW).unwrap();
     assert_eq!(offsets(&log), [0, 1, 2, 3, 4], "nothing above the last stable offset");
+}
+
+/// Of a transaction of one batch, and its end.
+fn transact(log: &mut PartitionLog, producer: i64, sequence: i32, records: &[(&str, &str)], is_commit: bool) {
+    let builder =
+        BatchBuilder::new().producer(ProducerId(producer), ProducerEpoch(0), sequence).transactional(true);
+    let records: Vec<_> = records.iter().map(|(key, value)| (*key, Some(*value))).collect();
+    append(log, keyed_with(builder, &records)).unwrap();
+    end(log, producer, is_commit);
+}
+
+fn end(log: &mut PartitionLog, producer: i64, is_commit: bool) {
+    let record = if is_commit {
+        ControlRecord::Commit { coordinator_epoch: 0 }
+    } else {
+        ControlRecord::Abort { coordinator_epoch: 0 }
+    };
+    let mut bytes = marker(producer, 0, record);
+    log.append_as_leader(&mut bytes, EPOCH, AppendOrigin::Coordinator, NOW).unwrap();
+}
+
+/// Base offset and number of records of each batch, with its producer, and a mark for the end of a transaction.
+fn batches(log: &PartitionLog) -> Vec<(i64, i32, i64, bool)> {
+    let bytes = read_all(log);
+    let batches = Batches::new(&bytes).map(Result::unwrap);
+    let batches = batches.map(|batch| {
+        batch.check_crc().unwrap();
+        (batch.base_offset().0, batch.record_count(), batch.producer_id().0, batch.is_control())
+    });
+    batches.collect()
+}
+
+#[test]
+fn records_of_aborted_transactions_go_and_those_of_committed_ones_count() {
+    let disk = Disk::new();
+    let mut log = disk.open(compacted());
+    put(&mut log, &[("a", Some("0")), ("b", Some("0")), ("c", Some("0"))]); // 0-2
+    transact(&mut log, 1, 0, &[("a", "aborted"), ("d", "aborted")], false); // 3-4, 5
+    transact(&mut log, 2, 0, &[("b", "committed")], true); // 6, 7
+    transact(&mut log, 1, 2, &[("e", "last of 1")], true); // 8, 9
+    transact(&mut log, 3, 0, &[("c", "aborted, last of 3")], false); // 10, 11
+    let expected = [("a", "0"), ("b", "committed"), ("c", "0"), ("e", "last of 1")];
+    roll_and_clean(&mut log, NOW);
+    let kept = [
+        (0, 2, -1, false),
+        (5, 1, 1, true),
+        (6, 1, 2, false),
+        (7, 1, 2, true),
+        (8, 1, 1, false),
+        (9, 1, 1, true),
+        // Its sequence is kept, and the end of its transaction as long as that is.
+        (10, 0, 3, false),
+        (11, 1, 3, true),
+    ];
+    assert_eq!(batches(&log), kept);
+    let aborted: Vec<i64> = log
+        .aborted_transactions(Offset(0), Offset(12))
+        .unwrap()
+        .iter()
+        .map(|transaction| transaction.last_offset.0)
+        .collect();
+    assert_eq!(aborted, [5, 11]);
+    let values = |log: &PartitionLog| {
+        let mut map: Vec<_> = map(&data(log)).into_iter().collect();
+        map.sort_unstable();
+        map
+    };
+    let expected: Vec<_> = expected.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
+    assert_eq!(values(&log), expected);
+
+    // Of the first transaction nothing is left: its end goes once whoever has read the records has read that as well.
+    roll_and_clean(&mut log, NOW);
+    assert_eq!(batches(&log), kept);
+    roll_and_clean(&mut log, TimestampMs(NOW.0 + DAY_MS - 1));
+    assert_eq!(batches(&log), kept);
+    roll_and_clean(&mut log, TimestampMs(NOW.0 + DAY_MS));
+    assert_eq!(batches(&log), [&kept[..1], &kept[2..]].concat());
+    assert_eq!(values(&log), expected);
+    let before = log.active_producers();
+    drop(log);
+    for snapshot in disk.names().iter().filter(|name| name.ends_with(".snapshot")) {
+        disk.remove(snapshot);
+    }
+    let (log, _) = disk.reopen(compacted(), UNCLEAN);
+    let sequences = |producers: &[ActiveProducer]| -> Vec<(i64, i32)> {
+        producers.iter().map(|producer| (producer.producer_id.0, producer.last_sequence)).collect()
+    };
+    assert_eq!(sequences(&log.active_producers()), sequences(&before), "every sequence is known");
+    assert_eq!(log.aborted_transactions(Offset(0), Offset(12)).unwrap().len(), 1);
+    assert_eq!(log.last_stable_offset(log.log_end_offset()), log.log_end_offset());
+}
+
+/// Key and value of the records that are no ends of transactions.
+fn data(log: &PartitionLog) -> Vec<Text> {
+    let bytes = read_all(log);
+    let batches = Batches::new(&bytes).map(Result::unwrap).filter(|batch| !batch.is_control());
+    batches.flat_map(|batch| records(batch.bytes())).collect()
+}
+
+#[test]
+fn an_end_of_which_the_epoch_is_all_that_is_known_of_its_producer_stays_without_its_record() {
+    let disk = Disk::new();
+    let mut log = disk.open(compacted());
+    append(&mut log, transactional_in(1, 4, 0, 1)).unwrap();
+    // Transactions of version 2 end with a newer epoch than their records have.
+    let mut bytes = marker(1, 5, ControlRecord::Abort { coordinator_epoch: 0 });
+    log.append_as_leader(&mut bytes, EPOCH, AppendOrigin::Coordinator, NOW).unwrap();
+    put(&mut log, &[("a", Some("1"))]);
+    for days in 0..3 {
+        roll_and_clean(&mut log, TimestampMs(NOW.0 + days * DAY_MS));
+    }
+    assert_eq!(batches(&log), [(1, 0, 1, true), (2, 1, -1, false)]);
+    drop(log);
+    for snapshot in disk.names().iter().filter(|name| name.ends_with(".snapshot")) {
+        disk.remove(snapshot);
+    }
+    let (mut log, _) = disk.reopen(compacted(), UNCLEAN);
+    let refused = append(&mut log, transactional_in(1, 4, 1, 1)).unwrap_err();
+    assert_eq!(refused.error_code(), ErrorCode::InvalidProducerEpoch, "who came too late is still refused");
+}
+
+/// Transactions that cross segments, several of them and in each other.
+fn log_with_transactions(disk: &Disk) -> PartitionLog {
+    let config = LogConfig { segment_bytes: 420, delete_retention_ms: 0, ..compacted() };
+    let mut log = disk.open(config);
+    let filler = "x".repeat(40);
+    for round in 0..3 {
+        for producer in 0..3 {
+            let builder = BatchBuilder::new()
+                .producer(ProducerId(producer), ProducerEpoch(0), round * 2)
+                .transactional(true);
+            let (a, b) = (format!("a{producer}"), format!("b{round}"));
+            append(&mut log, keyed_with(builder, &[(&a, Some(&filler)), (&b, Some("b"))])).unwrap();
+        }
+        for producer in 0..3 {
+            end(&mut log, producer, (i64::from(round) + producer) % 2 == 0);
+        }
+    }
+    put(&mut log, &[("filler", Some(&"x".repeat(300)))]);
+    log.roll(NOW).unwrap();
+    sync(&mut log);
+    log
+}
+
+/// What a consumer of committed records has of it in the end.
+fn committed_map(log: &PartitionLog) -> HashMap<String, String> {
+    let end = log.log_end_offset();
+    assert_eq!(log.last_stable_offset(end), end);
+    let aborted = log.aborted_transactions(Offset(0), end).unwrap();
+    let bytes = read_all(log);
+    let mut seen = Vec::new();
+    for batch in Batches::new(&bytes).map(Result::unwrap).filter(|batch| !batch.is_control()) {
+        let is_aborted = batch.is_transactional()
+            && aborted.iter().any(|transaction| {
+                transaction.producer_id == batch.producer_id()
+                    && (transaction.first_offset..transaction.last_offset).contains(&batch.base_offset())
+            });
+        if !is_aborted {
+            seen.extend(records(batch.bytes()));
+        }
+    }
+    map(&seen)
+}
+
+#[test]
+fn no_two_crashes_bring_an_aborted_record_back_or_take_a_committed_one_away() {
+    let disk = Disk::new();
+    let log = log_with_transactions(&disk);
+    let expected = committed_map(&log);
+    assert!(expected.len() > 4, "{expected:?}");
+    let mut crashes = 0;
+    for first in 0.. {
+        let mut second_reached = false;
+        for second in (first % 11..).step_by(11) {
+            let disk = Disk::new();
+            let mut log = log_with_transactions(&disk);
+            disk.fs.power_off_at(disk.fs.mutations() + first);
+            let first_done = log.clean(log.log_end_offset(), NOW).is_ok();
+            disk.fs.power_cut(first);
+            let mut log = reopened(&disk);
+            assert_eq!(committed_map(&log), expected, "crash {first}");
+            disk.fs.power_off_at(disk.fs.mutations() + second);
+            let second_done = log.clean(log.log_end_offset(), NOW).is_ok();
+            disk.fs.power_cut(second);
+            let mut log = reopened(&disk);
+            assert_eq!(committed_map(&log), expected, "crashes {first} and {second}");
+            for days in 0..3 {
+                log.clean(log.log_end_offset(), TimestampMs(NOW.0 + days)).unwrap();
+                assert_eq!(committed_map(&log), expected, "crashes {first} and {second}, cleaned");
+            }
+            crashes += 1;
+            if second_done {
+                second_reached = first_done;
+                break;
+            }
+        }
+        if second_reached {
+            break;
+        }
+    }
+    assert!(crashes > 50, "{crashes} pairs of crashes");
 }
 
 /// Three groups of segments, the last of which hides what is in the first.

@@ -17,4 +17,5 @@ mod recovery;
 mod retention;
 mod support;
 mod timestamps;
+mod transactions;
 mod truncation;

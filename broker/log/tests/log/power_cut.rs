@@ -72,6 +72,11 @@ fn truncations_and_new_epochs() {
 }
 
 #[test]
+fn transactions() {
+    cut_everywhere(Flavour::Transact);
+}
+
+#[test]
 fn deletions_and_retention() {
     cut_everywhere(Flavour::Delete);
 }

@@ -144,20 +144,8 @@ fn a_record_of_the_past_does_not_make_its_producer_expire() {
     assert_eq!(log.remove_expired_producers(NOW), 0);
 }
 
-fn transactional(producer: i64, sequence: i32) -> Vec<u8> {
-    let mut builder =
-        BatchBuilder::new().producer(ProducerId(producer), ProducerEpoch(0), sequence).transactional(true);
-    builder.append(NOW, Some(b"k"), Some(b"v"), &[]).unwrap();
-    builder.build().unwrap()
-}
-
 fn end(log: &mut PartitionLog, producer: i64, coordinator_epoch: i32) -> Result<Offset, ErrorCode> {
-    let mut marker = BatchBuilder::new()
-        .producer(ProducerId(producer), ProducerEpoch(0), -1)
-        .transactional(true)
-        .control(true);
-    marker.append_control(NOW, ControlRecord::Commit { coordinator_epoch }).unwrap();
-    let mut marker = marker.build().unwrap();
+    let mut marker = marker(producer, 0, ControlRecord::Commit { coordinator_epoch });
     let appended = log.append_as_leader(&mut marker, EPOCH, AppendOrigin::Coordinator, NOW);
     appended.map(|info| info.last_offset).map_err(|error| error.error_code())
 }
@@ -167,8 +155,8 @@ fn the_last_stable_offset_waits_for_the_oldest_open_transaction() {
     let disk = Disk::new();
     let mut log = disk.open(LogConfig::default());
     append(&mut log, batch(2)).unwrap(); // 0-1
-    append(&mut log, transactional(1, 0)).unwrap(); // 2
-    append(&mut log, transactional(2, 0)).unwrap(); // 3
+    append(&mut log, transactional(1, 0, 1)).unwrap(); // 2
+    append(&mut log, transactional(2, 0, 1)).unwrap(); // 3
     let stable = |log: &PartitionLog, high_watermark| log.last_stable_offset(Offset(high_watermark)).0;
     assert_eq!((stable(&log, 4), stable(&log, 1)), (2, 1));
     assert_eq!(end(&mut log, 1, 5), Ok(Offset(4)));
@@ -182,7 +170,7 @@ fn the_last_stable_offset_waits_for_the_oldest_open_transaction() {
     assert_eq!(end(&mut log, 2, 5), Ok(Offset(5)));
     assert_eq!(stable(&log, 6), 6);
 
-    append(&mut log, transactional(1, 1)).unwrap(); // 6
+    append(&mut log, transactional(1, 1, 1)).unwrap(); // 6
     for mode in [UNCLEAN, CLEAN] {
         if mode.clean_shutdown {
             log.close(NOW).unwrap();

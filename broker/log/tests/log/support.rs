@@ -9,7 +9,7 @@ use moldau_log::{
     PartitionLog, RecoveryReport,
 };
 use moldau_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, TimestampMs, TopicId, TopicPartition};
-use moldau_record::{BatchBuilder, BatchView, Batches, Compression, DecompressLimit};
+use moldau_record::{BatchBuilder, BatchView, Batches, Compression, ControlRecord, DecompressLimit};
 
 pub(crate) const NOW: TimestampMs = TimestampMs(1_700_000_000_000);
 pub(crate) const EPOCH: LeaderEpoch = LeaderEpoch(0);
@@ -131,6 +131,37 @@ pub(crate) fn idempotent(producer: i64, epoch: i16, sequence: i32, count: usize)
         builder.append(NOW, Some(b"key"), Some(b"value"), &[]).unwrap();
     }
     builder.build().unwrap()
+}
+
+pub(crate) fn transactional(producer: i64, sequence: i32, count: usize) -> Vec<u8> {
+    transactional_in(producer, 0, sequence, count)
+}
+
+pub(crate) fn transactional_in(producer: i64, epoch: i16, sequence: i32, count: usize) -> Vec<u8> {
+    let mut builder = BatchBuilder::new()
+        .producer(ProducerId(producer), ProducerEpoch(epoch), sequence)
+        .transactional(true);
+    for _ in 0..count {
+        builder.append(NOW, Some(b"key"), Some(b"value"), &[]).unwrap();
+    }
+    builder.build().unwrap()
+}
+
+/// The end of a transaction.
+pub(crate) fn marker(producer: i64, epoch: i16, record: ControlRecord) -> Vec<u8> {
+    let mut builder = BatchBuilder::new()
+        .producer(ProducerId(producer), ProducerEpoch(epoch), -1)
+        .transactional(true)
+        .control(true);
+    builder.append_control(NOW, record).unwrap();
+    builder.build().unwrap()
+}
+
+/// What a control batch says.
+pub(crate) fn control(batch: &BatchView<'_>) -> ControlRecord {
+    let records = batch.records(DecompressLimit(1 << 10)).unwrap();
+    let record = records.iter().next().unwrap().unwrap();
+    ControlRecord::parse(record.key, record.value).unwrap()
 }
 
 pub(crate) fn append(log: &mut PartitionLog, mut batch: Vec<u8>) -> Result<AppendInfo, AppendError> {

@@ -1,10 +1,10 @@
 //! What was written and promised, and the comparison with what came off the disk.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use moldau_log::PartitionLog;
 use moldau_model::{LeaderEpoch, Offset, TimestampMs};
-use moldau_record::{BatchView, Batches, DecompressLimit};
+use moldau_record::{BatchView, Batches, ControlRecord, DecompressLimit};
 
 use super::workload::Flavour;
 use crate::support::*;
@@ -102,6 +102,7 @@ impl Model {
         }
         check_epochs(log, cut, flavour, what);
         check_times(log, cut, what);
+        check_transactions(log, cut, what);
         assert_eq!(log.durable_end_offset(), log.log_end_offset(), "{what}");
     }
 
@@ -182,4 +183,31 @@ fn check_times(log: &PartitionLog, cut: &Cut, what: &str) {
         let found = log.offset_for_timestamp(TimestampMs(asked), Offset(cut.end)).unwrap();
         assert_eq!(found.map(|found| (found.offset.0, found.timestamp.0)), expected, "{what}: time {asked}");
     }
+}
+
+/// The transactions that are open, and those that were aborted, are those of the batches.
+fn check_transactions(log: &PartitionLog, cut: &Cut, what: &str) {
+    let mut open: BTreeMap<i64, i64> = BTreeMap::new();
+    let mut expected = Vec::new();
+    for stored in &cut.batches {
+        let batch = BatchView::first(&stored.bytes).unwrap();
+        let producer = batch.producer_id().0;
+        if batch.is_control() {
+            if let Some(first) = open.remove(&producer)
+                && matches!(control(&batch), ControlRecord::Abort { .. })
+            {
+                let stable = open.values().min().copied().unwrap_or(stored.next);
+                expected.push((producer, first, stored.base, stable));
+            }
+        } else if batch.is_transactional() {
+            open.entry(producer).or_insert(stored.base);
+        }
+    }
+    let found = log.aborted_transactions(Offset(cut.start), Offset(cut.end)).unwrap();
+    let found = found
+        .iter()
+        .map(|one| (one.producer_id.0, one.first_offset.0, one.last_offset.0, one.last_stable_offset.0));
+    assert_eq!(found.collect::<Vec<_>>(), expected, "{what}");
+    let stable = open.values().min().copied().unwrap_or(cut.end);
+    assert_eq!(log.last_stable_offset(Offset(cut.end)).0, stable, "{what}");
 }

@@ -10,7 +10,7 @@ use moldau_log::{
 use moldau_model::{
     BrokerEpoch, LeaderEpoch, Offset, ProducerEpoch, ProducerId, TimestampMs, TopicPartition,
 };
-use moldau_record::{BatchBuilder, BatchView};
+use moldau_record::{BatchBuilder, BatchView, ControlRecord};
 
 use super::model::{Cut, Model, Stored};
 use crate::support::*;
@@ -22,6 +22,7 @@ const PRODUCER: ProducerId = ProducerId(77);
 pub(super) enum Flavour {
     Append,
     Truncate,
+    Transact,
     Delete,
     Compact,
     Close,
@@ -135,20 +136,34 @@ impl Workload {
     fn special(&mut self, directory: &LogDirectory, log: &mut PartitionLog) -> Step {
         match self.flavour {
             Flavour::Append | Flavour::Close => self.sync(log),
+            Flavour::Transact if self.random.below(3) > 0 => self.sync(log),
             Flavour::Truncate if self.random.below(6) == 0 => {
                 let at = (log.log_end_offset().0 + 5 - self.random.below(30) as i64).max(0);
                 self.restart(log, at)
             }
             Flavour::Truncate if self.random.below(4) == 0 => self.delete_records(directory, log),
-            Flavour::Truncate => self.truncate(log),
+            Flavour::Truncate | Flavour::Transact => self.truncate(log),
             Flavour::Delete if self.random.below(2) == 0 => self.delete_records(directory, log),
             Flavour::Delete => self.retain(log),
             Flavour::Compact => self.clean(log),
         }
     }
 
+    /// Of one of three producers, or the end of its transaction.
+    fn transactional_batch(&mut self) -> Vec<u8> {
+        let producer = 1 + self.random.below(3) as i64;
+        match self.random.below(4) {
+            0 => marker(producer, 0, ControlRecord::Commit { coordinator_epoch: 0 }),
+            1 => marker(producer, 0, ControlRecord::Abort { coordinator_epoch: 0 }),
+            _ => transactional(producer, 0, 1 + self.random.below(3) as usize),
+        }
+    }
+
     fn batch(&mut self) -> Vec<u8> {
         self.number += 1;
+        if self.flavour == Flavour::Transact && self.random.below(3) > 0 {
+            return self.transactional_batch();
+        }
         let value = format!("value {} {}", self.number, "x".repeat(self.random.below(60) as usize));
         let count = 1 + self.random.below(3) as i32;
         let mut builder = BatchBuilder::new();
