@@ -13,6 +13,7 @@ use crate::check::{check_request, check_response};
 use crate::error::WireError;
 use crate::frame::{SIZE_PREFIX_BYTES, size_prefix};
 use crate::header::{RequestHeader, encode_response_header, parse_response_header};
+use crate::write_txn_markers;
 
 /// Decodes the body of a request, which is all that is left in `body`. Strings and bytes are slices of it.
 pub fn decode<T: Request>(version: i16, body: &mut Bytes) -> Result<T, WireError> {
@@ -33,6 +34,9 @@ pub fn encode_response<R: Encodable>(
     let mut out = BytesMut::new();
     out.put_bytes(0, SIZE_PREFIX_BYTES);
     encode_response_header(api_key, version, correlation_id, &mut out);
+    // What is new in the request is not in the response.
+    let version =
+        if api_key == ApiKey::WriteTxnMarkers { write_txn_markers::LIBRARY_VERSION } else { version };
     encode_body(api_key, version, body, &mut out)?;
     seal(out)
 }
@@ -131,7 +135,11 @@ fn check_library_version(api_key: ApiKey, version: i16) -> Result<(), WireError>
     }
 }
 
-fn decode_checked<M: Decodable>(api_key: ApiKey, version: i16, body: &mut Bytes) -> Result<M, WireError> {
+pub(crate) fn decode_checked<M: Decodable>(
+    api_key: ApiKey,
+    version: i16,
+    body: &mut Bytes,
+) -> Result<M, WireError> {
     let refuse = |reason: String| WireError::Codec { api_key, version, reason };
     let message = M::decode(body, version).map_err(|error| refuse(error.to_string()))?;
     if body.is_empty() { Ok(message) } else { Err(WireError::TrailingBytes { bytes: body.len() }) }

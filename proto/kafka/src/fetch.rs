@@ -315,7 +315,7 @@ impl<R: RecordsSource> Encoder<R> {
     }
 }
 
-fn put_unsigned_varint(out: &mut BytesMut, value: usize) -> Result<(), WireError> {
+pub(crate) fn put_unsigned_varint(out: &mut BytesMut, value: usize) -> Result<(), WireError> {
     let mut value = u32::try_from(value).map_err(|_| WireError::MessageTooLarge { size: value })?;
     while value >= 0x80 {
         out.put_u8(value as u8 | 0x80);

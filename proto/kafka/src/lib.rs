@@ -18,6 +18,7 @@ mod produce;
 mod replica_fetch;
 mod schema;
 mod wire;
+mod write_txn_markers;
 
 pub use api_key::{ApiKey, ApiScope, PRODUCE_ADVERTISED_MIN, VersionRange};
 pub use check::{check_request, check_response};
@@ -39,3 +40,4 @@ pub use replica_fetch::{
     FetchedPartition, REPLICA_FETCH_VERSION, ReplicaFetchPartition, ReplicaFetchRequest,
     ReplicaFetchResponse, durable_end,
 };
+pub use write_txn_markers::{TxnMarker, TxnMarkerTopic, TxnMarkersRequest, decode_txn_markers_response};

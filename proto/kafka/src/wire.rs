@@ -52,6 +52,10 @@ impl<'a> Reader<'a> {
         self.array().map(i32::from_be_bytes)
     }
 
+    pub(crate) fn i64(&mut self) -> Result<i64, WireError> {
+        self.array().map(i64::from_be_bytes)
+    }
+
     pub(crate) fn uuid(&mut self) -> Result<[u8; 16], WireError> {
         self.array()
     }
