@@ -47,6 +47,8 @@ mod produce;
 mod sync_group;
 mod topic_view;
 mod transaction_request;
+pub(crate) mod verification_request;
+mod write_txn_markers;
 
 use std::sync::{Arc, LazyLock};
 

@@ -19,6 +19,7 @@ use crate::producer_ids::ProducerIds;
 use crate::replica_manager::ReplicaManager;
 use crate::replication::FetcherManager;
 use crate::sync::Syncer;
+use crate::verification::TransactionVerifier;
 
 /// What the handlers and the background tasks of one broker share.
 pub struct Broker {
@@ -29,6 +30,8 @@ pub struct Broker {
     pub replica_manager: Arc<ReplicaManager>,
     pub fetch_sessions: FetchSessionCache,
     pub producer_ids: Arc<ProducerIds>,
+    /// The way to the coordinators of transactions.
+    pub transaction_verifier: TransactionVerifier,
     life: OnceLock<Life>,
 }
 
@@ -43,6 +46,14 @@ impl Broker {
     #[must_use]
     pub fn broker_epoch(&self) -> BrokerEpoch {
         self.life.get().map_or(BrokerEpoch(-1), |life| *life.broker_epoch.borrow())
+    }
+
+    /// Whether a partition takes the first batch of a transaction only after its coordinator was asked
+    /// (`transaction.partition.verification.enable`).
+    #[must_use]
+    pub fn verifies_transactions(&self) -> bool {
+        let image = self.control.image();
+        self.control.settings(&image).value("transaction.partition.verification.enable") != Some("false")
     }
 
     /// Whether clients are sent here.

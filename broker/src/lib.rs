@@ -26,6 +26,7 @@ pub mod replication;
 pub mod response;
 pub mod sync;
 pub mod transaction_markers;
+pub mod verification;
 
 pub use broker::{Broker, BrokerFailure, BrokerHandle, StartError};
 pub use options::{BoundAddress, BrokerOptions};

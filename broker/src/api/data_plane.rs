@@ -2,7 +2,7 @@
 
 use super::{
     ApiSupport, api_versions, delete_records, describe_log_dirs, describe_producers, fetch, init_producer_id,
-    list_offsets, offset_for_leader_epoch, produce,
+    list_offsets, offset_for_leader_epoch, produce, write_txn_markers,
 };
 
 pub const ROWS: &[ApiSupport] = &[
@@ -13,6 +13,7 @@ pub const ROWS: &[ApiSupport] = &[
     delete_records::SUPPORT,
     init_producer_id::SUPPORT,
     offset_for_leader_epoch::SUPPORT,
+    write_txn_markers::SUPPORT,
     describe_log_dirs::SUPPORT,
     describe_producers::SUPPORT,
 ];

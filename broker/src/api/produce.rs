@@ -4,8 +4,12 @@
 //! - 10: the new leader in the answer (KIP-951). 11, 12: transactions v2 (KIP-890). 13: topics by id (KIP-516).
 //!
 //! The records are not decoded here: their place in the frame is found, and the log checks and patches them there.
+//! The first batch of a transaction waits for its coordinator's word: see `transactions`.
+//!
 //! acks=0 has no answer, so an error in it ends the connection, as in Kafka; acks=1 is answered from the page cache; acks=all
 //! when the high watermark has passed, while the connection's next requests are served.
+
+mod transactions;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,11 +20,12 @@ use kafka_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
 };
 use moldau_kafka::{ProducePartitionView, ProduceRequestView, ProduceTopicRef};
-use moldau_log::{AppendInfo, AppendOrigin};
+use moldau_log::{AppendInfo, AppendTerms};
 use moldau_metadata::MetadataImage;
 use moldau_model::{BrokerId, ErrorCode, Offset, TopicId, TopicIdPartition};
 use moldau_record::{BatchError, BatchView, Compression, MAGIC_V2};
 
+use self::transactions::{Plan, Verified};
 use super::message::{broker_id, text, topic_name, wire_uuid};
 use super::topic_view::is_internal;
 use super::{ApiSupport, Reply, Request, RequestContext};
@@ -49,7 +54,7 @@ struct Answer {
     topics: Vec<(String, TopicId, Vec<Outcome>)>,
 }
 
-fn handle(broker: &Arc<Broker>, mut request: Request) -> Reply {
+fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     let version = request.context.api_version;
     let view = match ProduceRequestView::parse(version, request.body()) {
         Ok(view) => view,
@@ -58,9 +63,27 @@ fn handle(broker: &Arc<Broker>, mut request: Request) -> Reply {
             return Reply::Close("unreadable produce request");
         }
     };
+    match transactions::plan(broker, &request, &view) {
+        Plan::Append(verified) => serve(broker, request, &view, &verified),
+        Plan::Ask(asking) => {
+            let broker = Arc::clone(broker);
+            Reply::Deferred(Box::pin(async move {
+                let verified = asking.ask(&broker).await;
+                serve(&broker, request, &view, &verified)
+            }))
+        }
+    }
+}
+
+fn serve(
+    broker: &Arc<Broker>,
+    mut request: Request,
+    view: &ProduceRequestView,
+    verified: &Verified,
+) -> Reply {
     let partition_count = view.topics.iter().map(|topic| topic.partitions.len()).sum();
     let delayed = (view.acks == ACKS_ALL).then(|| Arc::new(DelayedOperation::new(partition_count)));
-    let topics = append_all(broker, &mut request, &view, delayed.as_ref());
+    let topics = append_all(broker, &mut request, view, verified, delayed.as_ref());
     let answer = Answer { broker: Arc::clone(broker), context: request.context.clone(), topics };
     // The frame's memory is given back before anything waits.
     drop(request);
@@ -86,6 +109,7 @@ fn append_all(
     broker: &Arc<Broker>,
     request: &mut Request,
     view: &ProduceRequestView,
+    verified: &Verified,
     delayed: Option<&Arc<DelayedOperation>>,
 ) -> Vec<(String, TopicId, Vec<Outcome>)> {
     let image = broker.control.image();
@@ -93,7 +117,9 @@ fn append_all(
     let mut topics = Vec::with_capacity(view.topics.len());
     for topic in &view.topics {
         let (name, topic_id, refusal) = find_topic(&image, request, &topic.topic);
-        let refusal = refusal
+        let refusal = verified
+            .refusal
+            .or(refusal)
             .or_else(|| (!matches!(view.acks, -1..=1)).then_some(ErrorCode::InvalidRequiredAcks))
             .or_else(|| check_topic(&request.context, &name));
         let mut outcomes = Vec::with_capacity(topic.partitions.len());
@@ -101,9 +127,10 @@ fn append_all(
             let id = TopicIdPartition { topic_id, partition: partition.index };
             let result = match refusal {
                 Some(code) => Err(code.into()),
-                None => {
-                    append(broker, &image, request, id, partition, delayed.map(|delayed| (delayed, slot)))
-                }
+                None => verified.terms(id).and_then(|terms| {
+                    let delayed = delayed.map(|delayed| (delayed, slot));
+                    append(broker, &image, request, id, partition, terms, delayed)
+                }),
             };
             outcomes.push(Outcome { id, result });
             slot += 1;
@@ -150,6 +177,7 @@ fn append(
     request: &mut Request,
     id: TopicIdPartition,
     view: &ProducePartitionView,
+    terms: AppendTerms,
     delayed: Option<(&Arc<DelayedOperation>, usize)>,
 ) -> Result<AppendInfo, AppendRefused> {
     if image.topics().partition(id.topic_id, id.partition).is_none() {
@@ -173,12 +201,10 @@ fn append(
         Ok(batch) if version < 7 && batch.compression() == Some(Compression::Zstd) => {
             return Err(ErrorCode::UnsupportedCompressionType.into());
         }
-        // Transactions have no coordinator here yet: an append that nobody could end must not begin.
-        Ok(batch) if batch.is_transactional() => return Err(ErrorCode::InvalidTxnState.into()),
         Err(BatchError::Truncated { .. }) => return Err(ErrorCode::InvalidRecord.into()),
         Ok(_) | Err(_) => {}
     }
-    partition.append(records, AppendOrigin::Client, delayed)
+    partition.append(records, terms, delayed)
 }
 
 impl Answer {

@@ -27,6 +27,7 @@ use crate::replica_manager::{PartitionSettings, ReplicaManager, ReplicaOffsetsSt
 use crate::replication::{FetcherManager, FetcherSettings, Replicas, Throttles};
 use crate::sync::Syncer;
 use crate::transaction_markers::MarkerSender;
+use crate::verification::TransactionVerifier;
 use crate::{http, net, replication, transaction_markers};
 
 /// Request bytes in memory over all connections where `queued.max.request.bytes` sets no bound, as Kafka's default does not.
@@ -129,6 +130,10 @@ impl BrokerHandle {
             replica_manager: replicas,
             fetch_sessions: FetchSessionCache::new(usize::try_from(config.fetch_sessions_max).unwrap_or(0)),
             producer_ids,
+            transaction_verifier: TransactionVerifier::new(
+                config.node_id,
+                config.inter_broker_listener_name.as_str(),
+            ),
             life: OnceLock::from(life),
             options,
         });

@@ -4,9 +4,11 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use moldau_log::{AppendError, AppendInfo, AppendOrigin, RecordError, SyncTicket};
+use moldau_log::{
+    AppendError, AppendInfo, AppendOrigin, AppendTerms, RecordError, SyncTicket, VerificationGuard,
+};
 use moldau_metadata::config::FlushPolicy;
-use moldau_model::{ErrorCode, LeaderEpoch, Offset};
+use moldau_model::{ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 use moldau_record::{BatchView, DecompressLimit};
 use moldau_replica::{MinIsr, Role};
 
@@ -65,13 +67,31 @@ impl Partition {
     pub fn append(
         self: &Arc<Self>,
         batches: &mut [u8],
-        origin: AppendOrigin,
+        terms: impl Into<AppendTerms>,
         delayed: Option<(&Arc<DelayedOperation>, usize)>,
     ) -> Result<AppendInfo, AppendRefused> {
-        if origin == AppendOrigin::Client {
+        let terms = terms.into();
+        if terms.origin == AppendOrigin::Client {
             self.check_records(batches)?;
         }
-        self.append_in_epoch(None, batches, origin, delayed)
+        self.append_in_epoch(None, batches, terms, delayed)
+    }
+
+    /// A producer wants to write the first batch of a transaction: the guard for that append, with which the coordinator
+    /// is to be asked, or `None` if its transaction is open here. `bumps_epoch` is for transactions of version 2.
+    pub fn begin_verification(
+        &self,
+        producer_id: ProducerId,
+        producer_epoch: ProducerEpoch,
+        sequence: i32,
+        bumps_epoch: bool,
+    ) -> Result<Option<VerificationGuard>, ErrorCode> {
+        let mut state = self.lock();
+        if !matches!(state.replica.role(), Role::Leader { .. }) {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        }
+        let log = state.log.as_mut().ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        Ok(log.begin_verification(producer_id, producer_epoch, sequence, bumps_epoch, clock::now()))
     }
 
     /// Whether a client's batch holds the records that its header says, as Kafka makes sure of: a batch that nobody can
@@ -101,7 +121,7 @@ impl Partition {
         self: &Arc<Self>,
         expected: Option<LeaderEpoch>,
         batches: &mut [u8],
-        origin: AppendOrigin,
+        terms: impl Into<AppendTerms>,
         delayed: Option<(&Arc<DelayedOperation>, usize)>,
     ) -> Result<AppendInfo, AppendRefused> {
         let mut wake = Wake::default();
@@ -118,7 +138,7 @@ impl Partition {
         }
         let log = state.log.as_mut().ok_or(ErrorCode::UnknownTopicOrPartition)?;
         let log_start_offset = log.log_start_offset();
-        let info = match log.append_as_leader(batches, leader_epoch, origin, clock::now()) {
+        let info = match log.append_as_leader(batches, leader_epoch, terms, clock::now()) {
             Ok(info) => info,
             Err(error) => {
                 let has_failed = log.failure().is_some();

@@ -67,8 +67,11 @@ pub(super) struct State {
     pub(super) produces: VecDeque<Waiting>,
     /// Deletions that wait for the low watermark.
     pub(super) deletions: Vec<Waiting>,
-    /// Clients' fetches, which see up to the high watermark or less.
+    /// Clients' fetches, which see up to the high watermark.
     pub(super) fetches: Vec<Arc<FetchWaiter>>,
+    /// Those that see no further than to the last stable offset, and where that was when it was looked at last.
+    pub(super) committed_fetches: Vec<Arc<FetchWaiter>>,
+    pub(super) last_stable_offset: Offset,
     /// Followers' fetches, which see up to the log's end.
     pub(super) replica_fetches: Vec<Arc<FetchWaiter>>,
     /// Followers' sessions that have looked here, and what they call it.
@@ -158,6 +161,8 @@ impl Partition {
                 produces: VecDeque::new(),
                 deletions: Vec::new(),
                 fetches: Vec::new(),
+                committed_fetches: Vec::new(),
+                last_stable_offset: Offset::NONE,
                 replica_fetches: Vec::new(),
                 watches: Vec::new(),
                 fetcher: None,
@@ -343,6 +348,7 @@ impl Partition {
             }
             !is_due
         });
+        state.wake_committed_fetches(wake);
         state.tell_replica_fetches(wake);
     }
 
@@ -362,6 +368,18 @@ impl State {
             return;
         }
         self.sized_appends.push_back((end, bytes));
+    }
+
+    /// The high watermark moved: perhaps over the end of a transaction, and the last stable offset with it.
+    fn wake_committed_fetches(&mut self, wake: &mut Wake) {
+        let high_watermark = self.replica.high_watermark();
+        let Some(log) = &mut self.log else { return };
+        log.note_high_watermark(high_watermark);
+        let last_stable_offset = log.last_stable_offset(high_watermark);
+        if last_stable_offset != self.last_stable_offset {
+            self.last_stable_offset = last_stable_offset;
+            wake.fetches.append(&mut self.committed_fetches);
+        }
     }
 
     /// The sessions of followers look here at their next look.
@@ -436,6 +454,7 @@ impl State {
 
     pub(super) fn wake_fetches(&mut self, wake: &mut Wake) {
         wake.fetches.append(&mut self.fetches);
+        wake.fetches.append(&mut self.committed_fetches);
         wake.fetches.append(&mut self.replica_fetches);
         self.mark_watches(Change::Records, wake);
     }

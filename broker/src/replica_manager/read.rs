@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use moldau_log::{ActiveProducer, EpochEnd, FileSlice, ReadError, TimestampOffset};
+use moldau_log::{AbortedTransaction, ActiveProducer, EpochEnd, FileSlice, ReadError, TimestampOffset};
 use moldau_model::{BrokerId, ErrorCode, LeaderEpoch, Offset, TimestampMs};
 use moldau_replica::{Replica, Role};
 
@@ -48,6 +48,8 @@ pub enum Readers<'a> {
 #[derive(Debug)]
 pub struct PartitionRead {
     pub records: Option<FileSlice>,
+    /// Whose records in it a reader of committed records has to pass over.
+    pub aborted_transactions: Vec<AbortedTransaction>,
     pub high_watermark: Offset,
     pub last_stable_offset: Offset,
     pub log_start_offset: Offset,
@@ -126,6 +128,7 @@ impl State {
         let high_watermark = self.replica.high_watermark();
         Ok(PartitionRead {
             records: None,
+            aborted_transactions: Vec::new(),
             high_watermark,
             last_stable_offset: log.last_stable_offset(high_watermark),
             log_start_offset: log.log_start_offset(),
@@ -169,6 +172,22 @@ impl State {
         Ok(read.slice.filter(|slice| slice.length > 0))
     }
 
+    /// The same for a reader of committed records.
+    fn find_committed(
+        &self,
+        request: &ReadRequest,
+        last_stable_offset: Offset,
+    ) -> Result<(Option<FileSlice>, Vec<AbortedTransaction>), ReadError> {
+        let Some(log) = &self.log else { return Ok((None, Vec::new())) };
+        let (read, aborted) = log.read_committed(
+            request.fetch_offset,
+            request.bytes_max,
+            last_stable_offset,
+            request.at_least_one_batch,
+        )?;
+        Ok((read.slice.filter(|slice| slice.length > 0), aborted))
+    }
+
     pub(super) fn upper_bound(&self, isolation: Isolation) -> Option<Offset> {
         let high_watermark = self.replica.high_watermark();
         let log = self.log.as_ref()?;
@@ -202,8 +221,13 @@ impl Partition {
             found.diverging_epoch = state.epoch_end(request.last_fetched_epoch);
             return Ok(found);
         }
-        found.records =
-            state.find_records(request, found.upper_bound).map_err(|error| code_of(&error, self))?;
+        if request.isolation == Isolation::ReadCommitted {
+            let committed = state.find_committed(request, found.upper_bound);
+            (found.records, found.aborted_transactions) = committed.map_err(|error| code_of(&error, self))?;
+        } else {
+            let records = state.find_records(request, found.upper_bound);
+            found.records = records.map_err(|error| code_of(&error, self))?;
+        }
         Ok(found)
     }
 
@@ -222,9 +246,18 @@ impl Partition {
         if !is_quiet {
             return false;
         }
-        if isolation != Isolation::LogEnd {
-            state.fetches.push(Arc::clone(waiter));
-            return true;
+        match isolation {
+            Isolation::LogEnd => {}
+            Isolation::ReadUncommitted => {
+                state.fetches.push(Arc::clone(waiter));
+                return true;
+            }
+            Isolation::ReadCommitted => {
+                // Wherever it was when the high watermark moved last: the next step is compared with this.
+                state.last_stable_offset = seen.upper_bound;
+                state.committed_fetches.push(Arc::clone(waiter));
+                return true;
+            }
         }
         state.replica_fetches.push(Arc::clone(waiter));
         let ends = state.replica.log_ends();
@@ -238,6 +271,7 @@ impl Partition {
     pub(crate) fn unpark(&self, waiter: &Arc<FetchWaiter>) {
         let mut state = self.lock();
         state.fetches.retain(|other| !Arc::ptr_eq(other, waiter));
+        state.committed_fetches.retain(|other| !Arc::ptr_eq(other, waiter));
         state.replica_fetches.retain(|other| !Arc::ptr_eq(other, waiter));
     }
 

@@ -17,3 +17,4 @@ mod replication;
 mod sessions;
 mod storage;
 mod throttles;
+mod transactions;

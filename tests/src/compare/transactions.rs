@@ -5,6 +5,7 @@
 use kafka_protocol::messages::add_partitions_to_txn_request::{
     AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
 };
+use kafka_protocol::messages::write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic};
 use kafka_protocol::messages::{self as m, ApiKey, RequestKind, ResponseKind};
 
 use super::admin::{text, topic};
@@ -113,6 +114,23 @@ fn end(name: &str, producer: Producer, committed: bool) -> RequestKind {
     )
 }
 
+fn marker_of((id, epoch): Producer, coordinator_epoch: i32, is_commit: bool) -> WritableTxnMarker {
+    WritableTxnMarker::default()
+        .with_producer_id(m::ProducerId(id))
+        .with_producer_epoch(epoch)
+        .with_coordinator_epoch(coordinator_epoch)
+        .with_transaction_result(is_commit)
+}
+
+fn write_markers(markers: &[(WritableTxnMarker, &str, i32)]) -> RequestKind {
+    let markers = markers.iter().map(|(marker, name, partition)| {
+        let of_topic =
+            WritableTxnMarkerTopic::default().with_name(topic(name)).with_partition_indexes(vec![*partition]);
+        marker.clone().with_topics(vec![of_topic])
+    });
+    RequestKind::WriteTxnMarkers(m::WriteTxnMarkersRequest::default().with_markers(markers.collect()))
+}
+
 fn describe(names: &[&str]) -> RequestKind {
     let ids = names.iter().map(|name| id(name)).collect();
     RequestKind::DescribeTransactions(m::DescribeTransactionsRequest::default().with_transactional_ids(ids))
@@ -157,7 +175,7 @@ pub(super) fn ground() -> Vec<Case> {
 pub(super) fn cases() -> Vec<Case> {
     use ApiKey::{
         AddOffsetsToTxn, AddPartitionsToTxn, DescribeTransactions, EndTxn, FindCoordinator, InitProducerId,
-        ListTransactions,
+        ListTransactions, WriteTxnMarkers,
     };
     const NOBODY: Producer = (-1, -1);
     vec![
@@ -287,6 +305,31 @@ pub(super) fn cases() -> Vec<Case> {
             let (id, epoch) = open(peer, &name);
             end(&name, (id + 7_000_000, epoch), true)
         }),
+        Case::new("the end of a transaction for a partition", WriteTxnMarkers, 1, 1, |_, _| {
+            write_markers(&[(marker_of((9_000_001, 3), 5, true), "two", 0)])
+        }),
+        Case::new("the ends of older epochs and coordinators", WriteTxnMarkers, 1, 1, |peer, _| {
+            let first = write_markers(&[(marker_of((9_000_002, 3), 5, true), "two", 0)]);
+            drop(peer.call(WriteTxnMarkers, 1, &first));
+            write_markers(&[
+                (marker_of((9_000_002, 2), 5, true), "two", 0),
+                (marker_of((9_000_002, 3), 4, false), "two", 1),
+                (marker_of((9_000_002, 3), 4, false), "two", 0),
+            ])
+        }),
+        Case::new(
+            "the end of a transaction for partitions that are not there",
+            WriteTxnMarkers,
+            1,
+            1,
+            |_, _| {
+                write_markers(&[
+                    (marker_of((9_000_003, 0), 0, false), "nowhere", 0),
+                    (marker_of((9_000_004, 0), 0, false), "two", 99),
+                ])
+            },
+        ),
+        Case::new("no transactions' ends", WriteTxnMarkers, 1, 1, |_, _| write_markers(&[])),
         Case::new("describe a transaction", DescribeTransactions, 0, 0, |peer, _| {
             open(peer, "described");
             describe(&["described"])

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use moldau_kafka::{
-    Chunk as WireChunk, EpochEndOffset, FetchPartition, FetchResponse, FetchTopic, LeaderIdAndEpoch,
-    NodeEndpoint, RecordsSource,
+    AbortedTransaction, Chunk as WireChunk, EpochEndOffset, FetchPartition, FetchResponse, FetchTopic,
+    LeaderIdAndEpoch, NodeEndpoint, RecordsSource,
 };
 use moldau_log::FileSlice;
 use moldau_metadata::MetadataImage;
@@ -155,7 +155,11 @@ fn success(
         .diverging_epoch
         .map(|end| EpochEndOffset { epoch: end.leader_epoch, end_offset: end.end_offset });
     if isolation == Isolation::ReadCommitted {
-        answer.aborted_transactions = Some(Vec::new());
+        let aborted = read.aborted_transactions.iter().map(|transaction| AbortedTransaction {
+            producer_id: transaction.producer_id,
+            first_offset: transaction.first_offset,
+        });
+        answer.aborted_transactions = Some(aborted.collect());
     }
     if let Some(slice) = read.records {
         answer.records.push(load(slice)?);
