@@ -107,7 +107,9 @@ fn readers_of_committed_records_wait_for_the_end_and_are_told_what_was_aborted()
     assert_eq!(code(outside.error_code), ErrorCode::InvalidTxnState);
 
     let mut waiting = node.connect();
-    waiting.send(12, &committed_request(&topic, 0, 60_000));
+    waiting.send(12, &committed_request(&topic, 0, 600_000));
+    // By then it waits.
+    (0..50).for_each(|_| ping(&mut client));
     assert_eq!(write_one(&mut client, marker(1, 0, false, 4)), ErrorCode::None); // 3
     let (_, woken) = waiting.receive::<FetchRequest>(12);
     let woken = partitions(woken).remove(0);
