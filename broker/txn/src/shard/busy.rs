@@ -8,8 +8,9 @@ use moldau_model::ErrorCode;
 
 use super::request::refused;
 use super::{Output, TransactionShard};
-use crate::request::{Request, RequestToken};
+use crate::request::{AddPartitionsRequest, Request, RequestToken};
 use crate::timers::Deadline;
+use crate::transaction::EPOCH_PER_TRANSACTION;
 
 /// A request and how long it waits at most.
 #[derive(Debug)]
@@ -38,6 +39,9 @@ impl TransactionShard {
         let deadline_ms = now_ms.saturating_add(self.config.busy_wait_ms);
         let waiting = Waiting { token, request, deadline_ms };
         let Request::AddPartitions(add) = &waiting.request else { return out.push(waiting.refused(error)) };
+        if !self.may_wait(add) {
+            return out.push(waiting.refused(error));
+        }
         let transactional_id: Arc<str> = add.transactional_id.as_str().into();
         let count = self.waiting.get(&transactional_id).map_or(0, |queue| queue.len());
         if self.config.busy_wait_ms <= 0 || count >= self.config.busy_waiters_max {
@@ -45,6 +49,16 @@ impl TransactionShard {
         }
         self.timers.schedule(deadline_ms, Deadline::Busy(Arc::clone(&transactional_id)));
         self.waiting.entry(transactional_id).or_default().push_back(waiting);
+    }
+
+    /// A broker that adds a partition for a producer has a guard on it, which the marker of the last transaction takes away:
+    /// it has to ask anew after that. It may wait for what other brokers add to the same transaction.
+    fn may_wait(&self, add: &AddPartitionsRequest) -> bool {
+        let Some(entry) = self.entries.get(&*add.transactional_id) else { return false };
+        let current = &entry.current;
+        add.transaction_version < EPOCH_PER_TRANSACTION
+            || (!current.state.is_ending()
+                && (add.producer_id, add.producer_epoch) == (current.producer_id, current.producer_epoch))
     }
 
     /// A step of the id has come to its end: what waits for it goes on, in its order.

@@ -7,7 +7,13 @@ use crate::*;
 
 const WAIT_MS: i64 = 20;
 
+/// A producer adds a partition itself.
 fn add(h: &mut Harness, producer: Producer, index: i32) -> RequestToken {
+    h.send(Request::AddPartitions(add_request("x", producer, &[index], 0)))
+}
+
+/// A broker adds a partition for a producer.
+fn add_by_broker(h: &mut Harness, producer: Producer, index: i32) -> RequestToken {
     h.send(Request::AddPartitions(add_request("x", producer, &[index], 2)))
 }
 
@@ -34,7 +40,7 @@ fn partitions_that_come_together_are_added_one_after_the_other() {
     let mut h = Harness::waiting();
     let own = h.init("x").unwrap();
     h.auto_commit = false;
-    let tokens = [0, 1, 2].map(|index| add(&mut h, own, index));
+    let tokens = [0, 1, 2].map(|index| add_by_broker(&mut h, own, index));
     assert_eq!(h.pending.len(), 1, "one step at a time");
     for token in tokens {
         assert!(h.is_waiting(token));
@@ -42,6 +48,23 @@ fn partitions_that_come_together_are_added_one_after_the_other() {
         assert_eq!(answered(&mut h, token), Some(ErrorCode::None));
     }
     assert_eq!(h.describe("x").partitions.len(), 3);
+}
+
+#[test]
+fn a_broker_asks_anew_once_the_markers_of_the_last_transaction_are_written() {
+    let mut h = Harness::waiting();
+    let first = h.init("x").unwrap();
+    assert_eq!(h.add("x", first, &[0]), ErrorCode::None);
+    let second = h.end("x", first, true).unwrap();
+    let token = add_by_broker(&mut h, second, 0);
+    assert_eq!(answered(&mut h, token), Some(ErrorCode::ConcurrentTransactions));
+    h.auto_commit = false;
+    h.write_markers();
+    let token = add_by_broker(&mut h, second, 0);
+    assert_eq!(answered(&mut h, token), Some(ErrorCode::ConcurrentTransactions), "the end is being written");
+    h.settle_first(Ok(()));
+    h.auto_commit = true;
+    assert_eq!(h.add("x", second, &[0]), ErrorCode::None);
 }
 
 #[test]
