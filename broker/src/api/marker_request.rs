@@ -1,18 +1,15 @@
-//! WriteTxnMarkers (27) as the coordinator sends it, version 1, and what it makes of the answer.
+//! WriteTxnMarkers (27) as the coordinator sends it, version 2, and what it makes of the answer.
 
 use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
-use kafka_protocol::messages::write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic};
-use kafka_protocol::messages::{ProducerId as WireProducerId, WriteTxnMarkersRequest};
-use moldau_kafka::{WireError, decode_response, encode_request};
-use moldau_model::{ErrorCode, ProducerId, TopicPartition};
+use moldau_kafka::{TxnMarker, TxnMarkerTopic, TxnMarkersRequest, WireError, decode_txn_markers_response};
+use moldau_model::{ErrorCode, PartitionIndex, ProducerId, TopicPartition};
 use moldau_txn::TransactionMarkers;
 
-use super::message::topic_name;
-
-/// Every broker of the cluster serves it.
-const VERSION: i16 = 1;
+/// The version that tells which transactions the producer knows: a partition then refuses a marker that comes late, into
+/// the producer's next transaction (KIP-1228).
+const VERSION: i16 = 2;
 
 /// The frame that asks for these markers.
 ///
@@ -22,24 +19,25 @@ pub(crate) fn encode<'a>(
     correlation_id: i32,
     all: impl Iterator<Item = &'a TransactionMarkers>,
 ) -> Result<BytesMut, WireError> {
-    let request = WriteTxnMarkersRequest::default().with_markers(all.map(marker).collect());
-    encode_request(VERSION, correlation_id, None, &request)
+    let request = TxnMarkersRequest { markers: all.map(marker).collect() };
+    request.encode(VERSION, correlation_id, None)
 }
 
-fn marker(markers: &TransactionMarkers) -> WritableTxnMarker {
-    let mut by_topic: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
+fn marker(markers: &TransactionMarkers) -> TxnMarker {
+    let mut by_topic: BTreeMap<&str, Vec<PartitionIndex>> = BTreeMap::new();
     for partition in &markers.partitions {
-        by_topic.entry(&partition.topic).or_default().push(partition.partition.0);
+        by_topic.entry(&partition.topic).or_default().push(partition.partition);
     }
-    let topics = by_topic.into_iter().map(|(topic, partitions)| {
-        WritableTxnMarkerTopic::default().with_name(topic_name(topic)).with_partition_indexes(partitions)
-    });
-    WritableTxnMarker::default()
-        .with_producer_id(WireProducerId(markers.producer_id.0))
-        .with_producer_epoch(markers.producer_epoch.0)
-        .with_transaction_result(markers.is_commit)
-        .with_topics(topics.collect())
-        .with_coordinator_epoch(markers.coordinator_epoch.0)
+    let topics =
+        by_topic.into_iter().map(|(topic, partitions)| TxnMarkerTopic { name: topic.to_owned(), partitions });
+    TxnMarker {
+        producer_id: markers.producer_id,
+        producer_epoch: markers.producer_epoch,
+        is_commit: markers.is_commit,
+        topics: topics.collect(),
+        coordinator_epoch: markers.coordinator_epoch.0,
+        transaction_version: i8::try_from(markers.transaction_version).unwrap_or(i8::MAX),
+    }
 }
 
 /// What became of each marker. A producer has one transaction that ends, so it tells which.
@@ -50,7 +48,7 @@ pub(crate) type Outcomes = BTreeMap<(ProducerId, TopicPartition), ErrorCode>;
 /// # Errors
 /// Bytes that are no answer.
 pub(crate) fn decode(mut frame: Bytes) -> Result<(i32, Outcomes), WireError> {
-    let (correlation_id, response) = decode_response::<WriteTxnMarkersRequest>(VERSION, &mut frame)?;
+    let (correlation_id, response) = decode_txn_markers_response(VERSION, &mut frame)?;
     let mut outcomes = Outcomes::new();
     for marker in response.markers {
         for topic in marker.topics {
@@ -78,21 +76,23 @@ pub(crate) fn answer(mut frame: Bytes, mut decide: impl FnMut(Asked) -> ErrorCod
     };
 
     let header = moldau_kafka::RequestHeader::parse(&mut frame).unwrap();
-    let request: WriteTxnMarkersRequest = moldau_kafka::decode(header.api_version, &mut frame).unwrap();
+    let request = TxnMarkersRequest::decode(header.api_version, &frame).unwrap();
     let markers = request.markers.iter().map(|marker| {
         let topics = marker.topics.iter().map(|topic| {
-            let partitions = topic.partition_indexes.iter().map(|partition| {
-                let (epoch, coordinator_epoch) = (marker.producer_epoch, marker.coordinator_epoch);
-                let code = decide((*partition, epoch, coordinator_epoch, marker.transaction_result));
+            let partitions = topic.partitions.iter().map(|partition| {
+                let (epoch, coordinator_epoch) = (marker.producer_epoch.0, marker.coordinator_epoch);
+                let code = decide((partition.0, epoch, coordinator_epoch, marker.is_commit));
                 WritableTxnMarkerPartitionResult::default()
-                    .with_partition_index(*partition)
+                    .with_partition_index(partition.0)
                     .with_error_code(code.code())
             });
             WritableTxnMarkerTopicResult::default()
-                .with_name(topic.name.clone())
+                .with_name(super::message::topic_name(&topic.name))
                 .with_partitions(partitions.collect())
         });
-        WritableTxnMarkerResult::default().with_producer_id(marker.producer_id).with_topics(topics.collect())
+        WritableTxnMarkerResult::default()
+            .with_producer_id(kafka_protocol::messages::ProducerId(marker.producer_id.0))
+            .with_topics(topics.collect())
     });
     let response = WriteTxnMarkersResponse::default().with_markers(markers.collect());
     moldau_kafka::encode_response(header.api_key, header.api_version, header.correlation_id, &response)

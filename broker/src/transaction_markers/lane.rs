@@ -13,6 +13,8 @@ use crate::replication::LeaderConnection;
 
 /// An answer lists the request's partitions, each with a code: a thousand transactions of a thousand partitions.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Transactions whose markers have an epoch of their own (KIP-890).
+const EPOCH_PER_TRANSACTION: i16 = 2;
 /// A leader answers within its own wait for the ISR, `request.timeout.ms`; after this it is taken for stuck.
 const ANSWER_LIMIT: Duration = Duration::from_secs(40);
 
@@ -82,10 +84,13 @@ enum Fate {
     Fenced,
 }
 
-fn fate(code: ErrorCode) -> Fate {
+fn fate(code: ErrorCode, transaction_version: i16) -> Fate {
     match code {
         // A partition of a format without transactions has taken no record of one.
         ErrorCode::None | ErrorCode::UnsupportedForMessageFormat => Fate::Written,
+        // The epoch is this marker's alone until the transaction is complete: the partition has the marker, and an answer
+        // was lost, or an earlier coordinator wrote it.
+        ErrorCode::InvalidProducerEpoch if transaction_version >= EPOCH_PER_TRANSACTION => Fate::Written,
         ErrorCode::InvalidProducerEpoch | ErrorCode::TransactionCoordinatorFenced => Fate::Fenced,
         _ => Fate::NotYet,
     }
@@ -96,7 +101,7 @@ fn settle(sender: &Arc<MarkerSender>, parcel: &Parcel, outcomes: &Outcomes) {
     let (mut written, mut again): (Vec<TopicPartition>, Vec<TopicPartition>) = (Vec::new(), Vec::new());
     for at in &parcel.markers.partitions {
         let code = outcomes.get(&(parcel.markers.producer_id, at.clone())).copied();
-        match code.map_or(Fate::NotYet, fate) {
+        match code.map_or(Fate::NotYet, |code| fate(code, parcel.markers.transaction_version)) {
             Fate::Written => written.push(at.clone()),
             Fate::NotYet => again.push(at.clone()),
             Fate::Fenced => tracing::warn!(
@@ -122,7 +127,6 @@ mod tests {
         for (code, expected) in [
             (ErrorCode::None, Fate::Written),
             (ErrorCode::UnsupportedForMessageFormat, Fate::Written),
-            (ErrorCode::InvalidProducerEpoch, Fate::Fenced),
             (ErrorCode::TransactionCoordinatorFenced, Fate::Fenced),
             (ErrorCode::NotLeaderOrFollower, Fate::NotYet),
             (ErrorCode::UnknownTopicOrPartition, Fate::NotYet),
@@ -132,7 +136,11 @@ mod tests {
             (ErrorCode::KafkaStorageError, Fate::NotYet),
             (ErrorCode::UnknownServerError, Fate::NotYet),
         ] {
-            assert_eq!(fate(code), expected, "{code}");
+            for version in [0, 2] {
+                assert_eq!(fate(code, version), expected, "{code} {version}");
+            }
         }
+        assert_eq!(fate(ErrorCode::InvalidProducerEpoch, 0), Fate::Fenced);
+        assert_eq!(fate(ErrorCode::InvalidProducerEpoch, 2), Fate::Written, "a marker that is there");
     }
 }
