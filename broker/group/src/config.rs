@@ -1,5 +1,46 @@
 //! What the group coordinator may be told. Names and defaults are Kafka's wherever Kafka has the setting.
 
+use crate::consumer::Assignor;
+
+/// Settings of consumer groups (KIP-848). A group's own settings go before the first three.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsumerGroupConfig {
+    /// `group.consumer.session.timeout.ms`. Default: 45,000.
+    pub session_timeout_ms: i32,
+    /// `group.consumer.heartbeat.interval.ms`: what members are told. Default: 5000.
+    pub heartbeat_interval_ms: i32,
+    /// `group.consumer.assignment.interval.ms`: the shortest time between two target assignments. Default: 1000.
+    pub assignment_interval_ms: i32,
+    /// `group.consumer.max.size`: members of one group, GROUP_MAX_SIZE_REACHED beyond. Default: 2,147,483,647.
+    pub size_max: usize,
+    /// `group.consumer.assignors`; the first is the default. Default: uniform, range.
+    pub assignors: Vec<Assignor>,
+    /// `group.consumer.regex.refresh.interval.ms`: regular expressions are resolved anew after this even if nobody
+    /// told of a change. Default: 600,000.
+    pub regex_refresh_interval_ms: i64,
+    /// Heartbeats of one group that wait until what was decided before them is written; COORDINATOR_NOT_AVAILABLE
+    /// beyond, which clients repeat. A member sends one at a time. Default: 10,000.
+    pub waiting_max: usize,
+    /// Bytes of records that waiting heartbeats are answered together for; the others' turn comes after that, so that
+    /// one append stays below what one batch may have. Default: 256 KiB.
+    pub append_bytes: usize,
+}
+
+impl Default for ConsumerGroupConfig {
+    fn default() -> Self {
+        Self {
+            session_timeout_ms: 45_000,
+            heartbeat_interval_ms: 5_000,
+            assignment_interval_ms: 1_000,
+            size_max: i32::MAX as usize,
+            assignors: vec![Assignor::Uniform, Assignor::Range],
+            regex_refresh_interval_ms: 600_000,
+            waiting_max: 10_000,
+            append_bytes: 256 << 10,
+        }
+    }
+}
+
 /// Settings of the group coordinator, one set for all shards of a broker.
 ///
 /// Every field is public since every value is taken as it is; the shell checks ranges when it parses Kafka's
@@ -45,6 +86,8 @@ pub struct GroupConfig {
     pub pending_appends_max: usize,
     /// Records in one append made by the coordinator itself (expiration, deleted topics). Default: 1000.
     pub records_per_append_max: usize,
+    /// Consumer groups' own.
+    pub consumer: ConsumerGroupConfig,
 }
 
 impl Default for GroupConfig {
@@ -66,6 +109,7 @@ impl Default for GroupConfig {
             group_record_bytes_max: 1 << 20,
             pending_appends_max: 10_000,
             records_per_append_max: 1_000,
+            consumer: ConsumerGroupConfig::default(),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! records that it rests on are committed.
 
 mod config;
+mod consumer;
 mod group;
 mod offsets;
 mod partitioner;
@@ -18,19 +19,21 @@ mod timers;
 #[cfg(test)]
 mod tests;
 
-pub use config::GroupConfig;
+pub use config::{ConsumerGroupConfig, GroupConfig};
+pub use consumer::{Assignor, CoordinatorMetadata, GroupOverrides, MetadataSource, NoMetadata, TopicSummary};
 pub use partitioner::partition_for_group;
 pub use records::{RecordError, Replayed};
 pub use request::{
-    DescribeGroupsRequest, HeartbeatRequest, JoinGroupProtocol, JoinGroupRequest, LeaveGroupRequest,
-    LeavingMember, ListGroupsRequest, OffsetCommitPartition, OffsetCommitRequest, OffsetCommitTopic,
-    OffsetDeleteRequest, OffsetDeleteTopic, OffsetFetchRequest, OffsetFetchTopic, Request, RequestToken,
-    SyncGroupAssignment, SyncGroupRequest,
+    ConsumerGroupHeartbeatRequest, DescribeGroupsRequest, HeartbeatRequest, JoinGroupProtocol,
+    JoinGroupRequest, LeaveGroupRequest, LeavingMember, ListGroupsRequest, OffsetCommitPartition,
+    OffsetCommitRequest, OffsetCommitTopic, OffsetDeleteRequest, OffsetDeleteTopic, OffsetFetchRequest,
+    OffsetFetchTopic, Request, RequestToken, SyncGroupAssignment, SyncGroupRequest, TopicPartitions,
 };
 pub use response::{
-    CommittedTopic, DeletedGroup, DeletedTopic, DescribedGroup, DescribedMember, FetchedOffset, FetchedTopic,
-    JoinGroupMember, JoinGroupResponse, LeaveGroupResponse, LeftMember, ListGroupsResponse, ListedGroup,
-    OffsetCommitResponse, OffsetDeleteResponse, OffsetFetchResponse, PartitionResult, Response,
+    CommittedTopic, ConsumerGroupHeartbeatResponse, DeletedGroup, DeletedTopic, DescribedConsumerGroup,
+    DescribedConsumerMember, DescribedGroup, DescribedMember, DescribedPartitions, FetchedOffset,
+    FetchedTopic, JoinGroupMember, JoinGroupResponse, LeaveGroupResponse, LeftMember, ListGroupsResponse,
+    ListedGroup, OffsetCommitResponse, OffsetDeleteResponse, OffsetFetchResponse, PartitionResult, Response,
     SyncGroupResponse,
 };
 pub use shard::{AppendId, CoordinatorRecord, GroupShard, Input, Output, ShardState};

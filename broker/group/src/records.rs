@@ -1,14 +1,16 @@
 //! The records of `__consumer_offsets`, byte for byte Kafka's.
 //!
 //! A key opens with its version, and that says what the record is: 0 and 1 a committed offset, 2 a classic
-//! group, 3 and above the groups of KIP-848 and later. A value opens with a version of its own. Source: the
+//! group, 3 to 8 and 16 a consumer group (KIP-848), others the groups of later protocols. A value opens with a version of its own. Source: the
 //! record definitions of Apache Kafka 4.3's group coordinator.
 
+mod consumer_group;
 mod group_metadata;
 mod key;
 mod offset_commit;
 mod wire;
 
+pub(crate) use consumer_group::{ConsumerRecord, GroupEpoch, ResolvedRegex, TargetEpoch};
 pub(crate) use group_metadata::{GroupMetadataValue, MemberMetadata};
 pub(crate) use key::{RecordKey, group_key, offset_key};
 pub(crate) use offset_commit::OffsetCommitValue;
@@ -21,6 +23,8 @@ pub enum Replayed {
     Offset,
     /// A classic group's metadata, or its tombstone.
     Group,
+    /// Something of a consumer group, or its tombstone.
+    ConsumerGroup,
     /// A record of a kind this coordinator does not keep; the number is the key's version.
     Skipped(i16),
 }

@@ -20,6 +20,9 @@ pub enum Request {
     /// DeleteGroups: the ids of those groups that live on this shard.
     DeleteGroups(Vec<String>),
     DescribeGroups(DescribeGroupsRequest),
+    ConsumerGroupHeartbeat(ConsumerGroupHeartbeatRequest),
+    /// ConsumerGroupDescribe: the ids of those groups that live on this shard.
+    ConsumerGroupDescribe(Vec<String>),
     ListGroups(ListGroupsRequest),
 }
 
@@ -184,4 +187,38 @@ pub struct DescribeGroupsRequest {
 pub struct ListGroupsRequest {
     pub states_filter: Vec<String>,
     pub types_filter: Vec<String>,
+}
+
+/// Partitions of one topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicPartitions {
+    pub topic_id: TopicId,
+    pub partitions: Vec<PartitionIndex>,
+}
+
+/// ConsumerGroupHeartbeat, versions 0 and 1. What has not changed since the last heartbeat may be left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsumerGroupHeartbeatRequest {
+    /// From version 1 on a member makes its id (KIP-1082).
+    pub api_version: i16,
+    pub group_id: String,
+    pub member_id: String,
+    /// 0 joins, -1 leaves, -2 leaves for a while (static members).
+    pub member_epoch: i32,
+    pub instance_id: Option<String>,
+    pub rack_id: Option<String>,
+    /// -1 if left out.
+    pub rebalance_timeout_ms: i32,
+    pub subscribed_topic_names: Option<Vec<String>>,
+    /// Version 1.
+    pub subscribed_topic_regex: Option<String>,
+    pub server_assignor: Option<String>,
+    /// What the member has.
+    pub topic_partitions: Option<Vec<TopicPartitions>>,
+    /// From the request's header; empty where it had none.
+    pub client_id: String,
+    /// The peer's address as Kafka shows it, for example `/127.0.0.1`.
+    pub client_host: String,
+    /// Random; the member's id if the request has none.
+    pub new_member_uuid: Uuid,
 }

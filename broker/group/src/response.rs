@@ -1,5 +1,6 @@
 //! What a shard answers. The shell gives it the shape of the request's version.
 
+use crate::request::TopicPartitions;
 use bytes::Bytes;
 use moldau_model::{ErrorCode, GenerationId, LeaderEpoch, Offset, PartitionIndex, TopicId};
 
@@ -15,6 +16,8 @@ pub enum Response {
     OffsetDelete(OffsetDeleteResponse),
     DeleteGroups(Vec<DeletedGroup>),
     DescribeGroups(Vec<DescribedGroup>),
+    ConsumerGroupHeartbeat(ConsumerGroupHeartbeatResponse),
+    ConsumerGroupDescribe(Vec<DescribedConsumerGroup>),
     ListGroups(ListGroupsResponse),
 }
 
@@ -183,6 +186,58 @@ pub struct ListedGroup {
     pub protocol_type: String,
     /// Version 4.
     pub state: String,
-    /// Version 5; `classic`.
+    /// Version 5; `classic` or `consumer`.
     pub group_type: String,
+}
+
+/// ConsumerGroupHeartbeat's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsumerGroupHeartbeatResponse {
+    pub error: ErrorCode,
+    pub error_message: Option<String>,
+    /// `None` with an error.
+    pub member_id: Option<String>,
+    pub member_epoch: i32,
+    pub heartbeat_interval_ms: i32,
+    /// `None`: as it was.
+    pub assignment: Option<Vec<TopicPartitions>>,
+}
+
+/// One group of ConsumerGroupDescribe. Authorized operations are the shell's to add.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescribedConsumerGroup {
+    pub group_id: String,
+    pub error: ErrorCode,
+    pub error_message: Option<String>,
+    /// `Empty`, `Assigning`, `Reconciling`, `Stable`; empty with an error.
+    pub state: String,
+    pub group_epoch: i32,
+    pub assignment_epoch: i32,
+    pub assignor_name: String,
+    pub members: Vec<DescribedConsumerMember>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescribedConsumerMember {
+    pub member_id: String,
+    pub instance_id: Option<String>,
+    pub rack_id: Option<String>,
+    pub member_epoch: i32,
+    pub client_id: String,
+    pub client_host: String,
+    pub subscribed_topic_names: Vec<String>,
+    pub subscribed_topic_regex: String,
+    /// What it has, or has not said yet that it gave up.
+    pub assignment: Vec<DescribedPartitions>,
+    pub target_assignment: Vec<DescribedPartitions>,
+    /// Version 1.
+    pub uses_classic_protocol: bool,
+}
+
+/// Partitions of one topic, with its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescribedPartitions {
+    pub topic_id: TopicId,
+    pub topic_name: String,
+    pub partitions: Vec<PartitionIndex>,
 }

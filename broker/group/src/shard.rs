@@ -1,6 +1,7 @@
 //! The coordinator of the groups on one partition of `__consumer_offsets`.
 
 pub(crate) mod append;
+mod consumer;
 mod deletion;
 mod expiration;
 mod inspect;
@@ -18,14 +19,18 @@ use bytes::Bytes;
 use moldau_model::{ErrorCode, LeaderEpoch, PartitionIndex};
 
 use crate::config::GroupConfig;
+use crate::consumer::{self as consumer_group, MetadataSource, NoMetadata};
 use crate::group::{ClassicGroup, Member};
 use crate::offsets::OffsetStore;
 use crate::rebalance::Rebalance;
-use crate::records::{GroupMetadataValue, OffsetCommitValue, RecordError, RecordKey, Replayed};
+use crate::records::{
+    ConsumerRecord, GroupMetadataValue, OffsetCommitValue, RecordError, RecordKey, Replayed,
+};
 use crate::request::{Request, RequestToken};
 use crate::response::Response;
 use crate::timers::{TimerKey, Timers};
 use append::{Appends, Completion, PendingAppend, append_error_to_response};
+use consumer::ConsumerGroups;
 use offset_fetch::WaitingFetches;
 
 /// Names one append until its outcome is known; a shard never uses one twice.
@@ -91,6 +96,9 @@ pub struct GroupShard {
     config: Arc<GroupConfig>,
     state: ShardState,
     pub(crate) groups: BTreeMap<Arc<str>, ClassicGroup>,
+    /// No id is in both.
+    pub(crate) consumer_groups: ConsumerGroups,
+    metadata: Arc<dyn MetadataSource>,
     offsets: OffsetStore,
     timers: Timers,
     appends: Appends,
@@ -99,13 +107,21 @@ pub struct GroupShard {
 }
 
 impl GroupShard {
-    /// An inactive shard.
+    /// An inactive shard of a cluster without topics.
     #[must_use]
     pub fn new(config: Arc<GroupConfig>) -> Self {
+        Self::with_metadata(config, Arc::new(NoMetadata))
+    }
+
+    /// An inactive shard that asks `metadata` of the cluster's topics.
+    #[must_use]
+    pub fn with_metadata(config: Arc<GroupConfig>, metadata: Arc<dyn MetadataSource>) -> Self {
         Self {
             config,
             state: ShardState::Inactive,
             groups: BTreeMap::new(),
+            consumer_groups: ConsumerGroups::default(),
+            metadata,
             offsets: OffsetStore::default(),
             timers: Timers::default(),
             appends: Appends::default(),
@@ -123,7 +139,7 @@ impl GroupShard {
     /// How many groups there are, for a gauge.
     #[must_use]
     pub fn group_count(&self) -> usize {
-        self.groups.len()
+        self.groups.len() + self.consumer_groups.by_id.len()
     }
 
     /// Starts to load as the leader of `leader_epoch`; whatever was there is forgotten. What clients still wait
@@ -136,7 +152,7 @@ impl GroupShard {
     }
 
     /// Takes in one committed record while loading, in the order of the log. Records of kinds that this
-    /// coordinator does not keep (KIP-848 and later ones) are skipped and said so.
+    /// coordinator does not keep (those of share and streams groups) are skipped and said so.
     ///
     /// # Errors
     /// A record that is no record of its kind. Nothing has changed then; Kafka fails the load, so should the shell.
@@ -164,6 +180,10 @@ impl GroupShard {
                 replay_offset(&mut self.offsets, (group_id, topic, partition), value)?;
                 Ok(Replayed::Offset)
             }
+            RecordKey::ConsumerGroup { kind, group_id, name } => {
+                self.consumer_groups.replay(group_id, &ConsumerRecord::decode(kind, name, value)?);
+                Ok(Replayed::ConsumerGroup)
+            }
             RecordKey::Other { version } => Ok(Replayed::Skipped(version)),
         }
     }
@@ -177,9 +197,12 @@ impl GroupShard {
             panic!("a load ends that never began");
         };
         self.state = ShardState::Active { leader_epoch };
+        self.finish_load_of_consumer_groups(now_ms);
         // Offsets without a group are those of a simple one.
         for (group_id, _) in self.offsets.groups() {
-            if !self.groups.contains_key(group_id) {
+            let has_group =
+                self.groups.contains_key(group_id) || self.consumer_groups.by_id.contains_key(group_id);
+            if !has_group {
                 self.groups.insert(Arc::clone(group_id), ClassicGroup::new(Arc::clone(group_id), now_ms));
             }
         }
@@ -227,6 +250,7 @@ impl GroupShard {
                 answer_parked(member, error, &mut out);
             }
         }
+        self.unload_consumer_groups(error, &mut out);
         self.deleted_while_loading.clear();
         self.offsets.clear();
         self.timers.clear();
@@ -261,6 +285,11 @@ impl GroupShard {
     }
 
     fn request(&mut self, token: RequestToken, request: Request, now_ms: i64, out: &mut Vec<Output>) {
+        if let Request::ConsumerGroupHeartbeat(request) = &request
+            && let Err(refused) = consumer_group::check(&self.config, request)
+        {
+            return out.push(Output::Reply { token, response: consumer::response_of(refused) });
+        }
         let refused = match (refusal::check(&self.config, &request), self.state) {
             (Err(error), _) => Some(refusal::refused(&request, error)),
             (Ok(()), ShardState::Inactive) => Some(refusal::inactive(&request)),
@@ -286,6 +315,15 @@ impl GroupShard {
             Request::DescribeGroups(request) => {
                 out.push(Output::Reply { token, response: self.describe_groups(&request) });
             }
+            Request::ConsumerGroupHeartbeat(request) => {
+                self.consumer_group_heartbeat(token, Box::new(request), now_ms, out);
+            }
+            Request::ConsumerGroupDescribe(group_ids) => {
+                out.push(Output::Reply {
+                    token,
+                    response: self.describe_consumer_groups(&group_ids, now_ms),
+                });
+            }
             Request::ListGroups(request) => {
                 out.push(Output::Reply { token, response: self.list_groups(&request) });
             }
@@ -309,13 +347,14 @@ impl GroupShard {
         })
     }
 
-    fn append(&mut self, append: PendingAppend, now_ms: i64, out: &mut Vec<Output>) {
+    fn append(&mut self, append: PendingAppend, now_ms: i64, out: &mut Vec<Output>) -> AppendId {
         let has_completion = append.completion.is_some();
         let append_id = self.appends.append_with(append, out);
         if has_completion {
             let deadline_ms = now_ms.saturating_add(self.config.offset_commit_timeout_ms);
             self.timers.schedule(TimerKey::Append(append_id), deadline_ms);
         }
+        append_id
     }
 
     fn appended(
@@ -336,6 +375,7 @@ impl GroupShard {
             }
         }
         self.appends.prune_overtaken();
+        self.consumer_groups_appended(append_id, result, now_ms, out);
         if let Some(completion) = append.completion {
             self.complete(completion, result.map_err(append_error_to_response), now_ms, out);
         }
@@ -419,6 +459,14 @@ impl GroupShard {
 
     fn timer_fired(&mut self, key: TimerKey, now_ms: i64, out: &mut Vec<Output>) {
         match key {
+            TimerKey::Session { group_id, member_id }
+                if self.consumer_groups.by_id.contains_key(&group_id) =>
+            {
+                self.consumer_session_ended(&group_id, member_id, now_ms, out);
+            }
+            TimerKey::Revocation { group_id, member_id } => {
+                self.revocation_timed_out(&group_id, member_id, now_ms, out);
+            }
             TimerKey::Session { group_id, member_id } => {
                 if let Some(mut rebalance) = self.rebalance(&group_id, now_ms, out) {
                     rebalance.session_expired(&member_id);
@@ -440,6 +488,7 @@ impl GroupShard {
                     let error = append_error_to_response(ErrorCode::RequestTimedOut);
                     self.complete(completion, Err(error), now_ms, out);
                 }
+                self.consumer_groups_overdue(append_id, out);
             }
             TimerKey::Fetch { group_id, until, token } => self.fetch_timed_out(&group_id, until, token, out),
             TimerKey::Expiration => self.expire_offsets(now_ms, out),

@@ -1,6 +1,7 @@
 //! The promises of the coordinator, through its one door: inputs and time in, outputs out.
 
 mod commit;
+mod consumer;
 mod cooperative;
 mod deletion;
 mod expiration;

@@ -11,6 +11,8 @@ use crate::shard::AppendId;
 pub(crate) enum TimerKey {
     /// A member's session, or the time a pending member has to join with its id.
     Session { group_id: Arc<str>, member_id: Arc<str> },
+    /// The time a member of a consumer group has to give up partitions.
+    Revocation { group_id: Arc<str>, member_id: Arc<str> },
     /// The end of a group's join phase.
     Join { group_id: Arc<str> },
     /// The time by which all members must have asked for their assignment.

@@ -16,6 +16,8 @@ pub(crate) enum RecordKey<'a> {
     Offset { group_id: &'a str, topic: &'a str, partition: PartitionIndex },
     /// Version 2.
     Group { group_id: &'a str },
+    /// Versions 3 to 8, and 16: of a consumer group.
+    ConsumerGroup { kind: ConsumerRecordKind, group_id: &'a str, name: &'a str },
     /// Any other: kinds of groups that this coordinator does not keep.
     Other { version: i16 },
 }
@@ -30,11 +32,74 @@ impl<'a> RecordKey<'a> {
                 partition: PartitionIndex(reader.i32("partition")?),
             },
             GROUP_KEY_VERSION => Self::Group { group_id: reader.string("group")? },
-            version => return Ok(Self::Other { version }),
+            version => match ConsumerRecordKind::from_key_version(version) {
+                Some(kind) => Self::ConsumerGroup {
+                    kind,
+                    group_id: reader.string("group")?,
+                    name: if kind.has_name() { reader.string("member or expression")? } else { "" },
+                },
+                None => return Ok(Self::Other { version }),
+            },
         };
         reader.finish("key")?;
         Ok(decoded)
     }
+}
+
+/// The kinds of a consumer group's records (KIP-848).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ConsumerRecordKind {
+    Epoch,
+    SubscriptionMetadata,
+    Member,
+    TargetEpoch,
+    TargetMember,
+    CurrentAssignment,
+    Regex,
+}
+
+impl ConsumerRecordKind {
+    const ALL: [Self; 7] = [
+        Self::Epoch,
+        Self::SubscriptionMetadata,
+        Self::Member,
+        Self::TargetEpoch,
+        Self::TargetMember,
+        Self::CurrentAssignment,
+        Self::Regex,
+    ];
+
+    pub(super) fn key_version(self) -> i16 {
+        match self {
+            Self::Epoch => 3,
+            Self::SubscriptionMetadata => 4,
+            Self::Member => 5,
+            Self::TargetEpoch => 6,
+            Self::TargetMember => 7,
+            Self::CurrentAssignment => 8,
+            Self::Regex => 16,
+        }
+    }
+
+    fn from_key_version(version: i16) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.key_version() == version)
+    }
+
+    /// Whether the key names a member, or a regular expression, beside the group.
+    pub(super) fn has_name(self) -> bool {
+        matches!(self, Self::Member | Self::TargetMember | Self::CurrentAssignment | Self::Regex)
+    }
+}
+
+/// The key of a consumer group's record.
+pub(super) fn consumer_group_key(kind: ConsumerRecordKind, group_id: &str, name: &str) -> Bytes {
+    let mut writer = Writer::with_capacity(6 + group_id.len() + name.len());
+    writer.i16(kind.key_version());
+    writer.string(group_id);
+    if kind.has_name() {
+        writer.string(name);
+    }
+    writer.finish()
 }
 
 /// The key of a group's offset for one partition.

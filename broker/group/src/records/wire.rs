@@ -31,6 +31,14 @@ impl<'a> Reader<'a> {
         Ok(*head)
     }
 
+    pub(super) fn u8(&mut self, field: &'static str) -> Result<u8, RecordError> {
+        self.array::<1>(field).map(|[byte]| byte)
+    }
+
+    pub(super) fn topic_id(&mut self, field: &'static str) -> Result<TopicId, RecordError> {
+        self.array(field).map(TopicId::from_bytes)
+    }
+
     pub(super) fn i16(&mut self, field: &'static str) -> Result<i16, RecordError> {
         self.array(field).map(i16::from_be_bytes)
     }
@@ -151,7 +159,7 @@ impl Writer {
         self.0.extend_from_slice(bytes);
     }
 
-    fn unsigned_varint(&mut self, mut value: usize) {
+    pub(super) fn unsigned_varint(&mut self, mut value: usize) {
         while value > 0x7f {
             self.0.push(value as u8 | 0x80);
             value >>= 7;
@@ -176,6 +184,36 @@ impl Writer {
         assert!(text.len() <= STRING_BYTES_MAX, "a string of {} bytes has no place in a record", text.len());
         self.unsigned_varint(text.len() + 1);
         self.raw(text.as_bytes());
+    }
+
+    pub(super) fn nullable_compact_string(&mut self, text: Option<&str>) {
+        match text {
+            Some(text) => self.compact_string(text),
+            None => self.u8(0),
+        }
+    }
+
+    pub(super) fn compact_bytes(&mut self, bytes: &[u8]) {
+        self.unsigned_varint(bytes.len() + 1);
+        self.raw(bytes);
+    }
+
+    /// The count of a flexible version's array.
+    pub(super) fn compact_count(&mut self, count: usize) {
+        self.unsigned_varint(count + 1);
+    }
+
+    /// Ends a structure of a flexible version, with the one tagged field that it has.
+    pub(super) fn tagged_field(&mut self, tag: u32, bytes: &[u8]) {
+        self.unsigned_varint(1);
+        self.unsigned_varint(tag as usize);
+        self.unsigned_varint(bytes.len());
+        self.raw(bytes);
+    }
+
+    /// Ends a structure of a flexible version.
+    pub(super) fn no_tagged_fields(&mut self) {
+        self.u8(0);
     }
 
     pub(super) fn bytes(&mut self, bytes: &[u8]) {

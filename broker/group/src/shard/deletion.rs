@@ -21,18 +21,25 @@ impl GroupShard {
         now_ms: i64,
         out: &mut Vec<Output>,
     ) {
-        let Some(group) = self.groups.get(&*request.group_id) else {
+        let classic = self.groups.get(&*request.group_id);
+        let consumer = self.consumer_groups.get(&request.group_id);
+        if classic.is_none() && consumer.is_none() {
             return out.push(Output::Reply { token, response: offsets_refused(ErrorCode::GroupIdNotFound) });
-        };
-        if group.state() != GroupState::Empty && !group.uses_consumer_protocol() {
+        }
+        if classic.is_some_and(|group| group.state() != GroupState::Empty && !group.uses_consumer_protocol())
+        {
             // Which topics such a group uses is its own secret.
             return out.push(Output::Reply { token, response: offsets_refused(ErrorCode::NonEmptyGroup) });
         }
+        let is_subscribed_to = |topic: &str| {
+            classic.is_some_and(|group| group.is_subscribed_to(topic))
+                || consumer.is_some_and(|group| group.is_subscribed_to(topic))
+        };
         let present = self.offset_keys(&request.group_id);
         let mut records = Vec::new();
         let mut topics = Vec::with_capacity(request.topics.len());
         for topic in &request.topics {
-            let is_subscribed = group.is_subscribed_to(&topic.name);
+            let is_subscribed = is_subscribed_to(&topic.name);
             let error = if is_subscribed { ErrorCode::GroupSubscribedToTopic } else { ErrorCode::None };
             let partitions =
                 topic.partitions.iter().map(|partition| PartitionResult { partition: *partition, error });
@@ -53,7 +60,7 @@ impl GroupShard {
             records,
             completion: Some(Completion::Reply { token, response, simple_group: None }),
             removed_groups: Vec::new(),
-            offsets_of: BTreeSet::from([Arc::clone(&group.group_id)]),
+            offsets_of: BTreeSet::from([request.group_id.as_str().into()]),
         };
         self.append(append, now_ms, out);
     }
@@ -73,8 +80,14 @@ impl GroupShard {
         };
         let distinct: BTreeSet<&String> = group_ids.iter().collect();
         let mut results = Vec::with_capacity(distinct.len());
+        let mut consumer_groups: Vec<Arc<str>> = Vec::new();
         for group_id in distinct {
             let error = match self.groups.get(&**group_id).map(ClassicGroup::state) {
+                None if self.remove_consumer_group(group_id, &mut append) => {
+                    consumer_groups.push(group_id.as_str().into());
+                    ErrorCode::None
+                }
+                None if self.consumer_groups.get(group_id).is_some() => ErrorCode::NonEmptyGroup,
                 None => ErrorCode::GroupIdNotFound,
                 Some(GroupState::Empty | GroupState::Dead) => {
                     self.remove_group(group_id, &mut append);
@@ -89,7 +102,8 @@ impl GroupShard {
             return out.push(Output::Reply { token, response });
         }
         append.completion = Some(Completion::Reply { token, response, simple_group: None });
-        self.append(append, now_ms, out);
+        let append_id = self.append(append, now_ms, out);
+        self.consumer_groups_go(append_id, consumer_groups);
     }
 
     /// Writes tombstones for the offsets of topics that are no more.
@@ -132,7 +146,7 @@ impl GroupShard {
     /// Takes an empty group out, with tombstones for its offsets and then for itself. It comes back if they
     /// cannot be written.
     pub(super) fn remove_group(&mut self, group_id: &str, append: &mut PendingAppend) {
-        let keys = self.offset_keys(group_id);
+        self.append_offset_tombstones(group_id, append);
         let Some((group_id, group)) = self.groups.remove_entry(group_id) else { return };
         for member_id in &group.pending_join {
             self.timers.cancel(&TimerKey::Session {
@@ -140,12 +154,17 @@ impl GroupShard {
                 member_id: Arc::clone(member_id),
             });
         }
-        append
-            .records
-            .extend(keys.iter().map(|(topic, partition)| offset_tombstone(&group_id, topic, *partition)));
         append.records.push(CoordinatorRecord { key: group_key(&group_id), value: None });
         append.removed_groups.push(group);
         append.offsets_of.insert(group_id);
+    }
+
+    /// Tombstones for a group's offsets.
+    pub(super) fn append_offset_tombstones(&self, group_id: &str, append: &mut PendingAppend) {
+        let keys = self.offset_keys(group_id);
+        append
+            .records
+            .extend(keys.iter().map(|(topic, partition)| offset_tombstone(group_id, topic, *partition)));
     }
 
     /// The group's offsets, committed ones and those on their way.

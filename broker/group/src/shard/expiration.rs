@@ -2,7 +2,8 @@
 //!
 //! Kafka's rules (KIP-211): a group without a protocol type only commits, and its offsets age from their commit.
 //! The offsets of an empty group age from when it became empty. Those of a stable consumer group age from their
-//! commit, but only where no member subscribes to the topic. All others stay.
+//! commit, but only where no member subscribes to the topic, and so do those of consumer groups (KIP-848). All others
+//! stay.
 
 use std::sync::Arc;
 
@@ -30,7 +31,9 @@ impl GroupShard {
         let mut tombstones: Vec<(Arc<str>, CoordinatorRecord)> = Vec::new();
         let mut finished: Vec<Arc<str>> = Vec::new();
         for group in self.groups.values() {
-            let (expired, has_more) = self.expired_offsets(group, now_ms);
+            let is_subscribed_to = |topic: &str| group.is_subscribed_to(topic);
+            let (expired, has_more) =
+                self.expired_offsets(&group.group_id, ages_from(group), &is_subscribed_to, now_ms);
             if !has_more && group.state() == GroupState::Empty && group.pending_join.is_empty() {
                 // Its offsets' tombstones are written with its own.
                 finished.push(Arc::clone(&group.group_id));
@@ -39,6 +42,19 @@ impl GroupShard {
             tombstones.extend(expired.into_iter().map(|(topic, partition)| {
                 (Arc::clone(&group.group_id), offset_tombstone(&group.group_id, &topic, partition))
             }));
+        }
+        for (group_id, slot) in &self.consumer_groups.by_id {
+            let is_subscribed_to = |topic: &str| slot.group.is_subscribed_to(topic);
+            let (expired, has_more) =
+                self.expired_offsets(group_id, Some(AgesFrom::Commit), &is_subscribed_to, now_ms);
+            if !has_more && slot.is_idle_and_empty() {
+                finished.push(Arc::clone(group_id));
+                continue;
+            }
+            let tombstone = |(topic, partition): (String, PartitionIndex)| {
+                (Arc::clone(group_id), offset_tombstone(group_id, &topic, partition))
+            };
+            tombstones.extend(expired.into_iter().map(tombstone));
         }
         self.append_tombstones(tombstones, now_ms, out);
         self.remove_finished_groups(&finished, now_ms, out);
@@ -52,27 +68,39 @@ impl GroupShard {
             offsets_of: Default::default(),
         };
         let mut append = new_append();
+        let mut consumer_groups = Vec::new();
         for group_id in finished {
-            self.remove_group(group_id, &mut append);
+            if self.remove_consumer_group(group_id, &mut append) {
+                consumer_groups.push(Arc::clone(group_id));
+            } else {
+                self.remove_group(group_id, &mut append);
+            }
             if append.records.len() >= self.config.records_per_append_max {
-                self.append(std::mem::replace(&mut append, new_append()), now_ms, out);
+                let append_id = self.append(std::mem::replace(&mut append, new_append()), now_ms, out);
+                self.consumer_groups_go(append_id, std::mem::take(&mut consumer_groups));
             }
         }
         if !append.records.is_empty() {
-            self.append(append, now_ms, out);
+            let append_id = self.append(append, now_ms, out);
+            self.consumer_groups_go(append_id, consumer_groups);
         }
     }
 
     /// The group's expired offsets, and whether it has others, pending ones among them.
-    fn expired_offsets(&self, group: &ClassicGroup, now_ms: i64) -> (Vec<(String, PartitionIndex)>, bool) {
-        let mut has_more = self.appends.last_offsets_append(&group.group_id).is_some();
+    fn expired_offsets(
+        &self,
+        group_id: &str,
+        ages_from: Option<AgesFrom>,
+        is_subscribed_to: &dyn Fn(&str) -> bool,
+        now_ms: i64,
+    ) -> (Vec<(String, PartitionIndex)>, bool) {
+        let mut has_more = self.appends.last_offsets_append(group_id).is_some();
         let mut expired = Vec::new();
-        let ages_from = ages_from(group);
-        for (topic, partitions) in self.offsets.of_group(&group.group_id).into_iter().flatten() {
+        for (topic, partitions) in self.offsets.of_group(group_id).into_iter().flatten() {
             for (partition, offset) in partitions {
                 match ages_from {
                     Some(ages_from)
-                        if !group.is_subscribed_to(topic) && self.is_expired(offset, ages_from, now_ms) =>
+                        if !is_subscribed_to(topic) && self.is_expired(offset, ages_from, now_ms) =>
                     {
                         expired.push((topic.to_string(), *partition));
                     }

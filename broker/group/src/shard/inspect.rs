@@ -1,24 +1,49 @@
-//! DescribeGroups (key 15), versions 0 to 6, and ListGroups (key 16), versions 0 to 5.
+//! DescribeGroups (key 15), versions 0 to 6, ConsumerGroupDescribe (key 69), versions 0 and 1, and ListGroups (key 16),
+//! versions 0 to 5.
 
 use bytes::Bytes;
 use moldau_model::ErrorCode;
 
 use super::GroupShard;
+use crate::consumer::{self, Context, unknown_group};
 use crate::group::{ClassicGroup, GroupState};
 use crate::request::{DescribeGroupsRequest, ListGroupsRequest};
 use crate::response::{DescribedGroup, DescribedMember, ListGroupsResponse, ListedGroup, Response};
 
 /// From this version on an unknown group is an error (KIP-1043).
 const GROUP_ID_NOT_FOUND_SINCE: i16 = 6;
-const GROUP_TYPE: &str = "classic";
+const CLASSIC_TYPE: &str = "classic";
+const CONSUMER_TYPE: &str = "consumer";
+/// The protocol type of consumer groups.
+const CONSUMER_PROTOCOL_TYPE: &str = "consumer";
 
 impl GroupShard {
     pub(super) fn describe_groups(&self, request: &DescribeGroupsRequest) -> Response {
         let groups = request.groups.iter().map(|group_id| match self.groups.get(&**group_id) {
             Some(group) => described(group),
-            None => unknown(group_id, request.api_version),
+            None => {
+                let is_consumer_group = self.consumer_groups.get(group_id).is_some();
+                let reason = if is_consumer_group { "is not a classic group" } else { "not found" };
+                unknown(group_id, request.api_version, reason)
+            }
         });
         Response::DescribeGroups(groups.collect())
+    }
+
+    pub(super) fn describe_consumer_groups(&self, group_ids: &[String], now_ms: i64) -> Response {
+        let metadata = self.metadata.current();
+        let context = Context { config: &self.config, metadata: &*metadata, now_ms };
+        let groups = group_ids.iter().map(|group_id| match self.consumer_groups.get(group_id) {
+            _ if group_id.is_empty() => unknown_group(group_id, ErrorCode::InvalidGroupId, None),
+            Some(group) => consumer::described(group, &context),
+            None => {
+                let is_classic = self.groups.contains_key(&**group_id);
+                let reason = if is_classic { "is not a consumer group" } else { "not found" };
+                let message = format!("Group {group_id} {reason}.");
+                unknown_group(group_id, ErrorCode::GroupIdNotFound, Some(message))
+            }
+        });
+        Response::ConsumerGroupDescribe(groups.collect())
     }
 
     pub(super) fn list_groups(&self, request: &ListGroupsRequest) -> Response {
@@ -29,14 +54,28 @@ impl GroupShard {
             .groups
             .values()
             .filter(|group| passes(&request.states_filter, group.state().name()))
-            .filter(|_| passes(&request.types_filter, GROUP_TYPE))
+            .filter(|_| passes(&request.types_filter, CLASSIC_TYPE))
             .map(|group| ListedGroup {
                 group_id: group.group_id.to_string(),
                 protocol_type: group.protocol_type.clone().unwrap_or_default(),
                 state: group.state().name().to_owned(),
-                group_type: GROUP_TYPE.to_owned(),
+                group_type: CLASSIC_TYPE.to_owned(),
             });
-        Response::ListGroups(ListGroupsResponse { error: ErrorCode::None, groups: groups.collect() })
+        let consumer_groups = self
+            .consumer_groups
+            .by_id
+            .keys()
+            .filter_map(|group_id| self.consumer_groups.get(group_id))
+            .filter(|group| passes(&request.states_filter, group.state().name()))
+            .filter(|_| passes(&request.types_filter, CONSUMER_TYPE))
+            .map(|group| ListedGroup {
+                group_id: group.group_id.to_string(),
+                protocol_type: CONSUMER_PROTOCOL_TYPE.to_owned(),
+                state: group.state().name().to_owned(),
+                group_type: CONSUMER_TYPE.to_owned(),
+            });
+        let groups = groups.chain(consumer_groups).collect();
+        Response::ListGroups(ListGroupsResponse { error: ErrorCode::None, groups })
     }
 }
 
@@ -62,12 +101,12 @@ fn described(group: &ClassicGroup) -> DescribedGroup {
     }
 }
 
-fn unknown(group_id: &str, api_version: i16) -> DescribedGroup {
+fn unknown(group_id: &str, api_version: i16, reason: &str) -> DescribedGroup {
     let is_error = api_version >= GROUP_ID_NOT_FOUND_SINCE;
     DescribedGroup {
         group_id: group_id.to_owned(),
         error: if is_error { ErrorCode::GroupIdNotFound } else { ErrorCode::None },
-        error_message: is_error.then(|| format!("Group {group_id} not found.")),
+        error_message: is_error.then(|| format!("Group {group_id} {reason}.")),
         state: GroupState::Dead.name().to_owned(),
         protocol_type: String::new(),
         protocol_data: String::new(),
@@ -77,5 +116,5 @@ fn unknown(group_id: &str, api_version: i16) -> DescribedGroup {
 
 /// The answer where the group cannot be looked at.
 pub(super) fn describe_refused(group_id: &str, error: ErrorCode) -> DescribedGroup {
-    DescribedGroup { error, error_message: None, state: String::new(), ..unknown(group_id, 0) }
+    DescribedGroup { error, error_message: None, state: String::new(), ..unknown(group_id, 0, "") }
 }

@@ -56,6 +56,9 @@ impl GroupShard {
         request: &OffsetCommitRequest,
         now_ms: i64,
     ) -> Result<Option<Arc<str>>, ErrorCode> {
+        if let Some(slot) = self.consumer_groups.by_id.get(&*request.group_id) {
+            return slot.validate_commit(request).map(|()| None);
+        }
         if let Some(group) = self.groups.get(&*request.group_id) {
             return validate(group, request).map(|()| None);
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use moldau_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicId};
 
 use super::{AppendId, GroupShard, Output};
+use crate::consumer::validate_fetch;
 use crate::offsets::OffsetAndMetadata;
 use crate::request::{OffsetFetchRequest, RequestToken};
 use crate::response::{FetchedOffset, FetchedTopic, OffsetFetchResponse, Response};
@@ -23,6 +24,11 @@ impl GroupShard {
         now_ms: i64,
         out: &mut Vec<Output>,
     ) {
+        if let Some(group) = self.consumer_groups.get(&request.group_id)
+            && let Err(error) = validate_fetch(group, &request)
+        {
+            return out.push(Output::Reply { token, response: refused(&request.group_id, error) });
+        }
         match self.appends.last_offsets_append(&request.group_id) {
             Some(until) if request.require_stable => {
                 let group_id: Arc<str> = request.group_id.as_str().into();

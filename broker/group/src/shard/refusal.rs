@@ -2,7 +2,7 @@
 
 use moldau_model::ErrorCode;
 
-use super::{inspect, join, offset_commit, offset_fetch, sync};
+use super::{consumer, inspect, join, offset_commit, offset_fetch, sync};
 use crate::GroupConfig;
 use crate::rebalance::{join_refused, sync_refused};
 use crate::records::STRING_BYTES_MAX;
@@ -21,7 +21,11 @@ pub(super) fn check(config: &GroupConfig, request: &Request) -> Result<(), Error
         Request::OffsetCommit(r) => (&r.group_id, true),
         Request::OffsetFetch(r) => (&r.group_id, true),
         Request::OffsetDelete(r) => (&r.group_id, true),
-        Request::DeleteGroups(_) | Request::DescribeGroups(_) | Request::ListGroups(_) => return Ok(()),
+        Request::DeleteGroups(_)
+        | Request::DescribeGroups(_)
+        | Request::ConsumerGroupHeartbeat(_)
+        | Request::ConsumerGroupDescribe(_)
+        | Request::ListGroups(_) => return Ok(()),
     };
     // A longer id has no place in a record.
     if group_id.len() > STRING_BYTES_MAX || (group_id.is_empty() && !may_be_empty) {
@@ -44,6 +48,7 @@ pub(super) fn may_append(request: &Request) -> bool {
             | Request::OffsetCommit(_)
             | Request::OffsetDelete(_)
             | Request::DeleteGroups(_)
+            | Request::ConsumerGroupHeartbeat(_)
     )
 }
 
@@ -71,6 +76,10 @@ pub(super) fn refused(request: &Request, error: ErrorCode) -> Response {
         ),
         Request::DescribeGroups(request) => Response::DescribeGroups(
             request.groups.iter().map(|group_id| inspect::describe_refused(group_id, error)).collect(),
+        ),
+        Request::ConsumerGroupHeartbeat(_) => consumer::refused(error),
+        Request::ConsumerGroupDescribe(group_ids) => Response::ConsumerGroupDescribe(
+            group_ids.iter().map(|group_id| crate::consumer::unknown_group(group_id, error, None)).collect(),
         ),
         Request::ListGroups(_) => Response::ListGroups(ListGroupsResponse { error, groups: Vec::new() }),
     }

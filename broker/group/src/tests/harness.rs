@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use moldau_model::{ErrorCode, GenerationId, LeaderEpoch, Offset, PartitionIndex, TopicId, Uuid};
 
+use super::consumer::ChangingTopics;
 use crate::*;
 
 pub(super) const TOPIC: &str = "t";
@@ -116,6 +117,7 @@ pub(super) fn fetch(group_id: &str) -> OffsetFetchRequest {
 
 pub(super) struct Harness {
     pub(super) shard: GroupShard,
+    pub(super) topics: Arc<ChangingTopics>,
     pub(super) now_ms: i64,
     /// Whether appends are committed at once.
     pub(super) auto_commit: bool,
@@ -142,8 +144,11 @@ impl Harness {
     }
 
     pub(super) fn inactive(config: GroupConfig) -> Self {
+        let topics = Arc::<ChangingTopics>::default();
+        let source: Arc<dyn MetadataSource> = Arc::<ChangingTopics>::clone(&topics);
         Self {
-            shard: GroupShard::new(Arc::new(config)),
+            shard: GroupShard::with_metadata(Arc::new(config), source),
+            topics,
             now_ms: 1_000_000,
             auto_commit: true,
             next_token: 0,
@@ -209,6 +214,9 @@ impl Harness {
         }
         for group in self.shard.groups.values() {
             group.check();
+        }
+        for slot in self.shard.consumer_groups.by_id.values() {
+            slot.group.check();
         }
         if self.auto_commit {
             self.commit_all();

@@ -22,6 +22,8 @@ fn every_request() -> Vec<Request> {
         Request::OffsetDelete(OffsetDeleteRequest { group_id: "g".into(), topics: Vec::new() }),
         Request::DeleteGroups(vec!["g".into()]),
         Request::DescribeGroups(DescribeGroupsRequest { api_version: 6, groups: vec!["g".into()] }),
+        Request::ConsumerGroupHeartbeat(super::consumer::joining("g", "m", &["t"])),
+        Request::ConsumerGroupDescribe(vec!["g".into()]),
         Request::ListGroups(ListGroupsRequest::default()),
     ]
 }
@@ -40,6 +42,8 @@ fn error_of(response: Response) -> ErrorCode {
         Response::OffsetDelete(response) => response.error,
         Response::DeleteGroups(groups) => groups[0].error,
         Response::DescribeGroups(groups) => groups[0].error,
+        Response::ConsumerGroupHeartbeat(response) => response.error,
+        Response::ConsumerGroupDescribe(groups) => groups[0].error,
         Response::ListGroups(response) => response.error,
     }
 }
