@@ -13,6 +13,8 @@ mod add_partitions_to_txn;
 mod api_versions;
 mod authorized_operations;
 mod auto_create;
+mod consumer_group_describe;
+mod consumer_group_heartbeat;
 mod delete_groups;
 mod delete_records;
 mod describe_cluster;

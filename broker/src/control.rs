@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use moldau_cluster::{ControllerChannel, ReplicaDirectory};
-use moldau_group::GroupConfig;
+use moldau_group::{Assignor, ConsumerGroupConfig, GroupConfig};
 use moldau_metadata::config::{BrokerConfig, BrokerSettings};
 use moldau_metadata::{ConfigResource, MetadataDelta, MetadataImage};
 use moldau_model::{BrokerId, Uuid};
@@ -89,6 +89,20 @@ fn group_config(config: &BrokerConfig) -> GroupConfig {
         offsets_retention_ms: config.offsets_topic.retention_ms,
         offsets_retention_check_interval_ms: config.offsets_topic.retention_check_interval_ms,
         offset_commit_timeout_ms: i64::from(config.offsets_topic.commit_timeout_ms),
+        consumer: ConsumerGroupConfig {
+            session_timeout_ms: config.group.consumer_session_timeout_ms,
+            heartbeat_interval_ms: config.group.consumer_heartbeat_interval_ms,
+            assignment_interval_ms: config.group.consumer_assignment_interval_ms,
+            regex_refresh_interval_ms: i64::from(config.group.consumer_regex_refresh_interval_ms),
+            size_max: usize::try_from(config.group.consumer_size_max).unwrap_or(usize::MAX),
+            assignors: config
+                .group
+                .consumer_assignors
+                .iter()
+                .filter_map(|name| Assignor::from_name(name))
+                .collect(),
+            ..ConsumerGroupConfig::default()
+        },
         ..GroupConfig::default()
     }
 }

@@ -7,6 +7,7 @@
 
 mod clock;
 mod election;
+mod group_metadata;
 mod groups;
 mod shard;
 mod slot;

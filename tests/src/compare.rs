@@ -6,6 +6,7 @@
 pub mod admin;
 mod answer;
 mod configs;
+mod consumer_groups;
 mod data;
 pub mod deviations;
 mod fetches;
@@ -63,6 +64,7 @@ pub fn cases() -> Vec<Case> {
         groups::cases(),
         group_errors::subscribed(),
         group_errors::cases(),
+        consumer_groups::cases(),
         admin::cluster(),
         moves::cases(),
         voters::cases(),

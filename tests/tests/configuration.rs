@@ -77,7 +77,7 @@ fn tables() -> String {
         table("Our own settings", definitions::OWN.iter(), broker_effect, false),
         table("Topics", definitions::TOPIC.iter(), topic_effect, false),
         table("Brokers and controllers", kafkas, broker_effect, true),
-        table("Groups", definitions::GROUP.iter(), |_| group_effect(), false),
+        table("Groups", definitions::GROUP.iter(), group_effect, false),
         table(
             "Client metrics subscriptions",
             definitions::CLIENT_METRICS.iter(),

@@ -1,10 +1,11 @@
 //! The rows of SUPPORTED that concern metadata, administration, groups and transactions.
 
 use super::{
-    ApiSupport, add_offsets_to_txn, add_partitions_to_txn, delete_groups, describe_cluster, describe_configs,
-    describe_groups, describe_quorum, describe_topic_partitions, describe_transactions, end_txn,
-    find_coordinator, forwarded, heartbeat, join_group, leave_group, list_config_resources, list_groups,
-    list_transactions, metadata, offset_commit, offset_delete, offset_fetch, sync_group,
+    ApiSupport, add_offsets_to_txn, add_partitions_to_txn, consumer_group_describe, consumer_group_heartbeat,
+    delete_groups, describe_cluster, describe_configs, describe_groups, describe_quorum,
+    describe_topic_partitions, describe_transactions, end_txn, find_coordinator, forwarded, heartbeat,
+    join_group, leave_group, list_config_resources, list_groups, list_transactions, metadata, offset_commit,
+    offset_delete, offset_fetch, sync_group,
 };
 
 pub const ROWS: &[ApiSupport] = &[
@@ -30,6 +31,8 @@ pub const ROWS: &[ApiSupport] = &[
     forwarded::LIST_PARTITION_REASSIGNMENTS,
     forwarded::UNREGISTER_BROKER,
     offset_delete::SUPPORT,
+    consumer_group_heartbeat::SUPPORT,
+    consumer_group_describe::SUPPORT,
     describe_quorum::SUPPORT,
     describe_cluster::SUPPORT,
     list_config_resources::SUPPORT,

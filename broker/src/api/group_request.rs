@@ -11,9 +11,18 @@ use super::{Reply, RequestContext};
 use crate::control::ControlPlane;
 use crate::coordinator::Answer;
 
+/// The feature that brings consumer groups.
+const GROUP_VERSION: &str = "group.version";
+
 /// Whether the group id can be one: all but OffsetCommit, OffsetFetch and DescribeGroups refuse the empty one.
 pub(crate) fn check_group_id(group_id: &str) -> Result<(), ErrorCode> {
     if group_id.is_empty() { Err(ErrorCode::InvalidGroupId) } else { Ok(()) }
+}
+
+/// Whether consumer groups (KIP-848) are served: the cluster's `group.version` and the broker's
+/// `group.coordinator.rebalance.protocols` both say so.
+pub(crate) fn serves_consumer_groups(control: &ControlPlane) -> bool {
+    control.config.group.serves_consumer_groups && control.image().feature_level(GROUP_VERSION) > 0
 }
 
 /// Submits a request and answers when its shard does. The request has taken its place when this returns.

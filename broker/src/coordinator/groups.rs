@@ -5,12 +5,13 @@ use std::error::Error;
 use std::sync::Arc;
 
 use moldau_group::{
-    AppendId, GroupConfig, GroupShard, Input, Output, Request, RequestToken, Response, ShardState,
-    partition_for_group,
+    AppendId, GroupConfig, GroupShard, Input, MetadataSource, Output, Request, RequestToken, Response,
+    ShardState, partition_for_group,
 };
 use moldau_metadata::MetadataImage;
 use moldau_model::{ErrorCode, LeaderEpoch, PartitionIndex};
 
+use super::group_metadata::GroupMetadata;
 use super::{CoordinatorRecord, Effect, GroupCoordinator, OffsetsStore, Shard};
 
 /// The topic that holds committed offsets and groups.
@@ -21,12 +22,19 @@ impl GroupCoordinator {
     /// `offsets.topic.num.partitions`.
     #[must_use]
     pub fn start(config: GroupConfig, partition_count: i32, store: Arc<dyn OffsetsStore>) -> Arc<Self> {
-        Self::start_with(config, partition_count, store, Box::new(|_, _, _, wish| match wish {}))
+        let settings = GroupSettings { config: Arc::new(config), metadata: Arc::default() };
+        Self::start_with(settings, partition_count, store, Box::new(|_, _, _, wish| match wish {}))
     }
 }
 
+/// What all shards share.
+pub struct GroupSettings {
+    config: Arc<GroupConfig>,
+    metadata: Arc<GroupMetadata>,
+}
+
 impl Shard for GroupShard {
-    type Settings = GroupConfig;
+    type Settings = GroupSettings;
     type Request = Request;
     type Response = Response;
     type Input = Input;
@@ -35,8 +43,9 @@ impl Shard for GroupShard {
 
     const TOPIC: &'static str = OFFSETS_TOPIC;
 
-    fn new(settings: &Arc<GroupConfig>) -> Self {
-        Self::new(Arc::clone(settings))
+    fn new(settings: &Arc<GroupSettings>) -> Self {
+        let metadata: Arc<dyn MetadataSource> = Arc::<GroupMetadata>::clone(&settings.metadata);
+        Self::with_metadata(Arc::clone(&settings.config), metadata)
     }
 
     fn partition_for(id: &str, partition_count: i32) -> PartitionIndex {
@@ -84,7 +93,8 @@ impl Shard for GroupShard {
         Input::Tick
     }
 
-    fn follow(_: &GroupConfig, deleted: &[String], _: &MetadataImage) -> Option<Input> {
+    fn follow(settings: &GroupSettings, deleted: &[String], image: &MetadataImage) -> Option<Input> {
+        settings.metadata.update(image);
         (!deleted.is_empty()).then(|| Input::TopicsDeleted(deleted.to_vec()))
     }
 

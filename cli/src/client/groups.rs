@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use kafka_protocol::messages::consumer_group_describe_response::{Assignment, TopicPartitions};
 use kafka_protocol::messages::offset_delete_request::{
     OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
 };
@@ -9,8 +10,8 @@ use kafka_protocol::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
 use kafka_protocol::messages::{
-    DeleteGroupsRequest, DescribeGroupsRequest, GroupId, ListGroupsRequest, OffsetDeleteRequest,
-    OffsetFetchRequest,
+    ConsumerGroupDescribeRequest, DeleteGroupsRequest, DescribeGroupsRequest, GroupId, ListGroupsRequest,
+    OffsetDeleteRequest, OffsetFetchRequest,
 };
 use moldau_model::ErrorCode;
 
@@ -44,6 +45,8 @@ pub(crate) struct GroupDescription {
     pub(crate) coordinator: i32,
     pub(crate) coordinator_address: Option<HostPort>,
     pub(crate) members: Vec<GroupMember>,
+    /// Of a consumer group alone.
+    pub(crate) epochs: Option<GroupEpochs>,
 }
 
 /// A member of a group.
@@ -54,6 +57,22 @@ pub(crate) struct GroupMember {
     pub(crate) client_id: String,
     pub(crate) host: String,
     pub(crate) assignment: Vec<Partition>,
+    /// Of a consumer group's member alone.
+    pub(crate) target: Option<MemberTarget>,
+}
+
+/// Where a member of a consumer group (KIP-848) is, and what it is to have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MemberTarget {
+    pub(crate) epoch: i32,
+    pub(crate) assignment: Vec<Partition>,
+}
+
+/// The epochs of a consumer group (KIP-848).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GroupEpochs {
+    pub(crate) group: i32,
+    pub(crate) target: i32,
 }
 
 impl Client {
@@ -83,6 +102,61 @@ impl Client {
 
     /// Describes a group. One that does not exist is `GROUP_ID_NOT_FOUND`.
     pub(crate) fn describe_group(&mut self, group: &str) -> Result<GroupDescription, ClientError> {
+        // As Kafka's own client does: a group is a consumer group, or else a classic one.
+        match self.describe_consumer_group(group)? {
+            Some(described) => Ok(described),
+            None => self.describe_classic_group(group),
+        }
+    }
+
+    /// `None`: it is none, or the broker knows of no such groups.
+    fn describe_consumer_group(&mut self, group: &str) -> Result<Option<GroupDescription>, ClientError> {
+        let request = ConsumerGroupDescribeRequest::default().with_group_ids(vec![GroupId(string(group))]);
+        let response = match self.call_coordinator(group, &request, |response| {
+            response.groups.first().map_or(0, |described| described.error_code)
+        }) {
+            Ok(response) => response,
+            Err(ClientError::Unsupported { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let Some(described) = response.groups.into_iter().next() else { return Ok(None) };
+        let error = ErrorCode::from_code(described.error_code);
+        if matches!(error, ErrorCode::GroupIdNotFound | ErrorCode::UnsupportedVersion) {
+            return Ok(None);
+        }
+        ClientError::check(described.error_code, described.error_message.as_deref())?;
+        let deadline = self.deadline();
+        let coordinator = self.coordinator(group, deadline)?;
+        let partitions = |assignment: Assignment| -> Vec<Partition> {
+            let of_topic = |topic: TopicPartitions| {
+                let name = topic.topic_name.0.to_string();
+                topic.partitions.into_iter().map(move |partition| (name.clone(), partition))
+            };
+            assignment.topic_partitions.into_iter().flat_map(of_topic).collect()
+        };
+        let members = described.members.into_iter().map(|member| GroupMember {
+            member_id: member.member_id.to_string(),
+            instance_id: member.instance_id.map(|id| id.to_string()),
+            client_id: member.client_id.to_string(),
+            host: member.client_host.to_string(),
+            assignment: partitions(member.assignment),
+            target: Some(MemberTarget {
+                epoch: member.member_epoch,
+                assignment: partitions(member.target_assignment),
+            }),
+        });
+        Ok(Some(GroupDescription {
+            group: group.to_owned(),
+            state: described.group_state.to_string(),
+            assignor: described.assignor_name.to_string(),
+            coordinator,
+            coordinator_address: self.brokers().get(&coordinator).map(|node| node.address.clone()),
+            members: members.collect(),
+            epochs: Some(GroupEpochs { group: described.group_epoch, target: described.assignment_epoch }),
+        }))
+    }
+
+    fn describe_classic_group(&mut self, group: &str) -> Result<GroupDescription, ClientError> {
         let request = DescribeGroupsRequest::default().with_groups(vec![GroupId(string(group))]);
         let response = self.call_coordinator(group, &request, |response| {
             response.groups.first().map_or(0, |described| described.error_code)
@@ -106,6 +180,7 @@ impl Client {
             client_id: member.client_id.to_string(),
             host: member.client_host.to_string(),
             assignment: decode_assignment(&member.member_assignment).unwrap_or_default(),
+            target: None,
         });
         Ok(GroupDescription {
             group: group.to_owned(),
@@ -114,6 +189,7 @@ impl Client {
             coordinator,
             coordinator_address: self.brokers().get(&coordinator).map(|node| node.address.clone()),
             members: members.collect(),
+            epochs: None,
         })
     }
 

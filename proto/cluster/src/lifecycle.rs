@@ -27,9 +27,13 @@ pub struct FeatureRange {
 }
 
 /// The features that this version knows, each with the levels it can work with; a new cluster starts with the highest.
-/// Groups of the new protocol, shares and streams join the list with the issues that bring them.
-pub const SUPPORTED_FEATURES: &[(&str, i16, i16)] =
-    &[("eligible.leader.replicas.version", 0, 1), ("metadata.version", 7, 30), ("transaction.version", 0, 2)];
+/// Shares and streams join the list with the issues that bring them.
+pub const SUPPORTED_FEATURES: &[(&str, i16, i16)] = &[
+    ("eligible.leader.replicas.version", 0, 1),
+    ("group.version", 0, 1),
+    ("metadata.version", 7, 30),
+    ("transaction.version", 0, 2),
+];
 
 impl FeatureRange {
     /// [`SUPPORTED_FEATURES`] as a registration carries them.

@@ -47,6 +47,7 @@ pub const DEVIATIONS: &[Deviation] = &[
             ApiKey::DeleteGroups,
             ApiKey::DescribeLogDirs,
             ApiKey::DescribeGroups,
+            ApiKey::ConsumerGroupDescribe,
             ApiKey::OffsetCommit,
             ApiKey::OffsetDelete,
             ApiKey::ElectLeaders,

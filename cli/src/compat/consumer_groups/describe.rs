@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Failure, MISSING, failed, groups};
-use crate::client::groups::GroupDescription;
+use crate::client::groups::{GroupDescription, GroupEpochs, MemberTarget};
 use crate::client::offsets::{LATEST, Partition};
 use crate::client::{Client, ClientError};
 use crate::compat::options::Options;
@@ -167,9 +167,14 @@ fn members(group: &GroupDescription, verbose: bool, console: &mut Console<'_>) -
     let client_width = width(15, group.members.iter().map(|m| m.client_id.as_str()));
     let has_instances = group.members.iter().any(|member| member.instance_id.is_some());
     let instance_width = width(17, group.members.iter().filter_map(|m| m.instance_id.as_deref()));
+    let group_epochs = group.epochs;
     outln!(console);
-    let mut line = |cells: [&str; 7]| -> std::io::Result<()> {
+    let mut line = |cells: [&str; 7], target: Option<&MemberTarget>| -> std::io::Result<()> {
         let [group, member, instance, host, client, count, assignment] = cells;
+        let epoch = target.map_or_else(|| MISSING.to_owned(), |target| target.epoch.to_string());
+        let target = target.map_or_else(|| MISSING.to_owned(), |target| assignment_text(&target.assignment));
+        let target_epoch =
+            group_epochs.map_or_else(|| MISSING.to_owned(), |epochs| epochs.target.to_string());
         let instance = if has_instances { format!("{instance:<instance_width$} ") } else { String::new() };
         let more = match (verbose, count) {
             (false, _) => String::new(),
@@ -179,7 +184,7 @@ fn members(group: &GroupDescription, verbose: bool, console: &mut Console<'_>) -
                     "CURRENT-EPOCH", assignment, "TARGET-EPOCH", "TARGET-ASSIGNMENT"
                 )
             }
-            (true, _) => format!("{MISSING:<15} {assignment:<20} {MISSING:<15} {MISSING:<20}"),
+            (true, _) => format!("{epoch:<15} {assignment:<20} {target_epoch:<15} {target:<20}"),
         };
         outln!(
             console,
@@ -197,17 +202,18 @@ fn members(group: &GroupDescription, verbose: bool, console: &mut Console<'_>) -
         "#PARTITIONS",
         "CURRENT-ASSIGNMENT",
     ];
-    line(heads)?;
+    line(heads, None)?;
     for member in &group.members {
-        line([
-            &group.group,
+        let cells = [
+            group.group.as_str(),
             &member.member_id,
             member.instance_id.as_deref().unwrap_or(MISSING),
             &member.host,
             &member.client_id,
             &member.assignment.len().to_string(),
             &assignment_text(&member.assignment),
-        ])?;
+        ];
+        line(cells, member.target.as_ref())?;
     }
     Ok(())
 }
@@ -256,7 +262,11 @@ fn state(group: &GroupDescription, verbose: bool, console: &mut Console<'_>) -> 
     ];
     line(heads)?;
     let count = group.members.len().to_string();
-    line([&group.group, &coordinator, assignor, &group.state, MISSING, MISSING, &count])
+    let epoch = |pick: fn(GroupEpochs) -> i32| {
+        group.epochs.map_or_else(|| MISSING.to_owned(), |epochs| pick(epochs).to_string())
+    };
+    let (epoch, target) = (epoch(|epochs| epochs.group), epoch(|epochs| epochs.target));
+    line([&group.group, &coordinator, assignor, &group.state, &epoch, &target, &count])
 }
 
 #[cfg(test)]
@@ -286,6 +296,7 @@ mod tests {
             client_id: "console-consumer".to_owned(),
             host: "/127.0.0.1".to_owned(),
             assignment: vec![("pageview".to_owned(), 0), ("pageview".to_owned(), 1)],
+            target: None,
         };
         GroupDescription {
             group: name.to_owned(),
@@ -294,6 +305,7 @@ mod tests {
             coordinator: id,
             coordinator_address: Some(HostPort { host: "127.0.0.1".to_owned(), port }),
             members: if active { vec![member] } else { vec![] },
+            epochs: None,
         }
     }
 

@@ -2,6 +2,7 @@
 //! broker and the controller share.
 
 mod deviations;
+mod group;
 mod quorum;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use super::value::{as_list, parse_boolean};
 use crate::SecurityProtocol;
 
 pub use deviations::{DEVIATIONS, Deviation};
+pub use group::GroupSettings;
 use quorum::Quorum;
 pub use quorum::QuorumVoter;
 pub(super) use quorum::{check_bootstrap_servers, check_quorum_voters};
@@ -83,16 +85,6 @@ pub struct OffsetsTopicSettings {
     pub commit_timeout_ms: i32,
     /// `offset.metadata.max.bytes`.
     pub metadata_bytes_max: i32,
-}
-
-/// `group.*`, as far as classic groups go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GroupSettings {
-    pub initial_rebalance_delay_ms: i32,
-    pub session_timeout_ms_min: i32,
-    pub session_timeout_ms_max: i32,
-    /// `group.max.size`.
-    pub size_max: i32,
 }
 
 /// `transaction.*`: producer ids, the coordinator and its topic.
@@ -617,6 +609,7 @@ impl Reader<'_> {
             let problem = "group.min.session.timeout.ms must not be above group.max.session.timeout.ms";
             refuse("group.min.session.timeout.ms", problem.into());
         }
+        self.consumer_group_checks(&mut refuse);
         for (name, why) in super::effect::refused_when_set() {
             if self.settings.set_value(name).is_some_and(|text| !text.trim().is_empty()) {
                 refuse(name, format!("not implemented yet, and not ignored: {why}"));
@@ -679,12 +672,7 @@ impl Reader<'_> {
             delete_topics: self.boolean("delete.topic.enable"),
             topic_defaults: self.settings.topic_config(None),
             offsets_topic: self.offsets_topic(),
-            group: GroupSettings {
-                initial_rebalance_delay_ms: self.int("group.initial.rebalance.delay.ms"),
-                session_timeout_ms_min: self.int("group.min.session.timeout.ms"),
-                session_timeout_ms_max: self.int("group.max.session.timeout.ms"),
-                size_max: self.int("group.max.size"),
-            },
+            group: self.group(),
             transaction: self.transaction(),
             replication: self.replication(),
             request_bytes_max: self.int("socket.request.max.bytes"),

@@ -38,6 +38,18 @@ const HONOURED_BROKER: &[&str] = &[
     "fetch.max.bytes",
     "flush.policy",
     "follower.replication.throttled.rate",
+    "group.consumer.assignment.interval.ms",
+    "group.consumer.assignors",
+    "group.consumer.heartbeat.interval.ms",
+    "group.consumer.max.assignment.interval.ms",
+    "group.consumer.max.heartbeat.interval.ms",
+    "group.consumer.max.session.timeout.ms",
+    "group.consumer.max.size",
+    "group.consumer.min.assignment.interval.ms",
+    "group.consumer.min.heartbeat.interval.ms",
+    "group.consumer.min.session.timeout.ms",
+    "group.consumer.regex.refresh.interval.ms",
+    "group.consumer.session.timeout.ms",
     "group.initial.rebalance.delay.ms",
     "group.max.session.timeout.ms",
     "group.max.size",
@@ -114,6 +126,7 @@ const QUORUM: &str =
 const SECURITY: &str = "comes with authentication and encryption";
 const TRANSACTIONS: &str = "comes with transactions";
 const GROUPS: &str = "comes with the newer kinds of groups";
+const MIGRATION: &str = "a group changes its protocol while it is empty";
 const QUOTAS: &str = "comes with quotas";
 const METRICS: &str = "Java's metrics reporters; `http.listener` serves the metrics";
 const INTERNALS: &str = "tunes a part of Kafka that has no counterpart here";
@@ -148,7 +161,7 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("transaction.two.phase.commit.enable", "two-phase commit is unfinished in Kafka 4.3 (KIP-939)"),
     ("transaction", TRANSACTIONS),
     ("add.partitions.to.txn.", TRANSACTIONS),
-    ("group.consumer.", GROUPS),
+    ("group.consumer.migration.policy", MIGRATION),
     ("group.share.", GROUPS),
     ("group.streams.", GROUPS),
     ("share.", GROUPS),
@@ -173,7 +186,9 @@ const REFUSED: &[(&str, Effect)] = &[
     ("create.topic.policy.class.name", Effect::Refused(NEVER)),
     (
         "group.coordinator.rebalance.protocols",
-        Effect::RefusedInPart("a list without `classic`, as in Kafka; the other protocols have no effect"),
+        Effect::RefusedInPart(
+            "a list without `classic`, as in Kafka; of the other protocols `consumer` alone has an effect",
+        ),
     ),
     (
         "listener.security.protocol.map",
@@ -225,10 +240,10 @@ pub fn topic_effect(name: &str) -> Effect {
     }
 }
 
-/// What a setting of a group or of a client metrics subscription does.
+/// What a setting of a group does.
 #[must_use]
-pub const fn group_effect() -> Effect {
-    Effect::WithoutEffect(GROUPS)
+pub fn group_effect(name: &str) -> Effect {
+    if name.starts_with("consumer.") { Effect::Honoured } else { Effect::WithoutEffect(GROUPS) }
 }
 
 /// What a setting of a client metrics subscription does.

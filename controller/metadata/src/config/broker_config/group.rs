@@ -1,0 +1,88 @@
+//! `group.*`: what is read of it, and checked.
+
+use super::{Reader, as_list};
+
+/// `group.*`: classic and consumer groups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupSettings {
+    pub initial_rebalance_delay_ms: i32,
+    pub session_timeout_ms_min: i32,
+    pub session_timeout_ms_max: i32,
+    /// `group.max.size`.
+    pub size_max: i32,
+    /// Whether `group.coordinator.rebalance.protocols` names `consumer`.
+    pub serves_consumer_groups: bool,
+    /// `group.consumer.session.timeout.ms`.
+    pub consumer_session_timeout_ms: i32,
+    /// `group.consumer.heartbeat.interval.ms`.
+    pub consumer_heartbeat_interval_ms: i32,
+    /// `group.consumer.assignment.interval.ms`.
+    pub consumer_assignment_interval_ms: i32,
+    /// `group.consumer.regex.refresh.interval.ms`.
+    pub consumer_regex_refresh_interval_ms: i32,
+    /// `group.consumer.max.size`.
+    pub consumer_size_max: i32,
+    /// `group.consumer.assignors`: `uniform`, `range`, or both.
+    pub consumer_assignors: Vec<String>,
+}
+
+impl Reader<'_> {
+    /// What a consumer group is told lies within what groups may choose for themselves.
+    pub(super) fn consumer_group_checks(&self, refuse: &mut dyn FnMut(&str, String)) {
+        for [name, least, most] in [
+            [
+                "group.consumer.assignment.interval.ms",
+                "group.consumer.min.assignment.interval.ms",
+                "group.consumer.max.assignment.interval.ms",
+            ],
+            [
+                "group.consumer.heartbeat.interval.ms",
+                "group.consumer.min.heartbeat.interval.ms",
+                "group.consumer.max.heartbeat.interval.ms",
+            ],
+            [
+                "group.consumer.session.timeout.ms",
+                "group.consumer.min.session.timeout.ms",
+                "group.consumer.max.session.timeout.ms",
+            ],
+        ] {
+            if self.int(most) < self.int(least) {
+                refuse(most, format!("{most} must be greater than or equal to {least}"));
+            }
+            if self.int(name) < self.int(least) {
+                refuse(name, format!("{name} must be greater than or equal to {least}"));
+            }
+            if self.int(name) > self.int(most) {
+                refuse(name, format!("{name} must be less than or equal to {most}"));
+            }
+        }
+        let (heartbeat, session) =
+            ("group.consumer.heartbeat.interval.ms", "group.consumer.session.timeout.ms");
+        if self.int(heartbeat) >= self.int(session) {
+            refuse(heartbeat, format!("{heartbeat} must be less than {session}"));
+        }
+        for assignor in as_list(self.text("group.consumer.assignors")) {
+            if !matches!(assignor, "uniform" | "range") {
+                refuse("group.consumer.assignors", format!("{assignor} is not one of uniform and range"));
+            }
+        }
+    }
+
+    pub(super) fn group(&self) -> GroupSettings {
+        let protocols = as_list(self.text("group.coordinator.rebalance.protocols"));
+        let assignors = as_list(self.text("group.consumer.assignors"));
+        GroupSettings {
+            initial_rebalance_delay_ms: self.int("group.initial.rebalance.delay.ms"),
+            session_timeout_ms_min: self.int("group.min.session.timeout.ms"),
+            session_timeout_ms_max: self.int("group.max.session.timeout.ms"),
+            size_max: self.int("group.max.size"),
+            serves_consumer_groups: protocols.contains(&"consumer"),
+            consumer_session_timeout_ms: self.int("group.consumer.session.timeout.ms"),
+            consumer_heartbeat_interval_ms: self.int("group.consumer.heartbeat.interval.ms"),
+            consumer_assignment_interval_ms: self.int("group.consumer.assignment.interval.ms"),
+            consumer_regex_refresh_interval_ms: self.int("group.consumer.regex.refresh.interval.ms"),
+            consumer_size_max: self.int("group.consumer.max.size"),
+            consumer_assignors: assignors.into_iter().map(str::to_owned).collect(),
+        }
+    }
+}
