@@ -20,7 +20,7 @@ pub enum Request {
     /// DeleteGroups: the ids of those groups that live on this shard.
     DeleteGroups(Vec<String>),
     DescribeGroups(DescribeGroupsRequest),
-    ConsumerGroupHeartbeat(ConsumerGroupHeartbeatRequest),
+    ConsumerGroupHeartbeat(Box<ConsumerGroupHeartbeatRequest>),
     /// ConsumerGroupDescribe: the ids of those groups that live on this shard.
     ConsumerGroupDescribe(Vec<String>),
     ListGroups(ListGroupsRequest),

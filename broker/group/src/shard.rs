@@ -316,7 +316,7 @@ impl GroupShard {
                 out.push(Output::Reply { token, response: self.describe_groups(&request) });
             }
             Request::ConsumerGroupHeartbeat(request) => {
-                self.consumer_group_heartbeat(token, Box::new(request), now_ms, out);
+                self.consumer_group_heartbeat(token, request, now_ms, out);
             }
             Request::ConsumerGroupDescribe(group_ids) => {
                 out.push(Output::Reply {

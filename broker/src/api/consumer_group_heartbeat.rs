@@ -34,13 +34,17 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     }
     let group_id = request.group_id.to_string();
     let beat = beat(&context, request, Uuid::from_random_bytes(random));
-    ask(&broker.control, context, &group_id, GroupRequest::ConsumerGroupHeartbeat(beat), |_, answer| {
-        match answer {
+    ask(
+        &broker.control,
+        context,
+        &group_id,
+        GroupRequest::ConsumerGroupHeartbeat(Box::new(beat)),
+        |_, answer| match answer {
             Ok(GroupResponse::ConsumerGroupHeartbeat(heard)) => response(heard),
             Ok(other) => failed(mismatched(&other)),
             Err(error) => failed(error),
-        }
-    })
+        },
+    )
 }
 
 fn beat(context: &RequestContext, request: ConsumerGroupHeartbeatRequest, new_member_uuid: Uuid) -> Beat {

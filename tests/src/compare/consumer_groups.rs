@@ -112,7 +112,6 @@ fn wrong_cases() -> Vec<Case> {
     ]
 }
 
-#[expect(clippy::too_many_lines, reason = "a table of cases")]
 pub(super) fn cases() -> Vec<Case> {
     use ApiKey::{
         ConsumerGroupDescribe, ConsumerGroupHeartbeat as Heartbeat, DeleteGroups, DescribeGroups, ListGroups,

@@ -165,7 +165,7 @@ impl Harness {
     }
 
     pub(super) fn send_beat(&mut self, request: ConsumerGroupHeartbeatRequest) -> RequestToken {
-        self.send(Request::ConsumerGroupHeartbeat(request))
+        self.send(Request::ConsumerGroupHeartbeat(Box::new(request)))
     }
 
     pub(super) fn heard(&mut self, token: RequestToken) -> ConsumerGroupHeartbeatResponse {

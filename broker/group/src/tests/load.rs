@@ -22,7 +22,7 @@ fn every_request() -> Vec<Request> {
         Request::OffsetDelete(OffsetDeleteRequest { group_id: "g".into(), topics: Vec::new() }),
         Request::DeleteGroups(vec!["g".into()]),
         Request::DescribeGroups(DescribeGroupsRequest { api_version: 6, groups: vec!["g".into()] }),
-        Request::ConsumerGroupHeartbeat(super::consumer::joining("g", "m", &["t"])),
+        Request::ConsumerGroupHeartbeat(Box::new(super::consumer::joining("g", "m", &["t"]))),
         Request::ConsumerGroupDescribe(vec!["g".into()]),
         Request::ListGroups(ListGroupsRequest::default()),
     ]
