@@ -23,10 +23,12 @@ pub const TRANSACTION_STATE_TOPIC: &str = "__transaction_state";
 /// Questions that one coordinator has not been asked yet. Beyond them producers are told to try again.
 const QUESTIONS_MAX: usize = 4096;
 /// How long the coordinator may still be busy with the end of the producer's last transaction before the producer is told
-/// to try again, and the pause between two questions about it: Kafka's defaults of
+/// to try again, and the longest pause between two questions about it: Kafka's defaults of
 /// `add.partitions.to.txn.retry.backoff.max.ms` and `add.partitions.to.txn.retry.backoff.ms`.
 const RETRY_LIMIT: Duration = Duration::from_millis(100);
-const RETRY_PAUSE: Duration = Duration::from_millis(20);
+const RETRY_PAUSE_MAX: Duration = Duration::from_millis(20);
+/// The first pause, which doubles: a transaction ends within a few syncs.
+const RETRY_PAUSE_MIN: Duration = Duration::from_millis(1);
 
 /// What a client understands of what the coordinator says: that goes by the version of its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,17 +76,25 @@ impl TransactionVerifier {
         Self { node_id, inter_broker_listener, coordinators: Mutex::default() }
     }
 
-    /// Asks the coordinator; again for a while where it is busy with the transaction before. `image` gives the newest
-    /// metadata, for the coordinator may move meanwhile. Needs a tokio runtime.
-    pub async fn ask(&self, image: impl Fn() -> Arc<MetadataImage>, question: &Question) -> Verdict {
+    /// Asks the coordinator; again for a while where it is busy with the transaction before, and calls `renew` before it
+    /// does. `image` gives the newest metadata, for the coordinator may move meanwhile. Needs a tokio runtime.
+    pub async fn ask(
+        &self,
+        image: impl Fn() -> Arc<MetadataImage>,
+        question: &Question,
+        mut renew: impl FnMut(),
+    ) -> Verdict {
         let deadline = Instant::now() + RETRY_LIMIT;
+        let mut pause = RETRY_PAUSE_MIN;
         loop {
             let verdict = self.ask_once(&image(), question).await;
             let is_busy = verdict.contains(&ErrorCode::ConcurrentTransactions);
             if !is_busy || Instant::now() >= deadline {
                 return verdict;
             }
-            tokio::time::sleep(RETRY_PAUSE).await;
+            tokio::time::sleep(pause).await;
+            pause = pause.saturating_mul(2).min(RETRY_PAUSE_MAX);
+            renew();
         }
     }
 

@@ -54,17 +54,31 @@ pub(super) enum Plan {
 /// What the coordinator is to be asked, and what is known without it.
 pub(super) struct Asking {
     question: Question,
-    /// For the question's partitions, in its order.
-    guards: Vec<(TopicIdPartition, VerificationGuard)>,
+    /// For the question's partitions, in its order: with the first sequence of the batch.
+    guards: Vec<(TopicIdPartition, i32, VerificationGuard)>,
     verified: Verified,
 }
 
 impl Asking {
     /// Asks.
     pub(super) async fn ask(self, broker: &Arc<Broker>) -> Verified {
-        let Self { question, guards, mut verified } = self;
-        let verdict = broker.transaction_verifier.ask(|| broker.control.image(), &question).await;
-        for ((id, guard), code) in guards.into_iter().zip(verdict) {
+        let Self { question, mut guards, mut verified } = self;
+        let bumps_epoch = question.support == ClientSupport::AddedByBroker;
+        // The marker of the transaction before, when it is written, takes the guards away: an answer to what is asked after
+        // it counts under new ones alone.
+        let renew = || {
+            for (id, sequence, guard) in &mut guards {
+                let renewed = broker.replica_manager.get(*id).and_then(|partition| {
+                    let (producer_id, epoch) = (question.producer_id, question.producer_epoch);
+                    partition.begin_verification(producer_id, epoch, *sequence, bumps_epoch)
+                });
+                if let Ok(Some(renewed)) = renewed {
+                    *guard = renewed;
+                }
+            }
+        };
+        let verdict = broker.transaction_verifier.ask(|| broker.control.image(), &question, renew).await;
+        for ((id, _, guard), code) in guards.into_iter().zip(verdict) {
             let result = if code.is_none() { Ok(guard) } else { Err(for_client(code)) };
             verified.partitions.insert(id, result);
         }
@@ -125,7 +139,7 @@ pub(super) fn plan(broker: &Broker, request: &Request, view: &ProduceRequestView
             // Its transaction is open here.
             Ok(None) => {}
             Ok(Some(guard)) => {
-                guards.push((batch.id, guard));
+                guards.push((batch.id, batch.sequence, guard));
                 partitions.push((Arc::from(batch.topic), batch.id.partition));
             }
             Err(code) => drop(verified.partitions.insert(batch.id, Err((code, None)))),
