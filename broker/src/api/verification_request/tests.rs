@@ -124,14 +124,14 @@ async fn the_coordinators_word_is_put_as_the_client_understands_it() {
         (AddedByBroker, ErrorCode::TransactionAbortable, false),
     ] {
         let question = question(support, &[0, 1, 2, 3, 4]);
-        let verdict = verifier.ask(|| Arc::clone(&image), &question).await;
+        let verdict = verifier.ask(|| Arc::clone(&image), &question, || {}).await;
         assert_eq!(verdict, [ErrorCode::None, fenced, abortable, invalid, ErrorCode::NotCoordinator]);
         let request = asked.recv().await.unwrap();
         assert_eq!(request.transactions.len(), 1);
         assert_eq!(request.transactions[0].verify_only, is_verification, "{support:?}");
     }
     // A coordinator that is busy is asked again for a while.
-    let verdict = verifier.ask(|| Arc::clone(&image), &question(DefaultErrors, &[5])).await;
+    let verdict = verifier.ask(|| Arc::clone(&image), &question(DefaultErrors, &[5]), || {}).await;
     assert_eq!(verdict, [ErrorCode::ConcurrentTransactions]);
     assert!(asked.recv().await.is_some() && asked.recv().await.is_some());
 }
@@ -140,13 +140,13 @@ async fn the_coordinators_word_is_put_as_the_client_understands_it() {
 async fn without_a_coordinator_producers_are_told_to_try_again() {
     let verifier = TransactionVerifier::new(BrokerId(1), "INNER");
     let question = question(ClientSupport::DefaultErrors, &[0, 1]);
-    let verdict = verifier.ask(|| image(None), &question).await;
+    let verdict = verifier.ask(|| image(None), &question, || {}).await;
     assert_eq!(verdict, [ErrorCode::CoordinatorNotAvailable; 2]);
     // Nobody listens there.
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = gone.local_addr().unwrap().port();
     drop(gone);
-    let verdict = verifier.ask(|| image(Some(port)), &question).await;
+    let verdict = verifier.ask(|| image(Some(port)), &question, || {}).await;
     assert_eq!(verdict, [ErrorCode::NetworkException; 2]);
     for code in verdict {
         let (told, message) = for_client(code);
