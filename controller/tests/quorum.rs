@@ -412,7 +412,9 @@ fn an_active_controller_that_stops_hands_over() {
             by_one_election += u32::from(after == LeaderEpoch(before.0 + 1));
             quorum.start(leader).await;
         }
-        panic!("six times an active controller stopped, and only {by_one_election} times one election was enough");
+        panic!(
+            "six times an active controller stopped, and only {by_one_election} times one election was enough"
+        );
     });
 }
 

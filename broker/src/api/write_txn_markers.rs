@@ -5,6 +5,7 @@
 //!   coordinator asks again.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -143,6 +144,8 @@ fn response(
             results.len() - 1
         });
     }
+    let mut topics = HashMap::new();
+    let mut partitions = HashMap::new();
     for Written { producer_id, topic, partition, outcome } in written {
         let Some(result) = places.get(&producer_id.0).and_then(|place| results.get_mut(*place)) else {
             continue;
@@ -154,13 +157,18 @@ fn response(
         let told = WritableTxnMarkerPartitionResult::default()
             .with_partition_index(partition.0)
             .with_error_code(code.code());
-        match result.topics.last_mut() {
-            Some(last) if *last.name == *topic => last.partitions.push(told),
-            _ => result.topics.push(
-                WritableTxnMarkerTopicResult::default()
-                    .with_name(topic_name(topic))
-                    .with_partitions(vec![told]),
-            ),
+        let place = *topics.entry((producer_id, topic.clone())).or_insert_with(|| {
+            result.topics.push(WritableTxnMarkerTopicResult::default().with_name(topic_name(topic.clone())));
+            result.topics.len() - 1
+        });
+        let of_topic = &mut result.topics[place].partitions;
+        // Whoever names a producer's partition twice is told of the last time, as by Kafka.
+        match partitions.entry((producer_id, topic, partition)) {
+            Entry::Occupied(place) => of_topic[*place.get()] = told,
+            Entry::Vacant(place) => {
+                place.insert(of_topic.len());
+                of_topic.push(told);
+            }
         }
     }
     WriteTxnMarkersResponse::default().with_markers(results)
