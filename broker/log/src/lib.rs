@@ -41,6 +41,5 @@ pub use partition_log::{
     ActiveProducer, AppendInfo, AppendOrigin, AppendTerms, CleanReport, EpochEnd, LogEnvironment, OpenMode,
     PartitionLog, RecoveryReport, RemovedSegments, TimestampOffset,
 };
-pub use producer_state::VerificationGuard;
 pub use read::{FileSlice, LogRead};
 pub use sync::SyncTicket;

@@ -14,13 +14,15 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
-use moldau_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, TimestampMs, TopicId, TopicPartition};
+use moldau_model::{
+    LeaderEpoch, Offset, ProducerEpoch, ProducerId, TimestampMs, TopicId, TopicPartition, VerificationGuard,
+};
 
 use crate::batch_header::BatchHeader;
 use crate::checkpoint::Checkpoints;
 use crate::file_cache::Storage;
 use crate::leader_epoch_cache::LeaderEpochCache;
-use crate::producer_state::{ProducerAppend, ProducerState, VerificationGuard};
+use crate::producer_state::{ProducerAppend, ProducerState};
 use crate::segment::Segment;
 use crate::sync::{DirectorySync, Durability};
 use crate::{FileCache, FileSystem, LogConfig, LogError, SyncTicket};

@@ -7,7 +7,7 @@ mod window;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use moldau_model::{Offset, ProducerEpoch, ProducerId, TimestampMs};
+use moldau_model::{Offset, ProducerEpoch, ProducerId, TimestampMs, VerificationGuard};
 use moldau_record::ControlRecord;
 
 use crate::aborted_transaction::AbortedTransaction;
@@ -15,7 +15,6 @@ use crate::batch_header::BatchHeader;
 use crate::partition_log::ActiveProducer;
 use crate::{AppendError, AppendOrigin, AppendTerms};
 
-pub use verification::VerificationGuard;
 use verification::Verifications;
 pub(crate) use window::{ProducerEntry, StoredBatch};
 

@@ -4,11 +4,9 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use moldau_log::{
-    AppendError, AppendInfo, AppendOrigin, AppendTerms, RecordError, SyncTicket, VerificationGuard,
-};
+use moldau_log::{AppendError, AppendInfo, AppendOrigin, AppendTerms, RecordError, SyncTicket};
 use moldau_metadata::config::FlushPolicy;
-use moldau_model::{ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId};
+use moldau_model::{ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId, VerificationGuard};
 use moldau_record::{BatchView, DecompressLimit};
 use moldau_replica::{MinIsr, Role};
 

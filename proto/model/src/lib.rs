@@ -10,6 +10,6 @@ pub use error_code::ErrorCode;
 pub use id::{ParseUuidError, TopicId, Uuid};
 pub use number::{
     BrokerEpoch, BrokerId, GenerationId, LeaderEpoch, Offset, PartitionEpoch, PartitionIndex, ProducerEpoch,
-    ProducerId, TimestampMs,
+    ProducerId, TimestampMs, VerificationGuard,
 };
 pub use topic::{InvalidTopicName, TopicIdPartition, TopicPartition, validate_topic_name};

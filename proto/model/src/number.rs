@@ -55,6 +55,11 @@ number! {
     ProducerEpoch(i16)
 }
 number! {
+    /// Names one question to a transaction coordinator (KIP-890). A partition's log gives it out, never twice in a process,
+    /// and takes a transaction's first batch only with it.
+    VerificationGuard(u64)
+}
+number! {
     /// Counts the rebalances of a classic consumer group.
     GenerationId(i32)
 }

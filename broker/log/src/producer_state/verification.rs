@@ -5,14 +5,10 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use moldau_model::{ProducerEpoch, ProducerId, TimestampMs};
+use moldau_model::{ProducerEpoch, ProducerId, TimestampMs, VerificationGuard};
 
 /// Never given twice by a process, whatever becomes of the partition meanwhile.
 static NEXT_GUARD: AtomicU64 = AtomicU64::new(1);
-
-/// What an append shows of the question that was asked for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct VerificationGuard(u64);
 
 /// One producer whose transaction is being asked for.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use moldau_log::{
     AbortedTransaction, AppendOrigin, AppendTerms, FileSystem, LogConfig, OpenMode, PartitionLog,
-    VerificationGuard,
 };
-use moldau_model::{ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId, TimestampMs};
+use moldau_model::{
+    ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId, TimestampMs, VerificationGuard,
+};
 use moldau_record::{BatchView, Batches, ControlRecord};
 
 use crate::support::*;

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use moldau_kafka::{ProduceRequestView, text};
-use moldau_log::{AppendOrigin, AppendTerms, VerificationGuard};
-use moldau_model::{ErrorCode, ProducerEpoch, ProducerId, TopicIdPartition};
+use moldau_log::{AppendOrigin, AppendTerms};
+use moldau_model::{ErrorCode, ProducerEpoch, ProducerId, TopicIdPartition, VerificationGuard};
 use moldau_record::BatchView;
 
 use super::{check_topic, find_topic};
