@@ -13,6 +13,7 @@ mod add_partitions_to_txn;
 mod api_versions;
 mod authorized_operations;
 mod auto_create;
+mod commit_results;
 mod consumer_group_describe;
 mod consumer_group_heartbeat;
 mod delete_groups;
@@ -49,6 +50,7 @@ mod produce;
 mod sync_group;
 mod topic_view;
 mod transaction_request;
+mod txn_offset_commit;
 pub(crate) mod verification_request;
 mod write_txn_markers;
 

@@ -27,7 +27,9 @@ use tokio::sync::{Notify, oneshot, watch};
 
 pub use groups::OFFSETS_TOPIC;
 pub use shard::{Effect, Shard};
-pub use store::{AppendOutcome, CoordinatorRecord, LoadError, OffsetsStore, ReplayRecord};
+pub use store::{
+    AppendKind, AppendOutcome, CoordinatorRecord, LoadError, Loaded, OffsetsStore, ReplayRecord,
+};
 pub use transactions::{TRANSACTION_TOPIC, TransactionCoordinator, TransactionSettings, TransactionWish};
 
 use clock::CoordinatorClock;

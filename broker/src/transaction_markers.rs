@@ -10,6 +10,7 @@
 //! Every transaction that ends is in here once, in as many parts as it has leaders: what is held is bounded by the
 //! transactional ids of the shards.
 
+mod batch;
 mod lane;
 mod queue;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use crate::coordinator::{TransactionCoordinator, TransactionWish, Wishes};
 use crate::metadata_cache::MetadataCache;
 use crate::producer_ids::ProducerIds;
 use crate::replication::Endpoint;
+pub(crate) use batch::marker_batch;
 use lane::Lane;
 use queue::Queue;
 

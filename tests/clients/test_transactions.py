@@ -146,7 +146,6 @@ def test_an_open_transaction_goes_on_after_the_broker_was_killed(moldau):
     assert committed(moldau, "t", 3) == [b"after", b"before", b"next"]
 
 
-@pytest.mark.skip(reason="TxnOffsetCommit (28) is not served yet")
 def test_offsets_are_committed_with_the_transaction_and_not_without_it(moldau):
     create(moldau, "in", 1)
     create(moldau, "out", 1)

@@ -112,7 +112,7 @@ fn commit_all(log: &mut PartitionLog, commits: u64) -> Result<(u64, Duration)> {
         let now = TimestampMs(NOW_MS + number as i64 / 10);
         let request = Input::Request { token: RequestToken(number), request: Box::new(commit(number)) };
         for output in shard.handle(request, now.0) {
-            let Output::Append { append_id, leader_epoch, records } = output else { continue };
+            let Output::Append { append_id, leader_epoch, records, .. } = output else { continue };
             let mut batch = BatchBuilder::new();
             for record in &records {
                 batch.append(now, Some(&record.key), record.value.as_deref(), &[])?;

@@ -15,6 +15,7 @@ mod groups;
 mod moves;
 mod peer;
 mod produces;
+mod transactional_offsets;
 mod transactions;
 mod versions;
 mod voters;
@@ -71,6 +72,7 @@ pub fn cases() -> Vec<Case> {
         configs::cases(),
         transactions::ground(),
         transactions::cases(),
+        transactional_offsets::cases(),
         admin::endings(),
     ]
     .concat()

@@ -8,6 +8,7 @@ mod config;
 mod consumer;
 mod group;
 mod offsets;
+mod open_transactions;
 mod partitioner;
 mod rebalance;
 mod records;
@@ -24,10 +25,11 @@ pub use consumer::{Assignor, CoordinatorMetadata, GroupOverrides, MetadataSource
 pub use partitioner::partition_for_group;
 pub use records::{RecordError, Replayed};
 pub use request::{
-    ConsumerGroupHeartbeatRequest, DescribeGroupsRequest, HeartbeatRequest, JoinGroupProtocol,
-    JoinGroupRequest, LeaveGroupRequest, LeavingMember, ListGroupsRequest, OffsetCommitPartition,
-    OffsetCommitRequest, OffsetCommitTopic, OffsetDeleteRequest, OffsetDeleteTopic, OffsetFetchRequest,
-    OffsetFetchTopic, Request, RequestToken, SyncGroupAssignment, SyncGroupRequest, TopicPartitions,
+    ConsumerGroupHeartbeatRequest, DescribeGroupsRequest, EndTransactionRequest, HeartbeatRequest,
+    InTransaction, JoinGroupProtocol, JoinGroupRequest, LeaveGroupRequest, LeavingMember, ListGroupsRequest,
+    OffsetCommitPartition, OffsetCommitRequest, OffsetCommitTopic, OffsetDeleteRequest, OffsetDeleteTopic,
+    OffsetFetchRequest, OffsetFetchTopic, Request, RequestToken, SyncGroupAssignment, SyncGroupRequest,
+    TopicPartitions, TxnOffsetCommitRequest,
 };
 pub use response::{
     CommittedTopic, ConsumerGroupHeartbeatResponse, DeletedGroup, DeletedTopic, DescribedConsumerGroup,
@@ -36,4 +38,4 @@ pub use response::{
     ListedGroup, OffsetCommitResponse, OffsetDeleteResponse, OffsetFetchResponse, PartitionResult, Response,
     SyncGroupResponse,
 };
-pub use shard::{AppendId, CoordinatorRecord, GroupShard, Input, Output, ShardState};
+pub use shard::{AppendId, AppendKind, CoordinatorRecord, GroupShard, Input, Output, ShardState};

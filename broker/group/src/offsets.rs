@@ -6,6 +6,7 @@ use std::sync::Arc;
 use moldau_model::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, TopicId};
 
 use crate::records::OffsetCommitValue;
+use crate::shard::AppendId;
 
 /// A committed offset, as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub(crate) struct OffsetAndMetadata {
     pub(crate) expire_timestamp: Option<TimestampMs>,
     /// Zero where the commit did not know it.
     pub(crate) topic_id: TopicId,
+    /// Where its record stands in the log, compared with others: a transaction may end after a later commit.
+    pub(crate) place: AppendId,
 }
 
 impl OffsetAndMetadata {
@@ -34,7 +37,19 @@ impl OffsetAndMetadata {
         !self.topic_id.is_zero() && !topic_id.is_zero() && self.topic_id != topic_id
     }
 
-    fn update(&mut self, value: &OffsetCommitValue<'_>) {
+    pub(crate) fn new(value: &OffsetCommitValue<'_>, place: AppendId) -> Self {
+        Self {
+            offset: value.offset,
+            leader_epoch: value.leader_epoch,
+            metadata: value.metadata.into(),
+            commit_timestamp: value.commit_timestamp,
+            expire_timestamp: value.expire_timestamp,
+            topic_id: value.topic_id,
+            place,
+        }
+    }
+
+    fn update(&mut self, value: &OffsetCommitValue<'_>, place: AppendId) {
         self.offset = value.offset;
         self.leader_epoch = value.leader_epoch;
         if *self.metadata != *value.metadata {
@@ -43,19 +58,7 @@ impl OffsetAndMetadata {
         self.commit_timestamp = value.commit_timestamp;
         self.expire_timestamp = value.expire_timestamp;
         self.topic_id = value.topic_id;
-    }
-}
-
-impl From<&OffsetCommitValue<'_>> for OffsetAndMetadata {
-    fn from(value: &OffsetCommitValue<'_>) -> Self {
-        Self {
-            offset: value.offset,
-            leader_epoch: value.leader_epoch,
-            metadata: value.metadata.into(),
-            commit_timestamp: value.commit_timestamp,
-            expire_timestamp: value.expire_timestamp,
-            topic_id: value.topic_id,
-        }
+        self.place = place;
     }
 }
 
@@ -69,36 +72,59 @@ pub(crate) struct OffsetStore {
 }
 
 impl OffsetStore {
-    /// Keeps a committed offset. Where the key is known nothing is allocated: a load of a million commits of
-    /// ten keys is a million updates in place.
+    /// Keeps a committed offset, unless the log has a later one. Where the key is known nothing is allocated: a load of
+    /// a million commits of ten keys is a million updates in place.
     pub(crate) fn put(
         &mut self,
-        group_id: &str,
-        topic: &str,
-        partition: PartitionIndex,
+        (group_id, topic, partition): (&str, &str, PartitionIndex),
         value: &OffsetCommitValue<'_>,
+        place: AppendId,
     ) {
-        let Some(topics) = self.by_group.get_mut(group_id) else {
-            let partitions = BTreeMap::from([(partition, value.into())]);
-            self.by_group.insert(group_id.into(), BTreeMap::from([(topic.into(), partitions)]));
-            return;
-        };
-        match topics.get_mut(topic) {
-            Some(partitions) => match partitions.get_mut(&partition) {
-                Some(offset) => offset.update(value),
-                None => {
-                    partitions.insert(partition, value.into());
-                }
-            },
-            None => {
-                topics.insert(topic.into(), BTreeMap::from([(partition, value.into())]));
-            }
+        match self.by_group.get_mut(group_id).and_then(|topics| topics.get_mut(topic)?.get_mut(&partition)) {
+            Some(offset) if offset.place > place => {}
+            Some(offset) => offset.update(value, place),
+            None => self.insert((group_id, topic, partition), OffsetAndMetadata::new(value, place)),
         }
     }
 
-    pub(crate) fn remove(&mut self, group_id: &str, topic: &str, partition: PartitionIndex) {
+    /// The same for an offset of a transaction that is committed now.
+    pub(crate) fn put_ended(
+        &mut self,
+        (group_id, topic, partition): (&str, &str, PartitionIndex),
+        ended: OffsetAndMetadata,
+    ) {
+        let known = self.get(group_id, topic, partition);
+        if known.is_none_or(|known| known.place < ended.place) {
+            self.insert((group_id, topic, partition), ended);
+        }
+    }
+
+    fn insert(
+        &mut self,
+        (group_id, topic, partition): (&str, &str, PartitionIndex),
+        offset: OffsetAndMetadata,
+    ) {
+        if !self.by_group.contains_key(group_id) {
+            self.by_group.insert(group_id.into(), GroupOffsets::new());
+        }
+        let Some(topics) = self.by_group.get_mut(group_id) else { return };
+        match topics.get_mut(topic) {
+            Some(partitions) => drop(partitions.insert(partition, offset)),
+            None => drop(topics.insert(topic.into(), BTreeMap::from([(partition, offset)]))),
+        }
+    }
+
+    /// Removes what the log has of the key before `place`.
+    pub(crate) fn remove(
+        &mut self,
+        (group_id, topic, partition): (&str, &str, PartitionIndex),
+        place: AppendId,
+    ) {
         let Some(topics) = self.by_group.get_mut(group_id) else { return };
         let Some(partitions) = topics.get_mut(topic) else { return };
+        if partitions.get(&partition).is_some_and(|known| known.place > place) {
+            return;
+        }
         partitions.remove(&partition);
         if partitions.is_empty() {
             topics.remove(topic);

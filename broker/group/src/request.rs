@@ -1,7 +1,10 @@
 //! What a shard may be asked: Kafka's requests, one group each where Kafka's carry several, decoded by the shell.
 
 use bytes::Bytes;
-use moldau_model::{GenerationId, LeaderEpoch, Offset, PartitionIndex, TopicId, Uuid};
+use moldau_model::{
+    GenerationId, LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, TopicId, Uuid,
+    VerificationGuard,
+};
 
 /// Names one request until it is answered. The shell hands them out; no two unanswered requests share one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,6 +18,10 @@ pub enum Request {
     Heartbeat(HeartbeatRequest),
     Leave(LeaveGroupRequest),
     OffsetCommit(OffsetCommitRequest),
+    /// TxnOffsetCommit: answered as OffsetCommit, once the offsets are in the log; visible once the transaction is committed.
+    TxnOffsetCommit(TxnOffsetCommitRequest),
+    /// WriteTxnMarkers: the end of a producer's transaction on this partition.
+    EndTransaction(EndTransactionRequest),
     OffsetFetch(OffsetFetchRequest),
     OffsetDelete(OffsetDeleteRequest),
     /// DeleteGroups: the ids of those groups that live on this shard.
@@ -121,6 +128,37 @@ pub struct OffsetCommitRequest {
     /// Versions 2 to 4; `None` for `-1` and later versions.
     pub retention_time_ms: Option<i64>,
     pub topics: Vec<OffsetCommitTopic>,
+}
+
+/// TxnOffsetCommit, versions 0 to 5.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TxnOffsetCommitRequest {
+    pub transaction: InTransaction,
+    /// Versions 0 to 2 name no member. There is no retention time.
+    pub commit: OffsetCommitRequest,
+}
+
+/// The transaction that records belong to, and what is known of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InTransaction {
+    pub producer_id: ProducerId,
+    pub producer_epoch: ProducerEpoch,
+    /// Whether the log takes the transaction's first records only with a guard.
+    pub needs_verification: bool,
+    /// What the log gave before the transaction's coordinator was asked; `None` where the transaction is open there.
+    pub verification: Option<VerificationGuard>,
+}
+
+/// The end of a transaction, as WriteTxnMarkers, versions 1 and 2, has it for one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndTransactionRequest {
+    pub producer_id: ProducerId,
+    pub producer_epoch: ProducerEpoch,
+    /// Of the transaction's coordinator.
+    pub coordinator_epoch: i32,
+    pub is_commit: bool,
+    /// How the coordinator ends transactions: from 2 on with an epoch of the marker's own.
+    pub transaction_version: i8,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,7 +11,9 @@ pub enum Response {
     Sync(SyncGroupResponse),
     Heartbeat(ErrorCode),
     Leave(LeaveGroupResponse),
+    /// TxnOffsetCommit's too.
     OffsetCommit(OffsetCommitResponse),
+    EndTransaction(ErrorCode),
     OffsetFetch(OffsetFetchResponse),
     OffsetDelete(OffsetDeleteResponse),
     DeleteGroups(Vec<DeletedGroup>),

@@ -11,29 +11,34 @@ mod offset_commit;
 mod offset_fetch;
 mod refusal;
 mod sync;
+mod transaction;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use moldau_model::{ErrorCode, LeaderEpoch, PartitionIndex};
+use moldau_model::{ErrorCode, LeaderEpoch, PartitionIndex, ProducerId};
 
 use crate::config::GroupConfig;
 use crate::consumer::{self as consumer_group, MetadataSource, NoMetadata};
 use crate::group::{ClassicGroup, Member};
-use crate::offsets::OffsetStore;
+use crate::offsets::{OffsetAndMetadata, OffsetStore};
+use crate::open_transactions::OpenTransactions;
 use crate::rebalance::Rebalance;
 use crate::records::{
     ConsumerRecord, GroupMetadataValue, OffsetCommitValue, RecordError, RecordKey, Replayed,
 };
-use crate::request::{Request, RequestToken};
+use crate::request::{EndTransactionRequest, InTransaction, Request, RequestToken};
 use crate::response::Response;
 use crate::timers::{TimerKey, Timers};
+pub(crate) use offset_commit::CommitKind;
+
 use append::{Appends, Completion, PendingAppend, append_error_to_response};
 use consumer::ConsumerGroups;
 use offset_fetch::WaitingFetches;
 
-/// Names one append until its outcome is known; a shard never uses one twice.
+/// Names one append until its outcome is known, and tells its place in the log; a shard never uses one twice. Records that
+/// were loaded have places too, before all appends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AppendId(pub u64);
 
@@ -59,6 +64,28 @@ pub enum Input {
     Tick,
 }
 
+/// What an append is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AppendKind {
+    /// Records of the coordinator's own.
+    #[default]
+    Records,
+    /// Records that belong to a producer's transaction.
+    InTransaction(InTransaction),
+    /// The marker that ends a producer's transaction; there are no records.
+    Marker(EndTransactionRequest),
+}
+
+impl AppendKind {
+    fn producer_id(self) -> Option<ProducerId> {
+        match self {
+            Self::Records => None,
+            Self::InTransaction(transaction) => Some(transaction.producer_id),
+            Self::Marker(marker) => Some(marker.producer_id),
+        }
+    }
+}
+
 /// What the shell is to do, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
@@ -66,7 +93,12 @@ pub enum Output {
     Reply { token: RequestToken, response: Response },
     /// Append these records to the shard's partition as one batch, with acks=all, as leader of `leader_epoch`,
     /// behind all earlier ones of this shard; then tell by [`Input::Appended`].
-    Append { append_id: AppendId, leader_epoch: LeaderEpoch, records: Vec<CoordinatorRecord> },
+    Append {
+        append_id: AppendId,
+        leader_epoch: LeaderEpoch,
+        kind: AppendKind,
+        records: Vec<CoordinatorRecord>,
+    },
 }
 
 /// Whether a shard may answer.
@@ -100,6 +132,7 @@ pub struct GroupShard {
     pub(crate) consumer_groups: ConsumerGroups,
     metadata: Arc<dyn MetadataSource>,
     offsets: OffsetStore,
+    open_transactions: OpenTransactions,
     timers: Timers,
     appends: Appends,
     waiting_fetches: BTreeMap<Arc<str>, WaitingFetches>,
@@ -123,6 +156,7 @@ impl GroupShard {
             consumer_groups: ConsumerGroups::default(),
             metadata,
             offsets: OffsetStore::default(),
+            open_transactions: OpenTransactions::default(),
             timers: Timers::default(),
             appends: Appends::default(),
             waiting_fetches: BTreeMap::new(),
@@ -177,7 +211,8 @@ impl GroupShard {
                 Ok(Replayed::Group)
             }
             RecordKey::Offset { group_id, topic, partition } => {
-                replay_offset(&mut self.offsets, (group_id, topic, partition), value)?;
+                let place = self.appends.next_place();
+                self.replay_offset((group_id, topic, partition), value, place)?;
                 Ok(Replayed::Offset)
             }
             RecordKey::ConsumerGroup { kind, group_id, name } => {
@@ -186,6 +221,37 @@ impl GroupShard {
             }
             RecordKey::Other { version } => Ok(Replayed::Skipped(version)),
         }
+    }
+
+    /// The same for a record of a producer's transaction.
+    ///
+    /// # Errors
+    /// As [`Self::replay`].
+    ///
+    /// # Panics
+    /// If the shard is not loading.
+    pub fn replay_in_transaction(
+        &mut self,
+        producer_id: ProducerId,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<Replayed, RecordError> {
+        match (RecordKey::decode(key)?, value) {
+            (RecordKey::Offset { group_id, topic, partition }, Some(value)) => {
+                let place = self.appends.next_place();
+                let offset = OffsetAndMetadata::new(&OffsetCommitValue::decode(value)?, place);
+                self.open_transactions.put(producer_id, (group_id, topic, partition), offset);
+                Ok(Replayed::Offset)
+            }
+            // Nothing else is ever written in a transaction.
+            _ => self.replay(key, value),
+        }
+    }
+
+    /// Takes in the marker that ends a producer's transaction, while loading.
+    pub fn replay_marker(&mut self, producer_id: ProducerId, is_commit: bool) {
+        let place = self.appends.next_place();
+        self.end_transaction(producer_id, is_commit, place);
     }
 
     /// All was replayed: the shard is active. Members found get a fresh session.
@@ -199,7 +265,8 @@ impl GroupShard {
         self.state = ShardState::Active { leader_epoch };
         self.finish_load_of_consumer_groups(now_ms);
         // Offsets without a group are those of a simple one.
-        for (group_id, _) in self.offsets.groups() {
+        let with_offsets = self.offsets.groups().map(|(group_id, _)| group_id);
+        for group_id in with_offsets.chain(self.open_transactions.groups()) {
             let has_group =
                 self.groups.contains_key(group_id) || self.consumer_groups.by_id.contains_key(group_id);
             if !has_group {
@@ -253,6 +320,7 @@ impl GroupShard {
         self.unload_consumer_groups(error, &mut out);
         self.deleted_while_loading.clear();
         self.offsets.clear();
+        self.open_transactions.clear();
         self.timers.clear();
         out
     }
@@ -309,6 +377,8 @@ impl GroupShard {
             Request::Heartbeat(request) => self.heartbeat(token, &request, now_ms, out),
             Request::Leave(request) => self.leave(token, request, now_ms, out),
             Request::OffsetCommit(request) => self.offset_commit(token, &request, now_ms, out),
+            Request::TxnOffsetCommit(request) => self.txn_offset_commit(token, &request, now_ms, out),
+            Request::EndTransaction(request) => self.write_marker(token, request, now_ms, out),
             Request::OffsetFetch(request) => self.offset_fetch(token, request, now_ms, out),
             Request::OffsetDelete(request) => self.offset_delete(token, &request, now_ms, out),
             Request::DeleteGroups(group_ids) => self.delete_groups(token, &group_ids, now_ms, out),
@@ -364,6 +434,22 @@ impl GroupShard {
         now_ms: i64,
         out: &mut Vec<Output>,
     ) {
+        if result.is_ok() && self.appends.hold(append_id) {
+            return;
+        }
+        self.settle(append_id, result, now_ms, out);
+        while let Some(held) = self.appends.next_free() {
+            self.settle(held, Ok(()), now_ms, out);
+        }
+    }
+
+    fn settle(
+        &mut self,
+        append_id: AppendId,
+        result: Result<(), ErrorCode>,
+        now_ms: i64,
+        out: &mut Vec<Output>,
+    ) {
         let Some(append) = self.appends.settle(append_id) else { return };
         self.timers.cancel(&TimerKey::Append(append_id));
         match result {
@@ -384,8 +470,12 @@ impl GroupShard {
         }
     }
 
-    /// The records are in the log for good: the offsets in them are what clients see from now on.
+    /// The records are in the log for good: the offsets in them are what clients see from now on, or what a transaction
+    /// will let them see.
     fn apply_committed(&mut self, append_id: AppendId, append: &PendingAppend) {
+        if let AppendKind::Marker(EndTransactionRequest { producer_id, is_commit, .. }) = append.kind {
+            return self.end_transaction(producer_id, is_commit, append_id);
+        }
         if append.offsets_of.is_empty() {
             return;
         }
@@ -393,13 +483,60 @@ impl GroupShard {
             let Ok(RecordKey::Offset { group_id, topic, partition }) = RecordKey::decode(&record.key) else {
                 continue;
             };
-            if self.appends.is_overtaken(append_id, &record.key) {
-                continue;
-            }
+            let key = (group_id, topic, partition);
             let value = record.value.as_deref();
-            let replayed = replay_offset(&mut self.offsets, (group_id, topic, partition), value);
+            let replayed = match (append.kind, value) {
+                (AppendKind::InTransaction(InTransaction { producer_id, .. }), Some(value)) => {
+                    if self.appends.was_overtaken(append_id, &record.key) {
+                        continue;
+                    }
+                    OffsetCommitValue::decode(value).map(|value| {
+                        let offset = OffsetAndMetadata::new(&value, append_id);
+                        self.open_transactions.put(producer_id, key, offset);
+                    })
+                }
+                _ if self.appends.is_overtaken(append_id, &record.key) => continue,
+                _ => self.replay_offset(key, value, append_id),
+            };
             assert!(replayed.is_ok(), "the coordinator reads what it has written: {replayed:?}");
         }
+    }
+
+    /// Takes a committed offset, or its tombstone, into the store: the live path and a load run this code.
+    fn replay_offset(
+        &mut self,
+        key: (&str, &str, PartitionIndex),
+        value: Option<&[u8]>,
+        place: AppendId,
+    ) -> Result<(), RecordError> {
+        match value {
+            Some(value) => self.offsets.put(key, &OffsetCommitValue::decode(value)?, place),
+            None => {
+                self.offsets.remove(key, place);
+                self.open_transactions.remove(key, place);
+            }
+        }
+        Ok(())
+    }
+
+    /// A marker stands in the log: the offsets of the transaction before it count from now on, or never. The live path
+    /// and a load run this code.
+    fn end_transaction(&mut self, producer_id: ProducerId, is_commit: bool, place: AppendId) {
+        for (group_id, topics) in self.open_transactions.end(producer_id, place) {
+            let offsets = topics.into_iter().flat_map(|(topic, partitions)| {
+                partitions.into_iter().map(move |(partition, offset)| (Arc::clone(&topic), partition, offset))
+            });
+            for (topic, partition, offset) in offsets.filter(|_| is_commit) {
+                self.offsets.put_ended((&group_id, &topic, partition), offset);
+            }
+        }
+    }
+
+    /// Whether offsets of the group are committed, on their way, or in a transaction.
+    fn has_offsets(&self, group_id: &str) -> bool {
+        self.offsets.of_group(group_id).is_some()
+            || self.appends.last_offsets_append(group_id).is_some()
+            || self.open_transactions.contains_group(group_id)
     }
 
     fn complete(
@@ -450,7 +587,7 @@ impl GroupShard {
             self.timers.cancel(&session_of(&member.member_id));
             answer_parked(member, error, out);
         }
-        if self.offsets.of_group(group_id).is_some() || self.appends.last_offsets_append(group_id).is_some() {
+        if self.has_offsets(group_id) {
             // Somebody has committed for it meanwhile: that much of it stays.
             let timestamp_ms = group.state_timestamp().map_or(0, |timestamp| timestamp.0);
             self.groups.insert(Arc::clone(group_id), ClassicGroup::new(Arc::clone(group_id), timestamp_ms));
@@ -494,19 +631,6 @@ impl GroupShard {
             TimerKey::Expiration => self.expire_offsets(now_ms, out),
         }
     }
-}
-
-/// Takes a committed offset, or its tombstone, into the store: the live path and a load run this code.
-fn replay_offset(
-    offsets: &mut OffsetStore,
-    (group_id, topic, partition): (&str, &str, PartitionIndex),
-    value: Option<&[u8]>,
-) -> Result<(), RecordError> {
-    match value {
-        Some(value) => offsets.put(group_id, topic, partition, &OffsetCommitValue::decode(value)?),
-        None => offsets.remove(group_id, topic, partition),
-    }
-    Ok(())
 }
 
 fn answer_parked(member: &Member, error: ErrorCode, out: &mut Vec<Output>) {

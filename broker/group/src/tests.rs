@@ -14,3 +14,4 @@ mod records;
 mod session;
 mod static_member;
 mod sync;
+mod transactions;

@@ -5,7 +5,7 @@ use super::{
     delete_groups, describe_cluster, describe_configs, describe_groups, describe_quorum,
     describe_topic_partitions, describe_transactions, end_txn, find_coordinator, forwarded, heartbeat,
     join_group, leave_group, list_config_resources, list_groups, list_transactions, metadata, offset_commit,
-    offset_delete, offset_fetch, sync_group,
+    offset_delete, offset_fetch, sync_group, txn_offset_commit,
 };
 
 pub const ROWS: &[ApiSupport] = &[
@@ -40,6 +40,7 @@ pub const ROWS: &[ApiSupport] = &[
     add_partitions_to_txn::SUPPORT,
     add_offsets_to_txn::SUPPORT,
     end_txn::SUPPORT,
+    txn_offset_commit::SUPPORT,
     describe_transactions::SUPPORT,
     list_transactions::SUPPORT,
     forwarded::ADD_RAFT_VOTER,

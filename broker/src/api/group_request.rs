@@ -46,7 +46,7 @@ pub(crate) fn ask<R: Encodable + Send + 'static>(
 }
 
 /// The shard's answer. A shard that ended without one was not the coordinator any more.
-async fn outcome(receiver: Answer<GroupShard>) -> Result<GroupResponse, ErrorCode> {
+pub(crate) async fn outcome(receiver: Answer<GroupShard>) -> Result<GroupResponse, ErrorCode> {
     receiver.await.map_err(|_| ErrorCode::NotCoordinator)
 }
 

@@ -20,6 +20,7 @@ use moldau_group::{
 use moldau_metadata::MetadataImage;
 use moldau_model::{ErrorCode, GenerationId, LeaderEpoch, Offset, PartitionIndex};
 
+use super::commit_results::{self, CommitResults};
 use super::group_request::{ask, mismatched};
 use super::message::owned;
 use super::{ApiSupport, Reply, Request};
@@ -61,60 +62,28 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     })
 }
 
-fn exists(image: &MetadataImage, topic: &str, partition: i32) -> bool {
-    image.partition_by_name(topic, PartitionIndex(partition)).is_some()
-}
-
-/// The part of a topic that can be committed: its partitions that exist.
 fn committable(image: &MetadataImage, topic: &OffsetCommitRequestTopic) -> Option<OffsetCommitTopic> {
-    let known = image.topics().by_name(&topic.name)?;
-    let partitions: Vec<OffsetCommitPartition> = topic
-        .partitions
-        .iter()
-        .filter(|partition| known.partition(PartitionIndex(partition.partition_index)).is_some())
-        .map(|partition| OffsetCommitPartition {
-            partition: PartitionIndex(partition.partition_index),
-            committed_offset: Offset(partition.committed_offset),
-            committed_leader_epoch: LeaderEpoch(partition.committed_leader_epoch),
-            metadata: owned(partition.committed_metadata.clone()),
-        })
-        .collect();
-    if partitions.is_empty() {
-        return None;
-    }
-    Some(OffsetCommitTopic { name: topic.name.to_string(), topic_id: known.id(), partitions })
+    let partitions = topic.partitions.iter().map(|partition| OffsetCommitPartition {
+        partition: PartitionIndex(partition.partition_index),
+        committed_offset: Offset(partition.committed_offset),
+        committed_leader_epoch: LeaderEpoch(partition.committed_leader_epoch),
+        metadata: owned(partition.committed_metadata.clone()),
+    });
+    commit_results::committable(image, &topic.name, partitions)
 }
 
-/// One answer for every partition of the request, in its order: what the coordinator said, and that the others do not
-/// exist. Partitions of a request that has nothing to commit take `Err`'s code only where they exist, so none do.
-///
-/// The coordinator answers in the order it was asked in, so one walk over both will do. To look each partition up would
-/// take the square of what a request can name.
 fn merged(
     image: &MetadataImage,
     topics: &[OffsetCommitRequestTopic],
     outcome: Result<Committed, ErrorCode>,
 ) -> OffsetCommitResponse {
-    let mut outcome =
-        outcome.map(|committed| committed.topics.into_iter().flat_map(|topic| topic.partitions));
-    let mut code_of = |topic: &str, partition: i32| -> ErrorCode {
-        if !exists(image, topic, partition) {
-            return ErrorCode::UnknownTopicOrPartition;
-        }
-        match &mut outcome {
-            Err(error) => *error,
-            Ok(results) => results
-                .next()
-                .filter(|result| result.partition.0 == partition)
-                .map_or(ErrorCode::UnknownServerError, |result| result.error),
-        }
-    };
+    let mut results = CommitResults::new(image, outcome);
     let topics = topics.iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|partition| {
             let index = partition.partition_index;
             OffsetCommitResponsePartition::default()
                 .with_partition_index(index)
-                .with_error_code(code_of(&topic.name, index).code())
+                .with_error_code(results.next(&topic.name, index).code())
         });
         let partitions = partitions.collect();
         OffsetCommitResponseTopic::default().with_name(topic.name.clone()).with_partitions(partitions)

@@ -1,6 +1,7 @@
 //! WriteTxnMarkers (27), version 1: the transaction coordinator ends a transaction in the partitions led here. (Version 2,
 //! with the transaction's version, is read here and not advertised: our coordinators send 1.)
 //!
+//! - Markers of `__consumer_offsets` go through the group coordinator of their partition, whose offsets they decide over.
 //! - The answer comes when the markers are on the whole ISR. What could not be written is told one by one; the
 //!   coordinator asks again.
 
@@ -13,18 +14,20 @@ use kafka_protocol::messages::write_txn_markers_response::{
     WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopicResult,
 };
 use kafka_protocol::messages::{self, WriteTxnMarkersResponse};
+use moldau_group::{EndTransactionRequest, GroupShard, Request as GroupRequest, Response as GroupResponse};
 use moldau_kafka::{TxnMarker, TxnMarkersRequest};
 use moldau_log::{AppendOrigin, AppendTerms};
 use moldau_metadata::MetadataImage;
 use moldau_model::{ErrorCode, PartitionIndex, ProducerId};
-use moldau_record::{BatchBuilder, BuildError, ControlRecord};
 
+use super::group_request::mismatched;
 use super::message::topic_name;
 use super::{ApiSupport, Reply, Request};
 use crate::authorize::{Operation, Resource, is_authorized};
 use crate::broker::Broker;
-use crate::clock;
+use crate::coordinator::{Answer, OFFSETS_TOPIC};
 use crate::purgatory::DelayedOperation;
+use crate::transaction_markers::marker_batch;
 
 pub(super) const SUPPORT: ApiSupport = ApiSupport::new(27, "WriteTxnMarkers", 1, 1, handle);
 
@@ -43,6 +46,8 @@ enum Outcome {
     Known(ErrorCode),
     /// As the slot of the operation says.
     Slot(usize),
+    /// As the group coordinator will say, which is behind its partition's log.
+    Coordinator(Answer<GroupShard>),
 }
 
 fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
@@ -75,13 +80,33 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
             }
         }
     }
-    if operation.seal() {
+    let asks_coordinator = written.iter().any(|one| matches!(one.outcome, Outcome::Coordinator(_)));
+    if operation.seal() && !asks_coordinator {
         return context.ready(&response(&request, written, &operation));
     }
     Reply::Pending(Box::pin(async move {
         operation.wait(ANSWER_LIMIT).await;
+        for one in &mut written {
+            if let Outcome::Coordinator(answer) = &mut one.outcome {
+                one.outcome = Outcome::Known(coordinators_word(answer).await);
+            }
+        }
         context.response(&response(&request, written, &operation))
     }))
+}
+
+/// The shard answers in time, by `offsets.commit.timeout.ms`. To whom it is not the coordinator it does not lead.
+async fn coordinators_word(answer: &mut Answer<GroupShard>) -> ErrorCode {
+    match answer.await {
+        Ok(GroupResponse::EndTransaction(
+            ErrorCode::CoordinatorNotAvailable
+            | ErrorCode::CoordinatorLoadInProgress
+            | ErrorCode::NotCoordinator,
+        ))
+        | Err(_) => ErrorCode::NotLeaderOrFollower,
+        Ok(GroupResponse::EndTransaction(code)) => code,
+        Ok(other) => mismatched(&other),
+    }
 }
 
 fn write(
@@ -98,7 +123,20 @@ fn write(
         Err(ErrorCode::NotLeaderOrFollower) => return Outcome::Known(ErrorCode::UnknownTopicOrPartition),
         Err(code) => return Outcome::Known(code),
     };
-    let mut batch = match build(marker) {
+    let end = EndTransactionRequest {
+        producer_id: marker.producer_id,
+        producer_epoch: marker.producer_epoch,
+        coordinator_epoch: marker.coordinator_epoch,
+        is_commit: marker.is_commit,
+        transaction_version: marker.transaction_version,
+    };
+    if topic == OFFSETS_TOPIC {
+        return match broker.control.coordinator.submit_to(partition, GroupRequest::EndTransaction(end)) {
+            Ok(answer) => Outcome::Coordinator(answer),
+            Err(_) => Outcome::Known(ErrorCode::NotLeaderOrFollower),
+        };
+    }
+    let mut batch = match marker_batch(&end) {
         Ok(batch) => batch,
         Err(error) => {
             tracing::error!(%error, "a marker does not fit a batch");
@@ -111,22 +149,6 @@ fn write(
         Ok(_) => Outcome::Slot(slot),
         Err(refused) => Outcome::Known(refused.code),
     }
-}
-
-/// The batch of one control record that ends a transaction.
-pub(crate) fn build(marker: &TxnMarker) -> Result<Vec<u8>, BuildError> {
-    let coordinator_epoch = marker.coordinator_epoch;
-    let record = if marker.is_commit {
-        ControlRecord::Commit { coordinator_epoch }
-    } else {
-        ControlRecord::Abort { coordinator_epoch }
-    };
-    let mut builder = BatchBuilder::new()
-        .producer(marker.producer_id, marker.producer_epoch, -1)
-        .transactional(true)
-        .control(true);
-    builder.append_control(clock::now(), record)?;
-    builder.build()
 }
 
 /// One entry for each producer, in the order of the request.
@@ -153,6 +175,8 @@ fn response(
         let code = match outcome {
             Outcome::Known(code) => code,
             Outcome::Slot(slot) => operation.outcome(slot),
+            // It was waited for.
+            Outcome::Coordinator(_) => ErrorCode::UnknownServerError,
         };
         let told = WritableTxnMarkerPartitionResult::default()
             .with_partition_index(partition.0)

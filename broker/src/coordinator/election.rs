@@ -104,9 +104,9 @@ impl<S: Shard> Coordinator<S> {
     fn load(self: &Arc<Self>, slot: &Arc<Slot<S>>, leader_epoch: LeaderEpoch) {
         let partition = slot.partition();
         let mut count = 0u64;
-        let loaded = self.store.load(partition, leader_epoch, &mut |offset, key, value| {
+        let loaded = self.store.load(partition, leader_epoch, &mut |offset, loaded| {
             count += 1;
-            slot.replay(leader_epoch, offset, key, value)
+            slot.replay(leader_epoch, offset, loaded)
         });
         match loaded {
             Ok(end) => {

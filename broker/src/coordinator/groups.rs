@@ -12,7 +12,7 @@ use moldau_metadata::MetadataImage;
 use moldau_model::{ErrorCode, LeaderEpoch, PartitionIndex};
 
 use super::group_metadata::GroupMetadata;
-use super::{CoordinatorRecord, Effect, GroupCoordinator, OffsetsStore, Shard};
+use super::{CoordinatorRecord, Effect, GroupCoordinator, Loaded, OffsetsStore, Shard};
 
 /// The topic that holds committed offsets and groups.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
@@ -60,8 +60,14 @@ impl Shard for GroupShard {
         self.begin_load(leader_epoch)
     }
 
-    fn replay(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), Box<dyn Error + Send + Sync>> {
-        self.replay(key, value)?;
+    fn replay(&mut self, loaded: Loaded<'_>) -> Result<(), Box<dyn Error + Send + Sync>> {
+        match loaded {
+            Loaded::Record { key, value, in_transaction_of: None } => drop(self.replay(key, value)?),
+            Loaded::Record { key, value, in_transaction_of: Some(producer_id) } => {
+                self.replay_in_transaction(producer_id, key, value)?;
+            }
+            Loaded::Marker { producer_id, is_commit } => self.replay_marker(producer_id, is_commit),
+        }
         Ok(())
     }
 
@@ -101,11 +107,11 @@ impl Shard for GroupShard {
     fn effect(output: Output) -> Effect<Self> {
         match output {
             Output::Reply { token, response } => Effect::Reply { token: token.0, response },
-            Output::Append { append_id, leader_epoch, records } => {
+            Output::Append { append_id, leader_epoch, kind, records } => {
                 let records = records.into_iter();
                 let records =
                     records.map(|record| CoordinatorRecord { key: record.key, value: record.value });
-                Effect::Append { append_id: append_id.0, leader_epoch, records: records.collect() }
+                Effect::Append { append_id: append_id.0, leader_epoch, kind, records: records.collect() }
             }
         }
     }

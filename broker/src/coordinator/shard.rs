@@ -6,7 +6,7 @@ use std::sync::Arc;
 use moldau_metadata::MetadataImage;
 use moldau_model::{ErrorCode, LeaderEpoch, PartitionIndex};
 
-use super::CoordinatorRecord;
+use super::{AppendKind, CoordinatorRecord, Loaded};
 
 /// The pure coordinator of one partition of its topic. Inputs and outputs are its own; what all kinds have in common is
 /// made and taken apart here.
@@ -32,11 +32,11 @@ pub trait Shard: Sized + Send + 'static {
     fn is_active(&self) -> bool;
     fn begin_load(&mut self, leader_epoch: LeaderEpoch) -> Vec<Self::Output>;
 
-    /// Takes in one record of a load.
+    /// Takes in one record, or marker, of a load.
     ///
     /// # Errors
     /// A record that is none of its kind.
-    fn replay(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), Box<dyn Error + Send + Sync>>;
+    fn replay(&mut self, loaded: Loaded<'_>) -> Result<(), Box<dyn Error + Send + Sync>>;
 
     fn finish_load(&mut self, now_ms: i64) -> Vec<Self::Output>;
     fn unload(&mut self) -> Vec<Self::Output>;
@@ -57,6 +57,6 @@ pub trait Shard: Sized + Send + 'static {
 /// What the shell is to do.
 pub enum Effect<S: Shard> {
     Reply { token: u64, response: S::Response },
-    Append { append_id: u64, leader_epoch: LeaderEpoch, records: Vec<CoordinatorRecord> },
+    Append { append_id: u64, leader_epoch: LeaderEpoch, kind: AppendKind, records: Vec<CoordinatorRecord> },
     Wish(S::Wish),
 }

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::shard::{Effect, Shard};
-use super::store::{AppendOutcome, LoadError};
+use super::store::{AppendOutcome, LoadError, Loaded};
 use super::{Answer, Coordinator, UNANSWERED_MAX};
 
 /// One partition of the coordinator's topic that this broker leads.
@@ -120,8 +120,8 @@ impl<S: Shard> Slot<S> {
                         let _ = sender.send(response);
                     }
                 }
-                Effect::Append { append_id, leader_epoch, records } => {
-                    let outcome = coordinator.store.append(self.partition, leader_epoch, &records);
+                Effect::Append { append_id, leader_epoch, kind, records } => {
+                    let outcome = coordinator.store.append(self.partition, leader_epoch, kind, &records);
                     let (slot, coordinator) = (Arc::clone(self), Arc::clone(coordinator));
                     tokio::spawn(async move {
                         let outcome = outcome.await;
@@ -160,19 +160,18 @@ impl<S: Shard> Slot<S> {
         self.carry_out(coordinator, &mut state, outputs);
     }
 
-    /// Takes in one record of a load.
+    /// Takes in one record, or marker, of a load.
     pub(super) fn replay(
         &self,
         leader_epoch: LeaderEpoch,
         offset: i64,
-        key: &[u8],
-        value: Option<&[u8]>,
+        loaded: Loaded<'_>,
     ) -> Result<(), LoadError> {
         let mut state = self.state.lock();
         if state.leader_epoch != leader_epoch {
             return Err(LoadError::NotLeader);
         }
-        state.shard.replay(key, value).map_err(|source| LoadError::Record { offset, source })
+        state.shard.replay(loaded).map_err(|source| LoadError::Record { offset, source })
     }
 
     /// All records of a load are in: the shard answers from now on. False if another leadership came in between.

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use moldau_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex};
+use moldau_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, ProducerId};
+
+pub use moldau_group::AppendKind;
 
 /// A record of a coordinator's topic; no value is a tombstone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,13 +35,26 @@ pub enum LoadError {
     Record { offset: i64, source: Box<dyn std::error::Error + Send + Sync> },
 }
 
-/// Takes one record in; an error ends the load.
-pub type ReplayRecord<'a> = dyn FnMut(i64, &[u8], Option<&[u8]>) -> Result<(), LoadError> + 'a;
+/// What a load finds in the log.
+#[derive(Clone, Copy, Debug)]
+pub enum Loaded<'a> {
+    Record {
+        key: &'a [u8],
+        value: Option<&'a [u8]>,
+        /// Whose transaction it belongs to, if any.
+        in_transaction_of: Option<ProducerId>,
+    },
+    /// The end of a producer's transaction.
+    Marker { producer_id: ProducerId, is_commit: bool },
+}
+
+/// Takes in what stands at an offset; an error ends the load.
+pub type ReplayRecord<'a> = dyn FnMut(i64, Loaded<'_>) -> Result<(), LoadError> + 'a;
 
 /// The logs of one coordinator's topic, as far as this broker leads them.
 pub trait OffsetsStore: Send + Sync {
-    /// Reads all records with a key, from the log's start to its end at the time of the call, which it returns. Blocks; runs
-    /// on a thread of its own. Control batches have no records here.
+    /// Reads all records with a key, and the ends of transactions, from the log's start to its end at the time of the call,
+    /// which it returns. Blocks; runs on a thread of its own.
     ///
     /// # Errors
     /// What the log, or `replay`, says.
@@ -59,13 +74,14 @@ pub trait OffsetsStore: Send + Sync {
         end: Offset,
     ) -> BoxFuture<'static, bool>;
 
-    /// Appends the records as one batch, with acks=all, if this broker still leads in `leader_epoch`. It is written when
+    /// Appends the records, or the marker, as one batch, with acks=all, if this broker still leads in `leader_epoch`. It is written when
     /// this returns: two calls, one after the other, stand in the log in that order. The future ends when its fate is
     /// known. Does not block beyond a write to the page cache.
     fn append(
         &self,
         partition: PartitionIndex,
         leader_epoch: LeaderEpoch,
+        kind: AppendKind,
         records: &[CoordinatorRecord],
     ) -> BoxFuture<'static, AppendOutcome>;
 }

@@ -65,7 +65,8 @@ impl OffsetsStore for MemoryStore {
         self.loading.fetch_sub(1, Ordering::SeqCst);
         let records = self.logs.lock().get(&partition).cloned().unwrap_or_default();
         for (offset, record) in records.iter().enumerate() {
-            replay(offset as i64, &record.key, record.value.as_deref())?;
+            let (key, value) = (&record.key[..], record.value.as_deref());
+            replay(offset as i64, Loaded::Record { key, value, in_transaction_of: None })?;
         }
         Ok(Offset(records.len() as i64))
     }
@@ -79,6 +80,7 @@ impl OffsetsStore for MemoryStore {
         &self,
         partition: PartitionIndex,
         _: LeaderEpoch,
+        _: AppendKind,
         records: &[CoordinatorRecord],
     ) -> BoxFuture<'static, AppendOutcome> {
         let outcome = *self.outcome.lock();

@@ -11,7 +11,7 @@ use moldau_txn::{
     TransactionMarkers, TransactionShard, partition_for_transactional_id,
 };
 
-use super::{Coordinator, CoordinatorRecord, Effect, OffsetsStore, Shard, Wishes};
+use super::{AppendKind, Coordinator, CoordinatorRecord, Effect, Loaded, OffsetsStore, Shard, Wishes};
 
 /// The topic that holds transactional ids and what became of their transactions.
 pub const TRANSACTION_TOPIC: &str = "__transaction_state";
@@ -76,8 +76,11 @@ impl Shard for TransactionShard {
         self.begin_load(leader_epoch)
     }
 
-    fn replay(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), Box<dyn Error + Send + Sync>> {
-        self.replay(key, value)?;
+    fn replay(&mut self, loaded: Loaded<'_>) -> Result<(), Box<dyn Error + Send + Sync>> {
+        // Nobody writes to this topic in transactions.
+        if let Loaded::Record { key, value, .. } = loaded {
+            self.replay(key, value)?;
+        }
         Ok(())
     }
 
@@ -122,7 +125,8 @@ impl Shard for TransactionShard {
                 let records = records.into_iter();
                 let records =
                     records.map(|record| CoordinatorRecord { key: record.key, value: record.value });
-                Effect::Append { append_id: append_id.0, leader_epoch, records: records.collect() }
+                let kind = AppendKind::Records;
+                Effect::Append { append_id: append_id.0, leader_epoch, kind, records: records.collect() }
             }
             Output::AllocateProducerId { allocation_id } => {
                 Effect::Wish(TransactionWish::ProducerId(allocation_id))

@@ -4,15 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use moldau_log::AppendOrigin;
+use moldau_group::InTransaction;
+use moldau_log::{AppendOrigin, AppendTerms};
 use moldau_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex};
-use moldau_record::{BatchBuilder, Batches, DecompressLimit};
+use moldau_record::{BatchBuilder, Batches, BuildError, ControlRecord, DecompressLimit};
 
 use super::{Isolation, Partition, ReadRequest, Readers, ReplicaManager};
 use crate::clock;
-use crate::coordinator::{AppendOutcome, CoordinatorRecord, LoadError, OffsetsStore, ReplayRecord};
+use crate::coordinator::{
+    AppendKind, AppendOutcome, CoordinatorRecord, LoadError, Loaded, OffsetsStore, ReplayRecord,
+};
 use crate::metadata_cache::MetadataCache;
 use crate::purgatory::DelayedOperation;
+use crate::transaction_markers::marker_batch;
 
 /// What one read takes while a partition is loaded: `offsets.load.buffer.size`.
 const LOAD_BYTES: usize = 5 * 1024 * 1024;
@@ -21,6 +25,8 @@ const BATCH_BYTES_MAX: DecompressLimit = DecompressLimit(64 * 1024 * 1024);
 /// A day: the shard answers its clients by a timeout of its own, and what became of the records matters still.
 const OUTCOME_WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 
+/// What a batch says whose producer does not count it.
+const NO_SEQUENCE: i32 = -1;
 /// Pause before records that cannot be committed, for want of replicas, are looked at again.
 const COMMIT_RETRY_PAUSE: Duration = Duration::from_millis(100);
 
@@ -76,31 +82,26 @@ impl OffsetsStore for ReplicaOffsetsStore {
         &self,
         partition: PartitionIndex,
         leader_epoch: LeaderEpoch,
+        kind: AppendKind,
         records: &[CoordinatorRecord],
     ) -> BoxFuture<'static, AppendOutcome> {
         let refused = |code| -> BoxFuture<'static, AppendOutcome> {
             Box::pin(std::future::ready(AppendOutcome::Refused(code)))
         };
-        let now = clock::now();
-        let mut builder = BatchBuilder::new();
-        for record in records {
-            if let Err(error) = builder.append(now, Some(&record.key), record.value.as_deref(), &[]) {
-                tracing::error!(%error, "a coordinator's record does not fit a batch");
+        let mut batch = match build(kind, records) {
+            Ok(batch) => batch,
+            Err(error) => {
+                tracing::error!(%error, "a coordinator's records do not fit a batch");
                 return refused(ErrorCode::UnknownServerError);
             }
-        }
-        let Ok(mut batch) = builder.build() else { return refused(ErrorCode::UnknownServerError) };
+        };
         let partition = match self.partition(partition) {
             Ok(partition) => partition,
             Err(code) => return refused(code),
         };
         let produce = Arc::new(DelayedOperation::new(1));
-        let appended = partition.append_in_epoch(
-            Some(leader_epoch),
-            &mut batch,
-            AppendOrigin::Coordinator,
-            Some((&produce, 0)),
-        );
+        let appended =
+            partition.append_in_epoch(Some(leader_epoch), &mut batch, terms(kind), Some((&produce, 0)));
         let end = match appended {
             Ok(info) => info.last_offset.plus(1),
             Err(refusal) => return refused(refusal.code),
@@ -119,6 +120,43 @@ impl OffsetsStore for ReplicaOffsetsStore {
                 AppendOutcome::Unknown
             }
         })
+    }
+}
+
+fn build(kind: AppendKind, records: &[CoordinatorRecord]) -> Result<Vec<u8>, BuildError> {
+    let mut builder = match kind {
+        AppendKind::Records => BatchBuilder::new(),
+        AppendKind::InTransaction(InTransaction { producer_id, producer_epoch, .. }) => {
+            BatchBuilder::new().producer(producer_id, producer_epoch, NO_SEQUENCE).transactional(true)
+        }
+        AppendKind::Marker(marker) => return marker_batch(&marker),
+    };
+    let now = clock::now();
+    for record in records {
+        builder.append(now, Some(&record.key), record.value.as_deref(), &[])?;
+    }
+    builder.build()
+}
+
+fn terms(kind: AppendKind) -> AppendTerms {
+    let terms = AppendTerms::from(AppendOrigin::Coordinator);
+    match kind {
+        AppendKind::Records => terms,
+        AppendKind::InTransaction(InTransaction { needs_verification, verification, .. }) => {
+            AppendTerms { needs_verification, verification, ..terms }
+        }
+        AppendKind::Marker(marker) => {
+            AppendTerms { transaction_version: marker.transaction_version, ..terms }
+        }
+    }
+}
+
+/// What the record of a control batch says of its transaction; `None` where it ends none.
+fn ends_by_commit(key: &[u8], value: Option<&[u8]>) -> Option<bool> {
+    match ControlRecord::parse(Some(key), value) {
+        Ok(ControlRecord::Commit { .. }) => Some(true),
+        Ok(ControlRecord::Abort { .. }) => Some(false),
+        Ok(ControlRecord::Other { .. }) | Err(_) => None,
     }
 }
 
@@ -175,16 +213,19 @@ fn load_some(
         let Ok(batch) = batch else { break };
         batch.check_crc().map_err(|error| LoadError::Read(error.to_string()))?;
         next = batch.next_offset();
-        if batch.is_control() {
-            continue;
-        }
+        let producer_id = batch.producer_id();
         let records = batch
             .records(BATCH_BYTES_MAX)
             .map_err(|error| LoadError::Read(format!("offset {next}: {error}")))?;
         for record in records.iter() {
             let record = record.map_err(|error| LoadError::Read(format!("offset {next}: {error}")))?;
-            if let Some(key) = record.key {
-                replay(record.offset.0, key, record.value)?;
+            let Some(key) = record.key else { continue };
+            let offset = record.offset.0;
+            if !batch.is_control() {
+                let in_transaction_of = batch.is_transactional().then_some(producer_id);
+                replay(offset, Loaded::Record { key, value: record.value, in_transaction_of })?;
+            } else if let Some(is_commit) = ends_by_commit(key, record.value) {
+                replay(offset, Loaded::Marker { producer_id, is_commit })?;
             }
         }
     }

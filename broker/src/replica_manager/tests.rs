@@ -5,13 +5,16 @@ mod replication;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use moldau_group::{EndTransactionRequest, InTransaction};
 use moldau_log::FileSystem;
 use moldau_log::file_system::{FaultFileSystem, FaultKind, Operation};
 use moldau_metadata::{MetadataRecord, records};
-use moldau_model::Offset;
+use moldau_model::{Offset, ProducerEpoch, ProducerId};
 
 use super::*;
-use crate::coordinator::{AppendOutcome, CoordinatorRecord, LoadError, OFFSETS_TOPIC, OffsetsStore};
+use crate::coordinator::{
+    AppendKind, AppendOutcome, CoordinatorRecord, LoadError, Loaded, OFFSETS_TOPIC, OffsetsStore,
+};
 use crate::metadata_cache::MetadataCache;
 
 const NODE: BrokerId = BrokerId(1);
@@ -109,7 +112,17 @@ impl Fixture {
             key: Bytes::from_static(b"key"),
             value: Some(Bytes::from_static(value.as_bytes())),
         };
-        let outcome = self.store().append(PartitionIndex(partition), LeaderEpoch(epoch), &[record]);
+        self.append_as(AppendKind::Records, partition, epoch, &[record]).await
+    }
+
+    async fn append_as(
+        &self,
+        kind: AppendKind,
+        partition: i32,
+        epoch: i32,
+        records: &[CoordinatorRecord],
+    ) -> AppendOutcome {
+        let outcome = self.store().append(PartitionIndex(partition), LeaderEpoch(epoch), kind, records);
         let hosted = self.partition(partition);
         if hosted.sync().is_err() {
             hosted.poison(&"the disk is gone".into());
@@ -121,7 +134,7 @@ impl Fixture {
     fn append_only(&self, partition: i32) {
         let record =
             CoordinatorRecord { key: Bytes::from_static(b"key"), value: Some(Bytes::from_static(b"v")) };
-        drop(self.store().append(PartitionIndex(partition), LeaderEpoch(0), &[record]));
+        drop(self.store().append(PartitionIndex(partition), LeaderEpoch(0), AppendKind::Records, &[record]));
     }
 
     fn queued(&self, partition: i32) -> usize {
@@ -130,8 +143,10 @@ impl Fixture {
 
     fn load(&self, partition: i32, epoch: i32) -> Result<Vec<(i64, String)>, LoadError> {
         let mut values = Vec::new();
-        self.store().load(PartitionIndex(partition), LeaderEpoch(epoch), &mut |offset, key, value| {
-            assert_eq!(key, b"key");
+        self.store().load(PartitionIndex(partition), LeaderEpoch(epoch), &mut |offset, loaded| {
+            let Loaded::Record { key: b"key", value, in_transaction_of: None } = loaded else {
+                panic!("{loaded:?}");
+            };
             values.push((offset, String::from_utf8(value.unwrap().to_vec()).unwrap()));
             Ok(())
         })?;
@@ -236,6 +251,58 @@ async fn a_sync_that_fails_leaves_the_fate_unknown_and_the_next_append_is_refuse
 }
 
 #[tokio::test]
+async fn records_of_a_transaction_and_its_end_are_loaded_as_what_they_are() {
+    let mut f = Fixture::new();
+    f.create();
+    let record = |value: &'static str| CoordinatorRecord {
+        key: Bytes::from_static(b"key"),
+        value: Some(Bytes::from_static(value.as_bytes())),
+    };
+    let (producer_id, producer_epoch) = (ProducerId(7), ProducerEpoch(0));
+    let (needs_verification, verification) = (true, None);
+    let unasked = InTransaction { producer_id, producer_epoch, needs_verification, verification };
+    let refused = f.append_as(AppendKind::InTransaction(unasked), 0, 0, &[record("unasked")]).await;
+    assert_eq!(refused, AppendOutcome::Refused(ErrorCode::InvalidTxnState), "the coordinator was not asked");
+    let verification = f.partition(0).begin_verification(producer_id, producer_epoch, -1, false).unwrap();
+    let asked = AppendKind::InTransaction(InTransaction { verification, ..unasked });
+    assert_eq!(f.append_as(asked, 0, 0, &[record("in")]).await, AppendOutcome::Committed);
+    assert_eq!(f.append(0, 0, "out").await, AppendOutcome::Committed);
+    let end = EndTransactionRequest {
+        producer_id,
+        producer_epoch,
+        coordinator_epoch: 3,
+        is_commit: true,
+        transaction_version: 1,
+    };
+    assert_eq!(f.append_as(AppendKind::Marker(end), 0, 0, &[]).await, AppendOutcome::Committed);
+    let late = EndTransactionRequest { coordinator_epoch: 2, ..end };
+    let refused = f.append_as(AppendKind::Marker(late), 0, 0, &[]).await;
+    assert_eq!(refused, AppendOutcome::Refused(ErrorCode::TransactionCoordinatorFenced));
+    let mut found = Vec::new();
+    let load = f.store().load(PartitionIndex(0), LeaderEpoch(0), &mut |offset, loaded| {
+        found.push(match loaded {
+            Loaded::Record { value, in_transaction_of, .. } => {
+                (offset, String::from_utf8(value.unwrap().to_vec()).unwrap(), in_transaction_of)
+            }
+            Loaded::Marker { producer_id, is_commit } => {
+                (offset, format!("commits: {is_commit}"), Some(producer_id))
+            }
+        });
+        Ok(())
+    });
+    assert_eq!(load.unwrap(), Offset(3));
+    let of_producer = Some(producer_id);
+    assert_eq!(
+        found,
+        [
+            (0, "in".to_owned(), of_producer),
+            (1, "out".to_owned(), None),
+            (2, "commits: true".to_owned(), of_producer)
+        ]
+    );
+}
+
+#[tokio::test]
 async fn a_write_that_fails_is_refused_and_the_record_is_not_there() {
     let mut f = Fixture::new();
     f.create();
@@ -255,7 +322,7 @@ async fn a_log_that_fails_in_an_append_is_told_of_by_its_next_sync() {
     f.disk.fail_once(Operation::Write, 0, FaultKind::NoSpace);
     f.disk.fail_once(Operation::SetLength, 0, FaultKind::Io);
     let record = CoordinatorRecord { key: Bytes::from_static(b"key"), value: None };
-    let refused = f.store().append(PartitionIndex(0), LeaderEpoch(0), &[record]).await;
+    let refused = f.store().append(PartitionIndex(0), LeaderEpoch(0), AppendKind::Records, &[record]).await;
     assert!(matches!(refused, AppendOutcome::Refused(_)), "{refused:?}");
     let error = f.partition(0).sync().unwrap_err();
     assert!(error.to_string().contains("could not be taken back"), "{error}");

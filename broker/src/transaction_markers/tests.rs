@@ -17,7 +17,8 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 use crate::api::marker_request::{self, Asked};
 use crate::coordinator::{
-    AppendOutcome, CoordinatorRecord, LoadError, OffsetsStore, ReplayRecord, TRANSACTION_TOPIC,
+    AppendKind, AppendOutcome, CoordinatorRecord, LoadError, Loaded, OffsetsStore, ReplayRecord,
+    TRANSACTION_TOPIC,
 };
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -38,7 +39,8 @@ impl OffsetsStore for MemoryLog {
     ) -> Result<Offset, LoadError> {
         let records = self.0.lock().clone();
         for (offset, record) in records.iter().enumerate() {
-            replay(offset as i64, &record.key, record.value.as_deref())?;
+            let (key, value) = (&record.key[..], record.value.as_deref());
+            replay(offset as i64, Loaded::Record { key, value, in_transaction_of: None })?;
         }
         Ok(Offset(records.len() as i64))
     }
@@ -51,6 +53,7 @@ impl OffsetsStore for MemoryLog {
         &self,
         _: PartitionIndex,
         _: LeaderEpoch,
+        _: AppendKind,
         records: &[CoordinatorRecord],
     ) -> BoxFuture<'static, AppendOutcome> {
         self.0.lock().extend_from_slice(records);

@@ -49,6 +49,7 @@ pub const DEVIATIONS: &[Deviation] = &[
             ApiKey::DescribeGroups,
             ApiKey::ConsumerGroupDescribe,
             ApiKey::OffsetCommit,
+            ApiKey::TxnOffsetCommit,
             ApiKey::OffsetDelete,
             ApiKey::ElectLeaders,
             ApiKey::AddPartitionsToTxn,
@@ -73,7 +74,13 @@ pub const DEVIATIONS: &[Deviation] = &[
               or sorts by name",
     },
     Deviation {
-        apis: &[ApiKey::ListOffsets, ApiKey::DeleteRecords, ApiKey::OffsetCommit, ApiKey::OffsetDelete],
+        apis: &[
+            ApiKey::ListOffsets,
+            ApiKey::DeleteRecords,
+            ApiKey::OffsetCommit,
+            ApiKey::TxnOffsetCommit,
+            ApiKey::OffsetDelete,
+        ],
         fields: &["partitions"],
         treatment: Treatment::AnyOrder,
         what: "the order of a topic's partitions within an answer",

@@ -18,9 +18,9 @@ const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
 const NOT_COORDINATOR: i16 = 16;
 
 /// A producer: its id and its epoch.
-type Producer = (i64, i16);
+pub(super) type Producer = (i64, i16);
 
-fn id(name: &str) -> m::TransactionalId {
+pub(super) fn id(name: &str) -> m::TransactionalId {
     m::TransactionalId(text(name))
 }
 
@@ -36,7 +36,7 @@ fn init(name: &str, version: i16, timeout_ms: i32, expected: Producer) -> Reques
 }
 
 /// Starts a producer, however often the coordinator has to be asked.
-fn start(peer: &mut Peer, name: &str) -> Producer {
+pub(super) fn start(peer: &mut Peer, name: &str) -> Producer {
     const TRIES: usize = 200;
     for _ in 0..TRIES {
         let asked = peer.call(ApiKey::InitProducerId, 4, &init(name, 4, 60_000, (-1, -1)));
@@ -94,17 +94,17 @@ fn open(peer: &mut Peer, name: &str) -> Producer {
     producer
 }
 
-fn add_offsets(name: &str, producer: Producer) -> RequestKind {
+pub(super) fn add_offsets(name: &str, producer: Producer, group_id: &str) -> RequestKind {
     RequestKind::AddOffsetsToTxn(
         m::AddOffsetsToTxnRequest::default()
             .with_transactional_id(id(name))
             .with_producer_id(m::ProducerId(producer.0))
             .with_producer_epoch(producer.1)
-            .with_group_id(group("g1")),
+            .with_group_id(group(group_id)),
     )
 }
 
-fn end(name: &str, producer: Producer, committed: bool) -> RequestKind {
+pub(super) fn end(name: &str, producer: Producer, committed: bool) -> RequestKind {
     RequestKind::EndTxn(
         m::EndTxnRequest::default()
             .with_transactional_id(id(name))
@@ -263,15 +263,15 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("a group for a transaction", AddOffsetsToTxn, 0, 4, |peer, v| {
             let name = format!("offsets-{v}");
             let producer = start(peer, &name);
-            add_offsets(&name, producer)
+            add_offsets(&name, producer, "g1")
         }),
         Case::new("a group for an id that nobody has", AddOffsetsToTxn, 0, 4, |_, _| {
-            add_offsets("nobody", (1, 0))
+            add_offsets("nobody", (1, 0), "g1")
         }),
         Case::new("a group from an older epoch", AddOffsetsToTxn, 0, 4, |peer, v| {
             let name = format!("offsets-older-{v}");
             let (id, epoch) = start(peer, &name);
-            add_offsets(&name, (id, epoch - 1))
+            add_offsets(&name, (id, epoch - 1), "g1")
         }),
         Case::new("commit a transaction", EndTxn, 0, 5, |peer, v| {
             let name = format!("commit-{v}");

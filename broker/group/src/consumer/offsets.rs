@@ -4,23 +4,43 @@ use moldau_model::{ErrorCode, GenerationId};
 
 use super::group::ConsumerGroup;
 use crate::request::{OffsetCommitRequest, OffsetFetchRequest};
+use crate::shard::CommitKind;
 
 /// From this version on a client knows what a stale epoch is.
 const MEMBER_EPOCH_SINCE: i16 = 9;
 
+/// What a producer says that names no member.
+const GENERATION_UNKNOWN: i32 = -1;
+
 /// A member commits at its epoch, or at an older one as long as each of the partitions has been its since then. Nobody else
 /// does while there are members.
-pub(crate) fn validate_commit(group: &ConsumerGroup, request: &OffsetCommitRequest) -> Result<(), ErrorCode> {
+pub(crate) fn validate_commit(
+    group: &ConsumerGroup,
+    request: &OffsetCommitRequest,
+    kind: CommitKind,
+) -> Result<(), ErrorCode> {
     let GenerationId(said) = request.generation_id;
     if said < 0 && group.is_empty() {
         return Ok(());
     }
+    let is_in_transaction = kind == CommitKind::InTransaction;
+    if is_in_transaction
+        && said == GENERATION_UNKNOWN
+        && request.member_id.is_empty()
+        && request.group_instance_id.is_none()
+    {
+        return Ok(());
+    }
     let member = group.member(&request.member_id).ok_or(ErrorCode::UnknownMemberId)?;
     let is_classic = member.uses_classic_protocol();
-    if !is_classic && request.api_version < MEMBER_EPOCH_SINCE {
+    if !is_in_transaction && !is_classic && request.api_version < MEMBER_EPOCH_SINCE {
         return Err(ErrorCode::UnsupportedVersion);
     }
-    let stale = if is_classic { ErrorCode::IllegalGeneration } else { ErrorCode::StaleMemberEpoch };
+    let stale = if is_classic || is_in_transaction {
+        ErrorCode::IllegalGeneration
+    } else {
+        ErrorCode::StaleMemberEpoch
+    };
     let is = member.current.member_epoch;
     if said == is {
         return Ok(());

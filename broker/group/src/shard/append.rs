@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use moldau_model::{ErrorCode, GenerationId, LeaderEpoch, PartitionIndex};
+use moldau_model::{ErrorCode, GenerationId, LeaderEpoch, PartitionIndex, ProducerId};
 
-use super::{AppendId, CoordinatorRecord, Output};
+use super::{AppendId, AppendKind, CoordinatorRecord, Output};
 use crate::group::{ClassicGroup, Member};
 use crate::records::RecordKey;
 use crate::request::RequestToken;
@@ -42,8 +42,9 @@ pub(crate) struct StaticMemberReplaced {
 }
 
 /// An append whose outcome is not known.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct PendingAppend {
+    pub(crate) kind: AppendKind,
     pub(crate) records: Vec<CoordinatorRecord>,
     /// Gone once the clients were told that it takes too long.
     pub(crate) completion: Option<Completion>,
@@ -59,6 +60,8 @@ pub(crate) struct Appends {
     pub(crate) leader_epoch: LeaderEpoch,
     next_id: u64,
     pending: BTreeMap<AppendId, PendingAppend>,
+    /// Those of producers that are committed while earlier ones of the same producer are not known to be.
+    held: BTreeSet<AppendId>,
     /// By group, the pending appends that change its offsets.
     offsets_pending: BTreeMap<Arc<str>, BTreeSet<AppendId>>,
     /// Keys that a committed append wrote while an earlier one was still pending: that one comes too late.
@@ -66,6 +69,13 @@ pub(crate) struct Appends {
 }
 
 impl Appends {
+    /// The place of a record that is loaded, or of the next append.
+    pub(crate) fn next_place(&mut self) -> AppendId {
+        let place = AppendId(self.next_id);
+        self.next_id += 1;
+        place
+    }
+
     /// Hands records to the log that touch no offsets.
     pub(crate) fn append(
         &mut self,
@@ -73,22 +83,19 @@ impl Appends {
         completion: Option<Completion>,
         out: &mut Vec<Output>,
     ) -> AppendId {
-        self.append_with(
-            PendingAppend { records, completion, removed_groups: Vec::new(), offsets_of: BTreeSet::new() },
-            out,
-        )
+        self.append_with(PendingAppend { records, completion, ..PendingAppend::default() }, out)
     }
 
     /// Hands records to the log.
     pub(crate) fn append_with(&mut self, append: PendingAppend, out: &mut Vec<Output>) -> AppendId {
-        let append_id = AppendId(self.next_id);
-        self.next_id += 1;
+        let append_id = self.next_place();
         for group_id in &append.offsets_of {
             self.offsets_pending.entry(Arc::clone(group_id)).or_default().insert(append_id);
         }
         out.push(Output::Append {
             append_id,
             leader_epoch: self.leader_epoch,
+            kind: append.kind,
             records: append.records.clone(),
         });
         self.pending.insert(append_id, append);
@@ -113,10 +120,48 @@ impl Appends {
         Some(append)
     }
 
+    /// Whether the append has to wait, though it is committed: its producer has earlier ones of which that is not known yet,
+    /// and a transaction is taken in as it stands in the log.
+    pub(crate) fn hold(&mut self, append_id: AppendId) -> bool {
+        let is_held = self.has_undecided_before(append_id);
+        if is_held {
+            self.held.insert(append_id);
+        }
+        is_held
+    }
+
+    /// The earliest held append that waits for nothing any more.
+    pub(crate) fn next_free(&mut self) -> Option<AppendId> {
+        let free = self.held.iter().copied().find(|held| !self.has_undecided_before(*held))?;
+        self.held.remove(&free);
+        Some(free)
+    }
+
+    fn has_undecided_before(&self, append_id: AppendId) -> bool {
+        let Some(producer_id) = self.pending.get(&append_id).and_then(|append| append.kind.producer_id())
+        else {
+            return false;
+        };
+        let mut earlier = self.pending.range(..append_id);
+        earlier.any(|(_, append)| append.kind.producer_id() == Some(producer_id))
+    }
+
+    /// The groups of which pending appends commit offsets in the producer's transaction.
+    pub(crate) fn groups_in_transaction(&self, producer_id: ProducerId) -> BTreeSet<Arc<str>> {
+        let of_producer =
+            self.pending.values().filter(|append| append.kind.producer_id() == Some(producer_id));
+        of_producer.flat_map(|append| append.offsets_of.iter().cloned()).collect()
+    }
+
+    /// Whether the log holds a later record of this key that is already known to be committed.
+    pub(crate) fn was_overtaken(&self, append_id: AppendId, key: &Bytes) -> bool {
+        self.overtaken.get(key).is_some_and(|later| *later > append_id)
+    }
+
     /// Whether the log holds a later record of this key that is already known to be committed. Remembers this
     /// one if an earlier append is still under way.
     pub(crate) fn is_overtaken(&mut self, append_id: AppendId, key: &Bytes) -> bool {
-        if self.overtaken.get(key).is_some_and(|later| *later > append_id) {
+        if self.was_overtaken(append_id, key) {
             return true;
         }
         if self.pending.first_key_value().is_some_and(|(first, _)| *first < append_id) {
@@ -178,6 +223,7 @@ impl Appends {
     pub(crate) fn clear(&mut self) -> BTreeMap<AppendId, PendingAppend> {
         self.offsets_pending.clear();
         self.overtaken.clear();
+        self.held.clear();
         std::mem::take(&mut self.pending)
     }
 }

@@ -3,12 +3,13 @@
 //! All that wait are answered together, by one draft and one append: what a group is changes only by what is in the log,
 //! and a hundred members that join at once cost a few writes. A group whose append fails is what it was before.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use moldau_model::ErrorCode;
 
 use super::append::{PendingAppend, append_error_to_response};
+use super::offset_commit::CommitKind;
 use super::{AppendId, CoordinatorRecord, GroupShard, Output};
 use crate::consumer::{self, ConsumerGroup, Context, Draft, Refused, TimerChange};
 use crate::group::{ClassicGroup, GroupState};
@@ -72,11 +73,15 @@ impl ConsumerSlot {
     }
 
     /// Whether this client may commit for the group. While its tombstones are on their way it is to come again.
-    pub(super) fn validate_commit(&self, request: &OffsetCommitRequest) -> Result<(), ErrorCode> {
+    pub(super) fn validate_commit(
+        &self,
+        request: &OffsetCommitRequest,
+        kind: CommitKind,
+    ) -> Result<(), ErrorCode> {
         if self.in_flight.as_ref().is_some_and(|in_flight| in_flight.becomes.is_none()) {
             return Err(ErrorCode::CoordinatorNotAvailable);
         }
-        consumer::validate_commit(&self.group, request)
+        consumer::validate_commit(&self.group, request, kind)
     }
 }
 
@@ -222,8 +227,7 @@ impl GroupShard {
         if !removed_groups.is_empty() {
             records.insert(0, CoordinatorRecord { key: group_key(group_id), value: None });
         }
-        let offsets_of = BTreeSet::new();
-        let append = PendingAppend { records, completion: None, removed_groups, offsets_of };
+        let append = PendingAppend { records, removed_groups, ..PendingAppend::default() };
         let append_id = self.appends.append_with(append, out);
         let deadline_ms = now_ms.saturating_add(self.config.offset_commit_timeout_ms);
         self.timers.schedule(TimerKey::Append(append_id), deadline_ms);
@@ -287,9 +291,7 @@ impl GroupShard {
             return;
         }
         self.consumer_groups.by_id.remove(group_id);
-        let has_offsets =
-            self.offsets.of_group(group_id).is_some() || self.appends.last_offsets_append(group_id).is_some();
-        if has_offsets && !self.groups.contains_key(group_id) {
+        if self.has_offsets(group_id) && !self.groups.contains_key(group_id) {
             // Somebody has committed for it meanwhile: that much of it stays.
             self.groups.insert(Arc::clone(group_id), ClassicGroup::new(Arc::clone(group_id), 0));
         }
@@ -402,12 +404,7 @@ impl GroupShard {
         }
         let records = slot.group.tombstones().iter().map(|record| record.encode(group_id)).collect();
         self.consumer_groups.by_id.remove(group_id);
-        let append = PendingAppend {
-            records,
-            completion: None,
-            removed_groups: Vec::new(),
-            offsets_of: BTreeSet::new(),
-        };
+        let append = PendingAppend { records, ..PendingAppend::default() };
         self.append(append, now_ms, out);
         true
     }

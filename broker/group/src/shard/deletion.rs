@@ -59,8 +59,8 @@ impl GroupShard {
         let append = PendingAppend {
             records,
             completion: Some(Completion::Reply { token, response, simple_group: None }),
-            removed_groups: Vec::new(),
             offsets_of: BTreeSet::from([request.group_id.as_str().into()]),
+            ..PendingAppend::default()
         };
         self.append(append, now_ms, out);
     }
@@ -72,12 +72,7 @@ impl GroupShard {
         now_ms: i64,
         out: &mut Vec<Output>,
     ) {
-        let mut append = PendingAppend {
-            records: Vec::new(),
-            completion: None,
-            removed_groups: Vec::new(),
-            offsets_of: BTreeSet::new(),
-        };
+        let mut append = PendingAppend::default();
         let distinct: BTreeSet<&String> = group_ids.iter().collect();
         let mut results = Vec::with_capacity(distinct.len());
         let mut consumer_groups: Vec<Arc<str>> = Vec::new();
@@ -117,6 +112,7 @@ impl GroupShard {
                 .filter(|(_, offsets)| topics.iter().any(|topic| offsets.contains_key(&**topic)))
                 .map(|(group_id, _)| Arc::clone(group_id)),
         );
+        group_ids.extend(self.open_transactions.groups().cloned());
         for group_id in group_ids {
             for (topic, partition) in self.offset_keys(&group_id) {
                 if topics.contains(&topic) {
@@ -138,7 +134,7 @@ impl GroupShard {
         while tombstones.peek().is_some() {
             let (offsets_of, records) =
                 tombstones.by_ref().take(self.config.records_per_append_max.max(1)).unzip();
-            let append = PendingAppend { records, completion: None, removed_groups: Vec::new(), offsets_of };
+            let append = PendingAppend { records, offsets_of, ..PendingAppend::default() };
             self.append(append, now_ms, out);
         }
     }
@@ -167,10 +163,12 @@ impl GroupShard {
             .extend(keys.iter().map(|(topic, partition)| offset_tombstone(group_id, topic, *partition)));
     }
 
-    /// The group's offsets, committed ones and those on their way.
+    /// The group's offsets, committed ones, those on their way, and those of transactions.
     pub(super) fn offset_keys(&self, group_id: &str) -> BTreeSet<(String, PartitionIndex)> {
         let mut keys = self.appends.pending_offset_keys(group_id);
-        for (topic, partitions) in self.offsets.of_group(group_id).into_iter().flatten() {
+        let kept =
+            self.offsets.of_group(group_id).into_iter().chain(self.open_transactions.of_group(group_id));
+        for (topic, partitions) in kept.flatten() {
             keys.extend(partitions.keys().map(|partition| (topic.to_string(), *partition)));
         }
         keys

@@ -61,13 +61,7 @@ impl GroupShard {
     }
 
     fn remove_finished_groups(&mut self, finished: &[Arc<str>], now_ms: i64, out: &mut Vec<Output>) {
-        let new_append = || PendingAppend {
-            records: Vec::new(),
-            completion: None,
-            removed_groups: Vec::new(),
-            offsets_of: Default::default(),
-        };
-        let mut append = new_append();
+        let mut append = PendingAppend::default();
         let mut consumer_groups = Vec::new();
         for group_id in finished {
             if self.remove_consumer_group(group_id, &mut append) {
@@ -76,7 +70,7 @@ impl GroupShard {
                 self.remove_group(group_id, &mut append);
             }
             if append.records.len() >= self.config.records_per_append_max {
-                let append_id = self.append(std::mem::replace(&mut append, new_append()), now_ms, out);
+                let append_id = self.append(std::mem::take(&mut append), now_ms, out);
                 self.consumer_groups_go(append_id, std::mem::take(&mut consumer_groups));
             }
         }
@@ -86,7 +80,7 @@ impl GroupShard {
         }
     }
 
-    /// The group's expired offsets, and whether it has others, pending ones among them.
+    /// The group's expired offsets, and whether it has others, pending ones and those of open transactions among them.
     fn expired_offsets(
         &self,
         group_id: &str,
@@ -94,13 +88,16 @@ impl GroupShard {
         is_subscribed_to: &dyn Fn(&str) -> bool,
         now_ms: i64,
     ) -> (Vec<(String, PartitionIndex)>, bool) {
-        let mut has_more = self.appends.last_offsets_append(group_id).is_some();
+        let mut has_more = self.appends.last_offsets_append(group_id).is_some()
+            || self.open_transactions.contains_group(group_id);
         let mut expired = Vec::new();
         for (topic, partitions) in self.offsets.of_group(group_id).into_iter().flatten() {
             for (partition, offset) in partitions {
                 match ages_from {
                     Some(ages_from)
-                        if !is_subscribed_to(topic) && self.is_expired(offset, ages_from, now_ms) =>
+                        if !is_subscribed_to(topic)
+                            && self.is_expired(offset, ages_from, now_ms)
+                            && !self.open_transactions.contains(group_id, topic, *partition) =>
                     {
                         expired.push((topic.to_string(), *partition));
                     }

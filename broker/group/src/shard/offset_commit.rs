@@ -6,7 +6,7 @@ use std::sync::Arc;
 use moldau_model::{ErrorCode, GenerationId, LeaderEpoch, TimestampMs};
 
 use super::append::{Completion, PendingAppend};
-use super::{CoordinatorRecord, GroupShard, Output};
+use super::{AppendKind, CoordinatorRecord, GroupShard, Output};
 use crate::GroupConfig;
 use crate::group::{ClassicGroup, GroupState};
 use crate::records::{OffsetCommitValue, STRING_BYTES_MAX, offset_key};
@@ -16,6 +16,13 @@ use crate::response::{CommittedTopic, OffsetCommitResponse, PartitionResult, Res
 /// From this version on a member of an unknown group is told that there is no such group (KIP-848).
 const GROUP_ID_NOT_FOUND_SINCE: i16 = 9;
 
+/// Transactions are fenced by their producers: old ones name no member, and a rebalance does not stop them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CommitKind {
+    Plain,
+    InTransaction,
+}
+
 impl GroupShard {
     pub(super) fn offset_commit(
         &mut self,
@@ -24,7 +31,7 @@ impl GroupShard {
         now_ms: i64,
         out: &mut Vec<Output>,
     ) {
-        let simple_group = match self.commit_group(request, now_ms) {
+        let simple_group = match self.commit_group(request, CommitKind::Plain, now_ms) {
             Ok(simple_group) => simple_group,
             Err(error) => return out.push(Output::Reply { token, response: refused(request, error) }),
         };
@@ -34,6 +41,19 @@ impl GroupShard {
             // A commit is a sign of life.
             rebalance.renew_session(&request.member_id);
         }
+        self.append_offsets(token, request, AppendKind::Records, simple_group, now_ms, out);
+    }
+
+    /// Writes the offsets, and answers once they are in the log.
+    pub(super) fn append_offsets(
+        &mut self,
+        token: RequestToken,
+        request: &OffsetCommitRequest,
+        kind: AppendKind,
+        simple_group: Option<Arc<str>>,
+        now_ms: i64,
+        out: &mut Vec<Output>,
+    ) {
         let (records, response) = offset_records(&self.config, request, now_ms);
         if records.is_empty() {
             self.remove_group_without_use(simple_group.as_deref());
@@ -41,30 +61,32 @@ impl GroupShard {
         }
         let group_id: Arc<str> = request.group_id.as_str().into();
         let append = PendingAppend {
+            kind,
             records,
             completion: Some(Completion::Reply { token, response, simple_group }),
-            removed_groups: Vec::new(),
             offsets_of: BTreeSet::from([group_id]),
+            ..PendingAppend::default()
         };
         self.append(append, now_ms, out);
     }
 
     /// Checks that this client may commit for the group. A client that is no member makes a group by committing:
     /// Kafka's simple group, which is returned if it is new.
-    fn commit_group(
+    pub(super) fn commit_group(
         &mut self,
         request: &OffsetCommitRequest,
+        kind: CommitKind,
         now_ms: i64,
     ) -> Result<Option<Arc<str>>, ErrorCode> {
         if let Some(slot) = self.consumer_groups.by_id.get(&*request.group_id) {
-            return slot.validate_commit(request).map(|()| None);
+            return slot.validate_commit(request, kind).map(|()| None);
         }
         if let Some(group) = self.groups.get(&*request.group_id) {
-            return validate(group, request).map(|()| None);
+            return validate(group, request, kind).map(|()| None);
         }
         if request.generation_id >= GenerationId(0) {
-            return Err(match request.api_version {
-                GROUP_ID_NOT_FOUND_SINCE.. => ErrorCode::GroupIdNotFound,
+            return Err(match (kind, request.api_version) {
+                (CommitKind::Plain, GROUP_ID_NOT_FOUND_SINCE..) => ErrorCode::GroupIdNotFound,
                 _ => ErrorCode::IllegalGeneration,
             });
         }
@@ -83,8 +105,7 @@ impl GroupShard {
             group.protocol_type.is_none()
                 && group.state() == GroupState::Empty
                 && group.pending_join.is_empty()
-                && self.offsets.of_group(group_id).is_none()
-                && self.appends.last_offsets_append(group_id).is_none()
+                && !self.has_offsets(group_id)
         });
         if is_unused {
             self.groups.remove(group_id);
@@ -92,7 +113,7 @@ impl GroupShard {
     }
 }
 
-fn validate(group: &ClassicGroup, request: &OffsetCommitRequest) -> Result<(), ErrorCode> {
+fn validate(group: &ClassicGroup, request: &OffsetCommitRequest, kind: CommitKind) -> Result<(), ErrorCode> {
     let is_empty = group.state() == GroupState::Empty;
     let has_generation = request.generation_id >= GenerationId(0);
     if !has_generation && is_empty {
@@ -104,11 +125,11 @@ fn validate(group: &ClassicGroup, request: &OffsetCommitRequest) -> Result<(), E
         if request.generation_id != group.generation_id {
             return Err(ErrorCode::IllegalGeneration);
         }
-    } else {
+    } else if kind == CommitKind::Plain {
         // Nobody from outside commits for a group that has members.
         return Err(ErrorCode::UnknownMemberId);
     }
-    if group.state() == GroupState::CompletingRebalance {
+    if kind == CommitKind::Plain && group.state() == GroupState::CompletingRebalance {
         // The member knows the generation and not yet what it was assigned.
         return Err(ErrorCode::RebalanceInProgress);
     }

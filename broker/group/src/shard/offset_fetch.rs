@@ -1,4 +1,5 @@
-//! OffsetFetch (key 9), versions 1 to 10. What has no committed offset is -1, never 0.
+//! OffsetFetch (key 9), versions 1 to 10. What has no committed offset is -1, never 0; offsets of transactions that have not
+//! ended are not told.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -84,6 +85,15 @@ impl GroupShard {
                         .partitions
                         .iter()
                         .map(|partition| {
+                            let is_unstable = request.require_stable
+                                && self.open_transactions.contains(
+                                    &request.group_id,
+                                    &topic.name,
+                                    *partition,
+                                );
+                            if is_unstable {
+                                return unstable(*partition);
+                            }
                             let offset = self
                                 .offsets
                                 .get(&request.group_id, &topic.name, *partition)
@@ -103,7 +113,11 @@ impl GroupShard {
                     topic_id: TopicId::ZERO,
                     partitions: partitions
                         .iter()
-                        .map(|(partition, offset)| fetched(*partition, Some(offset)))
+                        .map(|(partition, offset)| {
+                            let is_unstable = request.require_stable
+                                && self.open_transactions.contains(&request.group_id, topic, *partition);
+                            if is_unstable { unstable(*partition) } else { fetched(*partition, Some(offset)) }
+                        })
                         .collect(),
                 })
                 .collect(),
@@ -124,6 +138,11 @@ fn fetched(partition: PartitionIndex, offset: Option<&OffsetAndMetadata>) -> Fet
         metadata: offset.map(|offset| offset.metadata.to_string()).unwrap_or_default(),
         error: ErrorCode::None,
     }
+}
+
+/// A transaction that has not ended commits an offset here: the client is to ask again (KIP-447).
+fn unstable(partition: PartitionIndex) -> FetchedOffset {
+    FetchedOffset { error: ErrorCode::UnstableOffsetCommit, ..fetched(partition, None) }
 }
 
 pub(super) fn refused(group_id: &str, error: ErrorCode) -> Response {

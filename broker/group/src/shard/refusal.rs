@@ -19,9 +19,11 @@ pub(super) fn check(config: &GroupConfig, request: &Request) -> Result<(), Error
         Request::Leave(r) => (&r.group_id, false),
         // Old clients commit without a group id.
         Request::OffsetCommit(r) => (&r.group_id, true),
+        Request::TxnOffsetCommit(r) => (&r.commit.group_id, false),
         Request::OffsetFetch(r) => (&r.group_id, true),
         Request::OffsetDelete(r) => (&r.group_id, true),
         Request::DeleteGroups(_)
+        | Request::EndTransaction(_)
         | Request::DescribeGroups(_)
         | Request::ConsumerGroupHeartbeat(_)
         | Request::ConsumerGroupDescribe(_)
@@ -46,6 +48,8 @@ pub(super) fn may_append(request: &Request) -> bool {
             | Request::Sync(_)
             | Request::Leave(_)
             | Request::OffsetCommit(_)
+            | Request::TxnOffsetCommit(_)
+            | Request::EndTransaction(_)
             | Request::OffsetDelete(_)
             | Request::DeleteGroups(_)
             | Request::ConsumerGroupHeartbeat(_)
@@ -69,6 +73,8 @@ pub(super) fn refused(request: &Request, error: ErrorCode) -> Response {
         Request::Heartbeat(_) => Response::Heartbeat(error),
         Request::Leave(_) => Response::Leave(LeaveGroupResponse { error, members: Vec::new() }),
         Request::OffsetCommit(request) => offset_commit::refused(request, error),
+        Request::TxnOffsetCommit(request) => offset_commit::refused(&request.commit, error),
+        Request::EndTransaction(_) => Response::EndTransaction(error),
         Request::OffsetFetch(request) => offset_fetch::refused(&request.group_id, error),
         Request::OffsetDelete(_) => offsets_refused(error),
         Request::DeleteGroups(group_ids) => Response::DeleteGroups(
@@ -111,6 +117,7 @@ pub(super) fn with_error(response: Response, error: ErrorCode) -> Response {
             }
             Response::OffsetCommit(response)
         }
+        Response::EndTransaction(_) => Response::EndTransaction(error),
         Response::OffsetDelete(_) => offsets_refused(error),
         Response::DeleteGroups(mut groups) => {
             for group in &mut groups {

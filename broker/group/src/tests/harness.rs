@@ -128,7 +128,10 @@ pub(super) struct Harness {
     pub(super) log: Vec<CoordinatorRecord>,
     /// Which append each of those came with.
     log_append_ids: Vec<AppendId>,
+    /// Those of them that were in transactions, and the transactions' ends.
+    log_kinds: BTreeMap<AppendId, AppendKind>,
     pub(super) pending: BTreeMap<AppendId, Vec<CoordinatorRecord>>,
+    pending_kinds: BTreeMap<AppendId, AppendKind>,
 }
 
 impl Harness {
@@ -156,7 +159,9 @@ impl Harness {
             replies: BTreeMap::new(),
             log: Vec::new(),
             log_append_ids: Vec::new(),
+            log_kinds: BTreeMap::new(),
             pending: BTreeMap::new(),
+            pending_kinds: BTreeMap::new(),
         }
     }
 
@@ -190,8 +195,33 @@ impl Harness {
 
     /// Another coordinator takes over and reads what was committed.
     pub(super) fn fail_over(&mut self) {
-        let log = self.log.clone();
-        self.load(&log);
+        let outputs = self.shard.begin_load(LeaderEpoch(1));
+        self.take(outputs);
+        self.pending.clear();
+        let records = self.log_append_ids.iter().copied().zip(&self.log);
+        let mut entries: Vec<(AppendId, Option<&CoordinatorRecord>)> =
+            records.map(|(id, record)| (id, Some(record))).collect();
+        let is_marker = |kind: &AppendKind| matches!(kind, AppendKind::Marker(_));
+        entries.extend(self.log_kinds.iter().filter(|(_, kind)| is_marker(kind)).map(|(id, _)| (*id, None)));
+        entries.sort_by_key(|(id, _)| *id);
+        for (append_id, record) in entries {
+            let kind = self.log_kinds.get(&append_id).copied().unwrap_or_default();
+            match (kind, record) {
+                (AppendKind::Marker(marker), _) => {
+                    self.shard.replay_marker(marker.producer_id, marker.is_commit);
+                }
+                (AppendKind::InTransaction(transaction), Some(record)) => {
+                    let (producer_id, value) = (transaction.producer_id, record.value.as_deref());
+                    self.shard.replay_in_transaction(producer_id, &record.key, value).unwrap();
+                }
+                (_, Some(record)) => {
+                    self.shard.replay(&record.key, record.value.as_deref()).unwrap();
+                }
+                (_, None) => {}
+            }
+        }
+        let outputs = self.shard.finish_load(self.now_ms);
+        self.take(outputs);
     }
 
     pub(super) fn handle(&mut self, input: Input) {
@@ -206,8 +236,9 @@ impl Harness {
                     assert!(self.unanswered.remove(&token), "{token:?} is answered once: {response:?}");
                     self.replies.insert(token, response);
                 }
-                Output::Append { append_id, records, .. } => {
-                    assert!(!records.is_empty());
+                Output::Append { append_id, records, kind, .. } => {
+                    assert_eq!(records.is_empty(), matches!(kind, AppendKind::Marker(_)));
+                    self.pending_kinds.insert(append_id, kind);
                     assert!(self.pending.insert(append_id, records).is_none(), "an append id is used once");
                 }
             }
@@ -238,6 +269,9 @@ impl Harness {
     }
 
     fn write(&mut self, append_id: AppendId, records: Vec<CoordinatorRecord>) {
+        if let Some(kind) = self.pending_kinds.remove(&append_id) {
+            self.log_kinds.insert(append_id, kind);
+        }
         let at = self.log_append_ids.partition_point(|other| *other < append_id);
         self.log_append_ids.splice(at..at, records.iter().map(|_| append_id));
         self.log.splice(at..at, records);

@@ -1,8 +1,9 @@
 //! How a coordinator begins: by reading what others wrote, and what it says meanwhile.
 
-use moldau_model::{ErrorCode, LeaderEpoch, PartitionIndex};
+use moldau_model::{ErrorCode, LeaderEpoch, PartitionIndex, ProducerId};
 
 use super::harness::{Harness, commit, fetch, join, static_join, sync};
+use super::transactions::{in_transaction, marker};
 use crate::records::offset_key;
 use crate::*;
 
@@ -18,6 +19,8 @@ fn every_request() -> Vec<Request> {
         }),
         Request::Leave(LeaveGroupRequest { group_id: "g".into(), members: Vec::new() }),
         Request::OffsetCommit(commit("g", "", -1, 1)),
+        Request::TxnOffsetCommit(in_transaction(ProducerId(1), commit("g", "", -1, 1))),
+        Request::EndTransaction(marker(ProducerId(1), true)),
         Request::OffsetFetch(fetch("g")),
         Request::OffsetDelete(OffsetDeleteRequest { group_id: "g".into(), topics: Vec::new() }),
         Request::DeleteGroups(vec!["g".into()]),
@@ -45,6 +48,7 @@ fn error_of(response: Response) -> ErrorCode {
         Response::ConsumerGroupHeartbeat(response) => response.error,
         Response::ConsumerGroupDescribe(groups) => groups[0].error,
         Response::ListGroups(response) => response.error,
+        Response::EndTransaction(error) => error,
     }
 }
 

@@ -120,7 +120,7 @@ impl Broker {
                         self.answer(core, to, correlation, answer);
                     }
                 }
-                Output::Append { append_id, leader_epoch, records } => {
+                Output::Append { append_id, leader_epoch, records, .. } => {
                     let id = core.unique();
                     let count = records.len() as i32;
                     let batch = NewBatch { id, count, sequenced: None, group: Some(Rc::new(records)) };
