@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use moldau_cluster::{ControllerChannel, ReplicaDirectory};
-use moldau_group::{Assignor, ConsumerGroupConfig, GroupConfig};
+use moldau_group::{Assignor, ConsumerGroupConfig, GroupConfig, MigrationPolicy};
 use moldau_metadata::config::{BrokerConfig, BrokerSettings};
 use moldau_metadata::{ConfigResource, MetadataDelta, MetadataImage};
 use moldau_model::{BrokerId, Uuid};
@@ -101,6 +101,8 @@ fn group_config(config: &BrokerConfig) -> GroupConfig {
                 .iter()
                 .filter_map(|name| Assignor::from_name(name))
                 .collect(),
+            migration: MigrationPolicy::from_name(&config.group.consumer_migration_policy)
+                .unwrap_or(MigrationPolicy::BIDIRECTIONAL),
             ..ConsumerGroupConfig::default()
         },
         ..GroupConfig::default()

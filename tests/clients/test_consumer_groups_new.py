@@ -205,3 +205,32 @@ def test_a_groups_own_settings_are_told_to_its_members(start_moldau, java, membe
     assert "group.consumer.min.session.timeout.ms" in refused.stdout + refused.stderr
     one = member(node, ["t"])
     eventually(lambda: len(one.has) == 2, SECONDS, "the partitions")
+
+
+def test_a_group_changes_its_protocol_member_by_member_and_misses_nothing(start_moldau, member):
+    """A rolling change from the classic protocol to the new one and back, as a team does it: one member at a time."""
+    node = start_moldau(**QUICK)
+    create(node, "t", 4)
+    classic = {"group.protocol": "classic", "partition.assignment.strategy": "range", "session.timeout.ms": 6000,
+               "heartbeat.interval.ms": 500}
+    members = [member(node, ["t"], **classic) for _ in range(2)]
+    every = list(members)
+    expected = 0
+
+    def goes_on(what):
+        nonlocal expected
+        eventually(lambda: shares(members, 4), SECONDS, what)
+        produce(node, "t", 4, 5)
+        expected += 20
+        eventually(lambda: sum(len(one.values) for one in every) >= expected, SECONDS, f"all records: {what}")
+
+    goes_on("two classic members share the topic")
+    admin = AdminClient({"bootstrap.servers": node.bootstrap})
+    for settings, kind in (({}, "CONSUMER"), (classic, "CLASSIC")):
+        for at in range(2):
+            members[at].close()
+            members[at] = member(node, ["t"], **settings)
+            every.append(members[at])
+            goes_on(f"member {at} speaks {kind}")
+        assert [group.type.name for group in admin.list_consumer_groups().result(10).valid] == [kind]
+    assert not [error for one in every for error in one.errors]

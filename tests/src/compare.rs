@@ -12,6 +12,7 @@ pub mod deviations;
 mod fetches;
 mod group_errors;
 mod groups;
+mod migration;
 mod moves;
 mod peer;
 mod produces;
@@ -66,6 +67,7 @@ pub fn cases() -> Vec<Case> {
         group_errors::subscribed(),
         group_errors::cases(),
         consumer_groups::cases(),
+        migration::cases(),
         admin::cluster(),
         moves::cases(),
         voters::cases(),

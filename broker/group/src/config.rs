@@ -2,6 +2,33 @@
 
 use crate::consumer::Assignor;
 
+/// `group.consumer.migration.policy`: whether groups in use change between the protocols.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MigrationPolicy {
+    /// A classic group becomes a consumer group when a member of that protocol joins.
+    pub upgrade: bool,
+    /// A consumer group becomes a classic one when its last member of the consumer protocol goes.
+    pub downgrade: bool,
+}
+
+impl MigrationPolicy {
+    /// Kafka's default, `bidirectional`.
+    pub const BIDIRECTIONAL: Self = Self { upgrade: true, downgrade: true };
+
+    /// By Kafka's name for it, in any case.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        let (upgrade, downgrade) = match name.to_ascii_lowercase().as_str() {
+            "bidirectional" => (true, true),
+            "upgrade" => (true, false),
+            "downgrade" => (false, true),
+            "disabled" => (false, false),
+            _ => return None,
+        };
+        Some(Self { upgrade, downgrade })
+    }
+}
+
 /// Settings of consumer groups (KIP-848). A group's own settings go before the first three.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsumerGroupConfig {
@@ -15,6 +42,8 @@ pub struct ConsumerGroupConfig {
     pub size_max: usize,
     /// `group.consumer.assignors`; the first is the default. Default: uniform, range.
     pub assignors: Vec<Assignor>,
+    /// Default: bidirectional.
+    pub migration: MigrationPolicy,
     /// `group.consumer.regex.refresh.interval.ms`: regular expressions are resolved anew after this even if nobody
     /// told of a change. Default: 600,000.
     pub regex_refresh_interval_ms: i64,
@@ -34,6 +63,7 @@ impl Default for ConsumerGroupConfig {
             assignment_interval_ms: 1_000,
             size_max: i32::MAX as usize,
             assignors: vec![Assignor::Uniform, Assignor::Range],
+            migration: MigrationPolicy::BIDIRECTIONAL,
             regex_refresh_interval_ms: 600_000,
             waiting_max: 10_000,
             append_bytes: 256 << 10,

@@ -6,6 +6,7 @@
 //! worked out on a draft, and the draft becomes the group when its records are committed.
 
 pub(crate) mod assignor;
+pub(crate) mod classic;
 mod describe;
 mod draft;
 mod fence;
@@ -13,6 +14,7 @@ mod group;
 mod heartbeat;
 mod member;
 mod metadata;
+pub(crate) mod migration;
 mod offsets;
 mod reconcile;
 mod regex;
@@ -30,7 +32,8 @@ pub(crate) use fence::{fence_member, leave};
 pub(crate) use group::ConsumerGroup;
 pub(crate) use heartbeat::{check, heartbeat};
 pub(crate) use member::{
-    Assignment, ClassicMember, ConsumerMemberMetadata, CurrentAssignment, MemberState, OwnedPartitions,
+    Assignment, ClassicMember, ConsumerMember, ConsumerMemberMetadata, CurrentAssignment, MemberState,
+    OwnedPartitions,
 };
 pub(crate) use offsets::{validate_commit, validate_fetch};
 #[cfg(test)]

@@ -53,6 +53,8 @@ pub(crate) struct ClassicGroup {
     /// `None` where the subscriptions are not known: not a consumer group, or not understood.
     subscribed_topics: Option<BTreeSet<String>>,
     pub(crate) new_member_added: bool,
+    /// Its record names no leader: it was a consumer group, and nobody has assigned its partitions yet.
+    pub(crate) was_never_led: bool,
     pub(crate) join_phase: JoinPhase,
     /// Bytes of all members' metadata, for the bound on it.
     metadata_bytes: usize,
@@ -78,6 +80,7 @@ impl ClassicGroup {
             supported_protocols: BTreeMap::new(),
             subscribed_topics: None,
             new_member_added: false,
+            was_never_led: false,
             join_phase: JoinPhase::Rebalance,
             metadata_bytes: 0,
         }
@@ -107,6 +110,7 @@ impl ClassicGroup {
         if let Some(leader) = value.leader.and_then(|id| group.members.get_key_value(id)) {
             group.leader = Some(Arc::clone(leader.0));
         }
+        group.was_never_led = value.leader.is_none() && !value.members.is_empty();
         group.subscribed_topics = group.compute_subscribed_topics();
         Ok(group)
     }
@@ -158,6 +162,27 @@ impl ClassicGroup {
         self.state_timestamp = Some(TimestampMs(now_ms));
     }
 
+    /// The rebalance under way is given up: who waits for it is returned, to be told. The members stay.
+    pub(crate) fn abandon_rebalance(&mut self) -> Vec<Member> {
+        self.pending_join.clear();
+        self.pending_sync.clear();
+        let waits = |member: &&Member| member.awaiting_join.is_some() || member.awaiting_sync.is_some();
+        let waiting: Vec<Member> = self.members.values().filter(waits).cloned().collect();
+        for member in &waiting {
+            self.update(&member.member_id, |member| {
+                member.awaiting_join = None;
+                member.awaiting_sync = None;
+            });
+        }
+        if !self.members.is_empty() {
+            if self.protocol_name.is_none() {
+                self.protocol_name = self.select_protocol();
+            }
+            self.state = GroupState::Stable;
+        }
+        waiting
+    }
+
     pub(crate) fn member(&self, member_id: &str) -> Option<&Member> {
         self.members.get(member_id)
     }
@@ -180,6 +205,11 @@ impl ClassicGroup {
 
     pub(crate) fn leader(&self) -> Option<&Arc<str>> {
         self.leader.as_ref()
+    }
+
+    /// Whoever reads the group's record is to have it assigned anew.
+    pub(crate) fn forget_leader(&mut self) {
+        self.leader = None;
     }
 
     pub(crate) fn is_leader(&self, member_id: &str) -> bool {

@@ -20,7 +20,7 @@ mod timers;
 #[cfg(test)]
 mod tests;
 
-pub use config::{ConsumerGroupConfig, GroupConfig};
+pub use config::{ConsumerGroupConfig, GroupConfig, MigrationPolicy};
 pub use consumer::{Assignor, CoordinatorMetadata, GroupOverrides, MetadataSource, NoMetadata, TopicSummary};
 pub use partitioner::partition_for_group;
 pub use records::{RecordError, Replayed};

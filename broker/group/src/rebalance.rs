@@ -378,7 +378,11 @@ impl Rebalance<'_> {
 
 /// JoinGroup's answer with an error.
 pub(crate) fn join_refused(error: ErrorCode, member_id: &str) -> Response {
-    Response::Join(JoinGroupResponse {
+    Response::Join(join_refusal(error, member_id))
+}
+
+pub(crate) fn join_refusal(error: ErrorCode, member_id: &str) -> JoinGroupResponse {
+    JoinGroupResponse {
         error,
         generation_id: GenerationId(-1),
         protocol_type: None,
@@ -387,7 +391,7 @@ pub(crate) fn join_refused(error: ErrorCode, member_id: &str) -> Response {
         skip_assignment: false,
         member_id: member_id.to_owned(),
         members: Vec::new(),
-    })
+    }
 }
 
 /// SyncGroup's answer with an error.

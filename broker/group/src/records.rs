@@ -5,12 +5,16 @@
 //! record definitions of Apache Kafka 4.3's group coordinator.
 
 mod consumer_group;
+mod consumer_protocol;
 mod group_metadata;
 mod key;
 mod offset_commit;
 mod wire;
 
 pub(crate) use consumer_group::{ConsumerRecord, GroupEpoch, ResolvedRegex, TargetEpoch};
+pub(crate) use consumer_protocol::{
+    NamedPartitions, Subscription, decode_assignment, encode_assignment, subscription_version,
+};
 pub(crate) use group_metadata::{GroupMetadataValue, MemberMetadata};
 pub(crate) use key::{RecordKey, group_key, offset_key};
 pub(crate) use offset_commit::OffsetCommitValue;

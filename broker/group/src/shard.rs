@@ -7,6 +7,7 @@ mod expiration;
 mod inspect;
 mod join;
 mod membership;
+mod migration;
 mod offset_commit;
 mod offset_fetch;
 mod refusal;
@@ -34,7 +35,7 @@ use crate::timers::{TimerKey, Timers};
 pub(crate) use offset_commit::CommitKind;
 
 use append::{Appends, Completion, PendingAppend, append_error_to_response};
-use consumer::ConsumerGroups;
+use consumer::{ConsumerGroups, Work};
 use offset_fetch::WaitingFetches;
 
 /// Names one append until its outcome is known, and tells its place in the log; a shard never uses one twice. Records that
@@ -285,8 +286,9 @@ impl GroupShard {
             for member_id in &member_ids {
                 rebalance.renew_session(member_id);
             }
-            if member_ids.len() > rebalance.config.group_max_size {
-                // The bound is smaller now: members get the chance to commit, then some are sent away.
+            if member_ids.len() > rebalance.config.group_max_size || rebalance.group.was_never_led {
+                // The bound is smaller now: members get the chance to commit, then some are sent away. Or nobody has
+                // assigned what members of another protocol had.
                 rebalance.prepare_rebalance();
             }
         }
@@ -371,6 +373,7 @@ impl GroupShard {
         if let Some(response) = refused {
             return out.push(Output::Reply { token, response });
         }
+        let Some(request) = self.ask_consumer_group(token, request, now_ms, out) else { return };
         match request {
             Request::Join(request) => self.join(token, request, now_ms, out),
             Request::Sync(request) => self.sync(token, request, now_ms, out),
@@ -456,7 +459,9 @@ impl GroupShard {
             Ok(()) => self.apply_committed(append_id, &append),
             Err(_) => {
                 for group in append.removed_groups {
-                    self.groups.entry(Arc::clone(&group.group_id)).or_insert(group);
+                    let group_id = Arc::clone(&group.group_id);
+                    self.groups.entry(Arc::clone(&group_id)).or_insert(group);
+                    self.resume_classic_group(&group_id, now_ms, out);
                 }
             }
         }
@@ -599,10 +604,13 @@ impl GroupShard {
             TimerKey::Session { group_id, member_id }
                 if self.consumer_groups.by_id.contains_key(&group_id) =>
             {
-                self.consumer_session_ended(&group_id, member_id, now_ms, out);
+                self.member_overdue(&group_id, Work::SessionEnds(member_id), now_ms, out);
             }
             TimerKey::Revocation { group_id, member_id } => {
-                self.revocation_timed_out(&group_id, member_id, now_ms, out);
+                self.member_overdue(&group_id, Work::RevocationEnds(member_id), now_ms, out);
+            }
+            TimerKey::Rejoin { group_id, member_id } => {
+                self.member_overdue(&group_id, Work::RejoinEnds(member_id), now_ms, out);
             }
             TimerKey::Session { group_id, member_id } => {
                 if let Some(mut rebalance) = self.rebalance(&group_id, now_ms, out) {

@@ -13,6 +13,8 @@ pub(crate) enum TimerKey {
     Session { group_id: Arc<str>, member_id: Arc<str> },
     /// The time a member of a consumer group has to give up partitions.
     Revocation { group_id: Arc<str>, member_id: Arc<str> },
+    /// The time a classic member of a consumer group has to join again, or to sync.
+    Rejoin { group_id: Arc<str>, member_id: Arc<str> },
     /// The end of a group's join phase.
     Join { group_id: Arc<str> },
     /// The time by which all members must have asked for their assignment.
@@ -42,6 +44,13 @@ impl Timers {
             self.by_time.remove(&(old, key.clone()));
         }
         self.by_time.insert((deadline_ms, key));
+    }
+
+    /// Sets the deadline of `key` unless it has one.
+    pub(crate) fn schedule_if_absent(&mut self, key: TimerKey, deadline_ms: i64) {
+        if !self.by_key.contains_key(&key) {
+            self.schedule(key, deadline_ms);
+        }
     }
 
     pub(crate) fn cancel(&mut self, key: &TimerKey) {

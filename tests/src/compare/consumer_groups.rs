@@ -12,7 +12,7 @@ fn name_of(version: i16) -> String {
 }
 
 /// A heartbeat that says nothing but that the member is there.
-fn beat(name: &str, member: &str, epoch: i32) -> ConsumerGroupHeartbeatRequest {
+pub(super) fn beat(name: &str, member: &str, epoch: i32) -> ConsumerGroupHeartbeatRequest {
     ConsumerGroupHeartbeatRequest::default()
         .with_group_id(group(name))
         .with_member_id(text(member))
@@ -26,7 +26,7 @@ fn beat(name: &str, member: &str, epoch: i32) -> ConsumerGroupHeartbeatRequest {
         .with_topic_partitions(None)
 }
 
-fn joining(name: &str, member: &str) -> ConsumerGroupHeartbeatRequest {
+pub(super) fn joining(name: &str, member: &str) -> ConsumerGroupHeartbeatRequest {
     beat(name, member, 0)
         .with_rebalance_timeout_ms(60_000)
         .with_subscribed_topic_names(Some(vec![topic("two"), topic("nope")]))
@@ -37,7 +37,7 @@ fn of(instance: &str, request: ConsumerGroupHeartbeatRequest) -> RequestKind {
     RequestKind::ConsumerGroupHeartbeat(request.with_instance_id(Some(text(instance))))
 }
 
-fn described(names: &[&str]) -> RequestKind {
+pub(super) fn described(names: &[&str]) -> RequestKind {
     RequestKind::ConsumerGroupDescribe(
         m::ConsumerGroupDescribeRequest::default()
             .with_group_ids(names.iter().map(|name| group(name)).collect())

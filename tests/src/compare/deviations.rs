@@ -74,6 +74,13 @@ pub const DEVIATIONS: &[Deviation] = &[
               or sorts by name",
     },
     Deviation {
+        apis: &[ApiKey::ConsumerGroupDescribe],
+        fields: &["members"],
+        treatment: Treatment::AnyOrder,
+        what: "the order of a consumer group's members within an answer",
+        why: "Apache Kafka's is the order of a Java hash map; Moldau sorts by member id",
+    },
+    Deviation {
         apis: &[
             ApiKey::ListOffsets,
             ApiKey::DeleteRecords,

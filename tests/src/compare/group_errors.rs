@@ -31,9 +31,14 @@ fn wait_for_coordinator(peer: &mut Peer) {
         else {
             return;
         };
-        let groups = m::ListGroupsRequest::default();
-        let listed = peer.call(ApiKey::ListGroups, 4, &RequestKind::ListGroups(groups));
-        let is_loaded = matches!(listed, Ok(ResponseKind::ListGroups(listed)) if listed.error_code == 0);
+        // Groups enough for every partition of the coordinator's topic: none is still to be led, or loaded.
+        let names: Vec<String> = (0..500).map(|n| format!("w{n}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let described = peer.call(ApiKey::DescribeGroups, 5, &describe(&names, 5));
+        let is_loaded = matches!(
+            described,
+            Ok(ResponseKind::DescribeGroups(described)) if described.groups.iter().all(|group| group.error_code == 0)
+        );
         if found.error_code == 0 && is_loaded {
             return;
         }

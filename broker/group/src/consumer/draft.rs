@@ -57,6 +57,11 @@ pub(crate) enum TimerChange {
     Revocation { member_id: Arc<str>, timeout_ms: i64 },
     /// It has given up what it was to.
     RevocationEnds { member_id: Arc<str> },
+    /// A member that speaks the classic protocol has that long to join again, or to ask for its assignment. Where one of
+    /// both runs already, `moves` tells whether it begins anew.
+    Rejoin { member_id: Arc<str>, timeout_ms: i64, moves: bool },
+    /// It has done so.
+    RejoinEnds { member_id: Arc<str> },
     /// It is gone.
     Ends { member_id: Arc<str> },
 }

@@ -71,8 +71,16 @@ fn leave_for_a_while(draft: &mut Draft<'_>, member_id: &Arc<str>, member: &Consu
 
 /// Takes a member out: what it had is free, and the next epoch begins.
 pub(crate) fn fence_member(draft: &mut Draft<'_>, context: &Context<'_>, member_id: &Arc<str>) {
-    for record in member_tombstones(member_id) {
-        draft.write(record);
+    fence_members(draft, context, std::slice::from_ref(member_id));
+}
+
+/// The same for several at once.
+pub(super) fn fence_members(draft: &mut Draft<'_>, context: &Context<'_>, member_ids: &[Arc<str>]) {
+    for member_id in member_ids {
+        for record in member_tombstones(member_id) {
+            draft.write(record);
+        }
+        draft.timers.push(TimerChange::Ends { member_id: Arc::clone(member_id) });
     }
     let subscribed = draft.group().subscribed_regexes();
     let unused: Vec<Arc<str>> =
@@ -83,7 +91,6 @@ pub(crate) fn fence_member(draft: &mut Draft<'_>, context: &Context<'_>, member_
     let metadata_hash = metadata_hash(&draft.group().subscribed_topics(), context.metadata);
     let epoch = draft.group().epoch + 1;
     draft.write(ConsumerRecord::Epoch(Some(GroupEpoch { epoch, metadata_hash })));
-    draft.timers.push(TimerChange::Ends { member_id: Arc::clone(member_id) });
 }
 
 /// Gives a static member's place to a new member id: its subscription, its target and its partitions.

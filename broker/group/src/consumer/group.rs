@@ -9,6 +9,7 @@ use super::assignor::Assignor;
 use super::member::{Assignment, ConsumerMember, CurrentAssignment, LEAVE_EPOCH, MemberState};
 use super::metadata::CoordinatorMetadata;
 use crate::records::{ConsumerRecord, ResolvedRegex};
+use crate::request::JoinGroupProtocol;
 
 /// The group epoch, and that of the target assignment, of a group that nothing was written of. The first member makes it
 /// two.
@@ -53,6 +54,8 @@ pub(crate) struct ConsumerGroup {
     targets: BTreeMap<Arc<str>, Arc<Assignment>>,
     regexes: BTreeMap<Arc<str>, Arc<ResolvedRegex>>,
     owners: BTreeMap<(TopicId, PartitionIndex), Arc<str>>,
+    /// Members that speak the classic protocol.
+    classic_members: usize,
     /// Kafka before 4.1 kept the subscribed topics' metadata in a record, which is to go.
     pub(crate) has_subscription_metadata: bool,
 }
@@ -70,6 +73,7 @@ impl ConsumerGroup {
             targets: BTreeMap::new(),
             regexes: BTreeMap::new(),
             owners: BTreeMap::new(),
+            classic_members: 0,
             has_subscription_metadata: false,
         }
     }
@@ -126,7 +130,9 @@ impl ConsumerGroup {
     fn update(&mut self, member_id: &Arc<str>, change: impl FnOnce(&mut ConsumerMember)) {
         let mut member = self.members.get(member_id).map(|member| (**member).clone()).unwrap_or_default();
         self.disown(member_id, &member);
+        self.classic_members -= usize::from(member.uses_classic_protocol());
         change(&mut member);
+        self.classic_members += usize::from(member.uses_classic_protocol());
         for partition in member.current.owned() {
             self.owners.insert(partition, Arc::clone(member_id));
         }
@@ -139,6 +145,7 @@ impl ConsumerGroup {
     fn remove(&mut self, member_id: &Arc<str>) {
         let Some(member) = self.members.remove(member_id) else { return };
         self.disown(member_id, &member);
+        self.classic_members -= usize::from(member.uses_classic_protocol());
         if let Some(instance_id) = &member.metadata.instance_id
             && self.static_members.get(instance_id) == Some(member_id)
         {
@@ -176,6 +183,19 @@ impl ConsumerGroup {
 
     pub(crate) fn member_count(&self) -> usize {
         self.members.len()
+    }
+
+    /// Members that speak the consumer protocol.
+    pub(crate) fn consumer_member_count(&self) -> usize {
+        self.members.len() - self.classic_members
+    }
+
+    /// Whether a member with these protocols has one in common with all that speak the classic protocol.
+    pub(crate) fn supports_classic_protocols(&self, protocols: &[JoinGroupProtocol]) -> bool {
+        let classic = || self.members.values().filter_map(|member| member.metadata.classic.as_ref());
+        protocols.iter().any(|protocol| {
+            classic().all(|member| member.protocols.iter().any(|other| other.name == protocol.name))
+        })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -283,6 +303,8 @@ impl ConsumerGroup {
         for (instance_id, member_id) in &self.static_members {
             assert_eq!(self.members[member_id].metadata.instance_id.as_ref(), Some(instance_id));
         }
+        let classic = self.members.values().filter(|member| member.uses_classic_protocol()).count();
+        assert_eq!(classic, self.classic_members);
         assert!(self.targets.keys().all(|id| self.members.contains_key(id)), "targets are of members");
         let mut targets = BTreeSet::new();
         for (topic_id, partitions) in self.targets.values().flat_map(|target| target.iter()) {

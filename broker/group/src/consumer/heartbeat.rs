@@ -115,23 +115,16 @@ pub(crate) fn heartbeat(
     let metadata = updated_metadata(&before.metadata, request);
     check_change(draft, context, &before.metadata, &metadata)?;
 
-    if let Some(old) = &replaced {
-        replace_static_member(draft, old, &member_id, &before);
-    }
-    let is_new = draft.group().member(&member_id).is_none();
-    if is_new || metadata != before.metadata {
-        draft.write(ConsumerRecord::Member {
-            member_id: Arc::clone(&member_id),
-            metadata: Some(metadata.clone()),
-        });
-    }
-    let has_subscription_changed = metadata.topic_names != before.metadata.topic_names
-        || metadata.topic_regex != before.metadata.topic_regex;
-    let have_regexes_changed = refresh_regexes(draft, context);
-    bump_epoch(draft, context, has_subscription_changed || have_regexes_changed);
-    assign(draft, context);
     let reported = request.topic_partitions.as_deref();
-    let current = reconcile(draft, context, &member_id, has_subscription_changed, request);
+    let step = MemberStep {
+        member_id: &member_id,
+        replaced: replaced.as_ref(),
+        before: &before,
+        metadata: &metadata,
+        reported,
+        is_joining: request.member_epoch == 0,
+    };
+    let current = advance(draft, context, &step);
     draft.timers.push(TimerChange::Session {
         member_id: Arc::clone(&member_id),
         timeout_ms: context.session_timeout_ms(&request.group_id),
@@ -150,6 +143,44 @@ pub(crate) fn heartbeat(
         heartbeat_interval_ms: context.heartbeat_interval_ms(&request.group_id),
         assignment: tells_assignment.then(|| on_the_wire(&current.assigned)),
     })
+}
+
+/// What a member says, checked.
+pub(super) struct MemberStep<'a> {
+    pub(super) member_id: &'a Arc<str>,
+    /// The static member whose place it takes.
+    pub(super) replaced: Option<&'a Arc<str>>,
+    pub(super) before: &'a ConsumerMember,
+    pub(super) metadata: &'a ConsumerMemberMetadata,
+    /// What it says it has; `None` if it says nothing.
+    pub(super) reported: Option<&'a [TopicPartitions]>,
+    pub(super) is_joining: bool,
+}
+
+/// Takes in what a member says of itself, assigns anew where that changes who reads what, and takes the member a step
+/// towards its target. Gives what it has then.
+pub(super) fn advance(
+    draft: &mut Draft<'_>,
+    context: &Context<'_>,
+    step: &MemberStep<'_>,
+) -> CurrentAssignment {
+    let MemberStep { member_id, before, metadata, .. } = step;
+    if let Some(old) = step.replaced {
+        replace_static_member(draft, old, member_id, before);
+    }
+    let is_new = draft.group().member(member_id).is_none();
+    if is_new || **metadata != before.metadata {
+        draft.write(ConsumerRecord::Member {
+            member_id: Arc::clone(member_id),
+            metadata: Some((*metadata).clone()),
+        });
+    }
+    let has_subscription_changed = metadata.topic_names != before.metadata.topic_names
+        || metadata.topic_regex != before.metadata.topic_regex;
+    let have_regexes_changed = refresh_regexes(draft, context);
+    bump_epoch(draft, context, has_subscription_changed || have_regexes_changed);
+    assign(draft, context);
+    reconcile(draft, context, step, has_subscription_changed)
 }
 
 /// Checks that the member is who it says it is, and gives the id of the static member whose place it takes.
@@ -239,7 +270,7 @@ fn is_subset(owned: Option<&[TopicPartitions]>, assigned: &OwnedPartitions) -> b
 }
 
 /// A static member that came back, before it says anything: it is at the beginning, with what it had.
-fn rejoining(old: Option<&ConsumerMember>) -> ConsumerMember {
+pub(super) fn rejoining(old: Option<&ConsumerMember>) -> ConsumerMember {
     let mut member = old.cloned().unwrap_or_default();
     member.current.member_epoch = 0;
     member.current.previous_member_epoch = 0;
@@ -277,7 +308,7 @@ fn updated_metadata(
     }
 }
 
-fn check_change(
+pub(super) fn check_change(
     draft: &Draft<'_>,
     context: &Context<'_>,
     before: &ConsumerMemberMetadata,
@@ -388,11 +419,11 @@ fn assign(draft: &mut Draft<'_>, context: &Context<'_>) {
 fn reconcile(
     draft: &mut Draft<'_>,
     context: &Context<'_>,
-    member_id: &Arc<str>,
+    step: &MemberStep<'_>,
     has_subscription_changed: bool,
-    request: &ConsumerGroupHeartbeatRequest,
 ) -> CurrentAssignment {
     let group = draft.group();
+    let member_id = step.member_id;
     let Some(member) = group.member(member_id).cloned() else { return CurrentAssignment::default() };
     if !has_subscription_changed && member.current.is_reconciled_to(group.target_epoch) {
         return member.current.clone();
@@ -405,8 +436,8 @@ fn reconcile(
         target: &target,
         subscribed: &subscribed,
         has_subscription_changed,
-        reported: request.topic_partitions.as_deref(),
-        is_joining: request.member_epoch == 0,
+        reported: step.reported,
+        is_joining: step.is_joining,
         is_owned_by_another: &|topic_id, partition| {
             group.owner(topic_id, partition).is_some_and(|owner| owner != member_id)
         },

@@ -88,9 +88,13 @@ impl<'a> Reader<'a> {
         self.nullable_string(field)?.ok_or(RecordError::Invalid { field })
     }
 
+    pub(super) fn nullable_bytes(&mut self, field: &'static str) -> Result<Option<&'a [u8]>, RecordError> {
+        let Some(length) = self.length(true, field)? else { return Ok(None) };
+        self.take(length, field).map(Some)
+    }
+
     pub(super) fn bytes(&mut self, field: &'static str) -> Result<&'a [u8], RecordError> {
-        let length = self.length(true, field)?.ok_or(RecordError::Invalid { field })?;
-        self.take(length, field)
+        self.nullable_bytes(field)?.ok_or(RecordError::Invalid { field })
     }
 
     /// An array's count. Each element is at least a byte long, so a count beyond the bytes left is a lie, and

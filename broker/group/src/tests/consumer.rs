@@ -3,6 +3,8 @@
 mod administration;
 mod assignors;
 mod lifecycle;
+mod migration;
+mod mixed_model;
 mod model;
 mod offsets;
 mod reconciliation;

@@ -45,6 +45,7 @@ const HONOURED_BROKER: &[&str] = &[
     "group.consumer.max.heartbeat.interval.ms",
     "group.consumer.max.session.timeout.ms",
     "group.consumer.max.size",
+    "group.consumer.migration.policy",
     "group.consumer.min.assignment.interval.ms",
     "group.consumer.min.heartbeat.interval.ms",
     "group.consumer.min.session.timeout.ms",
@@ -126,7 +127,6 @@ const QUORUM: &str =
 const SECURITY: &str = "comes with authentication and encryption";
 const TRANSACTIONS: &str = "comes with transactions";
 const GROUPS: &str = "comes with the newer kinds of groups";
-const MIGRATION: &str = "a group changes its protocol while it is empty";
 const QUOTAS: &str = "comes with quotas";
 const METRICS: &str = "Java's metrics reporters; `http.listener` serves the metrics";
 const INTERNALS: &str = "tunes a part of Kafka that has no counterpart here";
@@ -161,7 +161,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("transaction.two.phase.commit.enable", "two-phase commit is unfinished in Kafka 4.3 (KIP-939)"),
     ("transaction", TRANSACTIONS),
     ("add.partitions.to.txn.", TRANSACTIONS),
-    ("group.consumer.migration.policy", MIGRATION),
     ("group.share.", GROUPS),
     ("group.streams.", GROUPS),
     ("share.", GROUPS),

@@ -158,7 +158,8 @@ fn an_id_is_of_one_kind_of_group_while_it_is_in_use() {
         (ErrorCode::GroupIdNotFound, "Group classic is not a consumer group.")
     );
     h.beat(joining("consumer", "a", &["t"]));
-    assert_eq!(h.join(join("consumer", "")).error, ErrorCode::InconsistentGroupProtocol);
+    let other_type = JoinGroupRequest { protocol_type: "connect".into(), ..join("consumer", "") };
+    assert_eq!(h.join(other_type).error, ErrorCode::InconsistentGroupProtocol);
     assert_eq!(h.heartbeat("consumer", "a", 2), ErrorCode::UnknownMemberId);
 }
 

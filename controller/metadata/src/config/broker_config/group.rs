@@ -24,6 +24,8 @@ pub struct GroupSettings {
     pub consumer_size_max: i32,
     /// `group.consumer.assignors`: `uniform`, `range`, or both.
     pub consumer_assignors: Vec<String>,
+    /// `group.consumer.migration.policy`, in any case.
+    pub consumer_migration_policy: String,
 }
 
 impl Reader<'_> {
@@ -83,6 +85,7 @@ impl Reader<'_> {
             consumer_regex_refresh_interval_ms: self.int("group.consumer.regex.refresh.interval.ms"),
             consumer_size_max: self.int("group.consumer.max.size"),
             consumer_assignors: assignors.into_iter().map(str::to_owned).collect(),
+            consumer_migration_policy: self.text("group.consumer.migration.policy").to_owned(),
         }
     }
 }
