@@ -4,6 +4,7 @@
 //! is made when metadata first gives this broker a replica.
 
 mod append;
+mod client_batch;
 mod follower;
 mod leader;
 mod log_config;

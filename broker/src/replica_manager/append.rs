@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use moldau_log::{AppendError, AppendInfo, AppendOrigin, AppendTerms, RecordError, SyncTicket};
 use moldau_metadata::config::FlushPolicy;
 use moldau_model::{ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId, VerificationGuard};
-use moldau_record::{BatchView, DecompressLimit};
 use moldau_replica::{MinIsr, Role};
 
 use super::partition::{Partition, State, Waiting};
@@ -60,7 +59,7 @@ impl AppendRefused {
 }
 
 impl Partition {
-    /// Appends a leader's batches, patching offsets into them. With `delayed` this is an acks=all append: it needs enough
+    /// Appends a leader's batches, patching offsets into them; a client's batch in the topic's codec. With `delayed` this is an acks=all append: it needs enough
     /// members in the ISR, and the slot waits until the high watermark has passed the records.
     pub fn append(
         self: &Arc<Self>,
@@ -69,8 +68,10 @@ impl Partition {
         delayed: Option<(&Arc<DelayedOperation>, usize)>,
     ) -> Result<AppendInfo, AppendRefused> {
         let terms = terms.into();
-        if terms.origin == AppendOrigin::Client {
-            self.check_records(batches)?;
+        if terms.origin == AppendOrigin::Client
+            && let Some(mut converted) = self.prepare_client_batch(batches)?
+        {
+            return self.append_in_epoch(None, &mut converted, terms, delayed);
         }
         self.append_in_epoch(None, batches, terms, delayed)
     }
@@ -90,28 +91,6 @@ impl Partition {
         }
         let log = state.log.as_mut().ok_or(ErrorCode::UnknownTopicOrPartition)?;
         Ok(log.begin_verification(producer_id, producer_epoch, sequence, bumps_epoch, clock::now()))
-    }
-
-    /// Whether a client's batch holds the records that its header says, as Kafka makes sure of: a batch that nobody can
-    /// read would stop every consumer for good. Unpacking takes milliseconds, so it is done before the lock is taken.
-    /// What else is wrong is for the log to say, which looks at the size and the checksum first.
-    fn check_records(&self, records: &[u8]) -> Result<(), AppendRefused> {
-        let Ok(batch) = BatchView::first(records) else { return Ok(()) };
-        let bytes_max = usize::try_from(self.lock().config.max_message_bytes).unwrap_or(0);
-        if batch.size_bytes() > bytes_max {
-            return Ok(());
-        }
-        // What compresses better than a hundredfold was made to.
-        let Err(error) = batch.check_records(DecompressLimit(bytes_max.saturating_mul(100))) else {
-            return Ok(());
-        };
-        if batch.check_crc().is_err() || batch.compression().is_none() {
-            return Ok(());
-        }
-        tracing::debug!(partition = %self.topic_partition(), %error, "records are refused");
-        let log_start_offset =
-            self.lock().log.as_ref().map_or(Offset::NONE, moldau_log::PartitionLog::log_start_offset);
-        Err(AppendRefused { log_start_offset, ..ErrorCode::InvalidRecord.into() })
     }
 
     /// The same, if this replica leads in just this epoch: a coordinator of an older one must not write.

@@ -3,19 +3,46 @@
 
 use std::io::Read;
 
+use moldau_model::TimestampMs;
+
 use crate::compression::{Compression, DecompressError, DecompressLimit, STEP_BYTES, streaming};
 use crate::header::BatchView;
 use crate::record::RecordError;
 use crate::snappy;
 use crate::varint::VarintReader;
 
+/// The earliest and the latest time of a batch's records, as their producer wrote them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordTimes {
+    pub earliest: TimestampMs,
+    pub latest: TimestampMs,
+}
+
+/// The distances from the batch's base timestamp.
+#[derive(Clone, Copy)]
+struct Deltas {
+    smallest: i64,
+    largest: i64,
+}
+
+impl Deltas {
+    /// Of no record.
+    const NONE: Self = Self { smallest: i64::MAX, largest: i64::MIN };
+
+    fn note(&mut self, delta: i64) {
+        self.smallest = self.smallest.min(delta);
+        self.largest = self.largest.max(delta);
+    }
+}
+
 impl BatchView<'_> {
     /// Checks that there are as many records as the header counts, each filling its bytes, one offset after the other,
     /// and nothing behind them; and that compressed ones do not unpack to more than `limit`. Does not check the CRC.
+    /// Returns between which times the records lie, if there are any.
     ///
     /// # Errors
     /// The first thing that is wrong.
-    pub fn check_records(&self, limit: DecompressLimit) -> Result<(), RecordError> {
+    pub fn check_records(&self, limit: DecompressLimit) -> Result<Option<RecordTimes>, RecordError> {
         let id = self.attributes() & 0x07;
         let compression = self.compression().ok_or(RecordError::UnknownCompression { id })?;
         let count = self.record_count();
@@ -23,26 +50,30 @@ impl BatchView<'_> {
             return Err(RecordError::BadCount { count });
         }
         let bytes = self.records_bytes();
-        match compression {
-            Compression::None => check_slice(bytes, count),
+        let deltas = match compression {
+            Compression::None => check_slice(bytes, count)?,
             // A block format: unpacked whole, to at most some twenty times its size.
-            Compression::Snappy => check_slice(&snappy::decompress(bytes, limit)?, count),
+            Compression::Snappy => check_slice(&snappy::decompress(bytes, limit)?, count)?,
             Compression::Gzip | Compression::Lz4 | Compression::Zstd => {
-                check_stream(compression, bytes, limit, count)
+                check_stream(compression, bytes, limit, count)?
             }
-        }
+        };
+        let time = |delta: i64| TimestampMs(self.base_timestamp().0.wrapping_add(delta));
+        Ok((count > 0).then(|| RecordTimes { earliest: time(deltas.smallest), latest: time(deltas.largest) }))
     }
 }
 
-fn check_slice(bytes: &[u8], count: i32) -> Result<(), RecordError> {
+fn check_slice(bytes: &[u8], count: i32) -> Result<Deltas, RecordError> {
     let mut reader = VarintReader::new(bytes);
+    let mut deltas = Deltas::NONE;
     for expected in 0..count {
         let length = reader.varint()?;
         let length = usize::try_from(length).map_err(|_| RecordError::BadLength { length })?;
-        check_record(&mut Slice(VarintReader::new(reader.take(length)?)), expected)?;
+        let mut record = Slice(VarintReader::new(reader.take(length)?));
+        deltas.note(check_record(&mut record, expected)?);
     }
     let bytes = reader.rest().len();
-    if bytes > 0 { Err(RecordError::TrailingBytes { bytes }) } else { Ok(()) }
+    if bytes > 0 { Err(RecordError::TrailingBytes { bytes }) } else { Ok(deltas) }
 }
 
 fn check_stream(
@@ -50,8 +81,9 @@ fn check_stream(
     bytes: &[u8],
     limit: DecompressLimit,
     count: i32,
-) -> Result<(), RecordError> {
+) -> Result<Deltas, RecordError> {
     let codec = compression.name();
+    let mut deltas = Deltas::NONE;
     let mut step = [0u8; STEP_BYTES];
     let mut stream = Stream {
         codec,
@@ -67,10 +99,10 @@ fn check_stream(
         stream.record_left = usize::MAX;
         let length = stream.varint()?;
         stream.record_left = usize::try_from(length).map_err(|_| RecordError::BadLength { length })?;
-        check_record(&mut stream, expected)?;
+        deltas.note(check_record(&mut stream, expected)?);
     }
     // Also reads the codec's own trailer, and with it its checksum.
-    if stream.fill()? { Err(RecordError::TrailingBytes { bytes: stream.filled }) } else { Ok(()) }
+    if stream.fill()? { Err(RecordError::TrailingBytes { bytes: stream.filled }) } else { Ok(deltas) }
 }
 
 /// The bytes of one record, wherever they come from.
@@ -91,10 +123,11 @@ trait RecordBytes {
     }
 }
 
-fn check_record(record: &mut impl RecordBytes, expected_delta: i32) -> Result<(), RecordError> {
+/// Returns the record's distance from the batch's base timestamp.
+fn check_record(record: &mut impl RecordBytes, expected_delta: i32) -> Result<i64, RecordError> {
     // The attributes, of which Kafka defines none.
     record.skip(1)?;
-    record.varlong()?;
+    let timestamp_delta = record.varlong()?;
     let offset_delta = record.varint()?;
     if offset_delta != expected_delta {
         return Err(RecordError::OffsetDelta { offset_delta, expected: expected_delta });
@@ -109,7 +142,7 @@ fn check_record(record: &mut impl RecordBytes, expected_delta: i32) -> Result<()
         record.skip_nullable(true)?;
     }
     match record.left() {
-        0 => Ok(()),
+        0 => Ok(timestamp_delta),
         bytes => Err(RecordError::RecordNotFilled { bytes }),
     }
 }
@@ -224,8 +257,6 @@ impl<R: Read> RecordBytes for Stream<'_, R> {
 
 #[cfg(test)]
 mod tests {
-    use moldau_model::TimestampMs;
-
     use super::*;
     use crate::builder::BatchBuilder;
 
@@ -243,7 +274,7 @@ mod tests {
         builder.build().unwrap()
     }
 
-    fn check(batch: &[u8], limit: usize) -> Result<(), RecordError> {
+    fn check(batch: &[u8], limit: usize) -> Result<Option<RecordTimes>, RecordError> {
         BatchView::first(batch).unwrap().check_records(DecompressLimit(limit))
     }
 
@@ -251,7 +282,9 @@ mod tests {
     fn what_a_producer_builds_passes_whatever_its_sizes() {
         for compression in CODECS {
             for (values, bytes) in [(1, 0), (3, 10), (1000, 7), (2, 40_000), (5, 16_384)] {
-                assert_eq!(check(&batch(compression, values, bytes), 1 << 20), Ok(()), "{compression:?}");
+                let times = RecordTimes { earliest: TimestampMs(0), latest: TimestampMs(values as i64 - 1) };
+                let checked = check(&batch(compression, values, bytes), 1 << 20);
+                assert_eq!(checked, Ok(Some(times)), "{compression:?}");
             }
         }
     }

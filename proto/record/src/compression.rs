@@ -106,11 +106,14 @@ pub fn compress(compression: Compression, bytes: &[u8]) -> Result<Cow<'_, [u8]>,
 }
 
 /// Kafka's reader takes independent blocks only, and the client's blocks are of 64 KiB.
-fn compress_lz4(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
-    let info = lz4_flex::frame::FrameInfo::new()
+pub(crate) fn lz4_frame() -> lz4_flex::frame::FrameInfo {
+    lz4_flex::frame::FrameInfo::new()
         .block_size(lz4_flex::frame::BlockSize::Max64KB)
-        .block_mode(lz4_flex::frame::BlockMode::Independent);
-    let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(info, Vec::new());
+        .block_mode(lz4_flex::frame::BlockMode::Independent)
+}
+
+fn compress_lz4(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(lz4_frame(), Vec::new());
     encoder.write_all(bytes)?;
     Ok(encoder.finish()?)
 }

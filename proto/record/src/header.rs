@@ -260,6 +260,25 @@ pub fn set_log_append_time(batch: &mut [u8], time: TimestampMs) {
     let attributes = i16::from_be_bytes(field(batch, 21)) | TIMESTAMP_TYPE_MASK;
     put(batch, 21, &attributes.to_be_bytes());
     put(batch, 35, &time.0.to_be_bytes());
+    seal(batch);
+}
+
+/// Corrects what the batch's header says of its records' times. `batch` is exactly one batch.
+pub fn set_max_timestamp(batch: &mut [u8], time: TimestampMs) {
+    put(batch, 35, &time.0.to_be_bytes());
+    seal(batch);
+}
+
+/// The records behind the header were packed anew. `batch` is exactly one batch.
+pub(crate) fn set_compression(batch: &mut [u8], compression: Compression) {
+    let length = batch.len().saturating_sub(LOG_OVERHEAD_BYTES) as i32;
+    put(batch, 8, &length.to_be_bytes());
+    let attributes = i16::from_be_bytes(field(batch, 21)) & !COMPRESSION_MASK | compression.id();
+    put(batch, 21, &attributes.to_be_bytes());
+    seal(batch);
+}
+
+fn seal(batch: &mut [u8]) {
     let crc = crc32c::crc32c(batch.get(CRC_START..).unwrap_or(&[]));
     put(batch, 17, &crc.to_be_bytes());
 }

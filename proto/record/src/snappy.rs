@@ -5,7 +5,7 @@
 //! 82 'S' 'N' 'A' 'P' 'P' 'Y' 00 | version i32 | oldest compatible version i32 | blocks: length i32, raw snappy
 //! ```
 
-use std::io;
+use std::io::{self, Write};
 
 use crate::compression::{DecompressError, DecompressLimit};
 
@@ -18,18 +18,54 @@ const BLOCK_BYTES: usize = 32 * 1024;
 const EXPANSION_MAX: usize = 22;
 
 pub(crate) fn compress(bytes: &[u8]) -> io::Result<Vec<u8>> {
-    let mut out = Vec::with_capacity(STREAM_HEADER_BYTES + bytes.len() / 2);
-    out.extend_from_slice(&STREAM_MAGIC);
-    out.extend_from_slice(&STREAM_VERSION.to_be_bytes());
-    out.extend_from_slice(&STREAM_VERSION.to_be_bytes());
-    let mut encoder = snap::raw::Encoder::new();
-    for block in bytes.chunks(BLOCK_BYTES) {
-        let compressed = encoder.compress_vec(block)?;
-        let length = i32::try_from(compressed.len()).map_err(io::Error::other)?;
-        out.extend_from_slice(&length.to_be_bytes());
-        out.extend_from_slice(&compressed);
+    let mut packer = Packer::new(Vec::with_capacity(STREAM_HEADER_BYTES + bytes.len() / 2))?;
+    packer.write_all(bytes)?;
+    packer.finish()
+}
+
+/// Writes a stream, block by block.
+pub(crate) struct Packer<W> {
+    out: W,
+    encoder: snap::raw::Encoder,
+    block: Vec<u8>,
+}
+
+impl<W: Write> Packer<W> {
+    pub(crate) fn new(mut out: W) -> io::Result<Self> {
+        out.write_all(&STREAM_MAGIC)?;
+        out.write_all(&STREAM_VERSION.to_be_bytes())?;
+        out.write_all(&STREAM_VERSION.to_be_bytes())?;
+        Ok(Self { out, encoder: snap::raw::Encoder::new(), block: Vec::with_capacity(BLOCK_BYTES) })
     }
-    Ok(out)
+
+    pub(crate) fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let (piece, rest) = bytes.split_at(bytes.len().min(BLOCK_BYTES - self.block.len()));
+            self.block.extend_from_slice(piece);
+            bytes = rest;
+            if self.block.len() == BLOCK_BYTES {
+                self.write_block()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_block(&mut self) -> io::Result<()> {
+        if self.block.is_empty() {
+            return Ok(());
+        }
+        let compressed = self.encoder.compress_vec(&self.block)?;
+        let length = i32::try_from(compressed.len()).map_err(io::Error::other)?;
+        self.out.write_all(&length.to_be_bytes())?;
+        self.out.write_all(&compressed)?;
+        self.block.clear();
+        Ok(())
+    }
+
+    pub(crate) fn finish(mut self) -> io::Result<W> {
+        self.write_block()?;
+        Ok(self.out)
+    }
 }
 
 pub(crate) fn decompress(bytes: &[u8], limit: DecompressLimit) -> Result<Vec<u8>, DecompressError> {

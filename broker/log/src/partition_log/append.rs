@@ -195,8 +195,7 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// By the header alone, whose maximum is the client's word: a record outside of the range in a batch inside of it
-    /// harms only the client's own search by time.
+    /// By the header, whose maximum is the records' own; where times have a lower bound, by every record.
     fn check_timestamps(&self, batch: &BatchView<'_>, now: TimestampMs) -> Result<(), AppendError> {
         if self.config.message_timestamp_type == TimestampType::LogAppendTime {
             return Ok(());
@@ -206,11 +205,14 @@ impl PartitionLog {
         }
         let earliest = TimestampMs(now.0.saturating_sub(self.config.message_timestamp_before_max_ms));
         let latest = TimestampMs(now.0.saturating_add(self.config.message_timestamp_after_max_ms));
-        for timestamp in [batch.base_timestamp(), batch.max_timestamp()] {
-            if timestamp != TimestampMs::NONE && (timestamp < earliest || timestamp > latest) {
-                let record_errors = self.records_out_of_range(batch, earliest, latest);
-                return Err(AppendError::InvalidTimestamp { record_errors });
-            }
+        let is_out = |time: TimestampMs| time != TimestampMs::NONE && (time < earliest || time > latest);
+        let is_header_out = is_out(batch.base_timestamp()) || is_out(batch.max_timestamp());
+        if !is_header_out && self.config.message_timestamp_before_max_ms == i64::MAX {
+            return Ok(());
+        }
+        let record_errors = self.records_out_of_range(batch, earliest, latest);
+        if is_header_out || !record_errors.is_empty() {
+            return Err(AppendError::InvalidTimestamp { record_errors });
         }
         Ok(())
     }
