@@ -1,5 +1,5 @@
-//! What a broker does to its logs from time to time: retention, checkpoints, compaction, unlinking. One thread, one step
-//! after the other, each step bounded by what one partition takes.
+//! What a broker does to its logs from time to time: retention, checkpoints, unlinking. One thread, one step after the
+//! other, each step bounded by what one partition takes. The cleaner has threads of its own.
 
 use std::io;
 use std::sync::Arc;
@@ -7,10 +7,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use moldau_metadata::config::{BrokerConfig, FlushPolicy};
-use parking_lot::{Condvar, Mutex};
 
+use crate::cleaner::Cleaner;
 use crate::clock;
 use crate::replica_manager::ReplicaManager;
+use crate::stop_signal::StopSignal;
 
 /// Segments and partitions that were deleted are looked after this often; also `flush.ms`.
 const TICK: Duration = Duration::from_secs(1);
@@ -23,8 +24,8 @@ pub struct Schedule {
     /// The shorter one of `log.flush.offset.checkpoint.interval.ms` and
     /// `replica.high.watermark.checkpoint.interval.ms`: the files are written together.
     pub checkpoint: Duration,
-    /// `log.cleaner.backoff.ms`; `None` where `log.cleaner.enable` is off.
-    pub cleaner: Option<Duration>,
+    /// `log.cleaner.enable`.
+    pub has_cleaner: bool,
     /// `file.delete.delay.ms` of the broker, for deleted partitions.
     pub file_delete_delay_ms: i64,
 }
@@ -38,39 +39,34 @@ impl Schedule {
         Self {
             retention: ms(config.retention_check_interval_ms),
             checkpoint: ms(checkpoint_ms),
-            cleaner: config.cleaner_enable.then(|| ms(config.cleaner_backoff_ms)),
+            has_cleaner: config.cleaner_enable,
             file_delete_delay_ms: config.topic_defaults.file_delete_delay_ms,
         }
     }
 }
 
-#[derive(Default)]
-struct Stop {
-    is_stopping: Mutex<bool>,
-    changed: Condvar,
-}
-
-/// The running thread; it ends when this is dropped.
+/// The running threads; they end when this is dropped.
 pub struct Background {
-    stop: Arc<Stop>,
+    stop: Arc<StopSignal>,
     thread: Option<JoinHandle<()>>,
+    _cleaner: Option<Cleaner>,
 }
 
 impl Background {
     pub fn start(replicas: Arc<ReplicaManager>, schedule: Schedule) -> io::Result<Self> {
-        let stop = Arc::new(Stop::default());
+        let stop = Arc::new(StopSignal::default());
+        let cleaner = schedule.has_cleaner.then(|| Cleaner::start(Arc::clone(&replicas))).transpose()?;
         let thread = std::thread::Builder::new().name("log-upkeep".to_owned()).spawn({
             let stop = Arc::clone(&stop);
             move || run(&replicas, schedule, &stop)
         })?;
-        Ok(Self { stop, thread: Some(thread) })
+        Ok(Self { stop, thread: Some(thread), _cleaner: cleaner })
     }
 }
 
 impl Drop for Background {
     fn drop(&mut self) {
-        *self.stop.is_stopping.lock() = true;
-        self.stop.changed.notify_all();
+        self.stop.stop();
         if let Some(thread) = self.thread.take() {
             // It has nothing to say beyond its end: a panic in it has aborted the process.
             let _ = thread.join();
@@ -78,13 +74,11 @@ impl Drop for Background {
     }
 }
 
-fn run(replicas: &ReplicaManager, schedule: Schedule, stop: &Stop) {
+fn run(replicas: &ReplicaManager, schedule: Schedule, stop: &StopSignal) {
     let start = Instant::now();
     let (mut retention, mut checkpoint) = (start + schedule.retention, start + schedule.checkpoint);
-    let mut cleaner = schedule.cleaner.map(|interval| start + interval);
     loop {
-        let next = [retention, checkpoint, Instant::now() + TICK].into_iter().chain(cleaner).min();
-        if !pause_until(stop, next.unwrap_or(start)) {
+        if !stop.pause_until(retention.min(checkpoint).min(Instant::now() + TICK)) {
             return;
         }
         let now = Instant::now();
@@ -92,29 +86,12 @@ fn run(replicas: &ReplicaManager, schedule: Schedule, stop: &Stop) {
             retention = now + schedule.retention;
             enforce_retention(replicas);
         }
-        if let (Some(due), Some(interval)) = (cleaner, schedule.cleaner)
-            && now >= due
-        {
-            cleaner = Some(now + interval);
-            clean(replicas);
-        }
         if now >= checkpoint {
             checkpoint = now + schedule.checkpoint;
             write_checkpoints(replicas);
         }
         tidy(replicas, schedule.file_delete_delay_ms);
     }
-}
-
-/// `false` once the broker stops.
-fn pause_until(stop: &Stop, deadline: Instant) -> bool {
-    let mut is_stopping = stop.is_stopping.lock();
-    while !*is_stopping {
-        if stop.changed.wait_until(&mut is_stopping, deadline).timed_out() {
-            return !*is_stopping;
-        }
-    }
-    false
 }
 
 fn enforce_retention(replicas: &ReplicaManager) {
@@ -127,20 +104,6 @@ fn enforce_retention(replicas: &ReplicaManager) {
             Ok(_) => {}
             Err(error) => {
                 tracing::error!(partition = %partition.topic_partition(), %error, "retention failed");
-            }
-        }
-    }
-}
-
-fn clean(replicas: &ReplicaManager) {
-    for partition in replicas.partitions().iter().filter(|partition| partition.dir.is_online()) {
-        match partition.clean_if_due(clock::now()) {
-            Ok(Some(report)) => {
-                tracing::info!(partition = %partition.topic_partition(), ?report, "compacted a log");
-            }
-            Ok(None) => {}
-            Err(error) => {
-                tracing::error!(partition = %partition.topic_partition(), %error, "compaction failed");
             }
         }
     }

@@ -2,12 +2,14 @@
 //!
 //! Read in this order: [`broker`] (what one broker holds, its start and its stop), [`net`] (bytes to frames and back),
 //! [`api`] (one file per API key), [`replica_manager`] (partitions and their logs), [`replication`] (followers
-//! and the ISR), [`sync`] (what makes records durable), [`background`] (retention, checkpoints, cleaning), [`lifecycle`] (what the controller knows of us).
+//! and the ISR), [`sync`] (what makes records durable), [`background`] (retention, checkpoints), `cleaner`
+//! (compaction), [`lifecycle`] (what the controller knows of us).
 
 pub mod api;
 pub mod authorize;
 pub mod background;
 pub mod broker;
+mod cleaner;
 pub mod clock;
 pub mod control;
 pub mod coordinator;
@@ -24,6 +26,7 @@ pub mod purgatory;
 pub mod replica_manager;
 pub mod replication;
 pub mod response;
+mod stop_signal;
 pub mod sync;
 pub mod transaction_markers;
 pub mod verification;

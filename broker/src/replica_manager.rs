@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use moldau_log::{LogError, PartitionOnDisk};
-use moldau_metadata::config::{BrokerSettings, FlushPolicy, TopicConfig};
+use moldau_metadata::config::{BrokerSettings, CleanerSettings, FlushPolicy, TopicConfig};
 use moldau_metadata::{BrokerRegistration, ConfigResource, ConfigResourceType, MetadataDelta, MetadataImage};
 use moldau_model::{BrokerId, ErrorCode, LeaderEpoch, PartitionIndex, TopicIdPartition, TopicPartition};
 use moldau_replica::Role;
@@ -52,6 +52,7 @@ pub struct ReplicaManager {
     unclaimed: Mutex<HashMap<TopicPartition, (Arc<LogDir>, PartitionOnDisk)>>,
     /// New partitions of which the files are not made yet: see [`ReplicaManager::make_logs`].
     to_make: Mutex<Vec<Arc<Partition>>>,
+    cleaner_settings: Mutex<CleanerSettings>,
 }
 
 /// A partition, or that its log cannot be used.
@@ -86,7 +87,8 @@ impl ReplicaManager {
         let partitions = RwLock::new(HashMap::new());
         let (unclaimed, to_make) = (Mutex::new(unclaimed), Mutex::default());
         let isr_changes = Arc::default();
-        Ok(Self { settings, statics, dirs, isr_changes, partitions, unclaimed, to_make })
+        let cleaner_settings = Mutex::new(CleanerSettings::of(&BrokerSettings::of_statics(&statics)));
+        Ok(Self { settings, statics, dirs, isr_changes, partitions, unclaimed, to_make, cleaner_settings })
     }
 
     /// What the leaders among the partitions wish of the controller.
@@ -98,6 +100,11 @@ impl ReplicaManager {
     #[must_use]
     pub fn dirs(&self) -> &LogDirs {
         &self.dirs
+    }
+
+    /// What the cleaner may use now.
+    pub(crate) fn cleaner_settings(&self) -> CleanerSettings {
+        *self.cleaner_settings.lock()
     }
 
     #[must_use]
@@ -420,7 +427,9 @@ impl ReplicaManager {
         let own = ConfigResource::broker(self.settings.broker_id);
         let all = ConfigResource::default_broker();
         if delta.configs.contains_key(&own) || delta.configs.contains_key(&all) {
-            self.settings.throttles.set_limits(&self.broker_settings(image));
+            let settings = self.broker_settings(image);
+            self.settings.throttles.set_limits(&settings);
+            *self.cleaner_settings.lock() = CleanerSettings::of(&settings);
             let mut configs: HashMap<Arc<str>, Arc<TopicConfig>> = HashMap::new();
             for partition in self.partitions() {
                 let topic = &partition.topic_partition().topic;

@@ -124,7 +124,7 @@ fn commit_all(log: &mut PartitionLog, commits: u64) -> Result<(u64, Duration)> {
             largest = largest.max(on_disk(log.directory())?);
             let started = Instant::now();
             log.roll_if_due(now)?;
-            if log.is_cleaning_due(log.log_end_offset(), now) {
+            if log.dirtiness(log.log_end_offset(), now).is_some() {
                 log.clean(log.log_end_offset(), now)?;
                 log.purge_deleted(now);
             }

@@ -62,6 +62,7 @@ pub fn cases() -> Vec<Case> {
         group_errors::ground(),
         data::cases(),
         produces::cases(),
+        produces::stored_otherwise(),
         fetches::cases(),
         groups::cases(),
         group_errors::subscribed(),

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use moldau_metadata::config::definitions::{self, ConfigDefinition};
 use moldau_metadata::config::{
     DEVIATIONS, DefaultValue, Effect, UpdateMode, broker_effect, client_metrics_effect, group_effect,
-    inheriting_topic_setting, topic_effect,
+    is_heard_at_run_time, topic_effect,
 };
 use moldau_tests::{replace_generated, rust_sources};
 
@@ -34,12 +34,7 @@ fn effect_text(effect: Effect) -> String {
 fn at_run_time(definition: &ConfigDefinition) -> &'static str {
     match definition.update_mode {
         UpdateMode::ReadOnly => "no",
-        _ if inheriting_topic_setting(definition.name).is_some() => "yes",
-        _ if broker_effect(definition.name) == Effect::Honoured
-            && definitions::DYNAMIC_ONLY.iter().any(|dynamic| dynamic.name == definition.name) =>
-        {
-            "yes"
-        }
+        _ if is_heard_at_run_time(definition.name) => "yes",
         _ => "taken, without effect",
     }
 }

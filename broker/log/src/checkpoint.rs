@@ -14,6 +14,7 @@ use moldau_model::{Offset, TopicPartition};
 pub(crate) const RECOVERY_POINT: &str = "recovery-point-offset-checkpoint";
 pub(crate) const LOG_START_OFFSET: &str = "log-start-offset-checkpoint";
 pub(crate) const HIGH_WATERMARK: &str = "replication-offset-checkpoint";
+pub(crate) const FIRST_DIRTY: &str = "cleaner-offset-checkpoint";
 
 /// The largest file that is read at all: some twenty million lines of it would be ours.
 pub(crate) const FILE_BYTES_MAX: usize = 1 << 30;

@@ -20,6 +20,8 @@ pub struct LogConfig {
     pub segment_jitter_ms: i64,
     /// `segment.index.bytes`: a segment rolls once either of its indexes holds this much.
     pub segment_index_bytes: u32,
+    /// `preallocate`: a segment's file has its full size from the beginning, until the segment is closed.
+    pub preallocate: bool,
     /// `index.interval.bytes`: one index entry for about this many bytes of log.
     pub index_interval_bytes: u32,
     /// `max.message.bytes`: the largest batch, as the client sent it.
@@ -58,6 +60,7 @@ impl Default for LogConfig {
             segment_ms: 7 * 24 * 3_600_000,
             segment_jitter_ms: 0,
             segment_index_bytes: 10 << 20,
+            preallocate: false,
             index_interval_bytes: 4096,
             max_message_bytes: 1_048_588,
             message_timestamp_type: TimestampType::CreateTime,

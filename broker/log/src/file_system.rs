@@ -30,6 +30,11 @@ pub trait File: Send + Sync + Debug {
 
     fn set_len(&self, length: u64) -> io::Result<()>;
 
+    /// Makes the file so long and has the disk set aside what it will take, where it can do that.
+    fn allocate(&self, length: u64) -> io::Result<()> {
+        self.set_len(length)
+    }
+
     fn length(&self) -> io::Result<u64>;
 
     /// The descriptor, for sendfile; `None` where the file is not the kernel's.

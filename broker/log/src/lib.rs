@@ -30,7 +30,7 @@ mod segment;
 mod sync;
 
 pub use aborted_transaction::AbortedTransaction;
-pub use cleaner::Cleaning;
+pub use cleaner::{CleanerBudget, CleanerPace, Cleaning, Dirtiness};
 pub use config::{CleanupPolicy, LogConfig};
 pub use error::{AppendError, LogError, ReadError, RecordError};
 pub use file_cache::FileCache;

@@ -208,7 +208,19 @@ impl LogDirectory {
             recovery_point: checkpointed.recovery_point.unwrap_or(Offset::ZERO),
             log_start_offset: checkpointed.log_start_offset.unwrap_or(Offset::ZERO),
         };
-        PartitionLog::open(&self.environment, directory, topic_partition.clone(), topic_id, config, mode, now)
+        let (mut log, report) = PartitionLog::open(
+            &self.environment,
+            directory,
+            topic_partition.clone(),
+            topic_id,
+            config,
+            mode,
+            now,
+        )?;
+        if let Some(offset) = checkpointed.first_dirty {
+            log.restore_first_dirty_offset(offset);
+        }
+        Ok((log, report))
     }
 
     /// Renames the partition's directory to `<topic>-<partition>.<hex>-delete`; `purge_deleted` removes it later.

@@ -374,6 +374,11 @@ impl PartitionLog {
         if self.is_declared_only {
             return Ok(());
         }
+        if let Some(active) = self.segments.back_mut()
+            && let Some(file) = active.trim()?
+        {
+            self.durability.mark(&file);
+        }
         self.durability.sync_files_now()?;
         if let Some(active) = self.segments.back_mut() {
             active.finish_indexes()?;
@@ -423,6 +428,20 @@ impl PartitionLog {
 
     pub(crate) fn set_first_dirty_offset(&mut self, offset: Offset) {
         self.first_dirty_offset = offset;
+    }
+
+    /// What `cleaner-offset-checkpoint` says, if it can be of this log.
+    pub(crate) fn restore_first_dirty_offset(&mut self, offset: Offset) {
+        if (self.log_start_offset..=self.log_end_offset).contains(&offset) {
+            self.first_dirty_offset = offset;
+        }
+    }
+
+    pub(crate) fn checkpoint_first_dirty(&self) -> std::io::Result<()> {
+        match &self.checkpoints {
+            Some(checkpoints) => checkpoints.set_first_dirty(&self.topic_partition, self.first_dirty_offset),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn check_online(&self) -> Result<(), LogError> {

@@ -20,6 +20,8 @@ pub(crate) struct Segment {
     base_offset: Offset,
     log: SegmentFile,
     size_bytes: u64,
+    /// The file may be longer than what was written to it.
+    is_preallocated: bool,
     offset_index: Index<OffsetEntry>,
     time_index: Index<TimeEntry>,
     /// Of the transactions whose abort markers are here.
@@ -58,6 +60,7 @@ impl Segment {
             base_offset,
             log: SegmentFile::new(storage, base_offset, FileKind::Log),
             size_bytes: 0,
+            is_preallocated: false,
             offset_index: Index::empty(storage, base_offset, FileKind::OffsetIndex),
             time_index: Index::empty(storage, base_offset, FileKind::TimeIndex),
             aborted_index: Index::empty(storage, base_offset, FileKind::AbortedIndex),
@@ -71,9 +74,14 @@ impl Segment {
     }
 
     /// A new, empty segment. Its name is not durable before its directory is synced.
-    pub(crate) fn create(storage: &Arc<Storage>, base_offset: Offset, now: TimestampMs) -> io::Result<Self> {
-        let segment = Self::without_indexes(storage, base_offset, now);
-        segment.log.create()?;
+    pub(crate) fn create(
+        storage: &Arc<Storage>,
+        base_offset: Offset,
+        config: &LogConfig,
+        now: TimestampMs,
+    ) -> io::Result<Self> {
+        let mut segment = Self::without_indexes(storage, base_offset, now);
+        segment.make(config)?;
         Ok(segment)
     }
 
@@ -82,8 +90,29 @@ impl Segment {
         Self::without_indexes(storage, base_offset, now)
     }
 
-    pub(crate) fn make(&self) -> io::Result<()> {
-        self.log.create().map(drop)
+    pub(crate) fn make(&mut self, config: &LogConfig) -> io::Result<()> {
+        let file = self.log.create()?;
+        if !config.preallocate {
+            return Ok(());
+        }
+        self.is_preallocated = true;
+        let allocated = file.allocate(u64::from(config.segment_bytes));
+        if let Err(error) = allocated.or_else(|error| file.set_len(0).and(Err(error))) {
+            // It grows as it is written, and the write that finds no room is the one that is refused.
+            tracing::warn!(segment = ?self.log, %error, "no room for a segment of full size");
+        }
+        Ok(())
+    }
+
+    /// Gives back what was allocated and not written. Returns the file if that changed it: its length is not synced.
+    pub(crate) fn trim(&mut self) -> io::Result<Option<Arc<dyn File>>> {
+        if !self.is_preallocated {
+            return Ok(None);
+        }
+        let file = self.log.get()?;
+        file.set_len(self.size_bytes)?;
+        self.is_preallocated = false;
+        Ok(Some(file))
     }
 
     /// A segment whose bytes are trusted. Indexes that are missing or visibly broken are made anew from the headers.
@@ -268,6 +297,11 @@ impl Segment {
         self.offset_index.size_bytes() + 8 > full || self.time_index.size_bytes() + 24 > full
     }
 
+    /// Of the larger one of the offset and the time index.
+    pub(crate) fn index_bytes(&self) -> u64 {
+        self.offset_index.size_bytes().max(self.time_index.size_bytes()) as u64
+    }
+
     pub(crate) fn file(&self) -> io::Result<Arc<dyn File>> {
         self.log.get()
     }
@@ -410,6 +444,7 @@ impl Segment {
     pub(crate) fn truncate(&mut self, position: u64, offset: Offset) -> io::Result<Arc<dyn File>> {
         let file = self.log.get()?;
         file.set_len(position)?;
+        self.is_preallocated = false;
         self.size_bytes = position;
         self.offset_index.keep_while(|entry| u64::from(entry.position) < position)?;
         self.time_index.keep_while(|entry| entry.offset < offset)?;
@@ -463,6 +498,7 @@ pub(crate) struct BatchReader<'a> {
     end: u64,
     buffer: Vec<u8>,
     buffer_start: u64,
+    step_bytes: usize,
 }
 
 impl<'a> BatchReader<'a> {
@@ -471,7 +507,13 @@ impl<'a> BatchReader<'a> {
     }
 
     pub(crate) fn from(file: &'a dyn File, position: u64, end: u64) -> Self {
-        Self { file, position, end, buffer: Vec::new(), buffer_start: position }
+        let step_bytes = SCAN_BUFFER_BYTES;
+        Self { file, position, end, buffer: Vec::new(), buffer_start: position, step_bytes }
+    }
+
+    pub(crate) fn reading_at_once(mut self, step_bytes: usize) -> Self {
+        self.step_bytes = step_bytes;
+        self
     }
 
     /// The next batch and its place; `None` at the end, or where what follows is no whole batch. `position` then says
@@ -509,7 +551,7 @@ impl<'a> BatchReader<'a> {
             return Ok(());
         }
         let room = self.end - self.position;
-        let length = bytes.max(SCAN_BUFFER_BYTES).min(room as usize);
+        let length = bytes.max(self.step_bytes).min(room as usize);
         self.buffer.resize(length, 0);
         self.file.read_exact_at(&mut self.buffer, self.position)?;
         self.buffer_start = self.position;

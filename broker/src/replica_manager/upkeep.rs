@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use moldau_log::{CleanReport, Cleaning, LogError, PartitionCheckpoint, RemovedSegments};
+use moldau_log::{
+    CleanReport, CleanerBudget, Cleaning, Dirtiness, LogError, PartitionCheckpoint, RemovedSegments,
+};
 use moldau_model::{ErrorCode, Offset, TimestampMs};
 use moldau_replica::Role;
 
@@ -85,33 +87,52 @@ impl Partition {
         purged
     }
 
-    /// Compacts the log if its topic is compacted and there is enough to gain. The lock is held for the plan and the
-    /// renames only: what takes long, reading and copying, happens beside the clients.
-    pub(crate) fn clean_if_due(&self, now: TimestampMs) -> Result<Option<CleanReport>, LogError> {
-        let Some(mut cleaning) = self.begin_clean(now)? else { return Ok(None) };
-        while cleaning.run()? {
-            let mut state = self.lock();
-            // The log may have gone with its topic.
-            let Some(log) = &mut state.log else { return Ok(None) };
-            log.install_cleaned(&mut cleaning, now)?;
-        }
-        let mut state = self.lock();
-        Ok(state.log.as_mut().map(|log| log.complete_clean(cleaning)))
-    }
-
-    fn begin_clean(&self, now: TimestampMs) -> Result<Option<Cleaning>, LogError> {
+    /// How much there is to compact, if it is enough. A follower compacts its log as a leader does, up to what is committed:
+    /// it would else grow without end.
+    pub(crate) fn dirtiness(&self, now: TimestampMs) -> Result<Option<Dirtiness>, LogError> {
         let mut guard = self.lock();
         let state = &mut *guard;
-        if !state.config.cleanup_compact || !matches!(state.replica.role(), Role::Leader { .. }) {
+        if !state.config.cleanup_compact || matches!(state.replica.role(), Role::None) {
             return Ok(None);
         }
-        let high_watermark = state.replica.high_watermark();
+        let end = state.deletable_end();
         let Some(log) = &mut state.log else { return Ok(None) };
         log.roll_if_due(now)?;
-        if !log.is_cleaning_due(high_watermark, now) {
-            return Ok(None);
+        Ok(log.dirtiness(end, now))
+    }
+
+    /// Whether the cleaner has something to do here now.
+    #[must_use]
+    pub fn is_cleaning_due(&self) -> bool {
+        matches!(self.dirtiness(clock::now()), Ok(Some(_)))
+    }
+
+    /// Plans a pass of the cleaner. The lock is held for the plan and the renames only: what takes long, reading and
+    /// copying, happens beside the clients.
+    pub(crate) fn begin_clean(
+        &self,
+        now: TimestampMs,
+        budget: CleanerBudget,
+    ) -> Result<Option<Cleaning>, LogError> {
+        let mut state = self.lock();
+        let end = state.deletable_end();
+        // The log may have gone with its topic.
+        let Some(log) = &mut state.log else { return Ok(None) };
+        log.begin_clean(end, now, budget)
+    }
+
+    pub(crate) fn install_cleaned(&self, cleaning: &mut Cleaning, now: TimestampMs) -> Result<(), LogError> {
+        match &mut self.lock().log {
+            Some(log) => log.install_cleaned(cleaning, now),
+            None => {
+                cleaning.give_up();
+                Ok(())
+            }
         }
-        log.begin_clean(high_watermark, now)
+    }
+
+    pub(crate) fn complete_clean(&self, cleaning: Cleaning) -> Result<Option<CleanReport>, LogError> {
+        self.lock().log.as_mut().map(|log| log.complete_clean(cleaning)).transpose()
     }
 
     /// The partition's lines in the checkpoint files.

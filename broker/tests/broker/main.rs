@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::too_many_lines, reason = "tests")]
 
 mod cluster;
+mod compaction;
 mod conversion;
 mod disk;
 #[allow(dead_code, reason = "the hostile tests use the rest")]

@@ -6,6 +6,7 @@
 //! in [`DEVIATIONS`], what is ours alone in [`definitions::OWN`].
 
 mod broker_config;
+mod cleaner;
 pub mod definitions;
 mod effect;
 mod effective;
@@ -20,9 +21,11 @@ pub use broker_config::{
     OffsetsTopicSettings, ProcessRoles, QuorumVoter, ReplicationSettings, TransactionSettings,
     UnknownSetting,
 };
+pub use cleaner::CleanerSettings;
 pub use definitions::{ConfigDefinition, ConfigType, DefaultValue, Importance, UpdateMode, ValidValues};
 pub use effect::{
-    Effect, broker_effect, client_metrics_effect, group_effect, inheriting_topic_setting, topic_effect,
+    Effect, broker_effect, client_metrics_effect, group_effect, inheriting_topic_setting,
+    is_heard_at_run_time, topic_effect,
 };
 pub use effective::{
     BrokerSettings, ConfigSource, DescribedConfig, Synonym, describe_broker, describe_broker_defaults,

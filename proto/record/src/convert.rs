@@ -107,7 +107,7 @@ impl Write for Capped {
 enum Packer {
     Plain(Capped),
     Gzip(flate2::write::GzEncoder<Capped>),
-    Snappy(snappy::Packer<Capped>),
+    Snappy(Box<snappy::Packer<Capped>>),
     Lz4(Box<lz4_flex::frame::FrameEncoder<Capped>>),
     Zstd(zstd::stream::write::Encoder<'static, Capped>),
 }
@@ -121,7 +121,7 @@ impl Packer {
                 let level = level.map_or_else(flate2::Compression::default, flate2::Compression::new);
                 Self::Gzip(flate2::write::GzEncoder::new(out, level))
             }
-            Compression::Snappy => Self::Snappy(snappy::Packer::new(out)?),
+            Compression::Snappy => Self::Snappy(Box::new(snappy::Packer::new(out)?)),
             Compression::Lz4 => {
                 Self::Lz4(Box::new(lz4_flex::frame::FrameEncoder::with_frame_info(lz4_frame(), out)))
             }

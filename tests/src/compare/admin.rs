@@ -69,6 +69,9 @@ pub(super) fn topics() -> Vec<Case> {
                 ("compacted", "cleanup.policy", "compact"),
                 ("stamped", "message.timestamp.type", "LogAppendTime"),
                 ("odd", "retention.ms", "-1"),
+                ("unpacked", "compression.type", "uncompressed"),
+                ("packed", "compression.type", "zstd"),
+                ("punctual", "message.timestamp.before.max.ms", "7200000"),
             ] {
                 topics.push(new_topic(name, 1, 1).with_configs(vec![config(key, Some(value))]));
             }
@@ -76,7 +79,8 @@ pub(super) fn topics() -> Vec<Case> {
         }),
         Case::new("ground: metadata", Metadata, 12, 12, |_, v| {
             let plain = ["data", "two", "group", "records", "offsets"];
-            let configured = ["configured", "small", "compacted", "stamped", "odd"];
+            let configured =
+                ["configured", "small", "compacted", "stamped", "odd", "unpacked", "packed", "punctual"];
             metadata(Some(&[plain.as_slice(), &configured].concat()), v)
         }),
         Case::new("create topics", CreateTopics, 2, 7, |_, v| {

@@ -160,6 +160,17 @@ pub(super) fn cases() -> Vec<Case> {
             offsets(v, &[("records", 0, -1), ("records", 0, -2), ("two", 0, -1)], -1, 0, -1)
         }),
         Case::new("list offsets of nothing", ListOffsets, 1, 10, |_, v| offsets(v, &[], -1, 0, -1)),
+        Case::new("list offsets of compressed records", ListOffsets, 7, 10, |_, v| {
+            let time = timestamp_ms() + 1;
+            offsets(
+                v,
+                &[("packed", 0, -3), ("unpacked", 0, -3), ("stamped", 0, 0), ("data", 0, time)],
+                -1,
+                0,
+                -1,
+            )
+        })
+        .ignoring(&["timestamp"], "the broker's time, where that counts"),
         Case::new("list offsets before they were tiered", ListOffsets, 1, 10, |_, v| {
             offsets(v, &[("records", 0, -3), ("two", 0, -4), ("data", 0, -5), ("group", 0, -6)], -1, 0, -1)
         }),

@@ -6,7 +6,7 @@ use moldau_model::{Offset, ProducerEpoch, ProducerId, TimestampMs};
 use moldau_record::{BatchBuilder, Compression};
 
 use super::admin::text;
-use super::data::{batch, produce, timestamp_ms};
+use super::data::{batch, fetch, produce, timestamp_ms, wish};
 use super::{Case, Peer};
 
 fn built(builder: &BatchBuilder) -> Bytes {
@@ -142,6 +142,48 @@ pub(super) fn cases() -> Vec<Case> {
                 unreachable!("built above")
             };
             RequestKind::Produce(request.with_transactional_id(Some(m::TransactionalId(text("never")))))
+        }),
+    ]
+}
+
+/// Batches that are stored otherwise than they were sent.
+pub(super) fn stored_otherwise() -> Vec<Case> {
+    use ApiKey::{Fetch, Produce};
+    vec![
+        Case::new("produce to a topic that stores without compression", Produce, 7, 13, |peer, v| {
+            let codec = [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
+            let builder = BatchBuilder::new().compression(codec[usize::from(v.unsigned_abs()) % codec.len()]);
+            one(peer, v, "unpacked", keyed(builder))
+        }),
+        Case::new("produce to a topic that stores zstd", Produce, 3, 13, |peer, v| {
+            one(peer, v, "packed", keyed(BatchBuilder::new().compression(Compression::Gzip)))
+        }),
+        Case::new("produce a wrong checksum to a topic that stores zstd", Produce, 3, 13, |peer, v| {
+            let mut batch = keyed(BatchBuilder::new()).to_vec();
+            batch[17] ^= 1;
+            one(peer, v, "packed", batch.into())
+        }),
+        Case::new("produce records of which some are too old", Produce, 3, 13, |peer, v| {
+            let old = timestamp_ms() - 10_000_000;
+            let times = [timestamp_ms(), old, timestamp_ms() + 1, old + 1].map(|time| (None, time));
+            one(peer, v, "punctual", with_records(BatchBuilder::new().compression(Compression::Lz4), &times))
+        })
+        .ignoring(&["batch_index_error_message"], WHY_NO_TEXT),
+        Case::new("fetch what was unpacked", Fetch, 4, 18, |peer, v| {
+            fetch(peer, v, &[wish("unpacked", 0, 0), wish("unpacked", 0, 7)], 1 << 20)
+        }),
+        Case::new("fetch from a topic that stores zstd", Fetch, 4, 18, |peer, v| {
+            fetch(peer, v, &[wish("packed", 0, 0)], 1 << 20)
+        })
+        .ignoring(&["records"], "two releases of zstd do not write the same bytes"),
+        Case::new("produce a greatest time that no record has", Produce, 3, 13, |peer, v| {
+            let time = timestamp_ms() + i64::from(v) * 10;
+            let times = [time, time + 5, time + 2].map(|time| (None, time));
+            let mut batch = with_records(BatchBuilder::new(), &times).to_vec();
+            batch[35..43].copy_from_slice(&(time - 9).to_be_bytes());
+            let crc = crc32c::crc32c(&batch[21..]);
+            batch[17..21].copy_from_slice(&crc.to_be_bytes());
+            one(peer, v, "unpacked", batch.into())
         }),
     ]
 }

@@ -1,4 +1,4 @@
-//! The three checkpoint files of a log directory, and what they say at the moment.
+//! The four checkpoint files of a log directory, and what they say at the moment.
 
 use std::collections::HashMap;
 use std::io;
@@ -9,7 +9,8 @@ use moldau_model::{Offset, TopicPartition};
 use parking_lot::Mutex;
 
 use super::{
-    FILE_BYTES_MAX, HIGH_WATERMARK, LOG_START_OFFSET, RECOVERY_POINT, decode_offsets, encode_offsets,
+    FILE_BYTES_MAX, FIRST_DIRTY, HIGH_WATERMARK, LOG_START_OFFSET, RECOVERY_POINT, decode_offsets,
+    encode_offsets,
 };
 use crate::FileSystem;
 
@@ -29,6 +30,7 @@ struct OnDisk {
     recovery_points: Offsets,
     log_starts: Offsets,
     high_watermarks: Offsets,
+    first_dirty: Offsets,
 }
 
 /// What the files say of one partition.
@@ -37,6 +39,8 @@ pub(crate) struct Checkpointed {
     pub(crate) recovery_point: Option<Offset>,
     pub(crate) log_start_offset: Option<Offset>,
     pub(crate) high_watermark: Option<Offset>,
+    /// Everything below it was compacted.
+    pub(crate) first_dirty: Option<Offset>,
 }
 
 impl Checkpoints {
@@ -58,6 +62,7 @@ impl Checkpoints {
             recovery_points: read(RECOVERY_POINT)?,
             log_starts: read(LOG_START_OFFSET)?,
             high_watermarks: read(HIGH_WATERMARK)?,
+            first_dirty: read(FIRST_DIRTY)?,
         };
         Ok(Self { file_system, directory, on_disk: Mutex::new(on_disk) })
     }
@@ -68,6 +73,7 @@ impl Checkpoints {
             recovery_point: on_disk.recovery_points.get(partition).copied(),
             log_start_offset: on_disk.log_starts.get(partition).copied(),
             high_watermark: on_disk.high_watermarks.get(partition).copied(),
+            first_dirty: on_disk.first_dirty.get(partition).copied(),
         }
     }
 
@@ -110,6 +116,7 @@ impl Checkpoints {
             (LOG_START_OFFSET, &mut on_disk.log_starts),
             (RECOVERY_POINT, &mut on_disk.recovery_points),
             (HIGH_WATERMARK, &mut on_disk.high_watermarks),
+            (FIRST_DIRTY, &mut on_disk.first_dirty),
         ] {
             if current.contains_key(partition) {
                 let new = without(current);
@@ -139,5 +146,22 @@ impl Checkpoints {
         let mut new = on_disk.log_starts.clone();
         new.insert(partition.clone(), log_start);
         self.write(LOG_START_OFFSET, &mut on_disk.log_starts, new)
+    }
+
+    /// Writes down that everything below `first_dirty` was compacted.
+    pub(crate) fn set_first_dirty(&self, partition: &TopicPartition, first_dirty: Offset) -> io::Result<()> {
+        let mut on_disk = self.on_disk.lock();
+        let mut new = on_disk.first_dirty.clone();
+        new.insert(partition.clone(), first_dirty);
+        self.write(FIRST_DIRTY, &mut on_disk.first_dirty, new)
+    }
+
+    /// Makes sure that the file does not call compacted what is written again from `end` on.
+    pub(crate) fn lower_first_dirty(&self, partition: &TopicPartition, end: Offset) -> io::Result<()> {
+        let stored = self.of(partition).first_dirty;
+        if stored.is_none_or(|stored| stored <= end) {
+            return Ok(());
+        }
+        self.set_first_dirty(partition, end)
     }
 }

@@ -7,17 +7,17 @@ use std::sync::Arc;
 use moldau_model::{Offset, ProducerId, TimestampMs};
 
 use super::filter::{Fate, Filter};
-use super::key_map::KeyMap;
-use super::swap;
+use super::key_map::{KeyMap, SLOT_BYTES};
 use super::transactions::{Standing, Transactions};
+use super::{CleanerBudget, CleanerPace, swap};
 use crate::file_cache::{FileKind, Storage, segment_path};
 use crate::file_system::OpenFile;
 use crate::producer_state::LastRecord;
 use crate::segment::{BatchReader, Segment};
 use crate::{AbortedTransaction, CleanReport, File, LogError, PartitionLog};
 
-/// The cleaned bytes are written in pieces of this size.
-const WRITE_BUFFER_BYTES: usize = 1 << 20;
+/// Less is not worth a system call, however small the budget.
+const BUFFER_BYTES_MIN: usize = 4 << 10;
 
 /// A closed segment as it was when the pass was planned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ struct Source {
     /// Where the next segment begins.
     end: Offset,
     size_bytes: u64,
+    /// Of its larger index.
+    index_bytes: u64,
 }
 
 /// A run of segments that becomes one.
@@ -57,7 +59,7 @@ pub struct Cleaning {
     /// `None` before the first run.
     keys: Option<KeyMap>,
     keys_from: Offset,
-    keys_max: usize,
+    budget: CleanerBudget,
     last_records: HashMap<ProducerId, LastRecord>,
     /// All that ended in `sources`, by their ends.
     aborted: Vec<AbortedTransaction>,
@@ -66,11 +68,14 @@ pub struct Cleaning {
     now: TimestampMs,
     delete_retention_ms: i64,
     segment_bytes: u32,
+    segment_index_bytes: u32,
     /// What the log's counter said: a truncation makes the pass void.
     truncations: u64,
     /// How many of `sources` were dealt with.
     done: usize,
     written: Option<Group>,
+    /// Read and written since the pace heard of any.
+    unpaced_bytes: u64,
     /// Nothing more may be written or installed.
     stopped: bool,
     /// There is nothing left to write.
@@ -86,7 +91,7 @@ impl Cleaning {
         log: &mut PartitionLog,
         cleanable: usize,
         now: TimestampMs,
-        keys_max: usize,
+        budget: CleanerBudget,
     ) -> Result<Self, LogError> {
         let segments = log.segments();
         let sources = (0..cleanable).filter_map(|number| {
@@ -95,6 +100,7 @@ impl Cleaning {
                 base: segment.base_offset(),
                 end: next.base_offset(),
                 size_bytes: segment.size_bytes(),
+                index_bytes: segment.index_bytes(),
             })
         });
         let sources: Vec<Source> = sources.collect();
@@ -108,7 +114,7 @@ impl Cleaning {
             storage: Arc::clone(log.storage()),
             keys: None,
             keys_from: log.first_dirty_offset().max(log.log_start_offset()),
-            keys_max,
+            budget: CleanerBudget { buffer_bytes: budget.buffer_bytes.max(BUFFER_BYTES_MIN), ..budget },
             last_records: log.producers().last_records_below(end),
             transactions: Transactions::new(&aborted),
             aborted,
@@ -116,9 +122,11 @@ impl Cleaning {
             now,
             delete_retention_ms: log.config().delete_retention_ms,
             segment_bytes: log.config().segment_bytes,
+            segment_index_bytes: log.config().segment_index_bytes,
             truncations: log.truncations(),
             done: 0,
             written: None,
+            unpaced_bytes: 0,
             stopped: false,
             finished: false,
             report: CleanReport::default(),
@@ -126,22 +134,30 @@ impl Cleaning {
         })
     }
 
-    /// Writes the next cleaned file, durably. `false` once there is none. After an error the pass is over.
-    pub fn run(&mut self) -> Result<bool, LogError> {
-        let result = self.write_next();
+    /// Writes the next cleaned file, durably; `pace` hears of every buffer that is read or written. `false` once there is
+    /// none, or `pace` has ended the pass. After an error the pass is over.
+    pub fn run(&mut self, pace: &mut CleanerPace<'_>) -> Result<bool, LogError> {
+        let step_bytes = self.budget.buffer_bytes as u64;
+        let mut meter = Meter { pace, step_bytes, bytes: self.unpaced_bytes, is_over: false };
+        let result = self.write_next(&mut meter);
+        self.unpaced_bytes = meter.bytes;
+        if meter.is_over {
+            self.stopped = true;
+            return Ok(false);
+        }
         if result.is_err() {
             self.stopped = true;
         }
         result.map_err(LogError::io(&self.storage.directory))
     }
 
-    fn write_next(&mut self) -> io::Result<bool> {
+    fn write_next(&mut self, meter: &mut Meter<'_, '_>) -> io::Result<bool> {
         if self.stopped {
             return Ok(false);
         }
         let keys = match self.keys.take() {
             Some(keys) => keys,
-            None => self.collect_keys()?,
+            None => self.collect_keys(meter)?,
         };
         self.report.first_dirty_offset = keys.end_offset();
         let sources = self.next_group(keys.end_offset());
@@ -153,7 +169,7 @@ impl Cleaning {
         }
         self.done += group.count();
         let mut transactions = std::mem::take(&mut self.transactions);
-        let written = self.write_cleaned(&mut group, &keys, &mut transactions);
+        let written = self.write_cleaned(&mut group, &keys, &mut transactions, meter);
         self.transactions = transactions;
         if let Err(error) = written {
             swap::discard_cleaned(&self.storage, group.base_offset());
@@ -194,6 +210,11 @@ impl Cleaning {
         all.records_after += one.records_after;
     }
 
+    /// There is no log any more that anything could be installed in.
+    pub fn give_up(&mut self) {
+        self.stopped = true;
+    }
+
     /// A later group must not be installed without an earlier one: a tombstone would go before what it hides.
     pub(super) fn stop(&mut self) {
         self.stopped = true;
@@ -212,16 +233,26 @@ impl Cleaning {
         self.storage.file_system.open(&path, OpenFile::Read)
     }
 
+    fn reader<'a>(&self, file: &'a dyn File, source: &Source) -> BatchReader<'a> {
+        BatchReader::new(file, source.size_bytes).reading_at_once(self.budget.buffer_bytes)
+    }
+
     /// The last offset of each key in what was not compacted yet.
-    fn collect_keys(&self) -> io::Result<KeyMap> {
-        let mut keys = KeyMap::new(self.keys_from, self.keys_max);
+    fn collect_keys(&self, meter: &mut Meter<'_, '_>) -> io::Result<KeyMap> {
+        let mut keys = KeyMap::new(self.keys_from, self.key_slots(), self.budget.key_load_factor);
         let mut transactions = Transactions::new(&self.aborted_from(self.keys_from));
         for source in self.sources.iter().filter(|source| source.end > self.keys_from) {
             let file = self.open(source)?;
-            let mut reader = BatchReader::new(&*file, source.size_bytes);
+            let mut reader = self.reader(&*file, source);
             while let Some((_, batch)) = reader.next()? {
+                meter.note(batch.size_bytes())?;
                 let counts = transactions.advance(&batch) == Standing::Counts;
                 if batch.last_offset() >= keys.end_offset() && !keys.add_batch(&batch, counts) {
+                    if keys.end_offset() == self.keys_from {
+                        return Err(io::Error::other(
+                            "one batch has more keys than fit into log.cleaner.dedupe.buffer.size",
+                        ));
+                    }
                     return Ok(keys);
                 }
             }
@@ -229,6 +260,14 @@ impl Cleaning {
             keys.set_end_offset(source.end);
         }
         Ok(keys)
+    }
+
+    /// As many as the budget has, and no more than there can be keys for.
+    fn key_slots(&self) -> usize {
+        let end = self.sources.last().map_or(self.keys_from, |last| last.end);
+        let offsets = usize::try_from(end.minus(self.keys_from)).unwrap_or(0);
+        let wanted = (offsets as f64 / self.budget.key_load_factor.max(0.01)) as usize;
+        (self.budget.key_bytes / SLOT_BYTES).min(wanted.saturating_add(2))
     }
 
     /// Of the aborted transactions those that end in the segments from the one on that holds `from`.
@@ -242,15 +281,17 @@ impl Cleaning {
     fn next_group(&self, keys_end: Offset) -> Vec<Source> {
         let rest = self.sources.iter().skip(self.done).take_while(|source| source.base < keys_end);
         let mut group: Vec<Source> = Vec::new();
-        let mut bytes = 0;
+        let (mut bytes, mut index_bytes) = (0, 0);
         for source in rest {
             let base = group.first().map_or(source.base, |first| first.base);
             let fits = bytes + source.size_bytes <= u64::from(self.segment_bytes)
+                && index_bytes + source.index_bytes <= u64::from(self.segment_index_bytes)
                 && source.end.minus(base) <= i64::from(i32::MAX);
             if !group.is_empty() && !fits {
                 break;
             }
             bytes += source.size_bytes;
+            index_bytes += source.index_bytes;
             group.push(*source);
         }
         group
@@ -261,6 +302,7 @@ impl Cleaning {
         group: &mut Group,
         keys: &KeyMap,
         transactions: &mut Transactions,
+        meter: &mut Meter<'_, '_>,
     ) -> io::Result<()> {
         let target = swap::create_cleaned(&self.storage, group.base_offset())?;
         let filter = Filter {
@@ -270,13 +312,14 @@ impl Cleaning {
             delete_retention_ms: self.delete_retention_ms,
         };
         let mut aborted = Vec::new();
-        let mut out = Vec::with_capacity(WRITE_BUFFER_BYTES);
+        let mut out = Vec::with_capacity(self.budget.buffer_bytes);
         let mut position = 0;
         for source in &group.sources {
             group.report.bytes_before += source.size_bytes;
             let file = self.open(source)?;
-            let mut reader = BatchReader::new(&*file, source.size_bytes);
+            let mut reader = self.reader(&*file, source);
             while let Some((_, batch)) = reader.next()? {
+                meter.note(batch.size_bytes())?;
                 batch.check_crc().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
                 let standing = transactions.advance(&batch);
                 let fate = filter.batch(&batch, standing, &mut group.report);
@@ -288,7 +331,8 @@ impl Cleaning {
                     Fate::Rewrite(bytes) => out.extend_from_slice(&bytes),
                     Fate::Drop => {}
                 }
-                if out.len() >= WRITE_BUFFER_BYTES {
+                if out.len() >= self.budget.buffer_bytes {
+                    meter.note(out.len())?;
                     target.write_all_at(&out, position)?;
                     position += out.len() as u64;
                     out.clear();
@@ -306,6 +350,28 @@ impl Cleaning {
     fn aborted_at(&self, marker: Offset) -> Option<AbortedTransaction> {
         let at = self.aborted.binary_search_by_key(&marker, |transaction| transaction.last_offset).ok()?;
         self.aborted.get(at).copied()
+    }
+}
+
+/// Counts what is read and written, and tells the pace now and then.
+struct Meter<'a, 'p> {
+    pace: &'a mut CleanerPace<'p>,
+    step_bytes: u64,
+    bytes: u64,
+    is_over: bool,
+}
+
+impl Meter<'_, '_> {
+    fn note(&mut self, bytes: usize) -> io::Result<()> {
+        self.bytes += bytes as u64;
+        if self.bytes < self.step_bytes {
+            return Ok(());
+        }
+        if (self.pace)(std::mem::take(&mut self.bytes)).is_break() {
+            self.is_over = true;
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use moldau_model::{ProducerId, TimestampMs};
 use moldau_record::{
-    BATCH_HEADER_BYTES, BatchView, Compression, DecompressLimit, Record, TimestampType, compress, decompress,
+    BATCH_HEADER_BYTES, BatchView, Compression, DecompressLimit, Record, RecordSet, TimestampType, compress,
 };
 
 use super::key_map::KeyMap;
@@ -86,12 +86,11 @@ impl Filter<'_> {
             Standing::Marker { has_batches: true } => return Fate::Keep,
             Standing::Marker { has_batches: false } => return self.marker(batch, count, report),
         }
-        let Some(compression) = batch.compression() else { return Fate::Keep };
-        let limit = DecompressLimit(DECOMPRESSED_BYTES_MAX);
-        let Ok(bytes) = decompress(compression, batch.records_bytes(), limit) else { return Fate::Keep };
-        let horizon = self.horizon(batch);
         // A batch that cannot be understood is kept whole: compaction never loses what it did not read.
-        let Some(kept) = self.select(batch, &bytes, horizon) else { return Fate::Keep };
+        let Some(compression) = batch.compression() else { return Fate::Keep };
+        let Ok(records) = batch.records(DecompressLimit(DECOMPRESSED_BYTES_MAX)) else { return Fate::Keep };
+        let horizon = self.horizon(batch);
+        let Some(kept) = self.select(&records, horizon) else { return Fate::Keep };
         if kept.count == 0 {
             return self.without_records(batch);
         }
@@ -146,10 +145,10 @@ impl Filter<'_> {
         })
     }
 
-    fn select(&self, batch: &BatchView<'_>, mut bytes: &[u8], horizon: Option<TimestampMs>) -> Option<Kept> {
-        let records = batch.records(DecompressLimit(DECOMPRESSED_BYTES_MAX)).ok()?;
+    fn select(&self, records: &RecordSet<'_>, horizon: Option<TimestampMs>) -> Option<Kept> {
         let mut kept = Kept::default();
-        for record in &records {
+        let mut bytes = records.bytes();
+        for record in records {
             let record = record.ok()?;
             let mut rest = bytes;
             let length = usize::try_from(varint::take(&mut rest)?).ok()?;

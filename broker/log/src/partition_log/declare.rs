@@ -44,8 +44,8 @@ impl PartitionLog {
     }
 
     fn make_segment(&mut self) -> io::Result<()> {
-        if let Some(active) = self.segments.back() {
-            active.make()?;
+        if let Some(active) = self.segments.back_mut() {
+            active.make(&self.config)?;
         }
         self.durability.names().directory = true;
         Ok(())

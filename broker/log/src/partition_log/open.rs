@@ -354,7 +354,7 @@ impl PartitionLog {
             self.remove_segment_files(segment.base_offset())?;
         }
         let start = self.log_start_offset;
-        self.segments.push_back(Segment::create(&self.storage, start, now)?);
+        self.segments.push_back(Segment::create(&self.storage, start, &self.config, now)?);
         self.log_end_offset = start;
         self.durability.names().directory = true;
         Ok(())

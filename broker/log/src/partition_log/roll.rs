@@ -58,12 +58,22 @@ impl PartitionLog {
             Some(born) => youngest.0.saturating_sub(born.0),
             None => now.0.saturating_sub(active.created().0),
         };
-        age_ms > self.config.segment_ms.saturating_sub(self.roll_jitter_ms(active.base_offset()))
+        age_ms > self.segment_ms_max().saturating_sub(self.roll_jitter_ms(active.base_offset()))
+    }
+
+    /// The cleaner waits for closed segments: where a record must not stay uncleaned for long, its segment must not stay
+    /// open for longer.
+    fn segment_ms_max(&self) -> i64 {
+        if self.config.cleanup_policy.compact {
+            self.config.segment_ms.min(self.config.max_compaction_lag_ms)
+        } else {
+            self.config.segment_ms
+        }
     }
 
     /// The same for one segment at any time, different from one partition to the next.
     fn roll_jitter_ms(&self, base_offset: Offset) -> i64 {
-        let bound = self.config.segment_jitter_ms.min(self.config.segment_ms);
+        let bound = self.config.segment_jitter_ms.min(self.segment_ms_max());
         if bound <= 0 {
             return 0;
         }
@@ -84,12 +94,14 @@ impl PartitionLog {
             return Err(io::Error::other("a log without a segment"));
         };
         assert!(active.base_offset() < self.log_end_offset, "a segment that holds nothing was to be closed");
-        let changed = active.finish_indexes()?;
+        let mut changed = active.finish_indexes()?;
+        // A closed segment is as long as its file.
+        changed.extend(active.trim()?);
         for file in &changed {
             self.durability.mark(file);
         }
         self.sync_before_roll()?;
-        let next = Segment::create(&self.storage, self.log_end_offset, now)?;
+        let next = Segment::create(&self.storage, self.log_end_offset, &self.config, now)?;
         self.durability.names().directory = true;
         self.segments.push_back(next);
         self.recent.clear();

@@ -68,6 +68,7 @@ impl PartitionLog {
         self.log_start_offset = self.log_start_offset.min(self.log_end_offset);
         self.lower_checkpointed_start()?;
         self.first_dirty_offset = self.first_dirty_offset.min(self.log_end_offset);
+        self.lower_checkpointed_first_dirty()?;
         self.durability.truncated(self.log_end_offset);
         if self.epochs.truncate_from_end(self.log_end_offset) {
             self.write_epochs_unsynced()?;
@@ -82,6 +83,15 @@ impl PartitionLog {
     fn lower_checkpointed_start(&self) -> io::Result<()> {
         match &self.checkpoints {
             Some(checkpoints) => checkpoints.lower_log_start(&self.topic_partition, self.log_start_offset),
+            None => Ok(()),
+        }
+    }
+
+    fn lower_checkpointed_first_dirty(&self) -> io::Result<()> {
+        match &self.checkpoints {
+            Some(checkpoints) => {
+                checkpoints.lower_first_dirty(&self.topic_partition, self.first_dirty_offset)
+            }
             None => Ok(()),
         }
     }
@@ -101,13 +111,14 @@ impl PartitionLog {
         for at in self.snapshots_on_disk()? {
             self.delete_snapshot(Offset(at))?;
         }
-        self.segments.push_back(Segment::create(&self.storage, offset, now)?);
+        self.segments.push_back(Segment::create(&self.storage, offset, &self.config, now)?);
         self.storage.file_system.sync_dir(&self.storage.directory)?;
         self.durability.sync_name_now(&*self.storage.file_system, self.parent.as_ref())?;
         self.log_start_offset = offset;
         self.log_end_offset = offset;
         self.lower_checkpointed_start()?;
         self.first_dirty_offset = offset;
+        self.lower_checkpointed_first_dirty()?;
         self.durability.restarted(offset);
         self.epochs.clear();
         self.write_epochs_unsynced()?;

@@ -1,10 +1,12 @@
 //! Compaction: what stays, what goes, and that no crash in the middle brings anything back.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 
 use moldau_log::file_system::Operation;
 use moldau_log::{
-    ActiveProducer, AppendOrigin, CleanReport, CleanupPolicy, LogConfig, LogError, PartitionLog,
+    ActiveProducer, AppendOrigin, CleanReport, CleanerBudget, CleanupPolicy, LogConfig, LogError,
+    PartitionLog,
 };
 use moldau_model::{ErrorCode, Offset, ProducerEpoch, ProducerId, TimestampMs};
 use moldau_record::{BatchBuilder, Batches, Compression, ControlRecord};
@@ -14,6 +16,18 @@ use crate::support::*;
 const DAY_MS: i64 = 24 * 3_600_000;
 
 type Text = (i64, Option<String>, Option<String>);
+
+const BUDGET: CleanerBudget =
+    CleanerBudget { key_bytes: 1 << 20, key_load_factor: 0.9, buffer_bytes: 64 << 10 };
+
+/// Memory for so many keys.
+fn keys_for(count: usize) -> CleanerBudget {
+    CleanerBudget { key_bytes: (count + 1) * 24, key_load_factor: 1.0, ..BUDGET }
+}
+
+fn go_on(_: u64) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
 
 fn compacted() -> LogConfig {
     LogConfig { cleanup_policy: CleanupPolicy { delete: false, compact: true }, ..small() }
@@ -142,7 +156,7 @@ fn cleaning_is_due_by_the_dirty_ratio_or_by_age() {
     let config = LogConfig { max_compaction_lag_ms: 5000, ..compacted() };
     let mut log = Disk::new().open(config);
     let due = |log: &PartitionLog, after_ms| {
-        log.is_cleaning_due(log.log_end_offset(), TimestampMs(NOW.0 + after_ms))
+        log.dirtiness(log.log_end_offset(), TimestampMs(NOW.0 + after_ms)).is_some()
     };
     assert!(!due(&log, 0), "there is nothing");
     put(&mut log, &[("a", Some("x"))]);
@@ -428,21 +442,21 @@ fn log_of_three_groups() -> PartitionLog {
 fn a_pass_goes_on_beside_appends_and_reads() {
     let mut log = log_of_three_groups();
     let end = log.log_end_offset();
-    let mut cleaning = log.begin_clean(end, NOW).unwrap().unwrap();
-    assert!(log.begin_clean(end, NOW).unwrap().is_none(), "one pass at a time");
+    let mut cleaning = log.begin_clean(end, NOW, BUDGET).unwrap().unwrap();
+    assert!(log.begin_clean(end, NOW, BUDGET).unwrap().is_none(), "one pass at a time");
     let mut written = 0;
-    while cleaning.run().unwrap() {
+    while cleaning.run(&mut go_on).unwrap() {
         put(&mut log, &[("a", Some(&format!("beside {written}")))]);
         assert!(contents(&log).len() > 4);
         log.install_cleaned(&mut cleaning, NOW).unwrap();
         written += 1;
     }
-    let report = log.complete_clean(cleaning);
+    let report = log.complete_clean(cleaning).unwrap();
     assert!(written > 1 && report.first_dirty_offset == end, "{written} {report:?}");
     let mut expected: Vec<i64> = (8..12).collect();
     expected.extend((0..written).map(|number| 12 + number));
     assert_eq!(offsets(&log), expected, "the pass saw nothing of what came after it began");
-    assert!(log.begin_clean(end, NOW).unwrap().is_some());
+    assert!(log.begin_clean(end, NOW, BUDGET).unwrap().is_some());
 }
 
 #[test]
@@ -465,13 +479,13 @@ fn a_pass_that_was_overtaken_changes_nothing() {
     ];
     for (what, change) in changes {
         let mut log = log_of_three_groups();
-        let mut cleaning = log.begin_clean(log.log_end_offset(), NOW).unwrap().unwrap();
-        assert!(cleaning.run().unwrap());
+        let mut cleaning = log.begin_clean(log.log_end_offset(), NOW, BUDGET).unwrap().unwrap();
+        assert!(cleaning.run(&mut go_on).unwrap());
         change(&mut log);
         let expected = contents(&log);
         log.install_cleaned(&mut cleaning, NOW).unwrap();
-        assert!(!cleaning.run().unwrap(), "{what}: it is over");
-        let report = log.complete_clean(cleaning);
+        assert!(!cleaning.run(&mut go_on).unwrap(), "{what}: it is over");
+        let report = log.complete_clean(cleaning).unwrap();
         assert_eq!((report.segments_cleaned, contents(&log)), (0, expected), "{what}");
         let before = map(&contents(&log));
         log.roll(NOW).unwrap();
@@ -484,16 +498,16 @@ fn a_pass_that_was_overtaken_changes_nothing() {
 fn a_pass_that_is_given_up_leaves_the_log_as_it_was() {
     let mut log = log_of_three_groups();
     let before = contents(&log);
-    let mut cleaning = log.begin_clean(log.log_end_offset(), NOW).unwrap().unwrap();
-    assert!(cleaning.run().unwrap());
+    let mut cleaning = log.begin_clean(log.log_end_offset(), NOW, BUDGET).unwrap().unwrap();
+    assert!(cleaning.run(&mut go_on).unwrap());
     drop(cleaning);
     assert_eq!(contents(&log), before);
-    let mut cleaning = log.begin_clean(log.log_end_offset(), NOW).unwrap().unwrap();
-    assert!(cleaning.run().unwrap());
+    let mut cleaning = log.begin_clean(log.log_end_offset(), NOW, BUDGET).unwrap().unwrap();
+    assert!(cleaning.run(&mut go_on).unwrap());
     log.install_cleaned(&mut cleaning, NOW).unwrap();
-    log.complete_clean(cleaning);
+    log.complete_clean(cleaning).unwrap();
     assert!(
-        log.is_cleaning_due(log.log_end_offset(), NOW),
+        log.dirtiness(log.log_end_offset(), NOW).is_some(),
         "what was not looked at is still to be compacted"
     );
     assert_eq!(map(&contents(&log)), map(&before));
@@ -528,8 +542,8 @@ fn more_keys_than_fit_into_memory_take_several_passes() {
     log.roll(NOW).unwrap();
     let whole = contents(&log);
     let mut passes = 0;
-    while log.is_cleaning_due(log.log_end_offset(), NOW) || passes == 0 {
-        let report = log.clean_at_most(log.log_end_offset(), NOW, 25).unwrap();
+    while log.dirtiness(log.log_end_offset(), NOW).is_some() || passes == 0 {
+        let report = log.clean_within(log.log_end_offset(), NOW, keys_for(25)).unwrap();
         assert_eq!(map(&contents(&log)), map(&whole), "after pass {passes}");
         passes += 1;
         assert!(passes < 10 && report.first_dirty_offset.0 > 0);
@@ -545,7 +559,7 @@ fn the_size_is_bounded_by_the_keys_and_not_by_the_writes() {
     let mut largest = 0;
     for number in 0..20_000 {
         put(&mut log, &[(&format!("key{}", number % 10), Some("a value of some length"))]);
-        if number % 50 == 0 && log.is_cleaning_due(log.log_end_offset(), NOW) {
+        if number % 50 == 0 && log.dirtiness(log.log_end_offset(), NOW).is_some() {
             log.clean(log.log_end_offset(), NOW).unwrap();
             log.purge_deleted(TimestampMs(i64::MAX));
         }

@@ -4,6 +4,7 @@
 
 mod append;
 mod cleaner;
+mod cleaner_limits;
 mod declared;
 mod directory;
 mod faults;
@@ -11,6 +12,7 @@ mod files;
 mod kafka_files;
 mod model;
 mod power_cut;
+mod preallocated;
 mod producers;
 mod reading;
 mod recovery;

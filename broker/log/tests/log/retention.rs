@@ -179,7 +179,7 @@ fn commits_outlive_eight_days_in_a_compacted_log_and_would_not_in_another() {
             let now = TimestampMs(NOW.0 + day * DAY_MS + HOUR_MS);
             log.roll_if_due(now).unwrap();
             log.delete_old_segments(now, log.durable_end_offset()).unwrap();
-            if log.is_cleaning_due(log.durable_end_offset(), now) {
+            if log.dirtiness(log.durable_end_offset(), now).is_some() {
                 log.clean(log.durable_end_offset(), now).unwrap();
             }
             log.purge_deleted(now);

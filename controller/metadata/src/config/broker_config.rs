@@ -214,8 +214,6 @@ pub struct BrokerConfig {
     pub flush_offset_checkpoint_interval_ms: i32,
     /// `log.cleaner.enable`.
     pub cleaner_enable: bool,
-    /// `log.cleaner.backoff.ms`.
-    pub cleaner_backoff_ms: i64,
     /// `num.recovery.threads.per.data.dir`.
     pub recovery_threads_per_dir: i32,
 
@@ -686,7 +684,6 @@ impl Reader<'_> {
             retention_check_interval_ms: self.long("log.retention.check.interval.ms"),
             flush_offset_checkpoint_interval_ms: self.int("log.flush.offset.checkpoint.interval.ms"),
             cleaner_enable: self.boolean("log.cleaner.enable"),
-            cleaner_backoff_ms: self.long("log.cleaner.backoff.ms"),
             recovery_threads_per_dir: self.int("num.recovery.threads.per.data.dir"),
             flush_policy: match self.text("flush.policy") {
                 "interval" => FlushPolicy::Interval,

@@ -60,7 +60,12 @@ const HONOURED_BROKER: &[&str] = &[
     "leader.imbalance.check.interval.seconds",
     "leader.replication.throttled.rate",
     "log.cleaner.backoff.ms",
+    "log.cleaner.dedupe.buffer.size",
     "log.cleaner.enable",
+    "log.cleaner.io.buffer.load.factor",
+    "log.cleaner.io.buffer.size",
+    "log.cleaner.io.max.bytes.per.second",
+    "log.cleaner.threads",
     "log.dir",
     "log.dirs",
     "log.flush.offset.checkpoint.interval.ms",
@@ -105,21 +110,27 @@ const HONOURED_BROKER: &[&str] = &[
     "transactional.id.expiration.ms",
 ];
 
+/// Of those the ones of which a change takes effect while the broker runs, apart from those that topics inherit.
+const HEARD_AT_RUN_TIME: &[&str] = &[
+    "follower.replication.throttled.rate",
+    "leader.replication.throttled.rate",
+    "log.cleaner.backoff.ms",
+    "log.cleaner.dedupe.buffer.size",
+    "log.cleaner.io.buffer.load.factor",
+    "log.cleaner.io.buffer.size",
+    "log.cleaner.io.max.bytes.per.second",
+    "log.cleaner.threads",
+];
+
 /// Topic settings that nothing reads.
 const TOPIC_WITHOUT_EFFECT: &[(&str, &str)] = &[
-    ("compression.gzip.level", RECOMPRESSION),
-    ("compression.lz4.level", RECOMPRESSION),
-    ("compression.type", RECOMPRESSION),
-    ("compression.zstd.level", RECOMPRESSION),
-    ("internal.segment.bytes", "Kafka's own tests use it"),
+    ("compression.lz4.level", "lz4 is written in its fast form, which has one level"),
     ("local.retention.bytes", TIERED),
     ("local.retention.ms", TIERED),
-    ("preallocate", "segments grow as they are written"),
     ("remote.log.copy.disable", TIERED),
     ("remote.log.delete.on.disable", TIERED),
 ];
 
-const RECOMPRESSION: &str = "batches are stored as the producer sent them (`producer`)";
 const TIERED: &str = "there is no tiered storage";
 const REPLICATION: &str = "comes with replication between nodes";
 const QUORUM: &str =
@@ -137,8 +148,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("remote.", TIERED),
     ("log.local.", TIERED),
     ("follower.fetch.last.tiered", TIERED),
-    ("compression.", RECOMPRESSION),
-    ("log.preallocate", "segments grow as they are written"),
     ("controller.quorum.", QUORUM),
     ("controller.socket.", INTERNALS),
     ("controller.performance.", INTERNALS),
@@ -227,6 +236,12 @@ pub fn broker_effect(name: &str) -> Effect {
     Effect::WithoutEffect(why)
 }
 
+/// Whether a change of a broker setting takes effect while the broker runs.
+#[must_use]
+pub fn is_heard_at_run_time(name: &str) -> bool {
+    HEARD_AT_RUN_TIME.contains(&name) || inheriting_topic_setting(name).is_some()
+}
+
 /// What a topic setting does.
 #[must_use]
 pub fn topic_effect(name: &str) -> Effect {
@@ -267,6 +282,9 @@ mod tests {
 
     #[test]
     fn every_name_in_the_tables_is_a_setting() {
+        for name in HEARD_AT_RUN_TIME {
+            assert_eq!(broker_effect(name), Effect::Honoured, "{name}");
+        }
         for name in HONOURED_BROKER.iter().chain(REFUSED.iter().map(|(name, _)| name)) {
             assert!(dynamic_broker_definition(name).is_some(), "{name}");
         }

@@ -92,6 +92,7 @@ pub struct TopicConfig {
     pub retention_bytes: i64,
     /// -1: no limit.
     pub retention_ms: i64,
+    /// `internal.segment.bytes` where that is set, else `segment.bytes`.
     pub segment_bytes: i32,
     pub segment_index_bytes: i32,
     pub segment_jitter_ms: i64,
@@ -153,7 +154,10 @@ impl TopicConfig {
             preallocate: values.boolean("preallocate"),
             retention_bytes: values.long("retention.bytes"),
             retention_ms: values.long("retention.ms"),
-            segment_bytes: values.int("segment.bytes"),
+            segment_bytes: match values.int("internal.segment.bytes") {
+                bytes if bytes > 0 => bytes,
+                _ => values.int("segment.bytes"),
+            },
             segment_index_bytes: values.int("segment.index.bytes"),
             segment_jitter_ms: values.long("segment.jitter.ms"),
             segment_ms: values.long("segment.ms"),
@@ -211,6 +215,16 @@ mod tests {
         assert_eq!(config.retention_ms, 604_800_000);
         assert_eq!(config.segment_bytes, 2 << 20);
         assert!(config.cleanup_compact && config.cleanup_delete);
+    }
+
+    #[test]
+    fn a_segment_size_for_tests_goes_before_the_other_one() {
+        let config = TopicConfig::from_values(|name| match name {
+            "internal.segment.bytes" => Some("4096"),
+            "segment.bytes" => Some("2097152"),
+            _ => None,
+        });
+        assert_eq!(config.segment_bytes, 4096);
     }
 
     #[test]
