@@ -233,3 +233,17 @@ fn a_follower_far_ahead_rolls_before_relative_offsets_overflow() {
     let last = log.log_end_offset().plus(-1);
     assert_eq!(records(&read_from(&log, last, log.log_end_offset())).len(), 1);
 }
+
+#[test]
+fn jitter_takes_something_off_a_segments_time_and_not_the_same_from_each() {
+    let config = LogConfig { segment_ms: 1000, segment_jitter_ms: 400, ..small() };
+    let mut log = Disk::new().open(config);
+    let mut ages = std::collections::BTreeSet::new();
+    for number in 0..20 {
+        append(&mut log, numbered(number)).unwrap();
+        let rolled = (0..2000).find(|age| log.roll_if_due(TimestampMs(NOW.0 + age)).unwrap());
+        ages.insert(rolled.unwrap());
+    }
+    assert!(ages.first() > Some(&600) && ages.last() <= Some(&1001), "{ages:?}");
+    assert!(ages.len() > 10, "{ages:?}");
+}
