@@ -109,7 +109,7 @@ class Moldau:
 class Kafka:
     """A real Apache Kafka 4.3.0 of one node, to compare with; stopped by its pid."""
 
-    def __init__(self, folder, heap="512M"):
+    def __init__(self, folder, heap="512M", **overrides):
         self.folder, self.port, controller_port = pathlib.Path(folder), free_port(), free_port()
         self.bootstrap = f"127.0.0.1:{self.port}"
         properties = self.folder / "server.properties"
@@ -120,7 +120,8 @@ class Kafka:
             f"log.dirs={self.folder}/data", "offsets.topic.replication.factor=1",
             "transaction.state.log.replication.factor=1", "transaction.state.log.min.isr=1",
             "share.coordinator.state.topic.replication.factor=1", "share.coordinator.state.topic.min.isr=1",
-            "group.initial.rebalance.delay.ms=0", ""]))
+            "group.initial.rebalance.delay.ms=0",
+            *(f"{key.replace('_', '.')}={value}" for key, value in overrides.items()), ""]))
         java = ["java", f"-Xms{heap}", f"-Xmx{heap}", "-cp", f"{SETUP}/jars/*"]
         subprocess.run([*java, "kafka.tools.StorageTool", "format", "-t", "5L6g3nShT-eMCtK--X86sw", "-c",
                         str(properties)], check=True, capture_output=True, timeout=120)
