@@ -1,0 +1,160 @@
+"""The same records, compacted by Apache Kafka and by Moldau: what is left has to be the same, batch by batch."""
+
+import random
+import re
+import time
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
+
+from conftest import Kafka, eventually
+
+TOPIC = "compacted"
+SEGMENT_BYTES = 1 << 20
+CLEANER = {"log_cleaner_backoff_ms": 50}
+PASS_SECONDS_MAX = 120
+
+
+class Log:
+    """One partition on one of the two systems, written batch by batch, the same on both."""
+
+    def __init__(self, name, node, **configs):
+        self.name, self.node, self.bootstrap = name, node, node.bootstrap
+        self.data = node.folder / "data"
+        self.admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        self.watcher = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "watcher"})
+        configs = {"cleanup.policy": "compact", "segment.bytes": str(SEGMENT_BYTES), "min.cleanable.dirty.ratio": "1.0",
+                   "file.delete.delay.ms": "0", **configs}
+        self.admin.create_topics([NewTopic(TOPIC, 1, 1, config=configs)])[TOPIC].result(30)
+        self.end = 0
+        self.producers = {}
+
+    def producer(self, name, codec):
+        settings = {"bootstrap.servers": self.bootstrap, "linger.ms": 1000, "compression.type": codec}
+        if name.startswith("transactional"):
+            settings["transactional.id"] = name
+        elif name.startswith("idempotent"):
+            settings["enable.idempotence"] = True
+        if name not in self.producers:
+            self.producers[name] = Producer(settings)
+            if "transactional.id" in settings:
+                self.producers[name].init_transactions(60)
+        return self.producers[name]
+
+    def wait_for_end(self):
+        at = TopicPartition(TOPIC, 0)
+        eventually(lambda: self.watcher.get_watermark_offsets(at, timeout=10)[1] == self.end, message=f"{self.name}'s end")
+
+    def batch(self, producer, records):
+        failed = []
+        for key, value, timestamp in records:
+            producer.produce(TOPIC, key=key, value=value, partition=0, timestamp=timestamp, headers=[("h", b"1")],
+                             on_delivery=lambda error, _: error and failed.append(error))
+        assert producer.flush(60) == 0 and not failed, failed
+        self.end += len(records)
+
+    def transaction(self, producer, batches, commits):
+        producer.begin_transaction()
+        for records in batches:
+            self.batch(producer, records)
+        (producer.commit_transaction if commits else producer.abort_transaction)(60)
+        # Its end is written a little later.
+        self.end += 1
+        self.wait_for_end()
+
+    def active(self):
+        return max(int(path.stem) for path in (self.data / f"{TOPIC}-0").glob("*.log"))
+
+    def set_ratio(self, ratio):
+        entry = ConfigEntry("min.cleanable.dirty.ratio", ratio, incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ConfigResource.Type.TOPIC, TOPIC, incremental_configs=[entry])
+        self.admin.incremental_alter_configs([resource])[resource].result(30)
+
+    def compact(self):
+        active = self.active()
+
+        def is_done():
+            path = self.data / "cleaner-offset-checkpoint"
+            lines = path.read_text().split("\n") if path.exists() else []
+            return any(line.startswith(f"{TOPIC} 0 ") and int(line.split()[2]) >= active for line in lines)
+
+        self.set_ratio("0.0")
+        eventually(is_done, PASS_SECONDS_MAX, f"{self.name}'s pass")
+        self.set_ratio("1.0")
+
+    def batches(self, java, codec):
+        """What DumpLogSegments says of the closed segments, without what each system makes up: ids, times, checksums, and
+        how small its codec makes something."""
+        active = self.active()
+        logs = [path for path in sorted((self.data / f"{TOPIC}-0").glob("*.log")) if int(path.stem) < active]
+        result = java("kafka-dump-log", "--deep-iteration", "--print-data-log", "--files", ",".join(map(str, logs)))
+        assert result.returncode == 0, result.stderr[-2000:]
+        ids, found = {}, []
+        for line in result.stdout.splitlines():
+            if not re.match(r"\|? ?(baseOffset|offset): ", line):
+                continue
+            line = re.sub(r"(producerId: )(\d+)", lambda m: m[1] + str(ids.setdefault(m[2], f"#{len(ids)}")), line)
+            line = re.sub(r"(deleteHorizonMs: OptionalLong)\[\d+\]", r"\1[some]", line)
+            if "isControl: true" in line or "endTxnMarker" in line:
+                line = re.sub(r"CreateTime: \d+", "CreateTime: -", line)
+            line = re.sub(r" crc: \d+| partitionLeaderEpoch: \d+", "", line)
+            found.append(line if codec == "none" else re.sub(r" (size|position): \d+", "", line))
+        return [path.name for path in logs], found
+
+
+def write(logs, seed, codec, count):
+    """Plain, idempotent and transactional batches of few keys, tombstones among them, some over several segments."""
+    chance = random.Random(seed)
+    timestamp = int(time.time() * 1000) - 100_000 + 10_000 * seed
+    for _ in range(count):
+        def records():
+            nonlocal timestamp
+            rows = []
+            for _ in range(chance.randrange(1, 5)):
+                timestamp += chance.randrange(3)
+                value = None if chance.random() < 0.1 else chance.randbytes(chance.randrange(6000))
+                rows.append((b"key%d" % chance.randrange(25), value, timestamp))
+            return rows
+
+        name = chance.choice(["plain", "idempotent-a", "idempotent-b", "transactional-a", "transactional-b"])
+        batches, commits = [records() for _ in range(chance.randrange(1, 4))], chance.random() < 0.5
+        for log in logs:
+            producer = log.producer(name, codec)
+            if name.startswith("transactional"):
+                log.transaction(producer, batches, commits)
+            else:
+                for rows in batches:
+                    log.batch(producer, rows)
+
+
+def close_segment(logs, seed):
+    """Fills the active segment with something that never comes again."""
+    timestamp = int(time.time() * 1000) + seed
+    value = random.Random(seed).randbytes(300_000)
+    for log in logs:
+        for n in range(5):
+            log.batch(log.producer("plain", "none"), [(b"filler%d-%d" % (seed, n), value, timestamp + n)])
+        log.wait_for_end()
+
+
+@pytest.mark.parametrize("codec, retention_ms", [("none", "86400000"), ("none", "0"), ("lz4", "0")])
+def test_what_the_cleaner_leaves_is_what_apache_kafkas_leaves(start_moldau, tmp_path, java, codec, retention_ms):
+    folder = tmp_path / "kafka"
+    folder.mkdir()
+    kafka = Kafka(folder, **CLEANER)
+    try:
+        configs = {"delete.retention.ms": retention_ms}
+        logs = [Log("Kafka", kafka, **configs), Log("Moldau", start_moldau(**CLEANER), **configs)]
+        for seed in range(3):
+            write(logs, seed, codec, 60)
+            close_segment(logs, seed)
+            for log in logs:
+                log.compact()
+            theirs, ours = (log.batches(java, codec) for log in logs)
+            assert ours[1] == theirs[1], f"after pass {seed}"
+            assert ours[0] == theirs[0], f"the segments after pass {seed}"
+        assert any("deleteHorizonMs: OptionalLong[some]" in line for line in ours[1])
+        assert any("endTxnMarker: ABORT" in line for line in ours[1])
+    finally:
+        kafka.stop()
