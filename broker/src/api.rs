@@ -18,6 +18,7 @@ mod consumer_group_describe;
 mod consumer_group_heartbeat;
 mod delete_groups;
 mod delete_records;
+mod describe_client_quotas;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
@@ -48,6 +49,7 @@ mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
 mod sync_group;
+mod throttle;
 mod topic_view;
 mod transaction_request;
 mod txn_offset_commit;
@@ -77,8 +79,8 @@ pub enum Reply {
     /// The request takes its effect inside the future. Later requests of the connection wait for it, as they do in
     /// Kafka, so that a client's requests take effect in the order it sent them.
     Deferred(BoxFuture<'static, Reply>),
-    /// There is no answer: Produce with acks=0.
-    NoResponse,
+    /// There is no answer: Produce with acks=0. Nothing more is read from the connection for so many milliseconds.
+    NoResponse { throttle_ms: i32 },
     /// The connection ends, for the reason given: an unreadable request, or Kafka's way to say no at acks=0.
     Close(&'static str),
 }

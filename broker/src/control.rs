@@ -15,6 +15,7 @@ use crate::coordinator::{GroupCoordinator, OffsetsStore, TransactionCoordinator}
 use crate::departures::Departures;
 use crate::lifecycle::MetadataPublisher;
 use crate::metadata_cache::MetadataCache;
+use crate::quotas::ClientQuotas;
 
 /// How long an answer waits for the broker's own image to show what the controller has committed.
 pub(crate) const CATCH_UP_LIMIT: Duration = Duration::from_secs(5);
@@ -29,6 +30,7 @@ pub struct ControlPlane {
     pub coordinator: Arc<GroupCoordinator>,
     pub transactions: Arc<TransactionCoordinator>,
     pub departures: Arc<Departures>,
+    pub quotas: Arc<ClientQuotas>,
 }
 
 impl ControlPlane {
@@ -47,7 +49,8 @@ impl ControlPlane {
         let partition_count = config.offsets_topic.partition_count;
         let coordinator = GroupCoordinator::start(group_config(&config), partition_count, store);
         let (cluster_id, departures) = (cluster_id.into(), Arc::default());
-        Self { node_id, cluster_id, config, metadata, channel, coordinator, transactions, departures }
+        let quotas = Arc::new(ClientQuotas::new(&config.settings, Arc::clone(&metadata)));
+        Self { node_id, cluster_id, config, metadata, channel, coordinator, transactions, departures, quotas }
     }
 
     /// The newest metadata.
@@ -147,6 +150,7 @@ pub struct BrokerPublisher {
     coordinator: Arc<GroupCoordinator>,
     transactions: Arc<TransactionCoordinator>,
     departures: Arc<Departures>,
+    quotas: Arc<ClientQuotas>,
 }
 
 impl BrokerPublisher {
@@ -157,8 +161,9 @@ impl BrokerPublisher {
         coordinator: Arc<GroupCoordinator>,
         transactions: Arc<TransactionCoordinator>,
         departures: Arc<Departures>,
+        quotas: Arc<ClientQuotas>,
     ) -> Self {
-        Self { node_id, replicas, coordinator, transactions, departures }
+        Self { node_id, replicas, coordinator, transactions, departures, quotas }
     }
 }
 
@@ -170,6 +175,9 @@ impl MetadataPublisher for BrokerPublisher {
     }
 
     async fn after_swap(&self, delta: &MetadataDelta, image: &Arc<MetadataImage>) {
+        if !delta.client_quotas.is_empty() {
+            self.quotas.apply(image);
+        }
         // What the broker led before it was started again, the registration takes from it: it must not be loaded, nor
         // written to, in the old epoch.
         if self.replicas.is_registered(image) {

@@ -337,6 +337,14 @@ fn unused_id(sessions: &HashMap<i32, Entry>) -> Option<i32> {
 }
 
 impl FetchContext {
+    /// The session that the request belongs to; 0 for none.
+    pub(crate) const fn id(&self) -> i32 {
+        match &self.kind {
+            Kind::Incremental { id, .. } => *id,
+            Kind::Full { .. } | Kind::Sessionless => 0,
+        }
+    }
+
     /// The session that may come of it is a follower's: it goes before clients' where there is little room.
     pub(crate) fn note_follower(&mut self) {
         if let Kind::Full { is_follower, .. } = &mut self.kind {

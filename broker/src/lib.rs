@@ -1,9 +1,9 @@
 //! The broker: Kafka's wire on one side, the log on the other.
 //!
 //! Read in this order: [`broker`] (what one broker holds, its start and its stop), [`net`] (bytes to frames and back),
-//! [`api`] (one file per API key), [`replica_manager`] (partitions and their logs), [`replication`] (followers
-//! and the ISR), [`sync`] (what makes records durable), [`background`] (retention, checkpoints), `cleaner`
-//! (compaction), [`lifecycle`] (what the controller knows of us).
+//! [`api`] (one file per API key), [`quotas`] (who has to wait), [`replica_manager`] (partitions and their logs),
+//! [`replication`] (followers and the ISR), [`sync`] (what makes records durable), [`background`] (retention,
+//! checkpoints), `cleaner` (compaction), [`lifecycle`] (what the controller knows of us).
 
 pub mod api;
 pub mod authorize;
@@ -23,6 +23,7 @@ pub mod net;
 pub mod options;
 pub mod producer_ids;
 pub mod purgatory;
+pub mod quotas;
 pub mod replica_manager;
 pub mod replication;
 pub mod response;

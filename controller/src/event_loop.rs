@@ -20,8 +20,8 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::applied::Applied;
 use crate::manage::{
-    BrokerSessions, ELIGIBLE_LEADER_REPLICAS, Inputs, Random, Settings, balance_leaders, bootstrap_records,
-    eligible_leader_records, fence_broker,
+    ApiError, BrokerSessions, Decision, ELIGIBLE_LEADER_REPLICAS, Inputs, MutationQuota, MutationQuotas,
+    Mutator, Random, Settings, balance_leaders, bootstrap_records, eligible_leader_records, fence_broker,
 };
 use crate::raft::{Leadership, ProposeError, RaftNode, Role};
 
@@ -41,9 +41,30 @@ pub(crate) struct Deciding<'a> {
     /// The newest speculative image.
     pub(crate) image: &'a MetadataImage,
     pub(crate) sessions: &'a mut BrokerSessions,
+    pub(crate) mutation_quotas: &'a mut MutationQuotas,
     pub(crate) inputs: Inputs<'a>,
     /// Milliseconds since this controller started: a clock that nobody sets.
     pub(crate) now: TimestampMs,
+}
+
+impl Deciding<'_> {
+    /// Decides what creates or deletes partitions, within what the client may have changed. The answer comes with how many
+    /// milliseconds the client is to wait.
+    pub(crate) fn within_quota<R>(
+        &mut self,
+        mutator: &Mutator,
+        decide: impl FnOnce(&MetadataImage, &mut Inputs<'_>) -> Result<Decision<R>, ApiError>,
+    ) -> Result<Decision<(R, i32)>, ApiError> {
+        self.inputs.mutation_quota =
+            self.mutation_quotas.take(self.image, self.inputs.settings, mutator, self.now);
+        let decided = decide(self.image, &mut self.inputs);
+        let quota = std::mem::take(&mut self.inputs.mutation_quota);
+        let throttle_time_ms = self.mutation_quotas.put_back(quota, self.now);
+        decided.map(|Decision { records, response }| Decision {
+            records,
+            response: (response, throttle_time_ms),
+        })
+    }
 }
 
 /// What is told when a decision's fate is known: the offset from which it is visible, or why it is not.
@@ -82,6 +103,7 @@ pub(crate) struct EventLoop {
     applied: Arc<Applied>,
     settings: Settings,
     sessions: BrokerSessions,
+    mutation_quotas: MutationQuotas,
     start: Instant,
     cluster_id: String,
     role: Role,
@@ -108,6 +130,7 @@ impl EventLoop {
             applied,
             settings,
             sessions: BrokerSessions::new(timeout_ms),
+            mutation_quotas: MutationQuotas::default(),
             start: Instant::now(),
             cluster_id,
             role: Role::default(),
@@ -247,10 +270,12 @@ impl EventLoop {
         let decided = decide(&mut Deciding {
             image: &speculation.image,
             sessions: &mut self.sessions,
+            mutation_quotas: &mut self.mutation_quotas,
             inputs: Inputs {
                 next_offset: speculation.leadership.next_offset,
                 random: &mut Random::from_seed(seed),
                 settings: &self.settings,
+                mutation_quota: MutationQuota::default(),
             },
             now,
         });

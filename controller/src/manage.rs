@@ -10,12 +10,14 @@ mod alter_partition;
 mod assignment;
 mod bootstrap;
 mod broker_state;
+mod client_quotas;
 mod create_partitions;
 mod create_topics;
 mod delete_topics;
 mod elect_leaders;
 mod eligible_leaders;
 mod heartbeat;
+mod mutation_quotas;
 mod partition_change;
 mod placement;
 mod producer_ids;
@@ -36,6 +38,9 @@ pub use broker_state::{
     fence_broker, fence_log_directories, note_full_log_directories, place_replicas,
     start_controlled_shutdown, unfence_broker, unregister_broker,
 };
+pub use client_quotas::{
+    AlterClientQuotasRequest, AlterClientQuotasResult, NamedEntity, QuotaAlteration, alter_client_quotas,
+};
 pub use create_partitions::{
     CreatePartitionsRequest, CreatePartitionsResult, MorePartitions, create_partitions,
 };
@@ -49,6 +54,7 @@ pub use elect_leaders::{
 pub(crate) use eligible_leaders::ELIGIBLE_LEADER_REPLICAS;
 pub use eligible_leaders::eligible_leader_records;
 pub use heartbeat::{BrokerSessions, ExpiredSession};
+pub use mutation_quotas::{MutationQuota, MutationQuotas, Mutator};
 pub use producer_ids::{PRODUCER_ID_BLOCK_LENGTH, allocate_producer_ids};
 pub use random::Random;
 pub use reassign_partitions::{
@@ -74,6 +80,8 @@ pub struct Inputs<'a> {
     pub random: &'a mut Random,
     /// What the controller was started with.
     pub settings: &'a Settings,
+    /// How many partitions the asker may still have created and deleted.
+    pub mutation_quota: MutationQuota,
 }
 
 /// Records to commit, as one batch, and what to answer once they are committed. Without records there is nothing to

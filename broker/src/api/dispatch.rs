@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use moldau_kafka::{ApiKey, RequestHeader, VersionRange, WireError};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Principal, Reply, Request, RequestContext, support};
+use super::{Principal, Reply, Request, RequestContext, support, throttle};
 use crate::broker::Broker;
 use crate::response::ResponseFrame;
 
@@ -75,7 +75,11 @@ impl Dispatcher {
             principal: self.principal.clone(),
             received_at: Instant::now(),
         };
-        Ok((row.handler)(&self.broker, Request::new(context, frame, body_offset, memory)))
+        let counted = throttle::counts(&self.broker, key).then(|| context.clone());
+        let begun = context.received_at;
+        let reply = (row.handler)(&self.broker, Request::new(context, frame, body_offset, memory));
+        let Some(context) = counted else { return Ok(reply) };
+        Ok(throttle::counted(&self.broker, context, begun.elapsed(), reply))
     }
 }
 

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::FetchRequest;
-use moldau_metadata::MetadataImage;
+use moldau_metadata::{MetadataImage, QuotaKey};
 use moldau_model::{BrokerEpoch, BrokerId, ErrorCode, Offset, TopicId, TopicIdPartition};
 use moldau_replica::FollowerFetch;
 
@@ -41,6 +41,8 @@ struct Fetch {
     limits: Limits,
     /// The client's rack; empty where it does not say.
     rack: String,
+    /// How long looking took, as far as that is counted.
+    busy: Duration,
 }
 
 #[derive(Clone, Copy)]
@@ -109,8 +111,9 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         session.note_follower();
     }
     let rack = request.rack_id.to_string();
-    let fetch = Fetch { broker: Arc::clone(broker), context, session, limits, rack };
-    let round = fetch.look(Look::First);
+    let busy = Duration::ZERO;
+    let mut fetch = Fetch { broker: Arc::clone(broker), context, session, limits, rack, busy };
+    let round = fetch.timed_look(Look::First);
     if fetch.is_done(&round) || limits.wait_max.is_zero() {
         return Reply::Ready(fetch.answer(round));
     }
@@ -122,6 +125,41 @@ impl Fetch {
         round.is_notable
             || round.bytes >= self.limits.bytes_min
             || (self.session.targets.is_empty() && self.session.watch().is_none())
+    }
+
+    /// Whether quotas are for who asks: what followers take is another matter.
+    fn is_limited(&self) -> bool {
+        !matches!(self.limits.reader, Reader::Follower(_))
+    }
+
+    fn timed_look(&mut self, look: Look) -> Round {
+        if !(self.is_limited() && self.broker.control.quotas.limits(QuotaKey::RequestPercentage)) {
+            return self.look(look);
+        }
+        let begun = Instant::now();
+        let round = self.look(look);
+        self.busy += begun.elapsed();
+        round
+    }
+
+    /// For how long the client has to wait. It gets nothing then, and nothing is counted that it did not get.
+    fn throttle_ms(&self, round: &Round) -> i32 {
+        if !self.is_limited() {
+            return 0;
+        }
+        let quotas = &self.broker.control.quotas;
+        let mut throttle_ms = 0;
+        if quotas.limits(QuotaKey::RequestPercentage) {
+            throttle_ms = quotas.record_time(&self.context, self.busy);
+        }
+        if quotas.limits(QuotaKey::ConsumerByteRate) {
+            let bytes = round.bytes as f64;
+            throttle_ms = throttle_ms.max(quotas.record(QuotaKey::ConsumerByteRate, &self.context, bytes));
+            if throttle_ms > 0 {
+                quotas.take_back(QuotaKey::ConsumerByteRate, &self.context, bytes);
+            }
+        }
+        throttle_ms
     }
 
     /// Looks at every partition once, in the session's order, until the answer is full.
@@ -256,7 +294,7 @@ impl Fetch {
                 }
             };
             self.session.add_changed();
-            round = self.look(Look::Again);
+            round = self.timed_look(Look::Again);
             if end == WaitEnd::Over || self.is_done(&round) {
                 return self.answer(round);
             }
@@ -268,7 +306,10 @@ impl Fetch {
         if matches!(self.limits.reader, Reader::Follower(_)) {
             count_sent(&round);
         }
-        answer::frame(self, round, now)
+        match self.throttle_ms(&round) {
+            0 => answer::frame(self, round, now),
+            throttle_ms => answer::throttled(&self, throttle_ms),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The requests that only the controller answers: CreateTopics (19), DeleteTopics (20), AlterConfigs (33),
 //! CreatePartitions (37), ElectLeaders (43), IncrementalAlterConfigs (44), AlterPartitionReassignments (45),
-//! ListPartitionReassignments (46), UnregisterBroker (64), AddRaftVoter (80) and RemoveRaftVoter (81).
+//! ListPartitionReassignments (46), AlterClientQuotas (49), UpdateFeatures (57), UnregisterBroker (64), AddRaftVoter (80) and RemoveRaftVoter (81).
 //!
 //! A broker passes them on as they came, with who sent them, and passes the answer back as it came. It answers only once
 //! its own image shows what was done, so that whoever created a topic can produce to it at once. Where the controller
@@ -33,6 +33,8 @@ pub(super) const ALTER_PARTITION_REASSIGNMENTS: ApiSupport =
 pub(super) const LIST_PARTITION_REASSIGNMENTS: ApiSupport =
     ApiSupport::new(46, "ListPartitionReassignments", 0, 0, handle);
 pub(super) const UNREGISTER_BROKER: ApiSupport = ApiSupport::new(64, "UnregisterBroker", 0, 0, handle);
+pub(super) const ALTER_CLIENT_QUOTAS: ApiSupport = ApiSupport::new(49, "AlterClientQuotas", 0, 1, handle);
+pub(super) const UPDATE_FEATURES: ApiSupport = ApiSupport::new(57, "UpdateFeatures", 0, 2, handle);
 pub(super) const ADD_RAFT_VOTER: ApiSupport = ApiSupport::new(80, "AddRaftVoter", 0, 0, handle);
 pub(super) const REMOVE_RAFT_VOTER: ApiSupport = ApiSupport::new(81, "RemoveRaftVoter", 0, 0, handle);
 
@@ -85,5 +87,10 @@ fn passed_back(api_key: ApiKey, context: &RequestContext, forwarded: &Forwarded)
         frame.put_u8(0);
     }
     frame.put_slice(&forwarded.body);
-    ResponseFrame::new(frame)
+    // Who had too many partitions created or deleted has to wait, as the controller says.
+    let throttle_ms = moldau_kafka::throttle_time_position(api_key, context.api_version)
+        .and_then(|position| forwarded.body.get(position..position + 4))
+        .and_then(|field| field.try_into().ok())
+        .map_or(0, i32::from_be_bytes);
+    ResponseFrame::new(frame).telling_throttle(throttle_ms)
 }

@@ -13,7 +13,7 @@ mod transactions;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::ProduceResponse;
 use kafka_protocol::messages::produce_response::{
@@ -21,7 +21,7 @@ use kafka_protocol::messages::produce_response::{
 };
 use moldau_kafka::{ProducePartitionView, ProduceRequestView, ProduceTopicRef};
 use moldau_log::{AppendInfo, AppendTerms};
-use moldau_metadata::MetadataImage;
+use moldau_metadata::{MetadataImage, QuotaKey};
 use moldau_model::{BrokerId, ErrorCode, Offset, TopicId, TopicIdPartition};
 use moldau_record::{BatchError, BatchView, Compression, MAGIC_V2};
 
@@ -52,6 +52,7 @@ struct Answer {
     broker: Arc<Broker>,
     context: RequestContext,
     topics: Vec<(String, TopicId, Vec<Outcome>)>,
+    throttle_ms: i32,
 }
 
 fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
@@ -81,17 +82,19 @@ fn serve(
     view: &ProduceRequestView,
     verified: &Verified,
 ) -> Reply {
+    let begun = Instant::now();
     let partition_count = view.topics.iter().map(|topic| topic.partitions.len()).sum();
     let delayed = (view.acks == ACKS_ALL).then(|| Arc::new(DelayedOperation::new(partition_count)));
     let topics = append_all(broker, &mut request, view, verified, delayed.as_ref());
-    let answer = Answer { broker: Arc::clone(broker), context: request.context.clone(), topics };
+    let throttle_ms = throttle_ms(broker, &request, view.acks, begun);
+    let answer = Answer { broker: Arc::clone(broker), context: request.context.clone(), topics, throttle_ms };
     // The frame's memory is given back before anything waits.
     drop(request);
     if view.acks == 0 {
         return if answer.has_error() {
             Reply::Close("error in a produce without acks")
         } else {
-            Reply::NoResponse
+            Reply::NoResponse { throttle_ms }
         };
     }
     let Some(delayed) = delayed else { return Reply::Ready(answer.frame(None)) };
@@ -103,6 +106,21 @@ fn serve(
         delayed.wait(timeout).await;
         answer.frame(Some(&delayed))
     }))
+}
+
+/// For how long the client is to wait: by what it sent, and by the time that took, for which nobody who wants no answer
+/// has to account.
+fn throttle_ms(broker: &Broker, request: &Request, acks: i16, begun: Instant) -> i32 {
+    let quotas = &broker.control.quotas;
+    let mut throttle_ms = 0;
+    if quotas.limits(QuotaKey::ProducerByteRate) {
+        throttle_ms =
+            quotas.record(QuotaKey::ProducerByteRate, &request.context, request.frame_bytes() as f64);
+    }
+    if acks != 0 && quotas.limits(QuotaKey::RequestPercentage) {
+        throttle_ms = throttle_ms.max(quotas.record_time(&request.context, begun.elapsed()));
+    }
+    throttle_ms
 }
 
 fn append_all(
@@ -243,11 +261,12 @@ impl Answer {
             }
             responses.push(topic);
         }
-        let mut response = ProduceResponse::default().with_responses(responses);
+        let mut response =
+            ProduceResponse::default().with_responses(responses).with_throttle_time_ms(self.throttle_ms);
         if version >= 10 {
             response.node_endpoints = endpoints(&image, &self.context, &leaders);
         }
-        self.context.response(&response)
+        self.context.response(&response).telling_throttle(self.throttle_ms)
     }
 }
 

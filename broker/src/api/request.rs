@@ -90,6 +90,12 @@ impl Request {
         Self { context, frame, body_offset, memory }
     }
 
+    /// The length of header and body: what counts against a producer's quota.
+    #[must_use]
+    pub fn frame_bytes(&self) -> usize {
+        self.frame.len()
+    }
+
     /// The body, to be looked at in place.
     #[must_use]
     pub fn body(&self) -> &[u8] {

@@ -107,6 +107,7 @@ impl BrokerHandle {
             Arc::clone(&control.coordinator),
             Arc::clone(&control.transactions),
             Arc::clone(&control.departures),
+            Arc::clone(&control.quotas),
         );
         let isr_changes = tokio::spawn(replication::run_isr_changes(
             Arc::clone(&replicas),

@@ -91,6 +91,8 @@ struct Connection {
     /// The request at the end of `slots` is Deferred.
     is_blocked: bool,
     output: Output,
+    /// The client took more than its quotas allow: nothing is read before.
+    muted_until: Option<Instant>,
     is_stopping: bool,
     /// Nothing is read any more: the connection ends for this reason once everything before it is answered.
     ending: Option<Ended>,
@@ -111,6 +113,7 @@ pub(super) async fn serve(stream: TcpStream, context: ConnectionContext, stop: w
         slots: VecDeque::new(),
         is_blocked: false,
         output: Output::default(),
+        muted_until: None,
         is_stopping: false,
         ending: None,
         dispatcher: Dispatcher::new(context.broker, context.listener, peer, Principal::anonymous()),
@@ -160,6 +163,7 @@ impl Connection {
                         return Ended::Write(error);
                     }
                 }
+                () = unmuted(self.muted_until), if self.muted_until.is_some() => self.muted_until = None,
                 () = tokio::task::yield_now(), if more => {}
                 result = self.reader.fill(&self.stream), if wants_frame => {
                     if let Err(error) = result {
@@ -184,6 +188,7 @@ impl Connection {
         let held_bytes: usize = self.slots.iter().map(|slot| slot.held_bytes).sum();
         !self.is_stopping
             && self.ending.is_none()
+            && self.muted_until.is_none()
             && !self.is_blocked
             && self.slots.len() < IN_FLIGHT_MAX
             && held_bytes + self.output.memory_bytes() < HELD_BYTES_MAX
@@ -219,10 +224,11 @@ impl Connection {
     /// Writes what is answered, as far as the socket takes it; whether it took anything.
     fn write_answers(&mut self) -> Result<bool, Ended> {
         while self.slots.front().is_some_and(Slot::is_ready) {
-            if let Some(Slot { state: SlotState::Ready(frame), .. }) = self.slots.pop_front()
-                && !self.output.push(frame)
-            {
-                return Err(Ended::Closed("a response could not be made"));
+            if let Some(Slot { state: SlotState::Ready(frame), .. }) = self.slots.pop_front() {
+                self.mute(frame.throttle_ms());
+                if !self.output.push(frame) {
+                    return Err(Ended::Closed("a response could not be made"));
+                }
             }
         }
         if self.output.is_empty() {
@@ -243,10 +249,18 @@ impl Connection {
                 self.slots.push_back(Slot { state, held_bytes: request_bytes });
                 self.is_blocked = true;
             }
-            Reply::NoResponse => {}
+            Reply::NoResponse { throttle_ms } => self.mute(throttle_ms),
             Reply::Close(reason) => return Err(Ended::Closed(reason)),
         }
         Ok(())
+    }
+
+    /// Reads nothing more for a while. What is under way is answered.
+    fn mute(&mut self, throttle_ms: i32) {
+        if throttle_ms > 0 {
+            let until = Instant::now() + Duration::from_millis(u64::from(throttle_ms.unsigned_abs()));
+            self.muted_until = self.muted_until.max(Some(until));
+        }
     }
 
     /// The first slot has its outcome: `None` where the answer was put in place already.
@@ -257,6 +271,12 @@ impl Connection {
         if let Err(ended) = self.take_reply(reply, request_bytes) {
             self.ending = Some(ended);
         }
+    }
+}
+
+async fn unmuted(until: Option<Instant>) {
+    if let Some(until) = until {
+        tokio::time::sleep_until(until).await;
     }
 }
 

@@ -87,6 +87,18 @@ impl BoundListener {
             tracing::debug!(listener = %self.name, %peer, "too many connections, one more is closed");
             return;
         };
+        if let Some(pause) = shared.broker.control.quotas.connection_throttle(peer.ip()) {
+            // Its place is taken meanwhile, so that who connects without pause is bounded by that as well.
+            let mut stop = stop.clone();
+            connections.spawn(async move {
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = super::stopped(&mut stop) => {}
+                }
+                drop((stream, place));
+            });
+            return;
+        }
         let context = ConnectionContext {
             broker: Arc::clone(&shared.broker),
             listener: Arc::clone(&self.name),

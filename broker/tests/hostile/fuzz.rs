@@ -147,7 +147,7 @@ fn every_request_of_every_version_is_answered_or_refused_by_the_dispatcher() {
                     check_answer(api_key, version, correlation_id, &frame[4..]);
                     tally.answered += 1;
                 }
-                Some(Reply::NoResponse) => tally.no_response += 1,
+                Some(Reply::NoResponse { .. }) => tally.no_response += 1,
                 Some(Reply::Close(_)) => tally.refused += 1,
                 Some(_) | None => tally.waiting += 1,
             }

@@ -2,13 +2,13 @@
 //! disagree with them, and a broker that is sent a snapshot gets its delta the same way as one that follows batches.
 //! The cost follows the change, for the images share what did not change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use moldau_model::{BrokerId, PartitionIndex, ProducerId, TopicId};
 
 use crate::{
-    BrokerRegistration, ConfigResource, MetadataImage, MetadataPosition, PartitionRegistration,
+    BrokerRegistration, ConfigResource, MetadataImage, MetadataPosition, PartitionRegistration, QuotaEntity,
     ResourceConfigs, SortedMap, TopicImage,
 };
 
@@ -58,6 +58,8 @@ pub struct MetadataDelta {
     pub deleted_topics: BTreeMap<TopicId, Arc<TopicImage>>,
     /// The resources whose configs changed. A deleted topic's are among them if it had any.
     pub configs: BTreeMap<ConfigResource, ConfigDelta>,
+    /// Whose quotas changed, came or went.
+    pub client_quotas: BTreeSet<QuotaEntity>,
     /// The features whose level changed, with the new one; 0 is "removed".
     pub features: BTreeMap<Arc<str>, i16>,
     /// The next producer id, if it changed.
@@ -90,6 +92,9 @@ impl MetadataDelta {
             let change = ConfigDelta { before: configs(before), after: configs(after) };
             delta.configs.insert(resource.clone(), change);
         });
+        before.client_quotas.entities.for_each_difference(&after.client_quotas.entities, |entity, _, _| {
+            delta.client_quotas.insert(entity.clone());
+        });
         if !Arc::ptr_eq(&before.features, &after.features) {
             for (name, level) in after.features() {
                 if before.features().get(name) != Some(level) {
@@ -115,6 +120,7 @@ impl MetadataDelta {
             && self.topics.is_empty()
             && self.deleted_topics.is_empty()
             && self.configs.is_empty()
+            && self.client_quotas.is_empty()
             && self.features.is_empty()
             && self.next_producer_id.is_none()
             && self.cluster_id.is_none()

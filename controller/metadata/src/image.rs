@@ -6,7 +6,8 @@ use std::sync::Arc;
 use moldau_model::{BrokerId, LeaderEpoch, Offset, PartitionIndex, ProducerId};
 
 use crate::{
-    BrokerRegistration, ConfigsImage, Listener, PartitionRegistration, SortedMap, TopicImage, TopicsImage,
+    BrokerRegistration, ClientQuotasImage, ConfigsImage, Listener, PartitionRegistration, SortedMap,
+    TopicImage, TopicsImage,
 };
 
 /// A place in the metadata log: the offset of the last batch that was replayed (inclusive), and the epoch of the
@@ -37,6 +38,7 @@ pub struct MetadataImage {
     pub(crate) brokers: SortedMap<BrokerId, Arc<BrokerRegistration>>,
     pub(crate) topics: TopicsImage,
     pub(crate) configs: ConfigsImage,
+    pub(crate) client_quotas: ClientQuotasImage,
     pub(crate) next_producer_id: ProducerId,
 }
 
@@ -67,6 +69,11 @@ impl MetadataImage {
     #[must_use]
     pub const fn configs(&self) -> &ConfigsImage {
         &self.configs
+    }
+
+    #[must_use]
+    pub const fn client_quotas(&self) -> &ClientQuotasImage {
+        &self.client_quotas
     }
 
     /// The finalized level of a feature; 0 where it is not enabled.
@@ -147,6 +154,7 @@ impl PartialEq for MetadataImage {
             && self.brokers == other.brokers
             && self.topics == other.topics
             && self.configs == other.configs
+            && self.client_quotas == other.client_quotas
             && self.next_producer_id == other.next_producer_id
     }
 }

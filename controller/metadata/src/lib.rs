@@ -5,6 +5,7 @@
 //! a restart and from a snapshot the same code runs.
 
 mod broker;
+mod client_quotas;
 mod codec;
 pub mod config;
 mod configs;
@@ -18,6 +19,10 @@ mod sorted_map;
 mod topic;
 
 pub use broker::{BrokerRegistration, Listener, SecurityProtocol, SupportedFeatureRange};
+pub use client_quotas::{
+    AppliedQuota, ClientQuotasImage, QuotaEntity, QuotaEntityType, QuotaKey, QuotaName, QuotaValue,
+    QuotaValues,
+};
 pub use codec::{BATCH_BYTES_MAX, DecodeError, decode_batch, encode_batch, encoded_batch_length};
 pub use configs::{ConfigResource, ConfigResourceType, ConfigsImage, ResourceConfigs};
 pub use delta::{BrokerDelta, ConfigDelta, MetadataDelta, PartitionDelta, TopicDelta};

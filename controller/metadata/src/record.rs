@@ -44,6 +44,7 @@ kinds!(
     Config,
     ProducerIds,
     FeatureLevel,
+    ClientQuota,
     NoOp,
     Cluster
 );

@@ -124,6 +124,7 @@ impl MetadataImage {
                     features.insert(record.name.as_str().into(), level);
                 }
             }
+            RecordKind::ClientQuota(record) => self.client_quotas.replay(record)?,
             RecordKind::NoOp(_) => {}
             RecordKind::Cluster(record) => match &self.cluster_id {
                 Some(id) if **id != *record.cluster_id => {

@@ -95,16 +95,19 @@ fn more_partitions(
     // A new partition has as many replicas as the first one.
     let first = topic.partition(PartitionIndex(0));
     let replication_factor = first.map_or(1, |partition| partition.replicas.len());
+    if let Some(assignments) = &request.assignments
+        && assignments.len() != additional
+    {
+        return Err(ApiError::new(
+            ErrorCode::InvalidReplicaAssignment,
+            format!(
+                "Attempted to add {additional} additional partition(s), but only {} assignment(s) were specified.",
+                assignments.len()
+            ),
+        ));
+    }
+    inputs.mutation_quota.apply(additional)?;
     let replicas: Vec<Vec<BrokerId>> = if let Some(assignments) = &request.assignments {
-        if assignments.len() != additional {
-            return Err(ApiError::new(
-                ErrorCode::InvalidReplicaAssignment,
-                format!(
-                    "Attempted to add {additional} additional partition(s), but only {} assignment(s) were specified.",
-                    assignments.len()
-                ),
-            ));
-        }
         for (replicas, index) in assignments.iter().zip(present..) {
             check_manual(image, replicas, Some(replication_factor))?;
             if new_partition(image, replicas.clone()).is_none() {

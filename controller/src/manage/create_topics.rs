@@ -172,6 +172,7 @@ fn create_topic(
     } else {
         assigned_partitions(image, topic)?
     };
+    inputs.mutation_quota.apply(partitions.len())?;
     let topic_id = inputs.random.uuid();
     let mut records: Vec<MetadataRecord> =
         vec![records::Topic { name: topic.name.clone(), topic_id: topic_id.as_bytes().to_vec() }.into()];

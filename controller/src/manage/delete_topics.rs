@@ -44,7 +44,7 @@ pub struct DeleteTopicsResult {
 pub fn delete_topics(
     image: &MetadataImage,
     topics: &[TopicToDelete],
-    inputs: &Inputs<'_>,
+    inputs: &mut Inputs<'_>,
 ) -> Result<Decision<Vec<DeleteTopicsResult>>, ApiError> {
     if !inputs.settings.delete_topic_enable() {
         return Err(ApiError::bare(ErrorCode::TopicDeletionDisabled));
@@ -106,12 +106,12 @@ pub fn delete_topics(
             }
             continue;
         }
-        records.push(records::RemoveTopic { topic_id: image.id().as_bytes().to_vec() }.into());
-        response.push(DeleteTopicsResult {
-            name: Some(image.name().to_string()),
-            topic_id: image.id(),
-            result: Ok(()),
-        });
+        let result = inputs.mutation_quota.apply(image.partition_count() as usize);
+        if result.is_ok() {
+            records.push(records::RemoveTopic { topic_id: image.id().as_bytes().to_vec() }.into());
+        }
+        let name = Some(image.name().to_string());
+        response.push(DeleteTopicsResult { name, topic_id: image.id(), result });
     }
     Decision { records, response }.bounded()
 }

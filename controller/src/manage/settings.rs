@@ -51,6 +51,12 @@ impl Settings {
         settings.value("delete.topic.enable") != Some("false")
     }
 
+    /// For how many seconds' worth a client may save up changes of partitions.
+    pub(super) fn mutation_window_seconds(&self) -> f64 {
+        let samples: f64 = self.number("controller.quota.window.num", 11.0);
+        samples * self.number::<f64>("controller.quota.window.size.seconds", 1.0)
+    }
+
     /// `min.insync.replicas` of topics that do not say how many they want, as this controller was started with it.
     pub(super) fn min_insync_replicas(&self) -> String {
         let settings = BrokerSettings::of_statics(&self.statics);

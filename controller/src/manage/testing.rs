@@ -68,7 +68,9 @@ impl Cluster {
         decide: impl FnOnce(&MetadataImage, &mut Inputs<'_>) -> Result<Decision<R>, ApiError>,
     ) -> Result<R, ApiError> {
         let next_offset = self.next_offset();
-        let mut inputs = Inputs { next_offset, random: &mut self.random, settings: &self.settings };
+        let mutation_quota = MutationQuota::default();
+        let mut inputs =
+            Inputs { next_offset, random: &mut self.random, settings: &self.settings, mutation_quota };
         let decision = decide(&self.image, &mut inputs)?;
         self.commit(decision.records);
         Ok(decision.response)

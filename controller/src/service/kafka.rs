@@ -2,6 +2,7 @@
 //! which they were asked. One file for each API key.
 
 mod add_raft_voter;
+mod alter_client_quotas;
 mod alter_configs;
 mod alter_partition_reassignments;
 mod create_partitions;
@@ -22,7 +23,7 @@ use moldau_metadata::ConfigResourceType;
 use moldau_model::{BrokerId, ErrorCode, Offset};
 
 use super::Service;
-use crate::manage::ApiError;
+use crate::manage::{ApiError, Mutator};
 use crate::raft::VoterChangeError;
 
 /// The APIs that a controller carries out for a broker's client.
@@ -35,10 +36,18 @@ pub(super) async fn handle(service: &Service, request: Forward) -> Result<Forwar
     }
     let (principal, client_host) = (&request.principal, &request.client_host);
     tracing::debug!(%principal, %client_host, api = api_key.name(), version, "a forwarded request");
-    let body = request.body;
+    let mutator = |knows_refusals_since: i16| Mutator {
+        user: principal.strip_prefix("User:").unwrap_or(principal).into(),
+        client_id: request.client_id.as_deref().unwrap_or_default().into(),
+        knows_refusals: version >= knows_refusals_since,
+    };
+    let body = request.body.clone();
     match api_key {
         ApiKey::AddRaftVoter => {
             answer(version, add_raft_voter::handle(service, parse(version, body)?).await?)
+        }
+        ApiKey::AlterClientQuotas => {
+            answer(version, alter_client_quotas::handle(service, parse(version, body)?).await?)
         }
         ApiKey::AlterConfigs => {
             answer(version, alter_configs::handle(service, request.broker_id, parse(version, body)?).await?)
@@ -47,13 +56,13 @@ pub(super) async fn handle(service: &Service, request: Forward) -> Result<Forwar
             answer(version, alter_partition_reassignments::handle(service, parse(version, body)?).await?)
         }
         ApiKey::CreatePartitions => {
-            answer(version, create_partitions::handle(service, parse(version, body)?).await?)
+            answer(version, create_partitions::handle(service, mutator(3), parse(version, body)?).await?)
         }
         ApiKey::CreateTopics => {
-            answer(version, create_topics::handle(service, version, parse(version, body)?).await?)
+            answer(version, create_topics::handle(service, version, mutator(6), parse(version, body)?).await?)
         }
         ApiKey::DeleteTopics => {
-            answer(version, delete_topics::handle(service, version, parse(version, body)?).await?)
+            answer(version, delete_topics::handle(service, version, mutator(5), parse(version, body)?).await?)
         }
         ApiKey::ElectLeaders => {
             answer(version, elect_leaders::handle(service, version, parse(version, body)?).await?)

@@ -17,6 +17,7 @@ mod header;
 mod produce;
 mod replica_fetch;
 mod schema;
+mod throttle;
 mod wire;
 mod write_txn_markers;
 
@@ -40,4 +41,5 @@ pub use replica_fetch::{
     FetchedPartition, REPLICA_FETCH_VERSION, ReplicaFetchPartition, ReplicaFetchRequest,
     ReplicaFetchResponse, durable_end,
 };
+pub use throttle::throttle_time_position;
 pub use write_txn_markers::{TxnMarker, TxnMarkerTopic, TxnMarkersRequest, decode_txn_markers_response};

@@ -5,7 +5,7 @@
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{ApiKey as LibraryKey, RequestKind, ResponseKind};
 use moldau_kafka::fuzz::MessageGenerator;
-use moldau_kafka::{ApiKey, VersionRange, check_request, check_response};
+use moldau_kafka::{ApiKey, VersionRange, check_request, check_response, throttle_time_position};
 
 /// Calls `body` with every version of every API in these ranges.
 fn for_each(range: fn(ApiKey) -> VersionRange, mut body: impl FnMut(ApiKey, i16)) {
@@ -62,6 +62,19 @@ fn the_schema_is_what_the_library_reads_and_writes() {
             decoded.encode(&mut encoded, version).unwrap_or_else(|error| panic!("{context}: {error:?}"));
             assert_eq!(check_response(api_key, version, &encoded), Ok(()), "{context}");
         }
+    });
+}
+
+#[test]
+fn a_throttle_time_stands_where_it_is_looked_for() {
+    let mut generator = MessageGenerator::new(5);
+    for_each(ApiKey::library_versions, |api_key, version| {
+        let Some(position) = throttle_time_position(api_key, version) else { return };
+        let mut body = generator.valid_response(api_key, version);
+        body[position..position + 4].copy_from_slice(&16_909_060i32.to_be_bytes());
+        let decoded = ResponseKind::decode(library(api_key), &mut Bytes::from(body), version).unwrap();
+        let shown = format!("{decoded:?}");
+        assert!(shown.contains("throttle_time_ms: 16909060"), "{api_key} {version} {shown}");
     });
 }
 

@@ -7,9 +7,9 @@ use std::rc::Rc;
 
 use moldau_controller::manage::{
     ApiError, BrokerSessions, CreateTopicsRequest, Decision, ElectLeadersRequest, ElectionKind, Inputs,
-    NewTopic, Random, ReassignPartitionsRequest, ReassignablePartition, Settings, allocate_producer_ids,
-    alter_partition, bootstrap_records, create_topics, elect_leaders, eligible_leader_records, fence_broker,
-    reassign_partitions, register_broker,
+    MutationQuota, NewTopic, Random, ReassignPartitionsRequest, ReassignablePartition, Settings,
+    allocate_producer_ids, alter_partition, bootstrap_records, create_topics, elect_leaders,
+    eligible_leader_records, fence_broker, reassign_partitions, register_broker,
 };
 use moldau_metadata::{MetadataBatch, MetadataImage, MetadataPosition, MetadataRecord, RecordKind};
 use moldau_model::{BrokerEpoch, BrokerId, LeaderEpoch, Offset};
@@ -224,6 +224,7 @@ impl Controller {
             next_offset: Offset(self.disk.log.len() as i64),
             random: &mut random,
             settings: &self.settings,
+            mutation_quota: MutationQuota::default(),
         };
         let mut registered = None;
         let decided = match request {

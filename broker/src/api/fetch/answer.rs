@@ -43,6 +43,13 @@ pub(super) fn refused(context: &RequestContext, code: ErrorCode) -> ResponseFram
     encode(context, response(code, 0))
 }
 
+/// The answer to a client that has to wait: nothing, and its session stays as it was before it asked.
+pub(super) fn throttled(fetch: &Fetch, throttle_ms: i32) -> ResponseFrame {
+    let mut response = response(ErrorCode::None, fetch.session.id());
+    response.throttle_time_ms = throttle_ms;
+    encode(&fetch.context, response).telling_throttle(throttle_ms)
+}
+
 fn response(error_code: ErrorCode, session_id: i32) -> FetchResponse<Records> {
     FetchResponse {
         throttle_time_ms: 0,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::FetchRequest;
-use moldau_metadata::MetadataImage;
+use moldau_metadata::{MetadataImage, QuotaKey};
 use moldau_model::{BrokerId, ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicIdPartition};
 
 use super::{Follower, Limits, Reader};
@@ -28,8 +28,15 @@ const REPLICA_STATE_SINCE: i16 = 15;
 
 pub(super) fn limits(broker: &Broker, context: &RequestContext, request: &FetchRequest) -> Limits {
     let size = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
-    let bytes_max = size(request.max_bytes).min(size(broker.options.config.fetch_bytes_max));
+    let mut bytes_max = size(request.max_bytes).min(size(broker.options.config.fetch_bytes_max));
     let reader = reader(broker, context, request);
+    let quotas = &broker.control.quotas;
+    if quotas.limits(QuotaKey::ConsumerByteRate)
+        && !matches!(reader, Reader::Follower(_))
+        && let Some(most) = quotas.fetch_bytes_max(context)
+    {
+        bytes_max = bytes_max.min(most);
+    }
     Limits {
         wait_max: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
         // Nobody waits for more than the answer may hold.

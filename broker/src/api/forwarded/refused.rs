@@ -7,11 +7,13 @@ use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse as IncrementallyAlteredResource;
 use kafka_protocol::messages::{
-    AddRaftVoterResponse, AlterConfigsRequest, AlterConfigsResponse, AlterPartitionReassignmentsResponse,
-    CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse,
-    DeleteTopicsRequest, DeleteTopicsResponse, ElectLeadersResponse, IncrementalAlterConfigsRequest,
+    AddRaftVoterResponse, AlterClientQuotasRequest, AlterClientQuotasResponse, AlterConfigsRequest,
+    AlterConfigsResponse, AlterPartitionReassignmentsResponse, CreatePartitionsRequest,
+    CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest,
+    DeleteTopicsResponse, ElectLeadersResponse, IncrementalAlterConfigsRequest,
     IncrementalAlterConfigsResponse, ListPartitionReassignmentsResponse, RemoveRaftVoterResponse,
-    UnregisterBrokerResponse,
+    UnregisterBrokerResponse, UpdateFeaturesResponse, alter_client_quotas_request,
+    alter_client_quotas_response,
 };
 use moldau_kafka::ApiKey;
 use moldau_model::ErrorCode;
@@ -76,6 +78,23 @@ pub(super) fn answer(api_key: ApiKey, context: &RequestContext, mut body: Bytes,
             });
             context.ready(&AlterConfigsResponse::default().with_responses(resources.collect()))
         }
+        ApiKey::AlterClientQuotas => {
+            let Ok(request) = moldau_kafka::decode::<AlterClientQuotasRequest>(version, &mut body) else {
+                return unreadable;
+            };
+            let entries = request.entries.into_iter().map(|entry| {
+                let part = |part: alter_client_quotas_request::EntityData| {
+                    alter_client_quotas_response::EntityData::default()
+                        .with_entity_type(part.entity_type)
+                        .with_entity_name(part.entity_name)
+                };
+                alter_client_quotas_response::EntryData::default()
+                    .with_error_code(code)
+                    .with_error_message(message())
+                    .with_entity(entry.entity.into_iter().map(part).collect())
+            });
+            context.ready(&AlterClientQuotasResponse::default().with_entries(entries.collect()))
+        }
         ApiKey::ElectLeaders => {
             let response = ElectLeadersResponse::default();
             context.ready(&if version >= 1 { response.with_error_code(code) } else { response })
@@ -94,6 +113,8 @@ pub(super) fn answer(api_key: ApiKey, context: &RequestContext, mut body: Bytes,
             .ready(&AddRaftVoterResponse::default().with_error_code(code).with_error_message(message())),
         ApiKey::RemoveRaftVoter => context
             .ready(&RemoveRaftVoterResponse::default().with_error_code(code).with_error_message(message())),
+        ApiKey::UpdateFeatures => context
+            .ready(&UpdateFeaturesResponse::default().with_error_code(code).with_error_message(message())),
         ApiKey::UnregisterBroker => context
             .ready(&UnregisterBrokerResponse::default().with_error_code(code).with_error_message(message())),
         _ => {

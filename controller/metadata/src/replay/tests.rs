@@ -64,6 +64,19 @@ fn config(topic: &str, key: &str, value: Option<&str>) -> MetadataRecord {
     .into()
 }
 
+/// One of nine entities, and one of two keys.
+fn quota(number: u8, value: Option<f64>) -> MetadataRecord {
+    let name = |number: u8| (number > 0).then(|| format!("name-{number}"));
+    let part = |entity_type: &str, number: u8| records::QuotaEntity {
+        entity_type: entity_type.into(),
+        entity_name: name(number % 3),
+    };
+    let parts = [part("user", number / 3), part("client-id", number)];
+    let entity = if number.is_multiple_of(2) { parts.to_vec() } else { parts[..1].to_vec() };
+    let key = if number < 128 { "producer_byte_rate" } else { "request_percentage" };
+    records::ClientQuota { entity, key: key.into(), value }.into()
+}
+
 fn replay(image: &MetadataImage, records: Vec<MetadataRecord>) -> (MetadataImage, MetadataDelta) {
     let offset = image.position().offset.plus(1);
     image.replay(&records.into(), offset, EPOCH).unwrap()
@@ -279,6 +292,7 @@ fn fitting(image: &MetadataImage, kind: u8, a: u8, b: u8) -> Option<MetadataReco
             .into()
         }
         7 => config(&format!("topic-{}", a % 4), &format!("key-{}", b % 4), (b & 8 == 0).then_some("value")),
+        8 if b >= 192 => quota(a, (b & 1 == 0).then(|| f64::from(b) / 8.0)),
         8 if b < 64 => records::RemoveTopic { topic_id: topic_id(pick_topic()?) }.into(),
         8 => records::FeatureLevel { name: format!("feature-{}", a % 3), level: i32::from(b % 3) }.into(),
         _ => records::ProducerIds {

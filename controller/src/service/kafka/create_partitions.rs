@@ -8,10 +8,11 @@ use moldau_cluster::ControllerError;
 use moldau_model::{BrokerId, Offset};
 
 use super::{Service, error_fields, text};
-use crate::manage::{self, MorePartitions, create_partitions};
+use crate::manage::{self, MorePartitions, Mutator, create_partitions};
 
 pub(super) async fn handle(
     service: &Service,
+    mutator: Mutator,
     request: CreatePartitionsRequest,
 ) -> Result<(CreatePartitionsResponse, Offset), ControllerError> {
     let names: BTreeSet<String> = request.topics.iter().map(|topic| topic.name.to_string()).collect();
@@ -27,10 +28,12 @@ pub(super) async fn handle(
     let question =
         manage::CreatePartitionsRequest { topics: topics.collect(), validate_only: request.validate_only };
     let (result, offset) = service
-        .decide(move |deciding| create_partitions(deciding.image, &question, &mut deciding.inputs))
+        .decide(move |deciding| {
+            deciding.within_quota(&mutator, |image, inputs| create_partitions(image, &question, inputs))
+        })
         .await?;
-    let results =
-        result.unwrap_or_else(|error| names.into_iter().map(|name| (name, Err(error.clone()))).collect());
+    let (results, throttle_time_ms) = result
+        .unwrap_or_else(|error| (names.into_iter().map(|name| (name, Err(error.clone()))).collect(), 0));
     let results = results.into_iter().map(|(name, result)| {
         let (code, message) = error_fields(&result);
         CreatePartitionsTopicResult::default()
@@ -38,5 +41,8 @@ pub(super) async fn handle(
             .with_error_code(code)
             .with_error_message(message)
     });
-    Ok((CreatePartitionsResponse::default().with_results(results.collect()), offset))
+    let response = CreatePartitionsResponse::default()
+        .with_throttle_time_ms(throttle_time_ms)
+        .with_results(results.collect());
+    Ok((response, offset))
 }

@@ -9,23 +9,28 @@ use moldau_model::{BrokerId, Offset, PartitionIndex};
 use uuid::Uuid;
 
 use super::{Service, error_fields, text};
-use crate::manage::{self, ApiError, CreatedTopic, ManualAssignment, NewTopic, create_topics};
+use crate::manage::{self, ApiError, CreatedTopic, ManualAssignment, Mutator, NewTopic, create_topics};
 
 pub(super) async fn handle(
     service: &Service,
     version: i16,
+    mutator: Mutator,
     request: CreateTopicsRequest,
 ) -> Result<(CreateTopicsResponse, Offset), ControllerError> {
     let names: BTreeSet<String> = request.topics.iter().map(|topic| topic.name.to_string()).collect();
     let question = question(request);
     let (result, offset) = service
-        .decide(move |deciding| create_topics(deciding.image, &question, &mut deciding.inputs))
+        .decide(move |deciding| {
+            deciding.within_quota(&mutator, |image, inputs| create_topics(image, &question, inputs))
+        })
         .await?;
     // A refusal as a whole is told topic by topic, for the response has no other place.
-    let results =
-        result.unwrap_or_else(|error| names.into_iter().map(|name| (name, Err(error.clone()))).collect());
+    let (results, throttle_time_ms) = result
+        .unwrap_or_else(|error| (names.into_iter().map(|name| (name, Err(error.clone()))).collect(), 0));
     let topics = results.into_iter().map(|(name, result)| topic_result(version, name, result)).collect();
-    Ok((CreateTopicsResponse::default().with_topics(topics), offset))
+    let response =
+        CreateTopicsResponse::default().with_throttle_time_ms(throttle_time_ms).with_topics(topics);
+    Ok((response, offset))
 }
 
 fn question(request: CreateTopicsRequest) -> manage::CreateTopicsRequest {

@@ -7,11 +7,12 @@ use moldau_model::{Offset, TopicId};
 use uuid::Uuid;
 
 use super::{Service, error_fields, text};
-use crate::manage::{DeleteTopicsResult, TopicToDelete, delete_topics};
+use crate::manage::{DeleteTopicsResult, Mutator, TopicToDelete, delete_topics};
 
 pub(super) async fn handle(
     service: &Service,
     version: i16,
+    mutator: Mutator,
     request: DeleteTopicsRequest,
 ) -> Result<(DeleteTopicsResponse, Offset), ControllerError> {
     let topics: Vec<TopicToDelete> = if version >= 6 {
@@ -25,18 +26,23 @@ pub(super) async fn handle(
         request.topic_names.into_iter().map(|name| TopicToDelete::by_name(name.to_string())).collect()
     };
     let asked = topics.clone();
-    let (result, offset) =
-        service.decide(move |deciding| delete_topics(deciding.image, &topics, &deciding.inputs)).await?;
-    let results = result.unwrap_or_else(|error| {
+    let (result, offset) = service
+        .decide(move |deciding| {
+            deciding.within_quota(&mutator, |image, inputs| delete_topics(image, &topics, inputs))
+        })
+        .await?;
+    let (results, throttle_time_ms) = result.unwrap_or_else(|error| {
         let refused = |topic: TopicToDelete| DeleteTopicsResult {
             name: topic.name,
             topic_id: topic.topic_id,
             result: Err(error.clone()),
         };
-        asked.into_iter().map(refused).collect()
+        (asked.into_iter().map(refused).collect(), 0)
     });
     let responses = results.into_iter().map(|result| topic_result(version, result)).collect();
-    Ok((DeleteTopicsResponse::default().with_responses(responses), offset))
+    let response =
+        DeleteTopicsResponse::default().with_throttle_time_ms(throttle_time_ms).with_responses(responses);
+    Ok((response, offset))
 }
 
 fn topic_result(version: i16, result: DeleteTopicsResult) -> DeletableTopicResult {
