@@ -27,10 +27,12 @@ mod describe_producers;
 mod describe_quorum;
 mod describe_topic_partitions;
 mod describe_transactions;
+mod describe_user_scram_credentials;
 mod end_txn;
 mod fetch;
 mod find_coordinator;
 mod forwarded;
+mod get_telemetry_subscriptions;
 mod group_request;
 mod heartbeat;
 mod init_producer_id;
@@ -48,6 +50,7 @@ mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod push_telemetry;
 mod sync_group;
 mod throttle;
 mod topic_view;
@@ -60,7 +63,7 @@ use std::sync::{Arc, LazyLock};
 
 use futures::future::BoxFuture;
 
-pub use request::{Principal, Request, RequestContext};
+pub use request::{ClientSoftware, Principal, Request, RequestContext};
 
 use crate::broker::Broker;
 use crate::response::ResponseFrame;

@@ -16,6 +16,7 @@ use crate::departures::Departures;
 use crate::lifecycle::MetadataPublisher;
 use crate::metadata_cache::MetadataCache;
 use crate::quotas::ClientQuotas;
+use crate::telemetry::Telemetry;
 
 /// How long an answer waits for the broker's own image to show what the controller has committed.
 pub(crate) const CATCH_UP_LIMIT: Duration = Duration::from_secs(5);
@@ -31,6 +32,7 @@ pub struct ControlPlane {
     pub transactions: Arc<TransactionCoordinator>,
     pub departures: Arc<Departures>,
     pub quotas: Arc<ClientQuotas>,
+    pub telemetry: Arc<Telemetry>,
 }
 
 impl ControlPlane {
@@ -48,9 +50,20 @@ impl ControlPlane {
     ) -> Self {
         let partition_count = config.offsets_topic.partition_count;
         let coordinator = GroupCoordinator::start(group_config(&config), partition_count, store);
-        let (cluster_id, departures) = (cluster_id.into(), Arc::default());
+        let (cluster_id, departures, telemetry) = (cluster_id.into(), Arc::default(), Arc::default());
         let quotas = Arc::new(ClientQuotas::new(&config.settings, Arc::clone(&metadata)));
-        Self { node_id, cluster_id, config, metadata, channel, coordinator, transactions, departures, quotas }
+        Self {
+            node_id,
+            cluster_id,
+            config,
+            metadata,
+            channel,
+            coordinator,
+            transactions,
+            departures,
+            quotas,
+            telemetry,
+        }
     }
 
     /// The newest metadata.
@@ -151,6 +164,7 @@ pub struct BrokerPublisher {
     transactions: Arc<TransactionCoordinator>,
     departures: Arc<Departures>,
     quotas: Arc<ClientQuotas>,
+    telemetry: Arc<Telemetry>,
 }
 
 impl BrokerPublisher {
@@ -162,8 +176,9 @@ impl BrokerPublisher {
         transactions: Arc<TransactionCoordinator>,
         departures: Arc<Departures>,
         quotas: Arc<ClientQuotas>,
+        telemetry: Arc<Telemetry>,
     ) -> Self {
-        Self { node_id, replicas, coordinator, transactions, departures, quotas }
+        Self { node_id, replicas, coordinator, transactions, departures, quotas, telemetry }
     }
 }
 
@@ -178,6 +193,7 @@ impl MetadataPublisher for BrokerPublisher {
         if !delta.client_quotas.is_empty() {
             self.quotas.apply(image);
         }
+        self.telemetry.apply(delta, image);
         // What the broker led before it was started again, the registration takes from it: it must not be loaded, nor
         // written to, in the old epoch.
         if self.replicas.is_registered(image) {

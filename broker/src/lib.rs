@@ -29,6 +29,7 @@ pub mod replication;
 pub mod response;
 mod stop_signal;
 pub mod sync;
+pub mod telemetry;
 pub mod transaction_markers;
 pub mod verification;
 

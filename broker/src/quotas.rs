@@ -189,6 +189,7 @@ mod tests {
             client_address: ([127, 0, 0, 1], 1).into(),
             principal: Principal::anonymous(),
             received_at: std::time::Instant::now(),
+            software: Arc::default(),
         }
     }
 

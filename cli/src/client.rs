@@ -16,6 +16,7 @@ pub(crate) mod offsets;
 pub(crate) mod partitioner;
 pub(crate) mod producer;
 pub(crate) mod quorum;
+pub(crate) mod quotas;
 pub(crate) mod regex;
 pub(crate) mod reset;
 pub(crate) mod topics;

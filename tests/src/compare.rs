@@ -9,6 +9,7 @@ mod configs;
 mod consumer_groups;
 mod data;
 pub mod deviations;
+mod features;
 mod fetches;
 mod group_errors;
 mod groups;
@@ -17,6 +18,8 @@ mod moves;
 mod peer;
 mod produces;
 mod transactional_offsets;
+mod quotas;
+mod telemetry;
 mod transactions;
 mod versions;
 mod voters;
@@ -73,6 +76,9 @@ pub fn cases() -> Vec<Case> {
         moves::cases(),
         voters::cases(),
         configs::cases(),
+        quotas::cases(),
+        features::cases(),
+        telemetry::cases(),
         transactions::ground(),
         transactions::cases(),
         transactional_offsets::cases(),

@@ -11,7 +11,7 @@ use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use moldau_model::ErrorCode;
 
 use super::message::text;
-use super::{ApiSupport, Reply, Request, SUPPORTED};
+use super::{ApiSupport, ClientSoftware, Reply, Request, SUPPORTED};
 use crate::broker::Broker;
 
 pub(super) const SUPPORT: ApiSupport = ApiSupport::new(18, "ApiVersions", 0, 4, handle);
@@ -27,6 +27,13 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     {
         let refused = ApiVersionsResponse::default().with_error_code(ErrorCode::InvalidRequest.code());
         return context.ready(&refused);
+    }
+    if version >= 3 {
+        // What a client said first stands: nobody changes what it is.
+        let _ = context.software.set(ClientSoftware {
+            name: request.client_software_name.to_string(),
+            version: request.client_software_version.to_string(),
+        });
     }
     let image = broker.control.image();
     let rows = SUPPORTED.iter().map(|row| {

@@ -3,9 +3,10 @@
 use super::{
     ApiSupport, add_offsets_to_txn, add_partitions_to_txn, consumer_group_describe, consumer_group_heartbeat,
     delete_groups, describe_client_quotas, describe_cluster, describe_configs, describe_groups,
-    describe_quorum, describe_topic_partitions, describe_transactions, end_txn, find_coordinator, forwarded,
-    heartbeat, join_group, leave_group, list_config_resources, list_groups, list_transactions, metadata,
-    offset_commit, offset_delete, offset_fetch, sync_group, txn_offset_commit,
+    describe_quorum, describe_topic_partitions, describe_transactions, describe_user_scram_credentials,
+    end_txn, find_coordinator, forwarded, heartbeat, join_group, leave_group, list_config_resources,
+    list_groups, list_transactions, metadata, offset_commit, offset_delete, offset_fetch, sync_group,
+    txn_offset_commit,
 };
 
 pub const ROWS: &[ApiSupport] = &[
@@ -30,6 +31,7 @@ pub const ROWS: &[ApiSupport] = &[
     forwarded::ALTER_PARTITION_REASSIGNMENTS,
     forwarded::LIST_PARTITION_REASSIGNMENTS,
     describe_client_quotas::SUPPORT,
+    describe_user_scram_credentials::SUPPORT,
     forwarded::ALTER_CLIENT_QUOTAS,
     forwarded::UPDATE_FEATURES,
     forwarded::UNREGISTER_BROKER,

@@ -1,8 +1,9 @@
 //! The rows of SUPPORTED that records pass through.
 
 use super::{
-    ApiSupport, api_versions, delete_records, describe_log_dirs, describe_producers, fetch, init_producer_id,
-    list_offsets, offset_for_leader_epoch, produce, write_txn_markers,
+    ApiSupport, api_versions, delete_records, describe_log_dirs, describe_producers, fetch,
+    get_telemetry_subscriptions, init_producer_id, list_offsets, offset_for_leader_epoch, produce,
+    push_telemetry, write_txn_markers,
 };
 
 pub const ROWS: &[ApiSupport] = &[
@@ -16,4 +17,6 @@ pub const ROWS: &[ApiSupport] = &[
     write_txn_markers::SUPPORT,
     describe_log_dirs::SUPPORT,
     describe_producers::SUPPORT,
+    get_telemetry_subscriptions::SUPPORT,
+    push_telemetry::SUPPORT,
 ];

@@ -1,14 +1,14 @@
 //! From a frame to a reply: header, version, then the handler.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use moldau_kafka::{ApiKey, RequestHeader, VersionRange, WireError};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Principal, Reply, Request, RequestContext, support, throttle};
+use super::{ClientSoftware, Principal, Reply, Request, RequestContext, support, throttle};
 use crate::broker::Broker;
 use crate::response::ResponseFrame;
 
@@ -32,6 +32,7 @@ pub struct Dispatcher {
     principal: Principal,
     /// The last client id seen: it hardly ever changes, and is not worth an allocation per request.
     client_id: Option<Arc<str>>,
+    software: Arc<OnceLock<ClientSoftware>>,
 }
 
 impl Dispatcher {
@@ -42,7 +43,7 @@ impl Dispatcher {
         client_address: SocketAddr,
         principal: Principal,
     ) -> Self {
-        Self { broker, listener, client_address, principal, client_id: None }
+        Self { broker, listener, client_address, principal, client_id: None, software: Arc::default() }
     }
 
     /// Serves one frame (without its size prefix).
@@ -74,6 +75,7 @@ impl Dispatcher {
             client_address: self.client_address,
             principal: self.principal.clone(),
             received_at: Instant::now(),
+            software: Arc::clone(&self.software),
         };
         let counted = throttle::counts(&self.broker, key).then(|| context.clone());
         let begun = context.received_at;

@@ -1,7 +1,7 @@
 //! A request as a handler gets it: who asks, through which listener, and the frame.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -44,6 +44,15 @@ pub struct RequestContext {
     pub client_address: SocketAddr,
     pub principal: Principal,
     pub received_at: Instant,
+    /// What the connection's client said it is (KIP-511), once it has.
+    pub software: Arc<OnceLock<ClientSoftware>>,
+}
+
+/// What a client says it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientSoftware {
+    pub name: String,
+    pub version: String,
 }
 
 impl RequestContext {

@@ -108,6 +108,7 @@ impl BrokerHandle {
             Arc::clone(&control.transactions),
             Arc::clone(&control.departures),
             Arc::clone(&control.quotas),
+            Arc::clone(&control.telemetry),
         );
         let isr_changes = tokio::spawn(replication::run_isr_changes(
             Arc::clone(&replicas),

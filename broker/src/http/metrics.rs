@@ -47,6 +47,7 @@ pub(super) fn text(broker: &Broker) -> String {
     );
     out.gauge("moldau_metadata_brokers", "Registered brokers", image.broker_count());
     out.process();
+    out.0.push_str(&broker.control.telemetry.text());
     out.0
 }
 

@@ -1,4 +1,6 @@
-//! `kafka-configs`: describe and alter the settings of topics, brokers, groups and client metrics.
+//! `kafka-configs`: describe and alter the settings of topics, brokers, groups and client metrics, and quotas.
+
+mod quotas;
 
 use std::io;
 
@@ -60,6 +62,7 @@ const ENTITIES: &[Entity] = &[
 ];
 
 /// One type of thing with settings.
+#[derive(Clone, Copy)]
 struct Entity {
     plural: &'static str,
     option: &'static str,
@@ -114,13 +117,11 @@ fn run(arguments: &[String], console: &mut Console<'_>) -> Result<(), Failure> {
     if options.has("bootstrap-controller") {
         return text("--bootstrap-controller is not supported yet: ask a broker by --bootstrap-server");
     }
-    let (entity, which) = entity(&options)?;
-    let Some(kind) = entity.kind else {
-        return text(format!(
-            "settings of {} (quotas, credentials) are not part of moldau yet",
-            entity.plural
-        ));
+    let found = entities(&options)?;
+    let Some((entity, which)) = found.first().cloned() else {
+        return text("At least one entity type must be specified");
     };
+    let Some(kind) = entity.kind else { return run_quotas(&options, &found, console) };
     if options.has("alter") {
         if which == Which::Every {
             return text(format!("An entity name must be specified with --alter of {}", entity.plural));
@@ -134,12 +135,30 @@ fn run(arguments: &[String], console: &mut Console<'_>) -> Result<(), Failure> {
     }
 }
 
-fn entity(options: &Options) -> Result<(&'static Entity, Which), Failure> {
+fn run_quotas(
+    options: &Options,
+    found: &[(&'static Entity, Which)],
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
+    quotas::check(found, options.has("alter"))?;
+    if options.has("alter") {
+        let changes = changes(options)?;
+        let mut client = connect(options, "adminclient-1")?;
+        return quotas::alter(&mut client, found, &changes, console);
+    }
+    let mut client = connect(options, "adminclient-1")?;
+    Ok(quotas::describe(&mut client, found, console)?)
+}
+
+/// What the line is about: one entity, or a user and a client.
+fn entities(options: &Options) -> Result<Vec<(&'static Entity, Which)>, Failure> {
     let mut found = Vec::new();
     for entity in ENTITIES {
         if let Some(name) = options.one(entity.option)? {
             found.push((entity, Which::Named(name.to_owned())));
         }
+    }
+    for entity in ENTITIES {
         if options.has(&format!("{}-defaults", entity.option)) {
             found.push((entity, Which::Default));
         }
@@ -160,10 +179,11 @@ fn entity(options: &Options) -> Result<(&'static Entity, Which), Failure> {
         };
         found.push((entity, which));
     }
-    if found.len() > 1 && found.iter().all(|(entity, _)| entity.kind.is_some()) {
+    let is_client = |entity: &Entity| ["user", "client"].contains(&entity.option);
+    if found.len() > 1 && !(found.len() == 2 && found.iter().all(|(entity, _)| is_client(entity))) {
         return text("Only 'users' and 'clients' entity types may be specified together");
     }
-    match found.into_iter().next() {
+    match found.first() {
         None => text("At least one entity type must be specified"),
         Some((entity, Which::Named(name)))
             if entity.kind == Some(ResourceKind::Broker) && name.parse::<i32>().is_err() =>
@@ -173,7 +193,7 @@ fn entity(options: &Options) -> Result<(&'static Entity, Which), Failure> {
                 entity.plural
             ))
         }
-        Some(found) => Ok(found),
+        Some(_) => Ok(found),
     }
 }
 

@@ -55,6 +55,7 @@ pub const DEVIATIONS: &[Deviation] = &[
             ApiKey::AddPartitionsToTxn,
             ApiKey::DescribeTransactions,
             ApiKey::ListTransactions,
+            ApiKey::DescribeUserScramCredentials,
         ],
         fields: &[
             "topics",
@@ -92,6 +93,20 @@ pub const DEVIATIONS: &[Deviation] = &[
         treatment: Treatment::AnyOrder,
         what: "the order of a topic's partitions within an answer",
         why: "Apache Kafka puts refused ones first in some versions and last in others; Moldau keeps the request's order",
+    },
+    Deviation {
+        apis: &[ApiKey::DescribeClientQuotas, ApiKey::AlterClientQuotas],
+        fields: &["entries", "entity", "values"],
+        treatment: Treatment::AnyOrder,
+        what: "the order of entities with quotas, of their types and of their keys",
+        why: "Apache Kafka's is the order of a Java hash map and promised nowhere",
+    },
+    Deviation {
+        apis: &[ApiKey::GetTelemetrySubscriptions],
+        fields: &["client_instance_id", "subscription_id"],
+        treatment: Treatment::Ignored,
+        what: "the id that a client is given, and the number of what it is to push",
+        why: "the one is random, the other a checksum of which nobody but the broker makes anything",
     },
     Deviation {
         apis: &[

@@ -33,6 +33,8 @@ const HONOURED_BROKER: &[&str] = &[
     "controller.quorum.bootstrap.servers",
     "controller.quorum.election.timeout.ms",
     "controller.quorum.voters",
+    "controller.quota.window.num",
+    "controller.quota.window.size.seconds",
     "default.replication.factor",
     "delete.topic.enable",
     "fetch.max.bytes",
@@ -88,6 +90,8 @@ const HONOURED_BROKER: &[&str] = &[
     "process.roles",
     "producer.id.expiration.ms",
     "queued.max.request.bytes",
+    "quota.window.num",
+    "quota.window.size.seconds",
     "replica.fetch.backoff.ms",
     "replica.fetch.max.bytes",
     "replica.fetch.min.bytes",
@@ -99,6 +103,7 @@ const HONOURED_BROKER: &[&str] = &[
     "replication.quota.window.num",
     "replication.quota.window.size.seconds",
     "socket.request.max.bytes",
+    "telemetry.max.bytes",
     "transaction.abort.timed.out.transaction.cleanup.interval.ms",
     "transaction.max.timeout.ms",
     "transaction.partition.verification.enable",
@@ -138,7 +143,7 @@ const QUORUM: &str =
 const SECURITY: &str = "comes with authentication and encryption";
 const TRANSACTIONS: &str = "comes with transactions";
 const GROUPS: &str = "comes with the newer kinds of groups";
-const QUOTAS: &str = "comes with quotas";
+const CONNECTIONS: &str = "connections are limited by `max.connections.per.ip`, and by an address's quota `connection_creation_rate`";
 const METRICS: &str = "Java's metrics reporters; `http.listener` serves the metrics";
 const INTERNALS: &str = "tunes a part of Kafka that has no counterpart here";
 const NEVER: &str = "it would promise what is not there yet";
@@ -151,7 +156,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("controller.quorum.", QUORUM),
     ("controller.socket.", INTERNALS),
     ("controller.performance.", INTERNALS),
-    ("controller.quota.", QUOTAS),
     ("metadata.", "the metadata log is openraft's, with bounds of its own"),
     ("internal.metadata.", "the metadata log is openraft's, with bounds of its own"),
     ("initial.broker.registration.", "a broker asks until it is registered"),
@@ -163,9 +167,8 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("cordoned.log.dirs", "comes with moves between log directories"),
     ("log.dir.failure.timeout.ms", REPLICATION),
     ("unclean.leader.election.interval.ms", REPLICATION),
-    ("quota.", QUOTAS),
-    ("max.connection.creation.rate", QUOTAS),
-    ("max.connections.per.ip.overrides", QUOTAS),
+    ("max.connection.creation.rate", CONNECTIONS),
+    ("max.connections.per.ip.overrides", CONNECTIONS),
     ("transaction.state.log.load.buffer.size", INTERNALS),
     ("transaction.two.phase.commit.enable", "two-phase commit is unfinished in Kafka 4.3 (KIP-939)"),
     ("transaction", TRANSACTIONS),
@@ -181,7 +184,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("connection.failed.authentication.delay.ms", SECURITY),
     ("kafka.metrics.", METRICS),
     ("metric", METRICS),
-    ("telemetry.", METRICS),
     ("unstable.", "no unfinished version is served"),
 ];
 
@@ -263,7 +265,7 @@ pub fn group_effect(name: &str) -> Effect {
 /// What a setting of a client metrics subscription does.
 #[must_use]
 pub const fn client_metrics_effect() -> Effect {
-    Effect::WithoutEffect("clients are not asked for their metrics (KIP-714)")
+    Effect::Honoured
 }
 
 /// The topic setting that takes its default from this broker setting. Such ones change while the broker runs.

@@ -1,7 +1,7 @@
 //! UpdateFeatures, versions 0 to 2: raises or lowers finalized features (KIP-584, KIP-1022). All updates of a request
 //! take effect, or none does.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use kafka_protocol::messages::update_features_response::UpdatableFeatureResult;
 use kafka_protocol::messages::{UpdateFeaturesRequest, UpdateFeaturesResponse};
@@ -42,10 +42,11 @@ pub(super) async fn handle(
         .map(|update| Update {
             feature: update.feature.to_string(),
             level: update.max_version_level,
-            upgrade_type: match (version, update.upgrade_type, update.allow_downgrade) {
-                (0, _, false) | (1.., 1, _) => UpgradeType::Upgrade,
-                (0, _, true) | (1.., 2, _) => UpgradeType::SafeDowngrade,
-                (1.., 3, _) => UpgradeType::UnsafeDowngrade,
+            upgrade_type: match (version, update.upgrade_type) {
+                // Version 0 has a flag that allows to lower a level, which Apache Kafka 4.3 does not look at.
+                (0, _) | (1.., 1) => UpgradeType::Upgrade,
+                (1.., 2) => UpgradeType::SafeDowngrade,
+                (1.., 3) => UpgradeType::UnsafeDowngrade,
                 _ => UpgradeType::Unknown,
             },
         })
@@ -65,12 +66,11 @@ fn decide(
     validate_only: bool,
 ) -> Result<Decision<()>, ApiError> {
     let image = deciding.image;
-    let mut seen = BTreeSet::new();
+    // Of a feature that comes twice the last update counts, as in Kafka.
+    let updates: BTreeMap<&str, &Update> =
+        updates.iter().map(|update| (update.feature.as_str(), update)).collect();
     let mut records: Vec<MetadataRecord> = Vec::new();
-    for update in updates {
-        if !seen.insert(update.feature.as_str()) {
-            return Err(ApiError::new(ErrorCode::InvalidRequest, "Duplicate feature."));
-        }
+    for update in updates.into_values() {
         let current = image.feature_level(&update.feature);
         if let Err(error) = check(image, node_id, update, current) {
             let text = format!(
@@ -140,7 +140,14 @@ fn check(image: &MetadataImage, node_id: BrokerId, update: &Update, current: i16
         UpgradeType::SafeDowngrade | UpgradeType::UnsafeDowngrade
             if feature == METADATA_VERSION && *level < current =>
         {
-            invalid("Metadata downgrade is not supported in this version.".to_owned())
+            let why = match upgrade_type {
+                UpgradeType::SafeDowngrade => {
+                    "Refusing to perform the requested downgrade because it might delete metadata information."
+                }
+                _ => "Unsafe metadata downgrade is not supported in this version.",
+            };
+            let text = format!("Unsupported metadata.version downgrade from {current} to {level}. {why}");
+            Err(ApiError::new(ErrorCode::InvalidUpdateVersion, text))
         }
         _ => Ok(()),
     }
@@ -152,6 +159,9 @@ fn response(version: i16, names: Vec<String>, result: Result<(), ApiError>) -> U
     if version >= 2 || code != ErrorCode::None.code() {
         return response;
     }
-    let result = |name| UpdatableFeatureResult::default().with_feature(text(name));
+    // Kafka gives the name of its "no error" for a text.
+    let result = |name| {
+        UpdatableFeatureResult::default().with_feature(text(name)).with_error_message(Some(text("NONE")))
+    };
     response.with_results(names.into_iter().map(result).collect())
 }
