@@ -6,12 +6,13 @@
 
 mod link;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use moldau_group::partition_for_group;
 use moldau_metadata::MetadataImage;
+use moldau_metadata::config::BrokerSettings;
 use moldau_model::{BrokerId, ErrorCode, PartitionIndex, ProducerEpoch, ProducerId};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
@@ -22,13 +23,48 @@ pub const TRANSACTION_STATE_TOPIC: &str = "__transaction_state";
 
 /// Questions that one coordinator has not been asked yet. Beyond them producers are told to try again.
 const QUESTIONS_MAX: usize = 4096;
-/// How long the coordinator may still be busy with the end of the producer's last transaction before the producer is told
-/// to try again, and the longest pause between two questions about it: Kafka's defaults of
-/// `add.partitions.to.txn.retry.backoff.max.ms` and `add.partitions.to.txn.retry.backoff.ms`.
-const RETRY_LIMIT: Duration = Duration::from_millis(100);
-const RETRY_PAUSE_MAX: Duration = Duration::from_millis(20);
 /// The first pause, which doubles: a transaction ends within a few syncs.
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(1);
+
+/// How patient a broker is with coordinators. The defaults are Kafka's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// `add.partitions.to.txn.retry.backoff.max.ms`: how long the coordinator may still be busy with the end of the
+    /// producer's last transaction before the producer is told to try again.
+    pub retry_limit: Duration,
+    /// `add.partitions.to.txn.retry.backoff.ms`: the longest pause between two questions about it.
+    pub retry_pause_max: Duration,
+    /// `request.timeout.ms`: a coordinator that takes longer is asked anew by the producers.
+    pub answer_limit: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            retry_limit: Duration::from_millis(100),
+            retry_pause_max: Duration::from_millis(20),
+            answer_limit: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Patience {
+    /// As the settings of the start say.
+    #[must_use]
+    pub fn of(statics: &BTreeMap<String, String>) -> Self {
+        let settings = BrokerSettings::of_statics(statics);
+        let duration = |name: &str, fallback: Duration| {
+            let ms = settings.value(name).and_then(|text| text.trim().parse().ok());
+            ms.map_or(fallback, Duration::from_millis)
+        };
+        let Self { retry_limit, retry_pause_max, answer_limit } = Self::default();
+        Self {
+            retry_limit: duration("add.partitions.to.txn.retry.backoff.max.ms", retry_limit),
+            retry_pause_max: duration("add.partitions.to.txn.retry.backoff.ms", retry_pause_max),
+            answer_limit: duration("request.timeout.ms", answer_limit),
+        }
+    }
+}
 
 /// What a client understands of what the coordinator says: that goes by the version of its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,6 +101,7 @@ struct Asked {
 pub struct TransactionVerifier {
     node_id: BrokerId,
     inter_broker_listener: String,
+    patience: Patience,
     coordinators: Mutex<HashMap<BrokerId, mpsc::Sender<Asked>>>,
 }
 
@@ -73,7 +110,14 @@ impl TransactionVerifier {
     #[must_use]
     pub fn new(node_id: BrokerId, inter_broker_listener: impl Into<String>) -> Self {
         let inter_broker_listener = inter_broker_listener.into();
-        Self { node_id, inter_broker_listener, coordinators: Mutex::default() }
+        let patience = Patience::default();
+        Self { node_id, inter_broker_listener, patience, coordinators: Mutex::default() }
+    }
+
+    /// The same with other bounds.
+    #[must_use]
+    pub fn with_patience(self, patience: Patience) -> Self {
+        Self { patience, ..self }
     }
 
     /// Asks the coordinator; again for a while where it is busy with the transaction before, and calls `renew` before it
@@ -84,7 +128,7 @@ impl TransactionVerifier {
         question: &Question,
         mut renew: impl FnMut(),
     ) -> Verdict {
-        let deadline = Instant::now() + RETRY_LIMIT;
+        let deadline = Instant::now() + self.patience.retry_limit;
         let mut pause = RETRY_PAUSE_MIN;
         loop {
             let verdict = self.ask_once(&image(), question).await;
@@ -93,7 +137,7 @@ impl TransactionVerifier {
                 return verdict;
             }
             tokio::time::sleep(pause).await;
-            pause = pause.saturating_mul(2).min(RETRY_PAUSE_MAX);
+            pause = pause.saturating_mul(2).min(self.patience.retry_pause_max);
             renew();
         }
     }
@@ -129,7 +173,7 @@ impl TransactionVerifier {
         let mut coordinators = self.coordinators.lock();
         let sender = coordinators.entry(coordinator).or_insert_with(|| {
             let (sender, questions) = mpsc::channel(QUESTIONS_MAX);
-            tokio::spawn(link::run(self.node_id, coordinator, questions));
+            tokio::spawn(link::run(self.node_id, coordinator, questions, self.patience.answer_limit));
             sender
         });
         sender.clone()

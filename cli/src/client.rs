@@ -9,6 +9,7 @@ pub(crate) mod configs;
 pub(crate) mod connection;
 pub(crate) mod consumer;
 pub(crate) mod error;
+pub(crate) mod features;
 pub(crate) mod groups;
 pub(crate) mod membership;
 pub(crate) mod metadata;
@@ -20,6 +21,7 @@ pub(crate) mod quotas;
 pub(crate) mod regex;
 pub(crate) mod reset;
 pub(crate) mod topics;
+pub(crate) mod transactions;
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};

@@ -6,10 +6,12 @@
 //! a Java stack trace; and `kafka-consumer-groups` exits 1 when it failed, where Kafka's exits 0.
 
 pub(crate) mod api_versions;
+pub(crate) mod client_metrics;
 pub(crate) mod configs;
 pub(crate) mod console_consumer;
 pub(crate) mod console_producer;
 pub(crate) mod consumer_groups;
+pub(crate) mod features;
 pub(crate) mod formatter;
 pub(crate) mod get_offsets;
 pub(crate) mod java_order;
@@ -17,8 +19,10 @@ pub(crate) mod line_reader;
 pub(crate) mod options;
 pub(crate) mod quorum;
 pub(crate) mod storage;
+pub(crate) mod subcommands;
 pub(crate) mod tool;
 pub(crate) mod topics;
+pub(crate) mod transactions;
 
 use std::io;
 
@@ -34,10 +38,13 @@ const TOOLS: &[(&str, Tool)] = &[
     ("console-consumer", console_consumer::main),
     ("consumer-groups", consumer_groups::main),
     ("configs", configs::main),
+    ("client-metrics", client_metrics::main),
+    ("features", features::main),
     ("get-offsets", get_offsets::main),
     ("broker-api-versions", api_versions::main),
     ("metadata-quorum", quorum::main),
     ("storage", storage::main),
+    ("transactions", transactions::main),
     ("server-start", crate::start::server_start),
 ];
 

@@ -206,7 +206,7 @@ def tools(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bin")
     for name in ("kafka-topics", "kafka-console-producer", "kafka-console-consumer", "kafka-consumer-groups",
                  "kafka-configs", "kafka-get-offsets", "kafka-broker-api-versions", "kafka-storage",
-                 "kafka-metadata-quorum"):
+                 "kafka-metadata-quorum", "kafka-features", "kafka-transactions", "kafka-client-metrics"):
         for suffix in ("", ".sh"):
             (folder / (name + suffix)).symlink_to(BINARY)
 
@@ -226,6 +226,9 @@ JAVA_TOOLS = {
     "kafka-get-offsets": "org.apache.kafka.tools.GetOffsetShell",
     "kafka-broker-api-versions": "org.apache.kafka.tools.BrokerApiVersionsCommand",
     "kafka-metadata-quorum": "org.apache.kafka.tools.MetadataQuorumCommand",
+    "kafka-features": "org.apache.kafka.tools.FeatureCommand",
+    "kafka-transactions": "org.apache.kafka.tools.TransactionsCommand",
+    "kafka-client-metrics": "org.apache.kafka.tools.ClientMetricsCommand",
     "kafka-delete-records": "org.apache.kafka.tools.DeleteRecordsCommand",
     "kafka-log-dirs": "org.apache.kafka.tools.LogDirsCommand",
     "kafka-dump-log": "org.apache.kafka.tools.DumpLogSegments",

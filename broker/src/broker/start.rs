@@ -27,7 +27,7 @@ use crate::replica_manager::{PartitionSettings, ReplicaManager, ReplicaOffsetsSt
 use crate::replication::{FetcherManager, FetcherSettings, Replicas, Throttles};
 use crate::sync::Syncer;
 use crate::transaction_markers::MarkerSender;
-use crate::verification::TransactionVerifier;
+use crate::verification::{Patience, TransactionVerifier};
 use crate::{http, net, replication, transaction_markers};
 
 /// Request bytes in memory over all connections where `queued.max.request.bytes` sets no bound, as Kafka's default does not.
@@ -135,7 +135,8 @@ impl BrokerHandle {
             transaction_verifier: TransactionVerifier::new(
                 config.node_id,
                 config.inter_broker_listener_name.as_str(),
-            ),
+            )
+            .with_patience(Patience::of(&config.settings)),
             life: OnceLock::from(life),
             options,
         });

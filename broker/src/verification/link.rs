@@ -13,8 +13,6 @@ use crate::replication::{Endpoint, LeaderConnection};
 
 /// Transactions in one request.
 const TRANSACTIONS_MAX: usize = 256;
-/// `request.timeout.ms`' default: a coordinator that takes longer is asked anew by the producers.
-const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Questions by their transactional id, of which one request holds each once.
@@ -26,7 +24,12 @@ struct Link {
 }
 
 /// Asks until nobody can ask any more.
-pub(super) async fn run(node_id: BrokerId, coordinator: BrokerId, mut questions: mpsc::Receiver<Asked>) {
+pub(super) async fn run(
+    node_id: BrokerId,
+    coordinator: BrokerId,
+    mut questions: mpsc::Receiver<Asked>,
+    answer_limit: Duration,
+) {
     let client_id = format!("broker-{node_id}-txn");
     let mut link = None;
     let mut correlation_id = 0;
@@ -41,7 +44,7 @@ pub(super) async fn run(node_id: BrokerId, coordinator: BrokerId, mut questions:
         correlation_id += 1;
         let questions = round.values().map(|asked| &asked.question);
         let outcome = match verification_request::encode(correlation_id, &client_id, questions) {
-            Ok(frame) => exchange(&mut link, &round, &frame, correlation_id).await,
+            Ok(frame) => exchange(&mut link, &round, &frame, correlation_id, answer_limit).await,
             Err(error) => Err(error.to_string()),
         };
         match outcome {
@@ -89,6 +92,7 @@ async fn exchange(
     round: &Round,
     frame: &BytesMut,
     correlation_id: i32,
+    answer_limit: Duration,
 ) -> Result<Answer, String> {
     let Some(endpoint) = round.values().next_back().map(|asked| Endpoint {
         host: asked.host.clone(),
@@ -99,14 +103,14 @@ async fn exchange(
     };
     let kept = link.take().filter(|link| link.endpoint == endpoint);
     if let Some(mut kept) = kept
-        && let Ok(response) = send(&mut kept.connection, frame, correlation_id).await
+        && let Ok(response) = send(&mut kept.connection, frame, correlation_id, answer_limit).await
     {
         *link = Some(kept);
         return Ok(response);
     }
     let connection = LeaderConnection::open(&endpoint, FRAME_BYTES_MAX).await;
     let mut connection = connection.map_err(|error| error.to_string())?;
-    let response = send(&mut connection, frame, correlation_id).await?;
+    let response = send(&mut connection, frame, correlation_id, answer_limit).await?;
     *link = Some(Link { connection, endpoint });
     Ok(response)
 }
@@ -115,9 +119,10 @@ async fn send(
     connection: &mut LeaderConnection,
     frame: &BytesMut,
     correlation_id: i32,
+    answer_limit: Duration,
 ) -> Result<Answer, String> {
     connection.send(frame).await.map_err(|error| error.to_string())?;
-    let answer = tokio::time::timeout(ANSWER_LIMIT, connection.receive());
+    let answer = tokio::time::timeout(answer_limit, connection.receive());
     let mut answer = answer.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     let decoded = verification_request::decode(&mut answer);
     let (received, response) = decoded.map_err(|error| error.to_string())?;

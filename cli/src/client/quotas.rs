@@ -37,7 +37,7 @@ impl Client {
         types: &[(&str, QuotaMatch)],
     ) -> Result<Vec<EntityQuotas>, ClientError> {
         let component = |(kind, wanted): &(&str, QuotaMatch)| {
-            let component = ComponentData::default().with_entity_type(string(kind));
+            let component = ComponentData::default().with_entity_type(string(kind)).with_match(None);
             match wanted {
                 QuotaMatch::Any => component.with_match_type(MATCH_SPECIFIED),
                 QuotaMatch::Default => component.with_match_type(MATCH_DEFAULT),

@@ -18,6 +18,8 @@ pub enum Effect {
 
 /// Broker settings that something reads, apart from those that topics inherit.
 const HONOURED_BROKER: &[&str] = &[
+    "add.partitions.to.txn.retry.backoff.max.ms",
+    "add.partitions.to.txn.retry.backoff.ms",
     "advertised.listeners",
     "auto.create.topics.enable",
     "auto.leader.rebalance.enable",
@@ -102,6 +104,7 @@ const HONOURED_BROKER: &[&str] = &[
     "replica.socket.timeout.ms",
     "replication.quota.window.num",
     "replication.quota.window.size.seconds",
+    "request.timeout.ms",
     "socket.request.max.bytes",
     "telemetry.max.bytes",
     "transaction.abort.timed.out.transaction.cleanup.interval.ms",
@@ -172,7 +175,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("transaction.state.log.load.buffer.size", INTERNALS),
     ("transaction.two.phase.commit.enable", "two-phase commit is unfinished in Kafka 4.3 (KIP-939)"),
     ("transaction", TRANSACTIONS),
-    ("add.partitions.to.txn.", TRANSACTIONS),
     ("group.share.", GROUPS),
     ("group.streams.", GROUPS),
     ("share.", GROUPS),
