@@ -15,6 +15,7 @@ use kafka_protocol::messages::{
     UnregisterBrokerResponse, UpdateFeaturesResponse, alter_client_quotas_request,
     alter_client_quotas_response,
 };
+use kafka_protocol::protocol::StrBytes;
 use moldau_kafka::ApiKey;
 use moldau_model::ErrorCode;
 
@@ -82,18 +83,7 @@ pub(super) fn answer(api_key: ApiKey, context: &RequestContext, mut body: Bytes,
             let Ok(request) = moldau_kafka::decode::<AlterClientQuotasRequest>(version, &mut body) else {
                 return unreadable;
             };
-            let entries = request.entries.into_iter().map(|entry| {
-                let part = |part: alter_client_quotas_request::EntityData| {
-                    alter_client_quotas_response::EntityData::default()
-                        .with_entity_type(part.entity_type)
-                        .with_entity_name(part.entity_name)
-                };
-                alter_client_quotas_response::EntryData::default()
-                    .with_error_code(code)
-                    .with_error_message(message())
-                    .with_entity(entry.entity.into_iter().map(part).collect())
-            });
-            context.ready(&AlterClientQuotasResponse::default().with_entries(entries.collect()))
+            context.ready(&quotas_refused(request, code, message))
         }
         ApiKey::ElectLeaders => {
             let response = ElectLeadersResponse::default();
@@ -132,4 +122,23 @@ pub(super) fn answer(api_key: ApiKey, context: &RequestContext, mut body: Bytes,
             context.ready(&IncrementalAlterConfigsResponse::default().with_responses(resources.collect()))
         }
     }
+}
+
+fn quotas_refused(
+    request: AlterClientQuotasRequest,
+    code: i16,
+    message: impl Fn() -> Option<StrBytes>,
+) -> AlterClientQuotasResponse {
+    let entries = request.entries.into_iter().map(|entry| {
+        let part = |part: alter_client_quotas_request::EntityData| {
+            alter_client_quotas_response::EntityData::default()
+                .with_entity_type(part.entity_type)
+                .with_entity_name(part.entity_name)
+        };
+        alter_client_quotas_response::EntryData::default()
+            .with_error_code(code)
+            .with_error_message(message())
+            .with_entity(entry.entity.into_iter().map(part).collect())
+    });
+    AlterClientQuotasResponse::default().with_entries(entries.collect())
 }
