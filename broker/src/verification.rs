@@ -120,25 +120,33 @@ impl TransactionVerifier {
         Self { patience, ..self }
     }
 
-    /// Asks the coordinator; again for a while where it is busy with the transaction before, and calls `renew` before it
-    /// does. `image` gives the newest metadata, for the coordinator may move meanwhile. Needs a tokio runtime.
+    /// Asks the coordinator; again for a while where it is busy with the transaction before, or where `renew` says that the
+    /// marker of that one came while this was asked: then the answer is not about the guards that are there now. `renew` is
+    /// called before each question but the first, and after each answer. `image` gives the newest metadata, for the
+    /// coordinator may move meanwhile. Needs a tokio runtime.
     pub async fn ask(
         &self,
         image: impl Fn() -> Arc<MetadataImage>,
         question: &Question,
-        mut renew: impl FnMut(),
+        mut renew: impl FnMut() -> bool,
     ) -> Verdict {
         let deadline = Instant::now() + self.patience.retry_limit;
         let mut pause = RETRY_PAUSE_MIN;
         loop {
             let verdict = self.ask_once(&image(), question).await;
             let is_busy = verdict.contains(&ErrorCode::ConcurrentTransactions);
-            if !is_busy || Instant::now() >= deadline {
+            let is_late = !is_busy && renew();
+            if !is_busy && !is_late {
                 return verdict;
             }
-            tokio::time::sleep(pause).await;
-            pause = pause.saturating_mul(2).min(self.patience.retry_pause_max);
-            renew();
+            if Instant::now() >= deadline {
+                return vec![ErrorCode::ConcurrentTransactions; question.partitions.len()];
+            }
+            if is_busy {
+                tokio::time::sleep(pause).await;
+                pause = pause.saturating_mul(2).min(self.patience.retry_pause_max);
+                renew();
+            }
         }
     }
 

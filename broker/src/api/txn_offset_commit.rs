@@ -137,10 +137,9 @@ async fn verified(
         support,
         partitions: vec![(OFFSETS_TOPIC.into(), partition)],
     };
-    let renew = || {
-        if let Ok(Some(renewed)) = begin() {
-            transaction.verification = Some(renewed);
-        }
+    let renew = || match begin() {
+        Ok(Some(renewed)) => transaction.verification.replace(renewed) != Some(renewed),
+        _ => false,
     };
     let verdict = broker.transaction_verifier.ask(|| broker.control.image(), &question, renew).await;
     match verdict.first().copied().unwrap_or(ErrorCode::NetworkException) {

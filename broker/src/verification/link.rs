@@ -7,16 +7,16 @@ use bytes::BytesMut;
 use moldau_model::{BrokerEpoch, BrokerId, ErrorCode};
 use tokio::sync::mpsc;
 
-use super::Asked;
+use super::{Asked, Question};
 use crate::api::verification_request::{self, Answer};
 use crate::replication::{Endpoint, LeaderConnection};
 
-/// Transactions in one request.
-const TRANSACTIONS_MAX: usize = 256;
+/// Questions in one request.
+const ROUND_MAX: usize = 256;
 const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Questions by their transactional id, of which one request holds each once.
-type Round = BTreeMap<String, Asked>;
+/// Questions by their transactional id, of which one request holds each once: those of one producer go together.
+type Round = BTreeMap<String, Vec<Asked>>;
 
 struct Link {
     connection: LeaderConnection,
@@ -36,14 +36,13 @@ pub(super) async fn run(
     while let Some(first) = questions.recv().await {
         let mut round = Round::new();
         add(&mut round, first);
-        while round.len() < TRANSACTIONS_MAX
-            && let Ok(next) = questions.try_recv()
-        {
+        for _ in 1..ROUND_MAX {
+            let Ok(next) = questions.try_recv() else { break };
             add(&mut round, next);
         }
         correlation_id += 1;
-        let questions = round.values().map(|asked| &asked.question);
-        let outcome = match verification_request::encode(correlation_id, &client_id, questions) {
+        let merged: Vec<Question> = round.values().filter_map(|asked| merge(asked)).collect();
+        let outcome = match verification_request::encode(correlation_id, &client_id, merged.iter()) {
             Ok(frame) => exchange(&mut link, &round, &frame, correlation_id, answer_limit).await,
             Err(error) => Err(error.to_string()),
         };
@@ -57,22 +56,36 @@ pub(super) async fn run(
     }
 }
 
-/// Puts a question into the round. Of two about one transactional id the older producer is fenced; of one that asks twice
-/// the first question is given up, for the client has, too.
+/// Puts a question into the round. A producer has several requests under way, each for other partitions, and so several
+/// questions. Of two producers with one transactional id the older one is fenced.
 fn add(round: &mut Round, asked: Asked) {
-    let id = asked.question.transactional_id.clone();
-    let epoch = asked.question.producer_epoch;
-    match round.get(&id).map(|other| other.question.producer_epoch) {
-        Some(other) if other > epoch => refuse(asked, ErrorCode::InvalidProducerEpoch),
-        Some(other) => {
-            let code =
-                if other < epoch { ErrorCode::InvalidProducerEpoch } else { ErrorCode::NetworkException };
-            if let Some(replaced) = round.insert(id, asked) {
-                refuse(replaced, code);
-            }
+    let others = round.entry(asked.question.transactional_id.clone()).or_default();
+    if let Some(other) = others.first().map(|other| &other.question) {
+        let question = &asked.question;
+        if other.producer_epoch > question.producer_epoch {
+            return refuse(asked, ErrorCode::InvalidProducerEpoch);
         }
-        None => drop(round.insert(id, asked)),
+        let is_same = (other.producer_id, other.producer_epoch, other.support)
+            == (question.producer_id, question.producer_epoch, question.support);
+        if !is_same {
+            let is_older = other.producer_epoch < question.producer_epoch;
+            let code = if is_older { ErrorCode::InvalidProducerEpoch } else { ErrorCode::NetworkException };
+            others.drain(..).for_each(|replaced| refuse(replaced, code));
+        }
     }
+    others.push(asked);
+}
+
+/// One producer's questions as one.
+fn merge(asked: &[Asked]) -> Option<Question> {
+    let (first, others) = asked.split_first()?;
+    let mut merged = first.question.clone();
+    for partition in others.iter().flat_map(|other| &other.question.partitions) {
+        if !merged.partitions.contains(partition) {
+            merged.partitions.push(partition.clone());
+        }
+    }
+    Some(merged)
 }
 
 fn refuse(asked: Asked, code: ErrorCode) {
@@ -82,7 +95,7 @@ fn refuse(asked: Asked, code: ErrorCode) {
 }
 
 fn answer_all(round: Round, code: ErrorCode) {
-    round.into_values().for_each(|asked| refuse(asked, code));
+    round.into_values().flatten().for_each(|asked| refuse(asked, code));
 }
 
 /// Sends the request and waits for its answer. A connection that was there before may have been closed for want of
@@ -94,7 +107,7 @@ async fn exchange(
     correlation_id: i32,
     answer_limit: Duration,
 ) -> Result<Answer, String> {
-    let Some(endpoint) = round.values().next_back().map(|asked| Endpoint {
+    let Some(endpoint) = round.values().flatten().next_back().map(|asked| Endpoint {
         host: asked.host.clone(),
         port: asked.port,
         broker_epoch: BrokerEpoch(-1),
@@ -140,7 +153,7 @@ fn answer(round: Round, answer: &Answer) {
         let is_refused = code == ErrorCode::ClusterAuthorizationFailed;
         return answer_all(round, if is_refused { ErrorCode::InvalidTxnState } else { code });
     }
-    for asked in round.into_values() {
+    for asked in round.into_values().flatten() {
         let verdict = answer.verdict(&asked.question);
         // Who asked may have gone.
         let _ = asked.answer.send(verdict);

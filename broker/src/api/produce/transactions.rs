@@ -67,15 +67,18 @@ impl Asking {
         // The marker of the transaction before, when it is written, takes the guards away: an answer to what is asked after
         // it counts under new ones alone.
         let renew = || {
+            let mut is_renewed = false;
             for (id, sequence, guard) in &mut guards {
                 let renewed = broker.replica_manager.get(*id).and_then(|partition| {
                     let (producer_id, epoch) = (question.producer_id, question.producer_epoch);
                     partition.begin_verification(producer_id, epoch, *sequence, bumps_epoch)
                 });
                 if let Ok(Some(renewed)) = renewed {
+                    is_renewed |= *guard != renewed;
                     *guard = renewed;
                 }
             }
+            is_renewed
         };
         let verdict = broker.transaction_verifier.ask(|| broker.control.image(), &question, renew).await;
         for ((id, _, guard), code) in guards.into_iter().zip(verdict) {

@@ -124,14 +124,14 @@ async fn the_coordinators_word_is_put_as_the_client_understands_it() {
         (AddedByBroker, ErrorCode::TransactionAbortable, false),
     ] {
         let question = question(support, &[0, 1, 2, 3, 4]);
-        let verdict = verifier.ask(|| Arc::clone(&image), &question, || {}).await;
+        let verdict = verifier.ask(|| Arc::clone(&image), &question, || false).await;
         assert_eq!(verdict, [ErrorCode::None, fenced, abortable, invalid, ErrorCode::NotCoordinator]);
         let request = asked.recv().await.unwrap();
         assert_eq!(request.transactions.len(), 1);
         assert_eq!(request.transactions[0].verify_only, is_verification, "{support:?}");
     }
     // A coordinator that is busy is asked again for a while.
-    let verdict = verifier.ask(|| Arc::clone(&image), &question(DefaultErrors, &[5]), || {}).await;
+    let verdict = verifier.ask(|| Arc::clone(&image), &question(DefaultErrors, &[5]), || false).await;
     assert_eq!(verdict, [ErrorCode::ConcurrentTransactions]);
     assert!(asked.recv().await.is_some() && asked.recv().await.is_some());
 }
@@ -140,17 +140,69 @@ async fn the_coordinators_word_is_put_as_the_client_understands_it() {
 async fn without_a_coordinator_producers_are_told_to_try_again() {
     let verifier = TransactionVerifier::new(BrokerId(1), "INNER");
     let question = question(ClientSupport::DefaultErrors, &[0, 1]);
-    let verdict = verifier.ask(|| image(None), &question, || {}).await;
+    let verdict = verifier.ask(|| image(None), &question, || false).await;
     assert_eq!(verdict, [ErrorCode::CoordinatorNotAvailable; 2]);
     // Nobody listens there.
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = gone.local_addr().unwrap().port();
     drop(gone);
-    let verdict = verifier.ask(|| image(Some(port)), &question, || {}).await;
+    let verdict = verifier.ask(|| image(Some(port)), &question, || false).await;
     assert_eq!(verdict, [ErrorCode::NetworkException; 2]);
     for code in verdict {
         let (told, message) = for_client(code);
         assert_eq!(told, ErrorCode::NotEnoughReplicas);
         assert!(message.is_some_and(|message| message.ends_with("Underlying error: NETWORK_EXCEPTION")));
     }
+}
+
+#[tokio::test]
+async fn one_producers_questions_go_together_and_each_has_its_own_answer() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let image = image(Some(listener.local_addr().unwrap().port()));
+    let (sender, mut asked) = mpsc::channel(64);
+    let verifier = TransactionVerifier::new(BrokerId(1), "INNER");
+    // Nobody accepts yet: the questions wait, all of them behind the first.
+    let questions: Vec<Question> =
+        [&[0][..], &[1], &[0, 3]].map(|partitions| question(ClientSupport::AddedByBroker, partitions)).into();
+    let ask = |question| verifier.ask(|| Arc::clone(&image), question, || false);
+    let all = futures::future::join_all(questions.iter().map(ask));
+    let serve = async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(coordinate(stream, sender.clone()));
+        }
+    };
+    let serving = tokio::spawn(async move {
+        tokio::task::yield_now().await;
+        serve.await;
+    });
+    let (fenced, invalid) = (ErrorCode::InvalidProducerEpoch, ErrorCode::InvalidTxnState);
+    assert_eq!(all.await, [vec![ErrorCode::None], vec![fenced], vec![ErrorCode::None, invalid]]);
+    serving.abort();
+    let mut requests = 0;
+    while asked.try_recv().is_ok() {
+        requests += 1;
+    }
+    assert!((1..=2).contains(&requests), "{requests} requests");
+}
+
+#[tokio::test]
+async fn an_answer_that_came_too_late_for_its_guards_is_asked_for_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let image = image(Some(listener.local_addr().unwrap().port()));
+    let (sender, mut asked) = mpsc::channel(64);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(coordinate(stream, sender.clone()));
+        }
+    });
+    let verifier = TransactionVerifier::new(BrokerId(1), "INNER");
+    let question = question(ClientSupport::AddedByBroker, &[0]);
+    // The marker of the transaction before comes once, while the first question is under way.
+    let mut is_late = true;
+    let verdict = verifier.ask(|| Arc::clone(&image), &question, || std::mem::take(&mut is_late)).await;
+    assert_eq!(verdict, [ErrorCode::None]);
+    assert!(asked.recv().await.is_some() && asked.recv().await.is_some(), "it was asked twice");
+    // Markers without end: the producer is to try again, which is not fatal to it.
+    let verdict = verifier.ask(|| Arc::clone(&image), &question, || true).await;
+    assert_eq!(verdict, [ErrorCode::ConcurrentTransactions]);
 }
