@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("moldau-replica", &["moldau-model"]),
     ("moldau-group", &["moldau-model"]),
     ("moldau-txn", &["moldau-model"]),
+    ("moldau-share", &["moldau-model"]),
     ("moldau-controller", &["moldau-model", "moldau-kafka", "moldau-metadata", "moldau-cluster"]),
     (
         "moldau-broker",
@@ -30,6 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "moldau-replica",
             "moldau-group",
             "moldau-txn",
+            "moldau-share",
         ],
     ),
     (
@@ -92,6 +94,7 @@ const PURE: &[&str] = &[
     "broker/replica/src",
     "broker/group/src",
     "broker/txn/src",
+    "broker/share/src",
     "controller/metadata/src",
     "controller/src/manage",
 ];

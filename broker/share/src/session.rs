@@ -1,0 +1,173 @@
+//! Share sessions: which partitions a member fetches from this broker, so that it need not name them again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use moldau_model::{ErrorCode, TopicIdPartition};
+
+/// Opens a session.
+const FIRST_EPOCH: i32 = 0;
+/// Closes it.
+const FINAL_EPOCH: i32 = -1;
+
+/// A member of a share group.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionKey {
+    pub group_id: Arc<str>,
+    pub member_id: Arc<str>,
+}
+
+/// Why there is no session for a request.
+pub type SessionError = ErrorCode;
+
+#[derive(Debug)]
+struct Session {
+    /// What the next request has to say.
+    epoch: i32,
+    /// In the order in which they came.
+    partitions: Vec<TopicIdPartition>,
+    connection: u64,
+}
+
+/// The share sessions of a broker.
+#[derive(Debug)]
+pub struct ShareSessions {
+    by_key: BTreeMap<SessionKey, Session>,
+    sessions_max: usize,
+}
+
+impl ShareSessions {
+    /// At most `sessions_max` at a time: `group.share.max.share.sessions`.
+    #[must_use]
+    pub fn new(sessions_max: usize) -> Self {
+        Self { by_key: BTreeMap::new(), sessions_max }
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+
+    /// Takes a ShareFetch's epoch, and what it adds to and takes from its session. Gives all partitions of the session, another
+    /// one first each time, so that none is always last.
+    ///
+    /// # Errors
+    /// SHARE_SESSION_NOT_FOUND, INVALID_SHARE_SESSION_EPOCH and SHARE_SESSION_LIMIT_REACHED.
+    pub fn fetch(
+        &mut self,
+        key: &SessionKey,
+        epoch: i32,
+        connection: u64,
+        added: impl IntoIterator<Item = TopicIdPartition>,
+        forgotten: &[TopicIdPartition],
+    ) -> Result<Vec<TopicIdPartition>, SessionError> {
+        if epoch == FIRST_EPOCH {
+            if self.by_key.len() >= self.sessions_max && !self.by_key.contains_key(key) {
+                return Err(ErrorCode::ShareSessionLimitReached);
+            }
+            let session = Session { epoch: FIRST_EPOCH, partitions: Vec::new(), connection };
+            self.by_key.insert(key.clone(), session);
+        }
+        let session = self.check(key, epoch)?;
+        for partition in added {
+            if !session.partitions.contains(&partition) {
+                session.partitions.push(partition);
+            }
+        }
+        session.partitions.retain(|partition| !forgotten.contains(partition));
+        let mut partitions = session.partitions.clone();
+        if !partitions.is_empty() {
+            let first = usize::try_from(epoch).unwrap_or(0) % partitions.len();
+            partitions.rotate_left(first);
+        }
+        Ok(partitions)
+    }
+
+    /// Takes a ShareAcknowledge's epoch. It opens no session.
+    ///
+    /// # Errors
+    /// SHARE_SESSION_NOT_FOUND and INVALID_SHARE_SESSION_EPOCH.
+    pub fn acknowledge(&mut self, key: &SessionKey, epoch: i32) -> Result<(), SessionError> {
+        if epoch == FIRST_EPOCH {
+            return Err(ErrorCode::InvalidShareSessionEpoch);
+        }
+        self.check(key, epoch).map(|_| ())
+    }
+
+    /// Whether the epoch is one that ends the session.
+    #[must_use]
+    pub fn is_final(epoch: i32) -> bool {
+        epoch == FINAL_EPOCH
+    }
+
+    fn check(&mut self, key: &SessionKey, epoch: i32) -> Result<&mut Session, SessionError> {
+        let session = self.by_key.get_mut(key).ok_or(ErrorCode::ShareSessionNotFound)?;
+        if epoch != FINAL_EPOCH {
+            if epoch != session.epoch {
+                return Err(ErrorCode::InvalidShareSessionEpoch);
+            }
+            session.epoch = epoch.checked_add(1).unwrap_or(FIRST_EPOCH + 1);
+        }
+        Ok(session)
+    }
+
+    /// Ends a session. Gives its partitions: what the member has of them is to be taken back.
+    pub fn close(&mut self, key: &SessionKey) -> Vec<TopicIdPartition> {
+        self.by_key.remove(key).map(|session| session.partitions).unwrap_or_default()
+    }
+
+    /// A connection has ended, and with it the sessions that were opened over it.
+    pub fn connection_closed(&mut self, connection: u64) -> Vec<(SessionKey, Vec<TopicIdPartition>)> {
+        let of_it = self.by_key.iter().filter(|(_, session)| session.connection == connection);
+        let keys: Vec<SessionKey> = of_it.map(|(key, _)| key.clone()).collect();
+        keys.into_iter().map(|key| (key.clone(), self.close(&key))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use moldau_model::{PartitionIndex, TopicId};
+
+    use super::*;
+
+    fn key(member_id: &str) -> SessionKey {
+        SessionKey { group_id: "g".into(), member_id: member_id.into() }
+    }
+
+    fn partition(index: i32) -> TopicIdPartition {
+        TopicIdPartition { topic_id: TopicId::ONE, partition: PartitionIndex(index) }
+    }
+
+    #[test]
+    fn a_session_remembers_its_partitions_and_turns_them() {
+        let mut sessions = ShareSessions::new(10);
+        let both = [partition(0), partition(1)];
+        assert_eq!(sessions.fetch(&key("m"), 0, 1, both, &[]), Ok(both.to_vec()));
+        assert_eq!(sessions.fetch(&key("m"), 1, 1, [], &[]), Ok(vec![partition(1), partition(0)]));
+        assert_eq!(sessions.acknowledge(&key("m"), 2), Ok(()));
+        assert_eq!(sessions.fetch(&key("m"), 3, 1, [], &[partition(0)]), Ok(vec![partition(1)]));
+        assert_eq!(sessions.fetch(&key("m"), -1, 1, [], &[]), Ok(vec![partition(1)]));
+        assert_eq!(sessions.close(&key("m")), [partition(1)]);
+        assert!(sessions.is_empty());
+    }
+
+    #[test]
+    fn who_is_out_of_step_is_told() {
+        let mut sessions = ShareSessions::new(1);
+        assert_eq!(sessions.fetch(&key("m"), 1, 1, [], &[]), Err(ErrorCode::ShareSessionNotFound));
+        assert_eq!(sessions.acknowledge(&key("m"), 1), Err(ErrorCode::ShareSessionNotFound));
+        sessions.fetch(&key("m"), 0, 1, [partition(0)], &[]).unwrap();
+        assert_eq!(sessions.fetch(&key("m"), 2, 1, [], &[]), Err(ErrorCode::InvalidShareSessionEpoch));
+        assert_eq!(sessions.acknowledge(&key("m"), 0), Err(ErrorCode::InvalidShareSessionEpoch));
+        assert_eq!(sessions.fetch(&key("n"), 0, 2, [], &[]), Err(ErrorCode::ShareSessionLimitReached));
+        assert_eq!(sessions.fetch(&key("m"), 0, 3, [], &[]), Ok(vec![]), "a session begins anew");
+        assert_eq!(sessions.connection_closed(1), []);
+        assert_eq!(sessions.connection_closed(3), [(key("m"), vec![])]);
+        assert_eq!(sessions.len(), 0);
+    }
+}
