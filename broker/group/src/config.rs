@@ -71,6 +71,42 @@ impl Default for ConsumerGroupConfig {
     }
 }
 
+/// Settings of share groups (KIP-932). A group's own settings (`share.*`) go before the first three.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShareGroupConfig {
+    /// `group.share.session.timeout.ms`. Default: 45,000.
+    pub session_timeout_ms: i32,
+    /// `group.share.heartbeat.interval.ms`. Default: 5000.
+    pub heartbeat_interval_ms: i32,
+    /// `group.share.assignment.interval.ms`: a target assignment is that old before the next is computed (KIP-1263).
+    /// Default: 1000.
+    pub assignment_interval_ms: i32,
+    /// `group.share.max.size`: members of one group, GROUP_MAX_SIZE_REACHED beyond. Default: 200.
+    pub size_max: usize,
+    /// How long an answer of the share coordinator is waited for before it is asked again. Kafka's default: 30,000.
+    pub initialize_retry_interval_ms: i64,
+    /// Requests of one group that wait until what was decided before them is written; COORDINATOR_NOT_AVAILABLE beyond.
+    /// Default: 10,000.
+    pub waiting_max: usize,
+    /// Bytes of records that waiting requests are answered together for, so that one append stays below what one batch may
+    /// have. Default: 256 KiB.
+    pub append_bytes: usize,
+}
+
+impl Default for ShareGroupConfig {
+    fn default() -> Self {
+        Self {
+            session_timeout_ms: 45_000,
+            heartbeat_interval_ms: 5_000,
+            assignment_interval_ms: 1_000,
+            size_max: 200,
+            initialize_retry_interval_ms: 30_000,
+            waiting_max: 10_000,
+            append_bytes: 256 << 10,
+        }
+    }
+}
+
 /// Settings of the group coordinator, one set for all shards of a broker.
 ///
 /// Every field is public since every value is taken as it is; the shell checks ranges when it parses Kafka's
@@ -118,6 +154,8 @@ pub struct GroupConfig {
     pub records_per_append_max: usize,
     /// Consumer groups' own.
     pub consumer: ConsumerGroupConfig,
+    /// Share groups' own.
+    pub share: ShareGroupConfig,
 }
 
 impl Default for GroupConfig {
@@ -140,6 +178,7 @@ impl Default for GroupConfig {
             pending_appends_max: 10_000,
             records_per_append_max: 1_000,
             consumer: ConsumerGroupConfig::default(),
+            share: ShareGroupConfig::default(),
         }
     }
 }

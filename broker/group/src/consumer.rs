@@ -22,11 +22,10 @@ mod regex;
 pub use assignor::Assignor;
 #[cfg(test)]
 pub(crate) use assignor::{GroupSubscriptions, MemberSubscription};
-#[cfg(test)]
 pub(crate) use metadata::metadata_hash;
 pub use metadata::{CoordinatorMetadata, GroupOverrides, MetadataSource, NoMetadata, TopicSummary};
 
-pub(crate) use describe::{described, unknown as unknown_group};
+pub(crate) use describe::{described, named, unknown as unknown_group};
 pub(crate) use draft::{Context, Draft, Refused, TimerChange};
 pub(crate) use fence::{fence_member, leave};
 pub(crate) use group::ConsumerGroup;

@@ -15,12 +15,13 @@ mod records;
 mod request;
 mod response;
 mod shard;
+mod share;
 mod timers;
 
 #[cfg(test)]
 mod tests;
 
-pub use config::{ConsumerGroupConfig, GroupConfig, MigrationPolicy};
+pub use config::{ConsumerGroupConfig, GroupConfig, MigrationPolicy, ShareGroupConfig};
 pub use consumer::{Assignor, CoordinatorMetadata, GroupOverrides, MetadataSource, NoMetadata, TopicSummary};
 pub use partitioner::partition_for_group;
 pub use records::{RecordError, Replayed};
@@ -28,14 +29,16 @@ pub use request::{
     ConsumerGroupHeartbeatRequest, DescribeGroupsRequest, EndTransactionRequest, HeartbeatRequest,
     InTransaction, JoinGroupProtocol, JoinGroupRequest, LeaveGroupRequest, LeavingMember, ListGroupsRequest,
     OffsetCommitPartition, OffsetCommitRequest, OffsetCommitTopic, OffsetDeleteRequest, OffsetDeleteTopic,
-    OffsetFetchRequest, OffsetFetchTopic, Request, RequestToken, SyncGroupAssignment, SyncGroupRequest,
-    TopicPartitions, TxnOffsetCommitRequest,
+    OffsetFetchRequest, OffsetFetchTopic, Request, RequestToken, ShareGroupHeartbeatRequest,
+    ShareOffsetsChange, ShareOffsetsRequest, SyncGroupAssignment, SyncGroupRequest, TopicPartitions,
+    TxnOffsetCommitRequest,
 };
 pub use response::{
     CommittedTopic, ConsumerGroupHeartbeatResponse, DeletedGroup, DeletedTopic, DescribedConsumerGroup,
-    DescribedConsumerMember, DescribedGroup, DescribedMember, DescribedPartitions, FetchedOffset,
-    FetchedTopic, JoinGroupMember, JoinGroupResponse, LeaveGroupResponse, LeftMember, ListGroupsResponse,
-    ListedGroup, OffsetCommitResponse, OffsetDeleteResponse, OffsetFetchResponse, PartitionResult, Response,
-    SyncGroupResponse,
+    DescribedConsumerMember, DescribedGroup, DescribedMember, DescribedPartitions, DescribedShareGroup,
+    DescribedShareMember, FetchedOffset, FetchedTopic, JoinGroupMember, JoinGroupResponse,
+    LeaveGroupResponse, LeftMember, ListGroupsResponse, ListedGroup, OffsetCommitResponse,
+    OffsetDeleteResponse, OffsetFetchResponse, PartitionResult, Response, ShareGroupHeartbeatResponse,
+    ShareOffsetsAnswer, ShareStateToInitialize, SyncGroupResponse,
 };
 pub use shard::{AppendId, AppendKind, CoordinatorRecord, GroupShard, Input, Output, ShardState};

@@ -31,6 +31,12 @@ pub enum Request {
     /// ConsumerGroupDescribe: the ids of those groups that live on this shard.
     ConsumerGroupDescribe(Vec<String>),
     ListGroups(ListGroupsRequest),
+    ShareGroupHeartbeat(Box<ShareGroupHeartbeatRequest>),
+    /// ShareGroupDescribe: the ids of those groups that live on this shard.
+    ShareGroupDescribe(Vec<String>),
+    /// The partitions of a share group that have a state at the share coordinator.
+    ViewShareOffsets(String),
+    ShareOffsets(ShareOffsetsRequest),
 }
 
 /// JoinGroup, versions 0 to 9.
@@ -259,4 +265,41 @@ pub struct ConsumerGroupHeartbeatRequest {
     pub client_host: String,
     /// Random; the member's id if the request has none.
     pub new_member_uuid: Uuid,
+}
+
+/// ShareGroupHeartbeat, version 1. What has not changed since the last heartbeat may be left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShareGroupHeartbeatRequest {
+    pub group_id: String,
+    pub member_id: String,
+    /// 0 joins, -1 leaves.
+    pub member_epoch: i32,
+    pub rack_id: Option<String>,
+    pub subscribed_topic_names: Option<Vec<String>>,
+    /// From the request's header; empty where it had none.
+    pub client_id: String,
+    /// The peer's address as Kafka shows it, for example `/127.0.0.1`.
+    pub client_host: String,
+}
+
+/// A change of which partitions of a share group have a state at the share coordinator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShareOffsetsRequest {
+    pub group_id: String,
+    pub change: ShareOffsetsChange,
+}
+
+/// Steps around what the share coordinator is told: one before, one after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ShareOffsetsChange {
+    /// AlterShareGroupOffsets begins: these partitions are to be initialized anew. The group has to be empty.
+    Alter(Vec<TopicPartitions>),
+    /// The share coordinator knows of these partitions.
+    Initialized(Vec<TopicPartitions>),
+    /// DeleteShareGroupOffsets begins. The group has to be empty.
+    Delete(Vec<TopicId>),
+    /// The group is to be deleted, which has to be empty.
+    DeleteAll,
+    /// The share coordinator knows nothing of these topics any more.
+    Deleted(Vec<TopicId>),
 }

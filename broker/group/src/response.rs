@@ -21,6 +21,10 @@ pub enum Response {
     ConsumerGroupHeartbeat(ConsumerGroupHeartbeatResponse),
     ConsumerGroupDescribe(Vec<DescribedConsumerGroup>),
     ListGroups(ListGroupsResponse),
+    ShareGroupHeartbeat(ShareGroupHeartbeatResponse),
+    ShareGroupDescribe(Vec<DescribedShareGroup>),
+    /// To a view and to a change; with the words that Kafka says.
+    ShareOffsets(Result<ShareOffsetsAnswer, (ErrorCode, String)>),
 }
 
 /// JoinGroup's answer.
@@ -188,7 +192,7 @@ pub struct ListedGroup {
     pub protocol_type: String,
     /// Version 4.
     pub state: String,
-    /// Version 5; `classic` or `consumer`.
+    /// Version 5; `classic`, `consumer` or `share`.
     pub group_type: String,
 }
 
@@ -242,4 +246,61 @@ pub struct DescribedPartitions {
     pub topic_id: TopicId,
     pub topic_name: String,
     pub partitions: Vec<PartitionIndex>,
+}
+
+/// ShareGroupHeartbeat's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShareGroupHeartbeatResponse {
+    pub error: ErrorCode,
+    pub error_message: Option<String>,
+    /// `None` with an error.
+    pub member_id: Option<String>,
+    pub member_epoch: i32,
+    pub heartbeat_interval_ms: i32,
+    /// `None`: as it was.
+    pub assignment: Option<Vec<TopicPartitions>>,
+    /// What the shell is to tell the share coordinator, and then the group's by
+    /// [`ShareOffsetsChange::Initialized`](crate::ShareOffsetsChange::Initialized).
+    pub initialize: Option<ShareStateToInitialize>,
+}
+
+/// Partitions that a share group begins to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShareStateToInitialize {
+    pub state_epoch: i32,
+    pub topics: Vec<TopicPartitions>,
+}
+
+/// Partitions of a share group: those that have a state, or those that the share coordinator is to be told of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShareOffsetsAnswer {
+    /// What a state is initialized with.
+    pub state_epoch: i32,
+    /// A topic without partitions: all that it has.
+    pub topics: Vec<TopicPartitions>,
+}
+
+/// One group of ShareGroupDescribe. Authorized operations are the shell's to add.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescribedShareGroup {
+    pub group_id: String,
+    pub error: ErrorCode,
+    pub error_message: Option<String>,
+    /// `Empty` or `Stable`; empty with an error.
+    pub state: String,
+    pub group_epoch: i32,
+    pub assignment_epoch: i32,
+    pub assignor_name: String,
+    pub members: Vec<DescribedShareMember>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescribedShareMember {
+    pub member_id: String,
+    pub rack_id: Option<String>,
+    pub member_epoch: i32,
+    pub client_id: String,
+    pub client_host: String,
+    pub subscribed_topic_names: Vec<String>,
+    pub assignment: Vec<DescribedPartitions>,
 }

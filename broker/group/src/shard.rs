@@ -11,6 +11,7 @@ mod migration;
 mod offset_commit;
 mod offset_fetch;
 mod refusal;
+pub(crate) mod share;
 mod sync;
 mod transaction;
 
@@ -27,7 +28,7 @@ use crate::offsets::{OffsetAndMetadata, OffsetStore};
 use crate::open_transactions::OpenTransactions;
 use crate::rebalance::Rebalance;
 use crate::records::{
-    ConsumerRecord, GroupMetadataValue, OffsetCommitValue, RecordError, RecordKey, Replayed,
+    ConsumerRecord, GroupMetadataValue, OffsetCommitValue, RecordError, RecordKey, Replayed, ShareRecord,
 };
 use crate::request::{EndTransactionRequest, InTransaction, Request, RequestToken};
 use crate::response::Response;
@@ -37,6 +38,7 @@ pub(crate) use offset_commit::CommitKind;
 use append::{Appends, Completion, PendingAppend, append_error_to_response};
 use consumer::{ConsumerGroups, Work};
 use offset_fetch::WaitingFetches;
+use share::ShareGroups;
 
 /// Names one append until its outcome is known, and tells its place in the log; a shard never uses one twice. Records that
 /// were loaded have places too, before all appends.
@@ -129,8 +131,9 @@ pub struct GroupShard {
     config: Arc<GroupConfig>,
     state: ShardState,
     pub(crate) groups: BTreeMap<Arc<str>, ClassicGroup>,
-    /// No id is in both.
+    /// No id is in two of them.
     pub(crate) consumer_groups: ConsumerGroups,
+    pub(crate) share_groups: ShareGroups,
     metadata: Arc<dyn MetadataSource>,
     offsets: OffsetStore,
     open_transactions: OpenTransactions,
@@ -155,6 +158,7 @@ impl GroupShard {
             state: ShardState::Inactive,
             groups: BTreeMap::new(),
             consumer_groups: ConsumerGroups::default(),
+            share_groups: ShareGroups::default(),
             metadata,
             offsets: OffsetStore::default(),
             open_transactions: OpenTransactions::default(),
@@ -174,7 +178,7 @@ impl GroupShard {
     /// How many groups there are, for a gauge.
     #[must_use]
     pub fn group_count(&self) -> usize {
-        self.groups.len() + self.consumer_groups.by_id.len()
+        self.groups.len() + self.consumer_groups.by_id.len() + self.share_groups.by_id.len()
     }
 
     /// Starts to load as the leader of `leader_epoch`; whatever was there is forgotten. What clients still wait
@@ -187,7 +191,7 @@ impl GroupShard {
     }
 
     /// Takes in one committed record while loading, in the order of the log. Records of kinds that this
-    /// coordinator does not keep (those of share and streams groups) are skipped and said so.
+    /// coordinator does not keep (those of streams groups) are skipped and said so.
     ///
     /// # Errors
     /// A record that is no record of its kind. Nothing has changed then; Kafka fails the load, so should the shell.
@@ -219,6 +223,10 @@ impl GroupShard {
             RecordKey::ConsumerGroup { kind, group_id, name } => {
                 self.consumer_groups.replay(group_id, &ConsumerRecord::decode(kind, name, value)?);
                 Ok(Replayed::ConsumerGroup)
+            }
+            RecordKey::ShareGroup { kind, group_id, member_id } => {
+                self.share_groups.replay(group_id, &ShareRecord::decode(kind, member_id, value)?);
+                Ok(Replayed::ShareGroup)
             }
             RecordKey::Other { version } => Ok(Replayed::Skipped(version)),
         }
@@ -265,6 +273,7 @@ impl GroupShard {
         };
         self.state = ShardState::Active { leader_epoch };
         self.finish_load_of_consumer_groups(now_ms);
+        self.finish_load_of_share_groups(now_ms);
         // Offsets without a group are those of a simple one.
         let with_offsets = self.offsets.groups().map(|(group_id, _)| group_id);
         for group_id in with_offsets.chain(self.open_transactions.groups()) {
@@ -294,6 +303,7 @@ impl GroupShard {
         }
         let deleted: Vec<String> = std::mem::take(&mut self.deleted_while_loading).into_iter().collect();
         self.topics_deleted(&deleted, now_ms, &mut out);
+        self.share_topics_deleted(now_ms, &mut out);
         out
     }
 
@@ -320,6 +330,7 @@ impl GroupShard {
             }
         }
         self.unload_consumer_groups(error, &mut out);
+        self.unload_share_groups(error, &mut out);
         self.deleted_while_loading.clear();
         self.offsets.clear();
         self.open_transactions.clear();
@@ -336,7 +347,10 @@ impl GroupShard {
             Input::Appended { append_id, result } if is_active => {
                 self.appended(append_id, result, now_ms, &mut out);
             }
-            Input::TopicsDeleted(topics) if is_active => self.topics_deleted(&topics, now_ms, &mut out),
+            Input::TopicsDeleted(topics) if is_active => {
+                self.topics_deleted(&topics, now_ms, &mut out);
+                self.share_topics_deleted(now_ms, &mut out);
+            }
             Input::TopicsDeleted(topics) if matches!(self.state, ShardState::Loading { .. }) => {
                 self.deleted_while_loading.extend(topics);
             }
@@ -359,6 +373,11 @@ impl GroupShard {
             && let Err(refused) = consumer_group::check(&self.config, request)
         {
             return out.push(Output::Reply { token, response: consumer::response_of(refused) });
+        }
+        if let Request::ShareGroupHeartbeat(request) = &request
+            && let Err(refused) = crate::share::check(&self.config, request)
+        {
+            return out.push(Output::Reply { token, response: share::response_of(refused) });
         }
         let refused = match (refusal::check(&self.config, &request), self.state) {
             (Err(error), _) => Some(refusal::refused(&request, error)),
@@ -397,6 +416,14 @@ impl GroupShard {
                     response: self.describe_consumer_groups(&group_ids, now_ms),
                 });
             }
+            Request::ShareGroupHeartbeat(request) => self.share_group_heartbeat(token, request, now_ms, out),
+            Request::ShareGroupDescribe(group_ids) => {
+                out.push(Output::Reply { token, response: self.describe_share_groups(&group_ids, now_ms) });
+            }
+            Request::ViewShareOffsets(group_id) => {
+                out.push(Output::Reply { token, response: self.view_share_offsets(&group_id) });
+            }
+            Request::ShareOffsets(request) => self.share_offsets(token, request, now_ms, out),
             Request::ListGroups(request) => {
                 out.push(Output::Reply { token, response: self.list_groups(&request) });
             }
@@ -467,6 +494,7 @@ impl GroupShard {
         }
         self.appends.prune_overtaken();
         self.consumer_groups_appended(append_id, result, now_ms, out);
+        self.share_groups_appended(append_id, result, now_ms, out);
         if let Some(completion) = append.completion {
             self.complete(completion, result.map_err(append_error_to_response), now_ms, out);
         }
@@ -606,6 +634,9 @@ impl GroupShard {
             {
                 self.member_overdue(&group_id, Work::SessionEnds(member_id), now_ms, out);
             }
+            TimerKey::Session { group_id, member_id } if self.share_groups.by_id.contains_key(&group_id) => {
+                self.share_session_ended(&group_id, member_id, now_ms, out);
+            }
             TimerKey::Revocation { group_id, member_id } => {
                 self.member_overdue(&group_id, Work::RevocationEnds(member_id), now_ms, out);
             }
@@ -634,6 +665,7 @@ impl GroupShard {
                     self.complete(completion, Err(error), now_ms, out);
                 }
                 self.consumer_groups_overdue(append_id, out);
+                self.share_groups_overdue(append_id, out);
             }
             TimerKey::Fetch { group_id, until, token } => self.fetch_timed_out(&group_id, until, token, out),
             TimerKey::Expiration => self.expire_offsets(now_ms, out),

@@ -12,6 +12,7 @@ mod load;
 mod model;
 mod records;
 mod session;
+mod share;
 mod static_member;
 mod sync;
 mod transactions;

@@ -92,6 +92,9 @@ impl CoordinatorMetadata for View {
             session_timeout_ms: number("consumer.session.timeout.ms"),
             heartbeat_interval_ms: number("consumer.heartbeat.interval.ms"),
             assignment_interval_ms: number("consumer.assignment.interval.ms"),
+            share_session_timeout_ms: number("share.session.timeout.ms"),
+            share_heartbeat_interval_ms: number("share.heartbeat.interval.ms"),
+            share_assignment_interval_ms: number("share.assignment.interval.ms"),
         }
     }
 }

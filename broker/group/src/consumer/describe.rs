@@ -59,7 +59,7 @@ pub(crate) fn unknown(group_id: &str, error: ErrorCode, message: Option<String>)
 }
 
 /// Partitions of topics that are no more are not shown.
-fn named(assignment: &Assignment, metadata: &dyn CoordinatorMetadata) -> Vec<DescribedPartitions> {
+pub(crate) fn named(assignment: &Assignment, metadata: &dyn CoordinatorMetadata) -> Vec<DescribedPartitions> {
     let topics = assignment.iter().filter_map(|(topic_id, partitions)| {
         Some(DescribedPartitions {
             topic_id: *topic_id,

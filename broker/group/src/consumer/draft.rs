@@ -33,6 +33,21 @@ impl Context<'_> {
         let own = self.metadata.group_overrides(group_id).assignment_interval_ms;
         i64::from(own.unwrap_or(self.config.consumer.assignment_interval_ms))
     }
+
+    pub(crate) fn share_session_timeout_ms(&self, group_id: &str) -> i64 {
+        let own = self.metadata.group_overrides(group_id).share_session_timeout_ms;
+        i64::from(own.unwrap_or(self.config.share.session_timeout_ms))
+    }
+
+    pub(crate) fn share_heartbeat_interval_ms(&self, group_id: &str) -> i32 {
+        let own = self.metadata.group_overrides(group_id).share_heartbeat_interval_ms;
+        own.unwrap_or(self.config.share.heartbeat_interval_ms)
+    }
+
+    pub(crate) fn share_assignment_interval_ms(&self, group_id: &str) -> i64 {
+        let own = self.metadata.group_overrides(group_id).share_assignment_interval_ms;
+        i64::from(own.unwrap_or(self.config.share.assignment_interval_ms))
+    }
 }
 
 /// Why a request is refused, in the words that the client is told.

@@ -23,6 +23,12 @@ pub struct GroupOverrides {
     pub heartbeat_interval_ms: Option<i32>,
     /// `consumer.assignment.interval.ms`.
     pub assignment_interval_ms: Option<i32>,
+    /// `share.session.timeout.ms`.
+    pub share_session_timeout_ms: Option<i32>,
+    /// `share.heartbeat.interval.ms`.
+    pub share_heartbeat_interval_ms: Option<i32>,
+    /// `share.assignment.interval.ms`.
+    pub share_assignment_interval_ms: Option<i32>,
 }
 
 /// The cluster's metadata as the group coordinator sees it, at one moment.

@@ -174,7 +174,7 @@ fn write_epoch(epoch: &GroupEpoch) -> Bytes {
     finish_with(writer, epoch.metadata_hash)
 }
 
-fn read_target_epoch(mut reader: Reader<'_>) -> Result<TargetEpoch, RecordError> {
+pub(super) fn read_target_epoch(mut reader: Reader<'_>) -> Result<TargetEpoch, RecordError> {
     let mut target = TargetEpoch { epoch: reader.i32("assignment epoch")?, timestamp_ms: 0 };
     reader.tagged_fields(|tag, bytes| {
         if tag == TAG {
@@ -185,7 +185,7 @@ fn read_target_epoch(mut reader: Reader<'_>) -> Result<TargetEpoch, RecordError>
     Ok(target)
 }
 
-fn write_target_epoch(target: &TargetEpoch) -> Bytes {
+pub(super) fn write_target_epoch(target: &TargetEpoch) -> Bytes {
     let mut writer = value_writer();
     writer.i32(target.epoch);
     finish_with(writer, target.timestamp_ms)
@@ -263,7 +263,7 @@ fn write_member(metadata: &ConsumerMemberMetadata) -> Bytes {
     writer.finish()
 }
 
-fn read_names(reader: &mut Reader<'_>) -> Result<BTreeSet<Arc<str>>, RecordError> {
+pub(super) fn read_names(reader: &mut Reader<'_>) -> Result<BTreeSet<Arc<str>>, RecordError> {
     let mut names = BTreeSet::new();
     for _ in 0..reader.count("topics")? {
         names.insert(reader.string("topic")?.into());
@@ -271,7 +271,7 @@ fn read_names(reader: &mut Reader<'_>) -> Result<BTreeSet<Arc<str>>, RecordError
     Ok(names)
 }
 
-fn write_names(writer: &mut Writer, names: &BTreeSet<Arc<str>>) {
+pub(super) fn write_names(writer: &mut Writer, names: &BTreeSet<Arc<str>>) {
     writer.compact_count(names.len());
     for name in names {
         writer.compact_string(name);
@@ -283,7 +283,7 @@ fn read_indexes(reader: &mut Reader<'_>) -> Result<Vec<i32>, RecordError> {
     (0..count).map(|_| reader.i32("partition")).collect()
 }
 
-fn read_target(mut reader: Reader<'_>) -> Result<Assignment, RecordError> {
+pub(super) fn read_target(mut reader: Reader<'_>) -> Result<Assignment, RecordError> {
     let mut target = Assignment::new();
     for _ in 0..reader.count("topics")? {
         let topic_id = reader.topic_id("topic id")?;
@@ -295,7 +295,7 @@ fn read_target(mut reader: Reader<'_>) -> Result<Assignment, RecordError> {
     Ok(target)
 }
 
-fn write_target(target: &Assignment) -> Bytes {
+pub(super) fn write_target(target: &Assignment) -> Bytes {
     let mut writer = value_writer();
     writer.compact_count(target.len());
     for (topic_id, partitions) in target {

@@ -18,6 +18,8 @@ pub(crate) enum RecordKey<'a> {
     Group { group_id: &'a str },
     /// Versions 3 to 8, and 16: of a consumer group.
     ConsumerGroup { kind: ConsumerRecordKind, group_id: &'a str, name: &'a str },
+    /// Versions 10 to 15: of a share group. The member is empty where the record is the group's.
+    ShareGroup { kind: ShareRecordKind, group_id: &'a str, member_id: &'a str },
     /// Any other: kinds of groups that this coordinator does not keep.
     Other { version: i16 },
 }
@@ -38,7 +40,14 @@ impl<'a> RecordKey<'a> {
                     group_id: reader.string("group")?,
                     name: if kind.has_name() { reader.string("member or expression")? } else { "" },
                 },
-                None => return Ok(Self::Other { version }),
+                None => match ShareRecordKind::from_key_version(version) {
+                    Some(kind) => Self::ShareGroup {
+                        kind,
+                        group_id: reader.string("group")?,
+                        member_id: if kind.has_member() { reader.string("member")? } else { "" },
+                    },
+                    None => return Ok(Self::Other { version }),
+                },
             },
         };
         reader.finish("key")?;
@@ -98,6 +107,59 @@ pub(super) fn consumer_group_key(kind: ConsumerRecordKind, group_id: &str, name:
     writer.string(group_id);
     if kind.has_name() {
         writer.string(name);
+    }
+    writer.finish()
+}
+
+/// The kinds of a share group's records (KIP-932).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ShareRecordKind {
+    Member,
+    Epoch,
+    TargetEpoch,
+    TargetMember,
+    CurrentAssignment,
+    StatePartitions,
+}
+
+impl ShareRecordKind {
+    const ALL: [Self; 6] = [
+        Self::Member,
+        Self::Epoch,
+        Self::TargetEpoch,
+        Self::TargetMember,
+        Self::CurrentAssignment,
+        Self::StatePartitions,
+    ];
+
+    pub(super) fn key_version(self) -> i16 {
+        match self {
+            Self::Member => 10,
+            Self::Epoch => 11,
+            Self::TargetEpoch => 12,
+            Self::TargetMember => 13,
+            Self::CurrentAssignment => 14,
+            Self::StatePartitions => 15,
+        }
+    }
+
+    fn from_key_version(version: i16) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.key_version() == version)
+    }
+
+    /// Whether the key names a member beside the group.
+    fn has_member(self) -> bool {
+        matches!(self, Self::Member | Self::TargetMember | Self::CurrentAssignment)
+    }
+}
+
+/// The key of a share group's record.
+pub(super) fn share_group_key(kind: ShareRecordKind, group_id: &str, member_id: &str) -> Bytes {
+    let mut writer = Writer::with_capacity(6 + group_id.len() + member_id.len());
+    writer.i16(kind.key_version());
+    writer.string(group_id);
+    if kind.has_member() {
+        writer.string(member_id);
     }
     writer.finish()
 }

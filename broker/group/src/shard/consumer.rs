@@ -199,6 +199,8 @@ impl GroupShard {
                 let context = Context { config: &self.config, metadata: &*metadata, now_ms };
                 migration::check_upgrade(&context, group)?;
             }
+        } else if self.share_groups.by_id.contains_key(group_id) {
+            return not_found(format!("Group {group_id} is not a consumer group."));
         } else if !is_joining {
             let kind = if request.member_epoch > 0 { "Consumer group" } else { "Group" };
             return not_found(format!("{kind} {group_id} not found."));

@@ -76,6 +76,7 @@ impl GroupShard {
         let distinct: BTreeSet<&String> = group_ids.iter().collect();
         let mut results = Vec::with_capacity(distinct.len());
         let mut consumer_groups: Vec<Arc<str>> = Vec::new();
+        let mut share_groups: Vec<Arc<str>> = Vec::new();
         for group_id in distinct {
             let error = match self.groups.get(&**group_id).map(ClassicGroup::state) {
                 None if self.remove_consumer_group(group_id, &mut append) => {
@@ -83,6 +84,11 @@ impl GroupShard {
                     ErrorCode::None
                 }
                 None if self.consumer_groups.get(group_id).is_some() => ErrorCode::NonEmptyGroup,
+                None if self.remove_share_group(group_id, &mut append) => {
+                    share_groups.push(group_id.as_str().into());
+                    ErrorCode::None
+                }
+                None if self.share_groups.get(group_id).is_some() => ErrorCode::NonEmptyGroup,
                 None => ErrorCode::GroupIdNotFound,
                 Some(GroupState::Empty | GroupState::Dead) => {
                     self.remove_group(group_id, &mut append);
@@ -99,6 +105,7 @@ impl GroupShard {
         append.completion = Some(Completion::Reply { token, response, simple_group: None });
         let append_id = self.append(append, now_ms, out);
         self.consumer_groups_go(append_id, consumer_groups);
+        self.share_groups_go(append_id, share_groups);
     }
 
     /// Writes tombstones for the offsets of topics that are no more.

@@ -53,7 +53,9 @@ impl GroupShard {
         out: &mut Vec<Output>,
     ) {
         let is_new_member = request.member_id.is_empty();
-        if !self.retire_empty_consumer_group(&request.group_id, now_ms, out) {
+        if self.share_groups.by_id.contains_key(&*request.group_id)
+            || !self.retire_empty_consumer_group(&request.group_id, now_ms, out)
+        {
             let response = join_refused(ErrorCode::InconsistentGroupProtocol, &request.member_id);
             return out.push(Output::Reply { token, response });
         }

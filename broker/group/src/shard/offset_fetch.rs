@@ -30,6 +30,10 @@ impl GroupShard {
         {
             return out.push(Output::Reply { token, response: refused(&request.group_id, error) });
         }
+        if self.share_groups.get(&request.group_id).is_some() {
+            let response = refused(&request.group_id, ErrorCode::GroupIdNotFound);
+            return out.push(Output::Reply { token, response });
+        }
         match self.appends.last_offsets_append(&request.group_id) {
             Some(until) if request.require_stable => {
                 let group_id: Arc<str> = request.group_id.as_str().into();

@@ -2,7 +2,7 @@
 
 use moldau_model::ErrorCode;
 
-use super::{consumer, inspect, join, offset_commit, offset_fetch, sync};
+use super::{consumer, inspect, join, offset_commit, offset_fetch, share, sync};
 use crate::GroupConfig;
 use crate::rebalance::{join_refused, sync_refused};
 use crate::records::STRING_BYTES_MAX;
@@ -27,7 +27,11 @@ pub(super) fn check(config: &GroupConfig, request: &Request) -> Result<(), Error
         | Request::DescribeGroups(_)
         | Request::ConsumerGroupHeartbeat(_)
         | Request::ConsumerGroupDescribe(_)
+        | Request::ShareGroupHeartbeat(_)
+        | Request::ShareGroupDescribe(_)
         | Request::ListGroups(_) => return Ok(()),
+        Request::ViewShareOffsets(group_id) => (group_id, false),
+        Request::ShareOffsets(r) => (&r.group_id, false),
     };
     // A longer id has no place in a record.
     if group_id.len() > STRING_BYTES_MAX || (group_id.is_empty() && !may_be_empty) {
@@ -53,6 +57,8 @@ pub(super) fn may_append(request: &Request) -> bool {
             | Request::OffsetDelete(_)
             | Request::DeleteGroups(_)
             | Request::ConsumerGroupHeartbeat(_)
+            | Request::ShareGroupHeartbeat(_)
+            | Request::ShareOffsets(_)
     )
 }
 
@@ -87,6 +93,11 @@ pub(super) fn refused(request: &Request, error: ErrorCode) -> Response {
         Request::ConsumerGroupDescribe(group_ids) => Response::ConsumerGroupDescribe(
             group_ids.iter().map(|group_id| crate::consumer::unknown_group(group_id, error, None)).collect(),
         ),
+        Request::ShareGroupHeartbeat(_) => share::refused(error),
+        Request::ShareGroupDescribe(group_ids) => Response::ShareGroupDescribe(
+            group_ids.iter().map(|group_id| crate::share::unknown_group(group_id, error, None)).collect(),
+        ),
+        Request::ViewShareOffsets(_) | Request::ShareOffsets(_) => share::offsets_refused(error),
         Request::ListGroups(_) => Response::ListGroups(ListGroupsResponse { error, groups: Vec::new() }),
     }
 }

@@ -249,6 +249,9 @@ impl Harness {
         for slot in self.shard.consumer_groups.by_id.values() {
             slot.group.check();
         }
+        for slot in self.shard.share_groups.by_id.values() {
+            slot.group.check();
+        }
         if self.auto_commit {
             self.commit_all();
         }

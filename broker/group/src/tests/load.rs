@@ -28,6 +28,13 @@ fn every_request() -> Vec<Request> {
         Request::ConsumerGroupHeartbeat(Box::new(super::consumer::joining("g", "m", &["t"]))),
         Request::ConsumerGroupDescribe(vec!["g".into()]),
         Request::ListGroups(ListGroupsRequest::default()),
+        Request::ShareGroupHeartbeat(Box::new(super::share::joining("m", &["t"]))),
+        Request::ShareGroupDescribe(vec!["g".into()]),
+        Request::ViewShareOffsets("g".into()),
+        Request::ShareOffsets(ShareOffsetsRequest {
+            group_id: "g".into(),
+            change: ShareOffsetsChange::DeleteAll,
+        }),
     ]
 }
 
@@ -49,6 +56,9 @@ fn error_of(response: Response) -> ErrorCode {
         Response::ConsumerGroupDescribe(groups) => groups[0].error,
         Response::ListGroups(response) => response.error,
         Response::EndTransaction(error) => error,
+        Response::ShareGroupHeartbeat(response) => response.error,
+        Response::ShareGroupDescribe(groups) => groups[0].error,
+        Response::ShareOffsets(answer) => answer.map_or_else(|(error, _)| error, |_| ErrorCode::None),
     }
 }
 

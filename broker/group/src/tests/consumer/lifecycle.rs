@@ -68,6 +68,7 @@ fn a_groups_own_settings_go_before_the_brokers() {
         session_timeout_ms: Some(50_000),
         heartbeat_interval_ms: Some(7_000),
         assignment_interval_ms: Some(9_000),
+        ..GroupOverrides::default()
     };
     h.change_topics(&Topics { overrides, ..Topics::of(&[("t", 2)]) });
     assert_eq!(h.beat(joining("g", "a", &["t"])).heartbeat_interval_ms, 7_000);
