@@ -18,6 +18,7 @@ use crate::options::{BoundAddress, BrokerOptions};
 use crate::producer_ids::ProducerIds;
 use crate::replica_manager::ReplicaManager;
 use crate::replication::FetcherManager;
+use crate::share::ShareService;
 use crate::sync::Syncer;
 use crate::verification::TransactionVerifier;
 
@@ -30,6 +31,8 @@ pub struct Broker {
     pub replica_manager: Arc<ReplicaManager>,
     pub fetch_sessions: FetchSessionCache,
     pub producer_ids: Arc<ProducerIds>,
+    /// Share partitions that this broker leads, and the way to their coordinators.
+    pub share: Arc<ShareService>,
     /// The way to the coordinators of transactions.
     pub transaction_verifier: TransactionVerifier,
     life: OnceLock<Life>,

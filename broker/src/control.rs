@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use moldau_cluster::{ControllerChannel, ReplicaDirectory};
-use moldau_group::{Assignor, ConsumerGroupConfig, GroupConfig, MigrationPolicy};
+use moldau_group::{Assignor, ConsumerGroupConfig, GroupConfig, MigrationPolicy, ShareGroupConfig};
 use moldau_metadata::config::{BrokerConfig, BrokerSettings};
 use moldau_metadata::{ConfigResource, MetadataDelta, MetadataImage};
 use moldau_model::{BrokerId, Uuid};
 use moldau_txn::TransactionConfig;
 
-use crate::coordinator::{GroupCoordinator, OffsetsStore, TransactionCoordinator};
+use crate::coordinator::{GroupCoordinator, OffsetsStore, ShareStateCoordinator, TransactionCoordinator};
 use crate::departures::Departures;
 use crate::lifecycle::MetadataPublisher;
 use crate::metadata_cache::MetadataCache;
@@ -30,6 +30,7 @@ pub struct ControlPlane {
     pub channel: Arc<dyn ControllerChannel>,
     pub coordinator: Arc<GroupCoordinator>,
     pub transactions: Arc<TransactionCoordinator>,
+    pub share_state: Arc<ShareStateCoordinator>,
     pub departures: Arc<Departures>,
     pub quotas: Arc<ClientQuotas>,
     pub telemetry: Arc<Telemetry>,
@@ -47,6 +48,7 @@ impl ControlPlane {
         channel: Arc<dyn ControllerChannel>,
         store: Arc<dyn OffsetsStore>,
         transactions: Arc<TransactionCoordinator>,
+        share_state: Arc<ShareStateCoordinator>,
     ) -> Self {
         let partition_count = config.offsets_topic.partition_count;
         let coordinator = GroupCoordinator::start(group_config(&config), partition_count, store);
@@ -60,6 +62,7 @@ impl ControlPlane {
             channel,
             coordinator,
             transactions,
+            share_state,
             departures,
             quotas,
             telemetry,
@@ -121,6 +124,14 @@ fn group_config(config: &BrokerConfig) -> GroupConfig {
                 .unwrap_or(MigrationPolicy::BIDIRECTIONAL),
             ..ConsumerGroupConfig::default()
         },
+        share: ShareGroupConfig {
+            session_timeout_ms: config.group.share.session_timeout_ms,
+            heartbeat_interval_ms: config.group.share.heartbeat_interval_ms,
+            assignment_interval_ms: config.group.share.assignment_interval_ms,
+            size_max: usize::try_from(config.group.share.size_max).unwrap_or(usize::MAX),
+            initialize_retry_interval_ms: i64::from(config.group.share.initialize_retry_interval_ms),
+            ..ShareGroupConfig::default()
+        },
         ..GroupConfig::default()
     }
 }
@@ -162,6 +173,7 @@ pub struct BrokerPublisher {
     replicas: Arc<dyn ReplicaPublisher>,
     coordinator: Arc<GroupCoordinator>,
     transactions: Arc<TransactionCoordinator>,
+    share_state: Arc<ShareStateCoordinator>,
     departures: Arc<Departures>,
     quotas: Arc<ClientQuotas>,
     telemetry: Arc<Telemetry>,
@@ -174,11 +186,12 @@ impl BrokerPublisher {
         replicas: Arc<dyn ReplicaPublisher>,
         coordinator: Arc<GroupCoordinator>,
         transactions: Arc<TransactionCoordinator>,
+        share_state: Arc<ShareStateCoordinator>,
         departures: Arc<Departures>,
         quotas: Arc<ClientQuotas>,
         telemetry: Arc<Telemetry>,
     ) -> Self {
-        Self { node_id, replicas, coordinator, transactions, departures, quotas, telemetry }
+        Self { node_id, replicas, coordinator, transactions, share_state, departures, quotas, telemetry }
     }
 }
 
@@ -199,6 +212,7 @@ impl MetadataPublisher for BrokerPublisher {
         if self.replicas.is_registered(image) {
             self.coordinator.apply(self.node_id, delta, image);
             self.transactions.apply(self.node_id, delta, image);
+            self.share_state.apply(self.node_id, delta, image);
         }
     }
 

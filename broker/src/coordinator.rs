@@ -1,4 +1,4 @@
-//! The shell around the coordinators of groups and of transactions: one shard for each partition of their topic that this
+//! The shell around the coordinators of groups, of transactions and of share partitions' state: one shard for each partition of their topic that this
 //! broker leads, its clock, its log and its clients.
 //!
 //! A shard lives under its own lock, held for one decision at a time and never over an await. Whatever it decides is
@@ -10,6 +10,7 @@ mod election;
 mod group_metadata;
 mod groups;
 mod shard;
+mod share_state;
 mod slot;
 mod store;
 mod ticks;
@@ -27,6 +28,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 pub use groups::OFFSETS_TOPIC;
 pub use shard::{Effect, Shard};
+pub use share_state::{SHARE_STATE_TOPIC, ShareStateCoordinator};
 pub use store::{
     AppendKind, AppendOutcome, CoordinatorRecord, LoadError, Loaded, OffsetsStore, ReplayRecord,
 };

@@ -27,6 +27,7 @@ pub mod quotas;
 pub mod replica_manager;
 pub mod replication;
 pub mod response;
+pub mod share;
 mod stop_signal;
 pub mod sync;
 pub mod telemetry;

@@ -46,7 +46,12 @@ impl SharePartitionKey {
     }
 }
 
-fn state_partition_of(text: &str, partition_count: i32) -> PartitionIndex {
+/// The partition of `__share_group_state` that a text names.
+///
+/// # Panics
+/// As [`SharePartitionKey::state_partition`].
+#[must_use]
+pub fn state_partition_of(text: &str, partition_count: i32) -> PartitionIndex {
     assert!(partition_count > 0, "__share_group_state has at least one partition");
     let hash = text.encode_utf16().fold(0i32, |h, unit| h.wrapping_mul(31).wrapping_add(i32::from(unit)));
     PartitionIndex(hash.checked_abs().unwrap_or(0) % partition_count)

@@ -18,7 +18,7 @@ mod shard;
 mod tests;
 
 pub use batch::{DeliveryState, StateBatch, combine};
-pub use key::SharePartitionKey;
+pub use key::{SharePartitionKey, state_partition_of};
 pub use partition::{
     AckOutcome, AckToken, AcknowledgeType, Acknowledgement, AcquireMode, Acquired, FetchedBatch, Limits,
     SharePartition, StateWrite,

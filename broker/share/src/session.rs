@@ -1,6 +1,7 @@
 //! Share sessions: which partitions a member fetches from this broker, so that it need not name them again.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use moldau_model::{ErrorCode, TopicIdPartition};
@@ -26,7 +27,7 @@ struct Session {
     epoch: i32,
     /// In the order in which they came.
     partitions: Vec<TopicIdPartition>,
-    connection: u64,
+    connection: SocketAddr,
 }
 
 /// The share sessions of a broker.
@@ -62,7 +63,7 @@ impl ShareSessions {
         &mut self,
         key: &SessionKey,
         epoch: i32,
-        connection: u64,
+        connection: SocketAddr,
         added: impl IntoIterator<Item = TopicIdPartition>,
         forgotten: &[TopicIdPartition],
     ) -> Result<Vec<TopicIdPartition>, SessionError> {
@@ -122,7 +123,7 @@ impl ShareSessions {
     }
 
     /// A connection has ended, and with it the sessions that were opened over it.
-    pub fn connection_closed(&mut self, connection: u64) -> Vec<(SessionKey, Vec<TopicIdPartition>)> {
+    pub fn connection_closed(&mut self, connection: SocketAddr) -> Vec<(SessionKey, Vec<TopicIdPartition>)> {
         let of_it = self.by_key.iter().filter(|(_, session)| session.connection == connection);
         let keys: Vec<SessionKey> = of_it.map(|(key, _)| key.clone()).collect();
         keys.into_iter().map(|key| (key.clone(), self.close(&key))).collect()
@@ -131,12 +132,18 @@ impl ShareSessions {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use moldau_model::{PartitionIndex, TopicId};
 
     use super::*;
 
     fn key(member_id: &str) -> SessionKey {
         SessionKey { group_id: "g".into(), member_id: member_id.into() }
+    }
+
+    fn peer(port: u16) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, port).into()
     }
 
     fn partition(index: i32) -> TopicIdPartition {
@@ -147,11 +154,11 @@ mod tests {
     fn a_session_remembers_its_partitions_and_turns_them() {
         let mut sessions = ShareSessions::new(10);
         let both = [partition(0), partition(1)];
-        assert_eq!(sessions.fetch(&key("m"), 0, 1, both, &[]), Ok(both.to_vec()));
-        assert_eq!(sessions.fetch(&key("m"), 1, 1, [], &[]), Ok(vec![partition(1), partition(0)]));
+        assert_eq!(sessions.fetch(&key("m"), 0, peer(1), both, &[]), Ok(both.to_vec()));
+        assert_eq!(sessions.fetch(&key("m"), 1, peer(1), [], &[]), Ok(vec![partition(1), partition(0)]));
         assert_eq!(sessions.acknowledge(&key("m"), 2), Ok(()));
-        assert_eq!(sessions.fetch(&key("m"), 3, 1, [], &[partition(0)]), Ok(vec![partition(1)]));
-        assert_eq!(sessions.fetch(&key("m"), -1, 1, [], &[]), Ok(vec![partition(1)]));
+        assert_eq!(sessions.fetch(&key("m"), 3, peer(1), [], &[partition(0)]), Ok(vec![partition(1)]));
+        assert_eq!(sessions.fetch(&key("m"), -1, peer(1), [], &[]), Ok(vec![partition(1)]));
         assert_eq!(sessions.close(&key("m")), [partition(1)]);
         assert!(sessions.is_empty());
     }
@@ -159,15 +166,15 @@ mod tests {
     #[test]
     fn who_is_out_of_step_is_told() {
         let mut sessions = ShareSessions::new(1);
-        assert_eq!(sessions.fetch(&key("m"), 1, 1, [], &[]), Err(ErrorCode::ShareSessionNotFound));
+        assert_eq!(sessions.fetch(&key("m"), 1, peer(1), [], &[]), Err(ErrorCode::ShareSessionNotFound));
         assert_eq!(sessions.acknowledge(&key("m"), 1), Err(ErrorCode::ShareSessionNotFound));
-        sessions.fetch(&key("m"), 0, 1, [partition(0)], &[]).unwrap();
-        assert_eq!(sessions.fetch(&key("m"), 2, 1, [], &[]), Err(ErrorCode::InvalidShareSessionEpoch));
+        sessions.fetch(&key("m"), 0, peer(1), [partition(0)], &[]).unwrap();
+        assert_eq!(sessions.fetch(&key("m"), 2, peer(1), [], &[]), Err(ErrorCode::InvalidShareSessionEpoch));
         assert_eq!(sessions.acknowledge(&key("m"), 0), Err(ErrorCode::InvalidShareSessionEpoch));
-        assert_eq!(sessions.fetch(&key("n"), 0, 2, [], &[]), Err(ErrorCode::ShareSessionLimitReached));
-        assert_eq!(sessions.fetch(&key("m"), 0, 3, [], &[]), Ok(vec![]), "a session begins anew");
-        assert_eq!(sessions.connection_closed(1), []);
-        assert_eq!(sessions.connection_closed(3), [(key("m"), vec![])]);
+        assert_eq!(sessions.fetch(&key("n"), 0, peer(2), [], &[]), Err(ErrorCode::ShareSessionLimitReached));
+        assert_eq!(sessions.fetch(&key("m"), 0, peer(3), [], &[]), Ok(vec![]), "a session begins anew");
+        assert_eq!(sessions.connection_closed(peer(1)), []);
+        assert_eq!(sessions.connection_closed(peer(3)), [(key("m"), vec![])]);
         assert_eq!(sessions.len(), 0);
     }
 }

@@ -1,6 +1,6 @@
 //! Topics that come into being because somebody uses them: on a Metadata request for an unknown topic, and
-//! `__consumer_offsets` and `__transaction_state` on the first search for a coordinator. The controller creates them; this waits, within a bound,
-//! until the broker's own image shows them.
+//! `__consumer_offsets`, `__transaction_state` and `__share_group_state` on the first search for a coordinator. The controller
+//! creates them; this waits, within a bound, until the broker's own image shows them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use moldau_cluster::Forward;
 use moldau_kafka::ApiKey;
 use moldau_model::{BrokerId, ErrorCode};
 
-use super::RequestContext;
 use super::message::{text, topic_name};
+use super::{Principal, RequestContext};
 use crate::control::ControlPlane;
-use crate::coordinator::{OFFSETS_TOPIC, TRANSACTION_TOPIC};
+use crate::coordinator::{OFFSETS_TOPIC, SHARE_STATE_TOPIC, TRANSACTION_TOPIC};
 
 /// The version in which the broker itself writes CreateTopics.
 const CREATE_TOPICS_VERSION: i16 = 7;
@@ -41,6 +41,16 @@ impl Requester {
             client_host: context.client_address.ip().to_string(),
             client_id: context.client_id.as_deref().map(str::to_owned),
             listener: context.listener.to_string(),
+        }
+    }
+
+    /// The broker itself.
+    pub(crate) fn broker(control: &ControlPlane) -> Self {
+        Self {
+            principal: Principal::anonymous().to_string(),
+            client_host: String::new(),
+            client_id: Some(format!("broker-{}-share", control.node_id)),
+            listener: control.config.inter_broker_listener_name.clone(),
         }
     }
 
@@ -137,6 +147,28 @@ fn creatable(control: &ControlPlane, name: &str) -> CreatableTopic {
                     config("cleanup.policy", "compact"),
                     config("min.insync.replicas", min_isr),
                     config("segment.bytes", settings.state_log_segment_bytes),
+                ])
+        }
+        SHARE_STATE_TOPIC => {
+            let settings = &control.config.group.share;
+            let is_chosen = settings.state_replication_factor_is_chosen;
+            let factor =
+                if is_chosen { settings.state_replication_factor } else { replication_factor(control) };
+            let min_isr = if is_chosen {
+                settings.state_min_isr
+            } else {
+                settings.state_min_isr.min(i32::from(factor))
+            };
+            topic
+                .with_num_partitions(settings.state_partition_count)
+                .with_replication_factor(factor)
+                // An update belongs to the snapshot before it: nothing of it may be compacted, or grow too old.
+                .with_configs(vec![
+                    config("cleanup.policy", "delete"),
+                    config("compression.type", "uncompressed"),
+                    config("min.insync.replicas", min_isr),
+                    config("segment.bytes", settings.state_segment_bytes),
+                    config("retention.ms", -1),
                 ])
         }
         _ => topic.with_num_partitions(-1).with_replication_factor(-1),

@@ -2,11 +2,13 @@
 
 use super::{
     ApiSupport, add_offsets_to_txn, add_partitions_to_txn, consumer_group_describe, consumer_group_heartbeat,
-    delete_groups, describe_client_quotas, describe_cluster, describe_configs, describe_groups,
-    describe_quorum, describe_topic_partitions, describe_transactions, describe_user_scram_credentials,
-    end_txn, find_coordinator, forwarded, heartbeat, join_group, leave_group, list_config_resources,
-    list_groups, list_transactions, metadata, offset_commit, offset_delete, offset_fetch, sync_group,
-    txn_offset_commit,
+    delete_groups, delete_share_group_state, describe_client_quotas, describe_cluster, describe_configs,
+    describe_groups, describe_quorum, describe_topic_partitions, describe_transactions,
+    describe_user_scram_credentials, end_txn, find_coordinator, forwarded, heartbeat,
+    initialize_share_group_state, join_group, leave_group, list_config_resources, list_groups,
+    list_transactions, metadata, offset_commit, offset_delete, offset_fetch, read_share_group_state,
+    read_share_group_state_summary, share_group_describe, share_group_heartbeat, sync_group,
+    txn_offset_commit, write_share_group_state,
 };
 
 pub const ROWS: &[ApiSupport] = &[
@@ -50,4 +52,11 @@ pub const ROWS: &[ApiSupport] = &[
     list_transactions::SUPPORT,
     forwarded::ADD_RAFT_VOTER,
     forwarded::REMOVE_RAFT_VOTER,
+    share_group_heartbeat::SUPPORT,
+    share_group_describe::SUPPORT,
+    initialize_share_group_state::SUPPORT,
+    read_share_group_state::SUPPORT,
+    write_share_group_state::SUPPORT,
+    delete_share_group_state::SUPPORT,
+    read_share_group_state_summary::SUPPORT,
 ];

@@ -3,7 +3,7 @@
 use super::{
     ApiSupport, api_versions, delete_records, describe_log_dirs, describe_producers, fetch,
     get_telemetry_subscriptions, init_producer_id, list_offsets, offset_for_leader_epoch, produce,
-    push_telemetry, write_txn_markers,
+    push_telemetry, share_acknowledge, share_fetch, write_txn_markers,
 };
 
 pub const ROWS: &[ApiSupport] = &[
@@ -19,4 +19,6 @@ pub const ROWS: &[ApiSupport] = &[
     describe_producers::SUPPORT,
     get_telemetry_subscriptions::SUPPORT,
     push_telemetry::SUPPORT,
+    share_fetch::SUPPORT,
+    share_acknowledge::SUPPORT,
 ];

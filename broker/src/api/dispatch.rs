@@ -85,6 +85,13 @@ impl Dispatcher {
     }
 }
 
+/// The connection has ended, and with it what its client had of share partitions.
+impl Drop for Dispatcher {
+    fn drop(&mut self) {
+        self.broker.share.connection_closed(self.client_address);
+    }
+}
+
 /// The header, and where the body starts.
 fn parse_header(frame: &[u8]) -> Result<(RequestHeader, usize), WireError> {
     let usual = frame.get(..HEADER_BYTES_USUAL).unwrap_or(frame);

@@ -1,9 +1,9 @@
-//! FindCoordinator (10), versions 0 to 6: which broker coordinates a group, or the transactions of an id.
+//! FindCoordinator (10), versions 0 to 6: which broker coordinates a group, the transactions of an id, or a share partition.
 //!
 //! - 1: the key's type. 4: several keys at once (KIP-699). 5 and 6: codes that concern transactions and share groups.
 //!
-//! The coordinator is the leader of the key's partition of `__consumer_offsets`, or of `__transaction_state`, which is created
-//! on the first search. Kafka answers that search with COORDINATOR_NOT_AVAILABLE and lets the client ask again; here the
+//! The coordinator is the leader of the key's partition of `__consumer_offsets`, `__transaction_state` or `__share_group_state`,
+//! which is created on the first search. Kafka answers that search with COORDINATOR_NOT_AVAILABLE and lets the client ask again; here the
 //! answer waits, within a bound, until the coordinator is there.
 
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 use kafka_protocol::protocol::StrBytes;
 use moldau_model::{BrokerId, ErrorCode, PartitionIndex};
+use moldau_share::SharePartitionKey;
 
 use super::auto_create::{Requester, ensure_topic};
 use super::message::{broker_id, text};
@@ -20,7 +21,7 @@ use super::{ApiSupport, Reply, Request, RequestContext};
 use crate::authorize::{Operation, Resource, is_authorized};
 use crate::broker::Broker;
 use crate::control::ControlPlane;
-use crate::coordinator::{OFFSETS_TOPIC, TRANSACTION_TOPIC};
+use crate::coordinator::{OFFSETS_TOPIC, SHARE_STATE_TOPIC, TRANSACTION_TOPIC};
 
 pub(super) const SUPPORT: ApiSupport = ApiSupport::new(10, "FindCoordinator", 0, 6, handle);
 
@@ -38,7 +39,8 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     let control = &broker.control;
     let keys =
         if context.api_version < 4 { vec![request.key.clone()] } else { request.coordinator_keys.clone() };
-    let is_new = |topic: &&str| !keys.is_empty() && control.image().topics().by_name(topic).is_none();
+    let is_key = |key: &StrBytes| request.key_type != KEY_SHARE || SharePartitionKey::parse(key).is_some();
+    let is_new = |topic: &&str| keys.iter().any(is_key) && control.image().topics().by_name(topic).is_none();
     let Some(topic) = topic_of(request.key_type).filter(is_new) else {
         return context.ready(&answer(control, &context, request.key_type, &keys));
     };
@@ -57,12 +59,15 @@ fn topic_of(key_type: i8) -> Option<&'static str> {
     match key_type {
         KEY_GROUP => Some(OFFSETS_TOPIC),
         KEY_TRANSACTION => Some(TRANSACTION_TOPIC),
+        KEY_SHARE => Some(SHARE_STATE_TOPIC),
         _ => None,
     }
 }
 
 fn partition_for(control: &ControlPlane, topic: &str, key: &str) -> PartitionIndex {
-    if topic == TRANSACTION_TOPIC {
+    if topic == SHARE_STATE_TOPIC {
+        control.share_state.partition_for(key)
+    } else if topic == TRANSACTION_TOPIC {
         control.transactions.partition_for(key)
     } else {
         control.coordinator.partition_for(key)
@@ -79,7 +84,9 @@ async fn wait_loaded(control: &ControlPlane, topic: &str, key: &str) {
     if !led_here {
         return;
     }
-    if topic == TRANSACTION_TOPIC {
+    if topic == SHARE_STATE_TOPIC {
+        control.share_state.wait_active(partition, LOAD_LIMIT).await;
+    } else if topic == TRANSACTION_TOPIC {
         control.transactions.wait_active(partition, LOAD_LIMIT).await;
     } else {
         control.coordinator.wait_active(partition, LOAD_LIMIT).await;
@@ -115,11 +122,11 @@ fn find(control: &ControlPlane, context: &RequestContext, key_type: i8, key: &St
             .with_error_message(Some(text(message)))
     };
     let Some(topic) = topic_of(key_type) else {
-        // Share groups are not served yet: what Kafka says of a share key that is none ends the client's search.
-        let is_share = key_type == KEY_SHARE && context.api_version >= 4;
-        let message = if is_share { "" } else { ErrorCode::InvalidRequest.message() };
-        return refuse(ErrorCode::InvalidRequest, message);
+        return refuse(ErrorCode::InvalidRequest, ErrorCode::InvalidRequest.message());
     };
+    if topic == SHARE_STATE_TOPIC && SharePartitionKey::parse(key).is_none() {
+        return refuse(ErrorCode::InvalidRequest, "");
+    }
     if topic == TRANSACTION_TOPIC
         && !is_authorized(context, Operation::Describe, Resource::TransactionalId(key))
     {

@@ -15,7 +15,9 @@ use tokio::sync::watch;
 use super::{Broker, BrokerHandle, Life};
 use crate::background::{Background, Schedule};
 use crate::control::{BrokerPublisher, ControlPlane, transaction_config};
-use crate::coordinator::{OFFSETS_TOPIC, TRANSACTION_TOPIC, TransactionCoordinator};
+use crate::coordinator::{
+    OFFSETS_TOPIC, SHARE_STATE_TOPIC, ShareStateCoordinator, TRANSACTION_TOPIC, TransactionCoordinator,
+};
 use crate::fetch_session::FetchSessionCache;
 use crate::lifecycle::{Lifecycle, LifecycleOptions};
 use crate::log_dirs::{LogDir, LogDirs, LogDirsError};
@@ -25,6 +27,7 @@ use crate::options::{BoundAddress, BrokerOptions};
 use crate::producer_ids::ProducerIds;
 use crate::replica_manager::{PartitionSettings, ReplicaManager, ReplicaOffsetsStore};
 use crate::replication::{FetcherManager, FetcherSettings, Replicas, Throttles};
+use crate::share::ShareService;
 use crate::sync::Syncer;
 use crate::transaction_markers::MarkerSender;
 use crate::verification::{Patience, TransactionVerifier};
@@ -95,7 +98,9 @@ impl BrokerHandle {
             Arc::clone(&channel),
             Arc::new(store),
             transactions,
+            start_share_state(config, &replicas, &metadata),
         ));
+        let share = ShareService::start(Arc::clone(&control), Arc::clone(&replicas));
         let fetchers = Arc::new(FetcherManager::new(
             FetcherSettings::of(config, throttles),
             broker_epochs.clone(),
@@ -106,6 +111,7 @@ impl BrokerHandle {
             Arc::new(Replicas { manager: Arc::clone(&replicas), fetchers: Arc::clone(&fetchers) }),
             Arc::clone(&control.coordinator),
             Arc::clone(&control.transactions),
+            Arc::clone(&control.share_state),
             Arc::clone(&control.departures),
             Arc::clone(&control.quotas),
             Arc::clone(&control.telemetry),
@@ -132,6 +138,7 @@ impl BrokerHandle {
             replica_manager: replicas,
             fetch_sessions: FetchSessionCache::new(usize::try_from(config.fetch_sessions_max).unwrap_or(0)),
             producer_ids,
+            share,
             transaction_verifier: TransactionVerifier::new(
                 config.node_id,
                 config.inter_broker_listener_name.as_str(),
@@ -183,6 +190,16 @@ fn start_transactions(
         Arc::new(store),
         transaction_markers::wishes(Arc::clone(producer_ids), broker_epochs.clone(), sender),
     )
+}
+
+/// The share coordinator, with its log.
+fn start_share_state(
+    config: &BrokerConfig,
+    replicas: &Arc<ReplicaManager>,
+    metadata: &Arc<MetadataCache>,
+) -> Arc<ShareStateCoordinator> {
+    let store = ReplicaOffsetsStore::new(SHARE_STATE_TOPIC, Arc::clone(replicas), Arc::clone(metadata));
+    ShareStateCoordinator::start(&config.group.share, Arc::new(store))
 }
 
 async fn bind_listeners(

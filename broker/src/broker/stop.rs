@@ -33,6 +33,7 @@ impl BrokerHandle {
         }
         broker.control.coordinator.stop();
         broker.control.transactions.stop();
+        broker.control.share_state.stop();
         let broker_epoch = broker.broker_epoch();
         lifecycle.stop().await;
         isr_changes.abort();

@@ -18,7 +18,7 @@ mod value;
 
 pub use broker_config::{
     BrokerConfig, ConfigProblem, DEVIATIONS, Deviation, FlushPolicy, GroupSettings, HttpListener,
-    OffsetsTopicSettings, ProcessRoles, QuorumVoter, ReplicationSettings, TransactionSettings,
+    OffsetsTopicSettings, ProcessRoles, QuorumVoter, ReplicationSettings, ShareSettings, TransactionSettings,
     UnknownSetting,
 };
 pub use cleaner::CleanerSettings;

@@ -13,7 +13,7 @@ use crate::check::{check_request, check_response};
 use crate::error::WireError;
 use crate::frame::{SIZE_PREFIX_BYTES, size_prefix};
 use crate::header::{RequestHeader, encode_response_header, parse_response_header};
-use crate::write_txn_markers;
+use crate::{share, write_txn_markers};
 
 /// Decodes the body of a request, which is all that is left in `body`. Strings and bytes are slices of it.
 pub fn decode<T: Request>(version: i16, body: &mut Bytes) -> Result<T, WireError> {
@@ -35,8 +35,11 @@ pub fn encode_response<R: Encodable>(
     out.put_bytes(0, SIZE_PREFIX_BYTES);
     encode_response_header(api_key, version, correlation_id, &mut out);
     // What is new in the request is not in the response.
-    let version =
-        if api_key == ApiKey::WriteTxnMarkers { write_txn_markers::LIBRARY_VERSION } else { version };
+    let version = match api_key {
+        ApiKey::WriteTxnMarkers => write_txn_markers::LIBRARY_VERSION,
+        ApiKey::ShareFetch => share::LIBRARY_VERSION,
+        _ => version,
+    };
     encode_body(api_key, version, body, &mut out)?;
     seal(out)
 }
@@ -145,7 +148,7 @@ pub(crate) fn decode_checked<M: Decodable>(
     if body.is_empty() { Ok(message) } else { Err(WireError::TrailingBytes { bytes: body.len() }) }
 }
 
-fn encode_body<M: Encodable>(
+pub(crate) fn encode_body<M: Encodable>(
     api_key: ApiKey,
     version: i16,
     body: &M,

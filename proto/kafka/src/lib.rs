@@ -17,6 +17,7 @@ mod header;
 mod produce;
 mod replica_fetch;
 mod schema;
+mod share;
 mod throttle;
 mod wire;
 mod write_txn_markers;
@@ -40,6 +41,10 @@ pub use produce::{ProducePartitionView, ProduceRequestView, ProduceTopicRef, Pro
 pub use replica_fetch::{
     FetchedPartition, REPLICA_FETCH_VERSION, ReplicaFetchPartition, ReplicaFetchRequest,
     ReplicaFetchResponse, durable_end,
+};
+pub use share::{
+    AcknowledgementBatch, ShareAcknowledgeRequest, ShareFetchRequest, SharePartitionRequest,
+    encode_share_acknowledge_response,
 };
 pub use throttle::throttle_time_position;
 pub use write_txn_markers::{TxnMarker, TxnMarkerTopic, TxnMarkersRequest, decode_txn_markers_response};

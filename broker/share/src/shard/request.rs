@@ -111,7 +111,9 @@ impl Request {
         self.refused_with(error.into())
     }
 
-    pub(super) fn refused_with(&self, refusal: Refusal) -> Response {
+    /// The same, with words of its own.
+    #[must_use]
+    pub fn refused_with(&self, refusal: Refusal) -> Response {
         match self {
             Self::Initialize { .. } | Self::Write { .. } | Self::Delete { .. } => {
                 Response::Changed(Err(refusal))

@@ -1,8 +1,8 @@
-//! `group.*`: what is read of it, and checked.
+//! `group.*`, and `share.coordinator.*`: what is read of them, and checked.
 
 use super::{Reader, as_list};
 
-/// `group.*`: classic and consumer groups.
+/// `group.*`: classic, consumer and share groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupSettings {
     pub initial_rebalance_delay_ms: i32,
@@ -26,6 +26,38 @@ pub struct GroupSettings {
     pub consumer_assignors: Vec<String>,
     /// `group.consumer.migration.policy`, in any case.
     pub consumer_migration_policy: String,
+    pub share: ShareSettings,
+}
+
+/// `group.share.*` and `share.coordinator.*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShareSettings {
+    /// Whether `group.coordinator.rebalance.protocols` names `share`.
+    pub is_served: bool,
+    pub session_timeout_ms: i32,
+    pub heartbeat_interval_ms: i32,
+    pub assignment_interval_ms: i32,
+    /// `group.share.max.size`.
+    pub size_max: i32,
+    pub initialize_retry_interval_ms: i32,
+    pub delivery_count_limit: i32,
+    /// What a group's own limit may be at most.
+    pub delivery_count_limit_max: i32,
+    pub record_lock_duration_ms: i32,
+    /// `group.share.partition.max.record.locks`.
+    pub record_locks_max: i32,
+    /// `group.share.max.share.sessions`.
+    pub sessions_max: i32,
+    /// `share.coordinator.state.topic.num.partitions`.
+    pub state_partition_count: i32,
+    pub state_replication_factor: i16,
+    /// Whether the user has set it.
+    pub state_replication_factor_is_chosen: bool,
+    pub state_min_isr: i32,
+    pub state_segment_bytes: i32,
+    pub write_timeout_ms: i32,
+    /// `share.coordinator.snapshot.update.records.per.snapshot`.
+    pub updates_per_snapshot: i32,
 }
 
 impl Reader<'_> {
@@ -86,6 +118,32 @@ impl Reader<'_> {
             consumer_size_max: self.int("group.consumer.max.size"),
             consumer_assignors: assignors.into_iter().map(str::to_owned).collect(),
             consumer_migration_policy: self.text("group.consumer.migration.policy").to_owned(),
+            share: self.share(),
+        }
+    }
+
+    fn share(&self) -> ShareSettings {
+        let protocols = as_list(self.text("group.coordinator.rebalance.protocols"));
+        ShareSettings {
+            is_served: protocols.contains(&"share"),
+            session_timeout_ms: self.int("group.share.session.timeout.ms"),
+            heartbeat_interval_ms: self.int("group.share.heartbeat.interval.ms"),
+            assignment_interval_ms: self.int("group.share.assignment.interval.ms"),
+            size_max: self.int("group.share.max.size"),
+            initialize_retry_interval_ms: self.int("group.share.initialize.retry.interval.ms"),
+            delivery_count_limit: self.int("group.share.delivery.count.limit"),
+            delivery_count_limit_max: self.int("group.share.max.delivery.count.limit"),
+            record_lock_duration_ms: self.int("group.share.record.lock.duration.ms"),
+            record_locks_max: self.int("group.share.partition.max.record.locks"),
+            sessions_max: self.int("group.share.max.share.sessions"),
+            state_partition_count: self.int("share.coordinator.state.topic.num.partitions"),
+            state_replication_factor: self.short("share.coordinator.state.topic.replication.factor"),
+            state_replication_factor_is_chosen: self
+                .is_set("share.coordinator.state.topic.replication.factor"),
+            state_min_isr: i32::from(self.short("share.coordinator.state.topic.min.isr")),
+            state_segment_bytes: self.int("share.coordinator.state.topic.segment.bytes"),
+            write_timeout_ms: self.int("share.coordinator.write.timeout.ms"),
+            updates_per_snapshot: self.int("share.coordinator.snapshot.update.records.per.snapshot"),
         }
     }
 }

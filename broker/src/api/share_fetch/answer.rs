@@ -1,0 +1,96 @@
+//! A ShareFetch response out of what was taken.
+
+use kafka_protocol::messages::ShareFetchResponse;
+use kafka_protocol::messages::share_fetch_response::{
+    AcquiredRecords, LeaderIdAndEpoch, NodeEndpoint, PartitionData, ShareFetchableTopicResponse,
+};
+use moldau_model::{ErrorCode, TopicIdPartition};
+
+use super::Fetch;
+use super::take::Taken;
+use crate::api::RequestContext;
+use crate::api::message::{broker_id, text, wire_uuid};
+use crate::api::share_request::{Leaders, RefusedRequest, message_of};
+use crate::response::ResponseFrame;
+
+/// The answer to a request whose session is not to be had.
+pub(super) fn refuse(context: &RequestContext, refused: &RefusedRequest) -> ResponseFrame {
+    let body = ShareFetchResponse::default()
+        .with_error_code(refused.error.code())
+        .with_error_message(Some(text(&refused.message)));
+    context.response(&body)
+}
+
+pub(super) fn frame(
+    fetch: &Fetch,
+    outcomes: &[(TopicIdPartition, ErrorCode)],
+    taken: Vec<Taken>,
+) -> ResponseFrame {
+    let image = fetch.broker.control.image();
+    let mut leaders = Leaders::default();
+    let mut partitions: Vec<(TopicIdPartition, PartitionData)> = Vec::new();
+    for (at, error) in outcomes {
+        let mut data = empty(*at)
+            .with_acknowledge_error_code(error.code())
+            .with_acknowledge_error_message(message_of(*error).map(text));
+        if let Some((leader, epoch)) = leaders.of(&fetch.broker, &image, *at, *error) {
+            data.current_leader =
+                LeaderIdAndEpoch::default().with_leader_id(leader.0).with_leader_epoch(epoch.0);
+        }
+        partitions.push((*at, data));
+    }
+    for Taken { at, result } in taken {
+        let index = partitions.iter().position(|(known, _)| *known == at).unwrap_or_else(|| {
+            partitions.push((at, empty(at)));
+            partitions.len() - 1
+        });
+        let Some((_, data)) = partitions.get_mut(index) else { continue };
+        match result {
+            Ok(records) => {
+                data.records = Some(records.bytes);
+                let acquired = records.acquired.iter().map(|got| {
+                    AcquiredRecords::default()
+                        .with_first_offset(got.first)
+                        .with_last_offset(got.last)
+                        .with_delivery_count(got.delivery_count)
+                });
+                data.acquired_records = acquired.collect();
+            }
+            Err(error) => {
+                data.error_code = error.code();
+                data.error_message = message_of(error).map(text);
+                if let Some((leader, epoch)) = leaders.of(&fetch.broker, &image, at, error) {
+                    data.current_leader =
+                        LeaderIdAndEpoch::default().with_leader_id(leader.0).with_leader_epoch(epoch.0);
+                }
+            }
+        }
+    }
+    let mut topics: Vec<ShareFetchableTopicResponse> = Vec::new();
+    for (at, data) in partitions {
+        let topic_id = wire_uuid(at.topic_id);
+        match topics.iter_mut().find(|topic| topic.topic_id == topic_id) {
+            Some(topic) => topic.partitions.push(data),
+            None => topics.push(
+                ShareFetchableTopicResponse::default().with_topic_id(topic_id).with_partitions(vec![data]),
+            ),
+        }
+    }
+    let endpoints = leaders.endpoints(&fetch.context, &image).into_iter().map(|endpoint| {
+        NodeEndpoint::default()
+            .with_node_id(broker_id(endpoint.id))
+            .with_host(text(&endpoint.host))
+            .with_port(endpoint.port)
+            .with_rack(endpoint.rack.map(text))
+    });
+    let lock_ms = i32::try_from(fetch.settings.limits.lock_duration_ms).unwrap_or(i32::MAX);
+    let body = ShareFetchResponse::default()
+        .with_acquisition_lock_timeout_ms(lock_ms)
+        .with_responses(topics)
+        .with_node_endpoints(endpoints.collect());
+    fetch.context.response(&body)
+}
+
+fn empty(at: TopicIdPartition) -> PartitionData {
+    PartitionData::default().with_partition_index(at.partition.0).with_records(None)
+}
