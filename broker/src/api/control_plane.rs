@@ -1,9 +1,10 @@
 //! The rows of SUPPORTED that concern metadata, administration, groups and transactions.
 
 use super::{
-    ApiSupport, add_offsets_to_txn, add_partitions_to_txn, consumer_group_describe, consumer_group_heartbeat,
-    delete_groups, delete_share_group_state, describe_client_quotas, describe_cluster, describe_configs,
-    describe_groups, describe_quorum, describe_topic_partitions, describe_transactions,
+    ApiSupport, add_offsets_to_txn, add_partitions_to_txn, alter_share_group_offsets,
+    consumer_group_describe, consumer_group_heartbeat, delete_groups, delete_share_group_offsets,
+    delete_share_group_state, describe_client_quotas, describe_cluster, describe_configs, describe_groups,
+    describe_quorum, describe_share_group_offsets, describe_topic_partitions, describe_transactions,
     describe_user_scram_credentials, end_txn, find_coordinator, forwarded, heartbeat,
     initialize_share_group_state, join_group, leave_group, list_config_resources, list_groups,
     list_transactions, metadata, offset_commit, offset_delete, offset_fetch, read_share_group_state,
@@ -59,4 +60,7 @@ pub const ROWS: &[ApiSupport] = &[
     write_share_group_state::SUPPORT,
     delete_share_group_state::SUPPORT,
     read_share_group_state_summary::SUPPORT,
+    describe_share_group_offsets::SUPPORT,
+    alter_share_group_offsets::SUPPORT,
+    delete_share_group_offsets::SUPPORT,
 ];

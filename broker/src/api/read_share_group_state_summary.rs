@@ -1,22 +1,27 @@
-//! ReadShareGroupStateSummary (87), version 0: where a share group stands in partitions.
+//! ReadShareGroupStateSummary (87), versions 0 and 1: where a share group stands in partitions.
+//!
+//! - 1: how many deliveries are done (KIP-1226).
 
 use std::sync::Arc;
 
-use kafka_protocol::messages::read_share_group_state_summary_response::{
-    PartitionResult, ReadStateSummaryResult,
+use kafka_protocol::messages::ReadShareGroupStateSummaryRequest;
+use moldau_kafka::{ReadShareGroupStateSummaryResponse, ShareStateSummary};
+use moldau_model::{ErrorCode, PartitionIndex, TopicId};
+use moldau_share::{
+    DELIVERY_COMPLETE_COUNT_UNKNOWN, Refusal, Request as StateRequest, Response, START_OFFSET_UNKNOWN,
 };
-use kafka_protocol::messages::{ReadShareGroupStateSummaryRequest, ReadShareGroupStateSummaryResponse};
-use moldau_share::{Request as StateRequest, Response};
 
-use super::message::{model_uuid, text, wire_uuid};
-use super::share_state::{ask_all, by_topic, key, outcome};
+use super::message::model_uuid;
+use super::share_state::{ask_all, key};
 use super::{ApiSupport, Reply, Request};
 use crate::broker::Broker;
+use crate::response::ResponseFrame;
 
-pub(super) const SUPPORT: ApiSupport = ApiSupport::new(87, "ReadShareGroupStateSummary", 0, 0, handle);
+pub(super) const SUPPORT: ApiSupport = ApiSupport::new(87, "ReadShareGroupStateSummary", 0, 1, handle);
 
 fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
-    let (context, request) = match request.decode::<ReadShareGroupStateSummaryRequest>() {
+    // Both versions of the request are the same.
+    let (context, request) = match request.decode_as::<ReadShareGroupStateSummaryRequest>(0) {
         Ok(decoded) => decoded,
         Err(reply) => return reply,
     };
@@ -30,23 +35,46 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     });
     let (broker, asked) = (Arc::clone(broker), asked.collect());
     Reply::Pending(Box::pin(async move {
-        let answers = ask_all(&broker, &context, asked).await;
-        let topics = by_topic(answers, |partition, response| {
-            let result = PartitionResult::default().with_partition(partition);
-            match response {
-                Response::Summary(Ok(summary)) => result
-                    .with_state_epoch(summary.state_epoch)
-                    .with_leader_epoch(summary.leader_epoch)
-                    .with_start_offset(summary.start_offset),
-                other => {
-                    let (code, message) = outcome(other);
-                    result.with_error_code(code).with_error_message(message.map(text))
-                }
+        let answers = ask_all(&broker, &context, asked).await.into_iter();
+        let summaries = answers.map(|(topic_id, partition, response)| summary(topic_id, partition, response));
+        let response = ReadShareGroupStateSummaryResponse { summaries: summaries.collect() };
+        match response.encode(context.api_version, context.correlation_id) {
+            Ok(frame) => ResponseFrame::new(frame),
+            Err(error) => {
+                tracing::error!(%error, "cannot encode a ReadShareGroupStateSummary response");
+                ResponseFrame::unanswerable()
             }
-        });
-        let results = topics.into_iter().map(|(topic_id, partitions)| {
-            ReadStateSummaryResult::default().with_topic_id(wire_uuid(topic_id)).with_partitions(partitions)
-        });
-        context.response(&ReadShareGroupStateSummaryResponse::default().with_results(results.collect()))
+        }
     }))
+}
+
+fn summary(topic_id: TopicId, partition: i32, response: Response) -> ShareStateSummary {
+    let mut told = ShareStateSummary {
+        topic_id,
+        partition: PartitionIndex(partition),
+        error_code: 0,
+        error_message: None,
+        state_epoch: 0,
+        leader_epoch: 0,
+        start_offset: START_OFFSET_UNKNOWN,
+        delivery_complete_count: DELIVERY_COMPLETE_COUNT_UNKNOWN,
+    };
+    let summary = match response {
+        Response::Summary(summary) => summary,
+        Response::Changed(_) | Response::Read(_) => Err(Refusal::from(ErrorCode::UnknownServerError)),
+    };
+    match summary {
+        Ok(summary) => {
+            told.state_epoch = summary.state_epoch;
+            told.leader_epoch = summary.leader_epoch;
+            told.start_offset = summary.start_offset;
+            told.delivery_complete_count = summary.delivery_complete_count;
+        }
+        Err(refusal) => {
+            told.start_offset = 0;
+            told.error_code = refusal.error.code();
+            told.error_message = Some(refusal.message);
+        }
+    }
+    told
 }

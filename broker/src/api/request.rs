@@ -128,8 +128,14 @@ impl Request {
     /// The body as kafka-protocol's type, after the structural check. A body that does not decode ends the connection,
     /// as it does in Kafka.
     pub fn decode<T: KafkaRequest>(self) -> Result<(RequestContext, T), Reply> {
+        let version = self.context.api_version;
+        self.decode_as(version)
+    }
+
+    /// The same for a request that is what it was in an earlier version, the last one that kafka-protocol knows.
+    pub fn decode_as<T: KafkaRequest>(self, version: i16) -> Result<(RequestContext, T), Reply> {
         let (context, mut body) = self.into_body();
-        match moldau_kafka::decode(context.api_version, &mut body) {
+        match moldau_kafka::decode(version, &mut body) {
             Ok(request) => Ok((context, request)),
             Err(error) => {
                 let (peer, api_key, version) = (context.client_address, context.api_key, context.api_version);

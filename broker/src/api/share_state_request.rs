@@ -6,17 +6,18 @@ use kafka_protocol::messages::delete_share_group_state_request as delete;
 use kafka_protocol::messages::initialize_share_group_state_request as initialize;
 use kafka_protocol::messages::read_share_group_state_request as read;
 use kafka_protocol::messages::read_share_group_state_summary_request as summary;
-use kafka_protocol::messages::write_share_group_state_request as write;
 use kafka_protocol::messages::{
     DeleteShareGroupStateRequest, InitializeShareGroupStateRequest, ReadShareGroupStateRequest,
-    ReadShareGroupStateSummaryRequest, WriteShareGroupStateRequest,
+    ReadShareGroupStateSummaryRequest,
 };
 use kafka_protocol::protocol::StrBytes;
-use moldau_kafka::{WireError, decode_response, encode_request};
+use moldau_kafka::{
+    ReadShareGroupStateSummaryResponse, SIZE_PREFIX_BYTES, ShareStateBatch, ShareStateWrite, WireError,
+    WriteShareGroupStateRequest, decode_response, encode_request,
+};
 use moldau_model::ErrorCode;
 use moldau_share::{
-    DELIVERY_COMPLETE_COUNT_UNKNOWN, DeliveryState, ReadState, Refusal, Request, Response, SharePartitionKey,
-    StateBatch, StateSummary,
+    DeliveryState, ReadState, Refusal, Request, Response, SharePartitionKey, StateBatch, StateSummary,
 };
 
 use super::auto_create::{Requester, ensure_topic};
@@ -27,6 +28,8 @@ use crate::share::Exchange;
 
 /// What every broker serves.
 const VERSION: i16 = 0;
+/// Of those that count deliveries.
+const COUNTING_VERSION: i16 = 1;
 
 /// Makes sure that the topic of share state exists. Within a bound.
 pub(crate) async fn ensure_state_topic(control: &std::sync::Arc<ControlPlane>) {
@@ -67,23 +70,26 @@ fn encode(correlation_id: i32, client_id: &StrBytes, request: &Request) -> Resul
             let body = ReadShareGroupStateRequest::default().with_group_id(group).with_topics(vec![topic]);
             encode_request(VERSION, correlation_id, client_id, &body)
         }
-        Request::Write { state_epoch, leader_epoch, start_offset, batches, .. } => {
-            let batches = batches.iter().map(|batch| {
-                write::StateBatch::default()
-                    .with_first_offset(batch.first)
-                    .with_last_offset(batch.last)
-                    .with_delivery_state(batch.state.code())
-                    .with_delivery_count(batch.delivery_count)
+        Request::Write {
+            state_epoch, leader_epoch, start_offset, delivery_complete_count, batches, ..
+        } => {
+            let batches = batches.iter().map(|batch| ShareStateBatch {
+                first_offset: batch.first,
+                last_offset: batch.last,
+                delivery_state: batch.state.code(),
+                delivery_count: batch.delivery_count,
             });
-            let data = write::PartitionData::default()
-                .with_partition(partition)
-                .with_state_epoch(*state_epoch)
-                .with_leader_epoch(*leader_epoch)
-                .with_start_offset(*start_offset)
-                .with_state_batches(batches.collect());
-            let topic = write::WriteStateData::default().with_topic_id(topic_id).with_partitions(vec![data]);
-            let body = WriteShareGroupStateRequest::default().with_group_id(group).with_topics(vec![topic]);
-            encode_request(VERSION, correlation_id, client_id, &body)
+            let write = ShareStateWrite {
+                topic_id: request.key().topic_id,
+                partition: request.key().partition,
+                state_epoch: *state_epoch,
+                leader_epoch: *leader_epoch,
+                start_offset: *start_offset,
+                delivery_complete_count: *delivery_complete_count,
+                batches: batches.collect(),
+            };
+            let body = WriteShareGroupStateRequest { group_id: group.to_string(), writes: vec![write] };
+            body.encode(COUNTING_VERSION, correlation_id, client_id)
         }
         Request::Delete { .. } => {
             let data = delete::PartitionData::default().with_partition(partition);
@@ -98,7 +104,11 @@ fn encode(correlation_id: i32, client_id: &StrBytes, request: &Request) -> Resul
                 summary::ReadStateSummaryData::default().with_topic_id(topic_id).with_partitions(vec![data]);
             let body =
                 ReadShareGroupStateSummaryRequest::default().with_group_id(group).with_topics(vec![topic]);
-            encode_request(VERSION, correlation_id, client_id, &body)
+            // Both versions are the same but for the header.
+            let mut frame = encode_request(VERSION, correlation_id, client_id, &body)?;
+            frame[SIZE_PREFIX_BYTES + 2..SIZE_PREFIX_BYTES + 4]
+                .copy_from_slice(&COUNTING_VERSION.to_be_bytes());
+            Ok(frame)
         }
     }
 }
@@ -113,7 +123,9 @@ pub(crate) fn response(request: &Request, mut frame: Bytes) -> Option<Response> 
             Response::Changed(result(partition.error_code, partition.error_message))
         }
         Request::Write { .. } => {
-            let (_, answer) = decode_response::<WriteShareGroupStateRequest>(VERSION, frame).ok()?;
+            let (_, answer) =
+                decode_response::<kafka_protocol::messages::WriteShareGroupStateRequest>(VERSION, frame)
+                    .ok()?;
             let partition = answer.results.into_iter().flat_map(|topic| topic.partitions).next()?;
             Response::Changed(result(partition.error_code, partition.error_message))
         }
@@ -143,15 +155,16 @@ pub(crate) fn response(request: &Request, mut frame: Bytes) -> Option<Response> 
             Response::Read(result(partition.error_code, partition.error_message).map(|()| state))
         }
         Request::ReadSummary { .. } => {
-            let (_, answer) = decode_response::<ReadShareGroupStateSummaryRequest>(VERSION, frame).ok()?;
-            let partition = answer.results.into_iter().flat_map(|topic| topic.partitions).next()?;
+            let answer = ReadShareGroupStateSummaryResponse::decode(COUNTING_VERSION, frame).ok()?;
+            let partition = answer.summaries.into_iter().next()?;
             let summary = StateSummary {
                 state_epoch: partition.state_epoch,
                 leader_epoch: partition.leader_epoch,
                 start_offset: partition.start_offset,
-                delivery_complete_count: DELIVERY_COMPLETE_COUNT_UNKNOWN,
+                delivery_complete_count: partition.delivery_complete_count,
             };
-            Response::Summary(result(partition.error_code, partition.error_message).map(|()| summary))
+            let message = partition.error_message.map(text);
+            Response::Summary(result(partition.error_code, message).map(|()| summary))
         }
     })
 }

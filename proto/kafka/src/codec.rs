@@ -38,6 +38,8 @@ pub fn encode_response<R: Encodable>(
     let version = match api_key {
         ApiKey::WriteTxnMarkers => write_txn_markers::LIBRARY_VERSION,
         ApiKey::ShareFetch => share::LIBRARY_VERSION,
+        // Only the request counts deliveries.
+        ApiKey::WriteShareGroupState => 0,
         _ => version,
     };
     encode_body(api_key, version, body, &mut out)?;

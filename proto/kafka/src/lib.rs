@@ -18,6 +18,7 @@ mod produce;
 mod replica_fetch;
 mod schema;
 mod share;
+mod share_state;
 mod throttle;
 mod wire;
 mod write_txn_markers;
@@ -45,6 +46,10 @@ pub use replica_fetch::{
 pub use share::{
     AcknowledgementBatch, ShareAcknowledgeRequest, ShareFetchRequest, SharePartitionRequest,
     encode_share_acknowledge_response,
+};
+pub use share_state::{
+    DescribedShareOffset, DescribedShareOffsets, ReadShareGroupStateSummaryResponse, ShareStateBatch,
+    ShareStateSummary, ShareStateWrite, WriteShareGroupStateRequest, encode_described_share_offsets,
 };
 pub use throttle::throttle_time_position;
 pub use write_txn_markers::{TxnMarker, TxnMarkerTopic, TxnMarkersRequest, decode_txn_markers_response};

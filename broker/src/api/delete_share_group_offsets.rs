@@ -1,0 +1,76 @@
+//! DeleteShareGroupOffsets (92), version 0: a share group without members forgets topics (KIP-932).
+
+use std::sync::Arc;
+
+use kafka_protocol::messages::delete_share_group_offsets_response::DeleteShareGroupOffsetsResponseTopic;
+use kafka_protocol::messages::{DeleteShareGroupOffsetsRequest, DeleteShareGroupOffsetsResponse};
+use moldau_group::ShareOffsetsChange;
+use moldau_model::{ErrorCode, TopicId};
+use moldau_share::Refusal;
+
+use super::message::{text, wire_uuid};
+use super::share_offsets::{change, delete_state};
+use super::{ApiSupport, Reply, Request};
+use crate::broker::Broker;
+
+pub(super) const SUPPORT: ApiSupport = ApiSupport::new(92, "DeleteShareGroupOffsets", 0, 0, handle);
+
+fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
+    let (context, request) = match request.decode::<DeleteShareGroupOffsetsRequest>() {
+        Ok(decoded) => decoded,
+        Err(reply) => return reply,
+    };
+    let broker = Arc::clone(broker);
+    Reply::Pending(Box::pin(async move {
+        let response = match delete(&broker, &request).await {
+            Ok(topics) => DeleteShareGroupOffsetsResponse::default().with_responses(topics),
+            Err(refusal) => DeleteShareGroupOffsetsResponse::default()
+                .with_error_code(refusal.error.code())
+                .with_error_message(Some(text(refusal.message))),
+        };
+        context.response(&response)
+    }))
+}
+
+async fn delete(
+    broker: &Arc<Broker>,
+    request: &DeleteShareGroupOffsetsRequest,
+) -> Result<Vec<DeleteShareGroupOffsetsResponseTopic>, Refusal> {
+    if !broker.share.is_served() {
+        return Err(ErrorCode::UnsupportedVersion.into());
+    }
+    let group_id = request.group_id.to_string();
+    if group_id.is_empty() {
+        return Err(ErrorCode::InvalidGroupId.into());
+    }
+    let image = broker.control.image();
+    let ids: Vec<Option<TopicId>> = request
+        .topics
+        .iter()
+        .map(|topic| image.topics().by_name(&topic.topic_name).map(|topic| topic.id()))
+        .collect();
+    let known = ids.iter().copied().flatten().collect();
+    let begun = change(broker, &group_id, ShareOffsetsChange::Delete(known)).await?;
+    let outcomes = delete_state(broker, &group_id, &begun.topics).await?;
+    let topics = request.topics.iter().zip(&ids).map(|(topic, id)| {
+        let outcome = match id {
+            None => Err(ErrorCode::UnknownTopicOrPartition.into()),
+            // A topic that the group knows nothing of is as good as forgotten.
+            Some(id) => {
+                let found = outcomes.iter().find(|(topic_id, _)| topic_id == id);
+                found.map_or(Ok(()), |(_, outcome)| outcome.clone())
+            }
+        };
+        let told = DeleteShareGroupOffsetsResponseTopic::default()
+            .with_topic_name(topic.topic_name.clone())
+            .with_topic_id(wire_uuid(id.unwrap_or(TopicId::ZERO)))
+            .with_error_message(None);
+        match outcome {
+            Ok(()) => told,
+            Err(refusal) => {
+                told.with_error_code(refusal.error.code()).with_error_message(Some(text(refusal.message)))
+            }
+        }
+    });
+    Ok(topics.collect())
+}
