@@ -80,6 +80,12 @@ impl Peer {
     }
 
     fn write(&mut self, key: ApiKey, version: i16, request: &RequestKind) -> Result<&mut TcpStream, Error> {
+        let mut body = BytesMut::new();
+        request.encode(&mut body, version)?;
+        self.write_body(key, version, &body)
+    }
+
+    fn write_body(&mut self, key: ApiKey, version: i16, body: &[u8]) -> Result<&mut TcpStream, Error> {
         self.correlation_id += 1;
         let header = RequestHeader::default()
             .with_request_api_key(key as i16)
@@ -88,7 +94,7 @@ impl Peer {
             .with_client_id(Some(StrBytes::from_static_str("compare")));
         let mut frame = BytesMut::new();
         header.encode(&mut frame, key.request_header_version(version))?;
-        request.encode(&mut frame, version)?;
+        frame.extend_from_slice(body);
         let stream = match self.stream.take() {
             Some(stream) => stream,
             None => TcpStream::connect(&self.address)?,
@@ -101,7 +107,36 @@ impl Peer {
     }
 
     fn exchange(&mut self, key: ApiKey, version: i16, request: &RequestKind) -> Result<ResponseKind, Error> {
-        let stream = self.write(key, version, request)?;
+        self.write(key, version, request)?;
+        let mut answer = self.read(key, version)?;
+        let response = ResponseKind::decode(key, &mut answer, version)?;
+        if answer.has_remaining() {
+            return Err(format!("{} bytes behind the answer", answer.remaining()).into());
+        }
+        Ok(response)
+    }
+
+    /// Sends a request whose version kafka-protocol does not know. Gives the answer's bytes, with words for what the system made
+    /// up.
+    ///
+    /// # Errors
+    /// If the peer closes the connection.
+    pub fn call_bytes(&mut self, key: ApiKey, version: i16, body: &[u8]) -> Result<String, Error> {
+        let written = self.write_body(key, version, body).map(|_| ());
+        let answer = written.and_then(|()| self.read(key, version));
+        if answer.is_err() {
+            self.stream = None;
+        }
+        let mut printed: String = answer?.iter().map(|byte| format!("{byte:02x}")).collect();
+        for (name, id) in &self.topic_ids {
+            printed = printed.replace(&id.simple().to_string(), &format!("<id of {name}>"));
+        }
+        Ok(printed)
+    }
+
+    /// The next answer's body.
+    fn read(&mut self, key: ApiKey, version: i16) -> Result<Bytes, Error> {
+        let stream = self.stream.as_mut().ok_or("no connection")?;
         let mut size = [0; 4];
         stream.read_exact(&mut size)?;
         let size = usize::try_from(i32::from_be_bytes(size))?;
@@ -115,11 +150,7 @@ impl Peer {
         if header.correlation_id != self.correlation_id {
             return Err(format!("answer {} to request {}", header.correlation_id, self.correlation_id).into());
         }
-        let response = ResponseKind::decode(key, &mut answer, version)?;
-        if answer.has_remaining() {
-            return Err(format!("{} bytes behind the answer", answer.remaining()).into());
-        }
-        Ok(response)
+        Ok(answer)
     }
 
     /// Takes down what the system made up, so that it gets a word and can be asked about.

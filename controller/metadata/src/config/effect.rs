@@ -145,6 +145,7 @@ const QUORUM: &str =
     "the metadata quorum is openraft's; `controller.quorum.election.timeout.ms` sets its timers";
 const SECURITY: &str = "comes with authentication and encryption";
 const TRANSACTIONS: &str = "comes with transactions";
+const PRUNING: &str = "comes with the pruning of share state that is not needed any more";
 const GROUPS: &str = "comes with the newer kinds of groups";
 const CONNECTIONS: &str = "connections are limited by `max.connections.per.ip`, and by an address's quota `connection_creation_rate`";
 const METRICS: &str = "Java's metrics reporters; `http.listener` serves the metrics";
@@ -175,9 +176,17 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("transaction.state.log.load.buffer.size", INTERNALS),
     ("transaction.two.phase.commit.enable", "two-phase commit is unfinished in Kafka 4.3 (KIP-939)"),
     ("transaction", TRANSACTIONS),
-    ("group.share.", GROUPS),
+    ("group.share.assignors", INTERNALS),
+    ("group.share.persister.class.name", INTERNALS),
     ("group.streams.", GROUPS),
-    ("share.", GROUPS),
+    ("share.coordinator.append.linger.ms", INTERNALS),
+    ("share.coordinator.cached.buffer.max.bytes", INTERNALS),
+    ("share.coordinator.cold.partition.snapshot.interval.ms", PRUNING),
+    ("share.coordinator.load.buffer.size", INTERNALS),
+    ("share.coordinator.state.topic.compression.codec", INTERNALS),
+    ("share.coordinator.state.topic.prune.interval.ms", PRUNING),
+    ("share.coordinator.threads", INTERNALS),
+    ("share.fetch.purgatory.purge.interval.requests", INTERNALS),
     ("sasl.", SECURITY),
     ("ssl.", SECURITY),
     ("security.", SECURITY),
@@ -261,7 +270,11 @@ pub fn topic_effect(name: &str) -> Effect {
 /// What a setting of a group does.
 #[must_use]
 pub fn group_effect(name: &str) -> Effect {
-    if name.starts_with("consumer.") { Effect::Honoured } else { Effect::WithoutEffect(GROUPS) }
+    if name.starts_with("consumer.") || name.starts_with("share.") {
+        Effect::Honoured
+    } else {
+        Effect::WithoutEffect(GROUPS)
+    }
 }
 
 /// What a setting of a client metrics subscription does.

@@ -61,7 +61,7 @@ pub struct ShareSettings {
 }
 
 impl Reader<'_> {
-    /// What a consumer group is told lies within what groups may choose for themselves.
+    /// What a consumer group, or a share group, is told lies within what groups may choose for themselves.
     pub(super) fn consumer_group_checks(&self, refuse: &mut dyn FnMut(&str, String)) {
         for [name, least, most] in [
             [
@@ -79,6 +79,36 @@ impl Reader<'_> {
                 "group.consumer.min.session.timeout.ms",
                 "group.consumer.max.session.timeout.ms",
             ],
+            [
+                "group.share.assignment.interval.ms",
+                "group.share.min.assignment.interval.ms",
+                "group.share.max.assignment.interval.ms",
+            ],
+            [
+                "group.share.heartbeat.interval.ms",
+                "group.share.min.heartbeat.interval.ms",
+                "group.share.max.heartbeat.interval.ms",
+            ],
+            [
+                "group.share.session.timeout.ms",
+                "group.share.min.session.timeout.ms",
+                "group.share.max.session.timeout.ms",
+            ],
+            [
+                "group.share.record.lock.duration.ms",
+                "group.share.min.record.lock.duration.ms",
+                "group.share.max.record.lock.duration.ms",
+            ],
+            [
+                "group.share.partition.max.record.locks",
+                "group.share.min.partition.max.record.locks",
+                "group.share.max.partition.max.record.locks",
+            ],
+            [
+                "group.share.delivery.count.limit",
+                "group.share.min.delivery.count.limit",
+                "group.share.max.delivery.count.limit",
+            ],
         ] {
             if self.int(most) < self.int(least) {
                 refuse(most, format!("{most} must be greater than or equal to {least}"));
@@ -90,10 +120,13 @@ impl Reader<'_> {
                 refuse(name, format!("{name} must be less than or equal to {most}"));
             }
         }
-        let (heartbeat, session) =
-            ("group.consumer.heartbeat.interval.ms", "group.consumer.session.timeout.ms");
-        if self.int(heartbeat) >= self.int(session) {
-            refuse(heartbeat, format!("{heartbeat} must be less than {session}"));
+        for (heartbeat, session) in [
+            ("group.consumer.heartbeat.interval.ms", "group.consumer.session.timeout.ms"),
+            ("group.share.heartbeat.interval.ms", "group.share.session.timeout.ms"),
+        ] {
+            if self.int(heartbeat) >= self.int(session) {
+                refuse(heartbeat, format!("{heartbeat} must be less than {session}"));
+            }
         }
         for assignor in as_list(self.text("group.consumer.assignors")) {
             if !matches!(assignor, "uniform" | "range") {

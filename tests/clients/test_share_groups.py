@@ -1,0 +1,154 @@
+"""Share groups (KIP-932) through Kafka's own share consumer and tools: there is no other stock client that speaks them."""
+
+import signal
+import subprocess
+
+import pytest
+
+from conftest import SETUP, eventually
+
+# Members are told to come every half second, and have a record for a second, so that a group settles in a test's time.
+QUICK = {
+    "group_share_heartbeat_interval_ms": 500,
+    "group_share_min_heartbeat_interval_ms": 500,
+    "group_share_session_timeout_ms": 6000,
+    "group_share_min_session_timeout_ms": 1000,
+    "group_share_assignment_interval_ms": 0,
+    "group_share_record_lock_duration_ms": 3000,
+    "group_share_min_record_lock_duration_ms": 1000,
+}
+CONSOLE = "org.apache.kafka.tools.consumer.ConsoleShareConsumer"
+GROUPS = "org.apache.kafka.tools.consumer.group.ShareGroupCommand"
+VERIFIABLE = "org.apache.kafka.tools.VerifiableShareConsumer"
+
+
+def command(name, *arguments):
+    return ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx256m", "-cp", f"{SETUP}/jars/*", name,
+            *map(str, arguments)]
+
+
+def run(name, *arguments, timeout=120):
+    done = subprocess.run(command(name, *arguments), text=True, capture_output=True, timeout=timeout)
+    return done.stdout
+
+
+@pytest.fixture
+def node(start_moldau):
+    return start_moldau(**QUICK)
+
+
+def create(node, java, topic="t", partitions=1, group="g"):
+    """A topic, and a group that reads it from its beginning."""
+    java("kafka-topics", "--bootstrap-server", node.bootstrap, "--create", "--topic", topic, "--partitions", partitions)
+    done = java("kafka-configs", "--bootstrap-server", node.bootstrap, "--alter", "--entity-type", "groups",
+                "--entity-name", group, "--add-config", "share.auto.offset.reset=earliest")
+    assert "Completed" in done.stdout, done.stderr
+
+
+def produce(node, java, count, topic="t", first=0):
+    values = "".join(f"v{n}\n" for n in range(first, first + count))
+    java("kafka-console-producer", "--bootstrap-server", node.bootstrap, "--topic", topic, input=values)
+
+
+def consume(node, count, *arguments, topic="t", group="g", wait_ms=20_000):
+    """The values that a member got, and said something of."""
+    output = run(CONSOLE, "--bootstrap-server", node.bootstrap, "--topic", topic, "--group", group, "--max-messages",
+                 count, "--timeout-ms", wait_ms, *arguments)
+    return [line for line in output.splitlines() if line.startswith("v")]
+
+
+def groups(node, *arguments):
+    return run(GROUPS, "--bootstrap-server", node.bootstrap, *arguments)
+
+
+def row(output, topic, partition):
+    """Start offset and lag of a partition, as `--describe` shows them."""
+    rows = [line.split() for line in output.splitlines()]
+    return next(tuple(cells[3:5]) for cells in rows if cells[1:3] == [topic, str(partition)])
+
+
+class Member:
+    """A share consumer that reads and accepts until it is ended; `lines` is what it has said so far."""
+
+    def __init__(self, node, folder, name, *arguments):
+        self.path = folder / f"{name}.log"
+        self.process = subprocess.Popen(
+            command(VERIFIABLE, "--bootstrap-server", node.bootstrap, "--topic", "t", "--group-id", "g", "--verbose",
+                    *arguments), stdout=open(self.path, "wb"), stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+
+    def lines(self, event):
+        return [line for line in self.path.read_text().splitlines() if f'"name":"{event}"' in line]
+
+    def end(self, how=signal.SIGKILL):
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+            self.process.wait(timeout=30)
+
+
+def test_records_are_delivered_until_they_are_accepted(node, java):
+    create(node, java)
+    produce(node, java, 20)
+    assert consume(node, 10) == [f"v{n}" for n in range(10)]
+    again = [f"v{n}" for n in range(10, 15)]
+    assert consume(node, 5, "--release") == again
+    assert consume(node, 5, "--reject") == again, "released records come again, rejected ones do not"
+    assert consume(node, 50, wait_ms=5_000) == [f"v{n}" for n in range(15, 20)]
+    assert consume(node, 50, wait_ms=3_000) == []
+
+
+def test_a_restart_keeps_what_was_accepted(node, java):
+    create(node, java)
+    produce(node, java, 10)
+    assert len(consume(node, 4)) == 4
+    node.kill()
+    node.start()
+    produce(node, java, 2, first=10)
+    assert consume(node, 50, wait_ms=6_000) == [f"v{n}" for n in range(4, 12)]
+
+
+def test_what_a_killed_member_had_goes_to_another(node, java, tmp_path):
+    create(node, java)
+    members = [Member(node, tmp_path, "a"), Member(node, tmp_path, "b")]
+    try:
+        for round_ in range(4):
+            produce(node, java, 50, first=50 * round_)
+        delivered = lambda: sum(len(member.lines("record_data")) for member in members)
+        eventually(lambda: delivered() >= 200, 60, "all records are delivered")
+        members[0].end()
+        produce(node, java, 50, first=200)
+        seen = lambda: {line.split('"value":"')[1].split('"')[0] for member in members
+                        for line in member.lines("record_data")}
+        eventually(lambda: len(seen()) == 250, 60, "what comes afterwards is delivered by the other")
+    finally:
+        for member in members:
+            member.end()
+    eventually(lambda: row(groups(node, "--describe", "--group", "g"), "t", 0)[1] == "0", 60, "nothing is left")
+
+
+def test_a_group_is_listed_described_and_deleted(node, java):
+    create(node, java, partitions=2)
+    produce(node, java, 10)
+    assert len(consume(node, 10)) == 10
+    assert groups(node, "--list").split() == ["g"]
+    described = groups(node, "--describe", "--group", "g")
+    assert sorted([row(described, "t", 0), row(described, "t", 1)])[0][0] in ("-", "0")
+    state = groups(node, "--describe", "--group", "g", "--state")
+    assert "Empty" in state
+    assert "NEW-OFFSET" in groups(node, "--reset-offsets", "--group", "g", "--topic", "t", "--to-earliest", "--execute")
+    assert len(consume(node, 50, wait_ms=5_000)) == 10, "they are delivered again"
+    assert "Successful" in groups(node, "--delete-offsets", "--group", "g", "--topic", "t")
+    assert "no offset information" in groups(node, "--describe", "--group", "g")
+    assert "successful" in groups(node, "--delete", "--group", "g")
+    assert groups(node, "--list").strip() == ""
+
+
+def test_kafka_reads_what_was_written(node, java):
+    create(node, java)
+    produce(node, java, 5)
+    assert len(consume(node, 5)) == 5
+    node.stop()
+    logs = sorted((node.folder / "data").glob("__share_group_state-*/*.log"))
+    written = [path for path in logs if path.stat().st_size > 0]
+    dump = java("kafka-dump-log", "--share-group-state-decoder", "--print-data-log", "--files",
+                ",".join(map(str, written))).stdout
+    assert '"deliveryState":2' in dump and '"groupId":"g"' in dump, dump
