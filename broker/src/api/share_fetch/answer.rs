@@ -1,5 +1,6 @@
 //! A ShareFetch response out of what was taken.
 
+use bytes::Bytes;
 use kafka_protocol::messages::ShareFetchResponse;
 use kafka_protocol::messages::share_fetch_response::{
     AcquiredRecords, LeaderIdAndEpoch, NodeEndpoint, PartitionData, ShareFetchableTopicResponse,
@@ -92,5 +93,6 @@ pub(super) fn frame(
 }
 
 fn empty(at: TopicIdPartition) -> PartitionData {
-    PartitionData::default().with_partition_index(at.partition.0).with_records(None)
+    // None at all would be null, which no version has that is served.
+    PartitionData::default().with_partition_index(at.partition.0).with_records(Some(Bytes::new()))
 }
