@@ -128,6 +128,7 @@ impl ShareService {
                 }
             }
         };
+        entry.note_used();
         entry.loaded(self).await.inspect_err(|_| self.forget(&entry))?;
         Ok(entry)
     }
@@ -158,6 +159,12 @@ impl ShareService {
             let entry = self.entries.lock().get(&key_of).cloned();
             if let Some(entry) = entry {
                 entry.change(self, |partition| partition.release_member(&key.member_id));
+            }
+        }
+        // Nobody reads for the group: its offsets may be altered before somebody comes again.
+        if !self.sessions.lock().has_group(&key.group_id) {
+            for entry in self.entries().into_iter().filter(|entry| entry.key.group_id == key.group_id) {
+                entry.retire(self);
             }
         }
     }

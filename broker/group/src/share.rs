@@ -38,6 +38,8 @@ pub(crate) struct ShareDraft<'a> {
     pub(crate) is_metadata_stale: bool,
     /// When the share coordinator was last to be told of partitions; `None` if that is not known.
     pub(crate) asked_to_initialize_ms: Option<i64>,
+    /// Whether the log has anything of the group.
+    pub(crate) is_written: bool,
 }
 
 impl<'a> ShareDraft<'a> {
@@ -45,9 +47,17 @@ impl<'a> ShareDraft<'a> {
         group: &'a ShareGroup,
         is_metadata_stale: bool,
         asked_to_initialize_ms: Option<i64>,
+        is_written: bool,
     ) -> Self {
         let group = Cow::Borrowed(group);
-        Self { group, records: Vec::new(), timers: Vec::new(), is_metadata_stale, asked_to_initialize_ms }
+        Self {
+            group,
+            records: Vec::new(),
+            timers: Vec::new(),
+            is_metadata_stale,
+            asked_to_initialize_ms,
+            is_written,
+        }
     }
 
     pub(crate) fn group(&self) -> &ShareGroup {

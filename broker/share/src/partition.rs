@@ -110,6 +110,12 @@ impl SharePartition {
         self.leader_epoch
     }
 
+    /// Whether a write is under way.
+    #[must_use]
+    pub fn is_writing(&self) -> bool {
+        self.is_writing
+    }
+
     /// The group's settings from now on.
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;

@@ -117,6 +117,12 @@ impl ShareSessions {
         Ok(session)
     }
 
+    /// Whether a member of the group has a session.
+    #[must_use]
+    pub fn has_group(&self, group_id: &str) -> bool {
+        self.by_key.keys().any(|key| *key.group_id == *group_id)
+    }
+
     /// Ends a session. Gives its partitions: what the member has of them is to be taken back.
     pub fn close(&mut self, key: &SessionKey) -> Vec<TopicIdPartition> {
         self.by_key.remove(key).map(|session| session.partitions).unwrap_or_default()

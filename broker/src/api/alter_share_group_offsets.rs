@@ -120,8 +120,12 @@ fn response(
     request: &AlterShareGroupOffsetsRequest,
     wanted: &[Wanted],
 ) -> Vec<AlterShareGroupOffsetsResponseTopic> {
-    let topics = request.topics.iter().enumerate().map(|(index, topic)| {
-        let of_topic = || wanted.iter().filter(|wanted| wanted.topic == index);
+    let is_first = |(index, topic): &(usize, &AlterShareGroupOffsetsRequestTopic)| {
+        request.topics.iter().position(|other| other.topic_name == topic.topic_name) == Some(*index)
+    };
+    let topics = request.topics.iter().enumerate().filter(is_first).map(|(_, topic)| {
+        let name_of = |wanted: &Wanted| request.topics.get(wanted.topic).map(|topic| &topic.topic_name);
+        let of_topic = || wanted.iter().filter(|wanted| name_of(wanted) == Some(&topic.topic_name));
         let topic_id = of_topic().map(|wanted| wanted.topic_id).find(|id| !id.is_zero());
         let partitions = of_topic().map(|wanted| {
             let partition = AlterShareGroupOffsetsResponsePartition::default()

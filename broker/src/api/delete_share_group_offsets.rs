@@ -55,15 +55,15 @@ async fn delete(
     let topics = request.topics.iter().zip(&ids).map(|(topic, id)| {
         let outcome = match id {
             None => Err(ErrorCode::UnknownTopicOrPartition.into()),
-            // A topic that the group knows nothing of is as good as forgotten.
             Some(id) => {
                 let found = outcomes.iter().find(|(topic_id, _)| topic_id == id);
-                found.map_or(Ok(()), |(_, outcome)| outcome.clone())
+                found.map_or_else(|| Err(nothing_to_delete()), |(_, outcome)| outcome.clone())
             }
         };
+        let is_told = outcomes.iter().any(|(topic_id, _)| Some(*topic_id) == *id);
         let told = DeleteShareGroupOffsetsResponseTopic::default()
             .with_topic_name(topic.topic_name.clone())
-            .with_topic_id(wire_uuid(id.unwrap_or(TopicId::ZERO)))
+            .with_topic_id(wire_uuid(id.filter(|_| is_told).unwrap_or(TopicId::ZERO)))
             .with_error_message(None);
         match outcome {
             Ok(()) => told,
@@ -73,4 +73,10 @@ async fn delete(
         }
     });
     Ok(topics.collect())
+}
+
+/// The group knows nothing of the topic.
+fn nothing_to_delete() -> Refusal {
+    let message = "There is no offset information to delete.".to_owned();
+    Refusal { error: ErrorCode::UnknownTopicOrPartition, message }
 }

@@ -28,6 +28,8 @@ pub(super) const SUPPORT: ApiSupport = ApiSupport::new(10, "FindCoordinator", 0,
 const KEY_GROUP: i8 = 0;
 const KEY_TRANSACTION: i8 = 1;
 const KEY_SHARE: i8 = 2;
+/// From this version on.
+const SHARE_KEYS_SINCE: i16 = 6;
 /// How long a new coordinator may take to load its (empty) partition before clients are told to come again.
 const LOAD_LIMIT: Duration = Duration::from_secs(1);
 
@@ -39,7 +41,7 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     let control = &broker.control;
     let keys =
         if context.api_version < 4 { vec![request.key.clone()] } else { request.coordinator_keys.clone() };
-    let is_key = |key: &StrBytes| request.key_type != KEY_SHARE || SharePartitionKey::parse(key).is_some();
+    let is_key = |key: &StrBytes| request.key_type != KEY_SHARE || is_share_key(context.api_version, key);
     let is_new = |topic: &&str| keys.iter().any(is_key) && control.image().topics().by_name(topic).is_none();
     let Some(topic) = topic_of(request.key_type).filter(is_new) else {
         return context.ready(&answer(control, &context, request.key_type, &keys));
@@ -52,6 +54,11 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         }
         context.response(&answer(&control, &context, request.key_type, &keys))
     }))
+}
+
+/// Whether a key is one of a share partition, in a version that has those.
+fn is_share_key(api_version: i16, key: &str) -> bool {
+    api_version >= SHARE_KEYS_SINCE && SharePartitionKey::parse(key).is_some()
 }
 
 /// The topic whose partitions' leaders coordinate keys of this type.
@@ -124,8 +131,9 @@ fn find(control: &ControlPlane, context: &RequestContext, key_type: i8, key: &St
     let Some(topic) = topic_of(key_type) else {
         return refuse(ErrorCode::InvalidRequest, ErrorCode::InvalidRequest.message());
     };
-    if topic == SHARE_STATE_TOPIC && SharePartitionKey::parse(key).is_none() {
-        return refuse(ErrorCode::InvalidRequest, "");
+    if topic == SHARE_STATE_TOPIC && !is_share_key(context.api_version, key) {
+        let message = if context.api_version >= 4 { "" } else { ErrorCode::InvalidRequest.message() };
+        return refuse(ErrorCode::InvalidRequest, message);
     }
     if topic == TRANSACTION_TOPIC
         && !is_authorized(context, Operation::Describe, Resource::TransactionalId(key))

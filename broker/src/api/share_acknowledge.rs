@@ -15,7 +15,7 @@ use moldau_model::{ErrorCode, TopicIdPartition};
 use moldau_share::ShareSessions;
 
 use super::message::{broker_id, text, wire_uuid};
-use super::share_request::{self, Leaders, RefusedRequest, message_of};
+use super::share_request::{self, Leaders, message_of};
 use super::{ApiSupport, Reply, Request, RequestContext};
 use crate::broker::Broker;
 use crate::response::ResponseFrame;
@@ -39,7 +39,7 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     });
     let key = match key {
         Ok(key) => key,
-        Err(refused) => return Reply::Ready(refuse(&context, &refused)),
+        Err(refused) => return Reply::Ready(refuse(&context, refused)),
     };
     let image = broker.control.image();
     let settings = broker.share.settings(&image, &key.group_id);
@@ -57,10 +57,8 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     }))
 }
 
-fn refuse(context: &RequestContext, refused: &RefusedRequest) -> ResponseFrame {
-    let body = ShareAcknowledgeResponse::default()
-        .with_error_code(refused.error.code())
-        .with_error_message(Some(text(&refused.message)));
+fn refuse(context: &RequestContext, refused: ErrorCode) -> ResponseFrame {
+    let body = ShareAcknowledgeResponse::default().with_error_code(refused.code()).with_error_message(None);
     frame(context, &body, 0)
 }
 

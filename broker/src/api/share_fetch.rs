@@ -16,7 +16,7 @@ use moldau_model::{ErrorCode, TopicIdPartition};
 use moldau_share::{AcquireMode, SessionKey, ShareSessions};
 use tokio::time::Instant;
 
-use super::share_request::{self, RefusedRequest};
+use super::share_request;
 use super::{ApiSupport, Reply, Request, RequestContext};
 use crate::broker::Broker;
 use crate::purgatory::{FetchWaiter, WaitEnd};
@@ -60,7 +60,7 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     drop(body);
     let (key, partitions) = match begin_session(broker, &context, &request) {
         Ok(begun) => begun,
-        Err(refused) => return Reply::Ready(answer::refuse(&context, &refused)),
+        Err(refused) => return Reply::Ready(answer::refuse(&context, refused)),
     };
     let settings = broker.share.settings(&broker.control.image(), &key.group_id);
     let said = share_request::said(&request.partitions, request.is_renewal && settings.may_renew);
@@ -87,13 +87,18 @@ fn begin_session(
     broker: &Broker,
     context: &RequestContext,
     request: &ShareFetchRequest,
-) -> Result<(SessionKey, Vec<TopicIdPartition>), RefusedRequest> {
+) -> Result<(SessionKey, Vec<TopicIdPartition>), ErrorCode> {
     let (group_id, member_id) = (request.group_id.as_deref(), request.member_id.as_deref());
     let key = share_request::session_key(broker, context, group_id, member_id)?;
+    let asks_for_something = request.bytes_max > 0 || request.records_max > 0 || request.bytes_min > 0;
+    if request.is_renewal && (asks_for_something || request.wait_max_ms > 0) {
+        // Who renews gets nothing, and says so.
+        return Err(ErrorCode::InvalidRequest);
+    }
     let has_said = request.partitions.iter().any(|partition| !partition.acknowledgements.is_empty());
     if request.session_epoch == 0 && has_said {
         // A session that begins has given nothing yet.
-        return Err(ErrorCode::InvalidRequest.into());
+        return Err(ErrorCode::InvalidRequest);
     }
     let is_final = ShareSessions::is_final(request.session_epoch);
     let added = request.partitions.iter().map(|partition| partition.at).filter(|_| !is_final);

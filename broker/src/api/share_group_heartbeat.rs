@@ -32,6 +32,10 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     if !broker.share.is_served() {
         return context.ready(&failed(ErrorCode::UnsupportedVersion));
     }
+    if request.member_id.is_empty() {
+        // Kafka has no words for this one.
+        return context.ready(&failed(ErrorCode::InvalidRequest).with_error_message(None));
+    }
     let beat = beat(&context, request);
     let group_id = beat.group_id.clone();
     let request = GroupRequest::ShareGroupHeartbeat(Box::new(beat));

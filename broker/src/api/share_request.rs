@@ -13,37 +13,24 @@ use super::RequestContext;
 use crate::authorize::{Operation, Resource, is_authorized};
 use crate::broker::Broker;
 
-/// Why a request is refused as a whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct RefusedRequest {
-    pub(super) error: ErrorCode,
-    pub(super) message: String,
-}
-
-impl From<ErrorCode> for RefusedRequest {
-    fn from(error: ErrorCode) -> Self {
-        Self { error, message: error.message().to_owned() }
-    }
-}
-
 /// The session that a request belongs to.
 pub(super) fn session_key(
     broker: &Broker,
     context: &RequestContext,
     group_id: Option<&str>,
     member_id: Option<&str>,
-) -> Result<SessionKey, RefusedRequest> {
+) -> Result<SessionKey, ErrorCode> {
     if !broker.share.is_served() {
-        return Err(ErrorCode::UnsupportedVersion.into());
+        return Err(ErrorCode::UnsupportedVersion);
     }
     let (Some(group_id), Some(member_id)) = (group_id, member_id) else {
-        return Err(ErrorCode::InvalidRequest.into());
+        return Err(ErrorCode::InvalidRequest);
     };
     if group_id.is_empty() || member_id.is_empty() {
-        return Err(ErrorCode::InvalidRequest.into());
+        return Err(ErrorCode::InvalidRequest);
     }
     if !is_authorized(context, Operation::Read, Resource::Group(group_id)) {
-        return Err(ErrorCode::GroupAuthorizationFailed.into());
+        return Err(ErrorCode::GroupAuthorizationFailed);
     }
     Ok(SessionKey { group_id: group_id.into(), member_id: member_id.into() })
 }

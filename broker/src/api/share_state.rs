@@ -65,6 +65,10 @@ fn check(control: &ControlPlane, request: &Request) -> Option<Refusal> {
     if key.topic_id.is_zero() {
         return Some(invalid("The topic id cannot be null."));
     }
+    if matches!(request, Request::Read { .. } | Request::Write { .. }) {
+        // Of what was initialized the topic was there; the rest is refused for that.
+        return None;
+    }
     let image = control.image();
     let is_known = image.topics().partition(key.topic_id, key.partition).is_some();
     (!is_known).then(|| ErrorCode::UnknownTopicOrPartition.into())

@@ -30,6 +30,8 @@ struct EntryState {
     /// `None` until it is read, and once it is another's.
     share: Option<SharePartition>,
     is_fenced: bool,
+    /// Nobody reads for its group: it goes once it is written.
+    is_retired: bool,
     acks: HashMap<AckToken, oneshot::Sender<ErrorCode>>,
     /// Fetches that wait for records to come back. Each takes itself out.
     fetches: Vec<Arc<FetchWaiter>>,
@@ -116,6 +118,22 @@ impl ShareEntry {
         self.write(service, &mut state);
     }
 
+    /// Nobody reads for the group any more: what is to be written is, and then it is forgotten.
+    pub(super) fn retire(self: &Arc<Self>, service: &Arc<ShareService>) {
+        let mut state = self.state.lock();
+        state.is_retired = true;
+        let is_idle = state.share.as_ref().is_some_and(|share| !share.is_writing());
+        drop(state);
+        if is_idle {
+            service.forget(self);
+        }
+    }
+
+    /// Somebody reads again.
+    pub(super) fn note_used(&self) {
+        self.state.lock().is_retired = false;
+    }
+
     /// Takes records back whose time is over, and says when to come again.
     pub(super) fn expire(self: &Arc<Self>, service: &Arc<ShareService>, now_ms: i64) -> Option<i64> {
         let deadline_ms = self.look(|share| share.next_deadline_ms()).ok().flatten()?;
@@ -192,7 +210,7 @@ impl ShareEntry {
         service: &Arc<ShareService>,
         result: Result<(), ErrorCode>,
     ) -> Option<StateWrite> {
-        let (told, next) = {
+        let (told, next, is_over) = {
             let mut state = self.state.lock();
             let share = state.share.as_mut()?;
             let (tokens, is_available) = share.written(result);
@@ -201,12 +219,16 @@ impl ShareEntry {
             if is_available {
                 state.wake_fetches();
             }
-            (told, next)
+            let is_over = next.is_none() && state.is_retired;
+            (told, next, is_over)
         };
         let code = result.map_or_else(code_for_client, |()| ErrorCode::None);
         for sender in told {
             // Who said it may have gone.
             let _ = sender.send(code);
+        }
+        if is_over {
+            service.forget(self);
         }
         if let Err(error) = result {
             tracing::debug!(share_partition = %self.key, %error, "the state of a share partition was not written");

@@ -357,8 +357,14 @@ fn offset_cases() -> Vec<Case> {
         Case::new("describe a share group's offsets", Describe, 0, 0, |_, _| {
             RequestKind::DescribeShareGroupOffsets(describe_offsets(GROUP, Some(&[("two", 0)])))
         }),
-        Case::new("describe an unknown share group's offsets", Describe, 0, 0, |_, _| {
+        Case::new("describe offsets of a share group that was altered into being", Describe, 0, 0, |_, _| {
             RequestKind::DescribeShareGroupOffsets(describe_offsets("never", None))
+        }),
+        Case::new("describe an unknown share group's offsets", Describe, 0, 0, |_, _| {
+            RequestKind::DescribeShareGroupOffsets(describe_offsets("nobody", None))
+        }),
+        Case::new("describe an unknown share group's offsets of a topic", Describe, 0, 0, |_, _| {
+            RequestKind::DescribeShareGroupOffsets(describe_offsets("nobody", Some(&[("two", 0)])))
         }),
         Case::bytes("describe a share group's offsets with its lag", Describe, 1, |_| {
             body(&describe_offsets(GROUP, Some(&[("two", 0)])), 0, 0, &[])
@@ -373,6 +379,9 @@ fn offset_cases() -> Vec<Case> {
             delete_offsets(GROUP, &["two"])
         }),
         Case::new("delete offsets of an unknown share group", Delete, 0, 0, |_, _| {
+            delete_offsets("nobody", &["two"])
+        }),
+        Case::new("delete offsets of a share group that was altered into being", Delete, 0, 0, |_, _| {
             delete_offsets("never", &["two"])
         }),
         Case::new("delete a share group", ApiKey::DeleteGroups, 2, 2, |_, _| {

@@ -138,7 +138,12 @@ impl GroupShard {
         out: &mut Vec<Output>,
     ) {
         let group_id: Arc<str> = request.group_id.as_str().into();
-        if self.share_groups.get(&group_id).is_none() {
+        let makes_group = matches!(request.change, ShareOffsetsChange::Alter(_));
+        if makes_group && let Err(refused) = self.share_group_or_new(&group_id) {
+            let response = Response::ShareOffsets(Err((refused.error, refused.message)));
+            return out.push(Output::Reply { token, response });
+        }
+        if !makes_group && self.share_groups.get(&group_id).is_none() {
             let response = Response::ShareOffsets(Err(self.no_share_group(&group_id)));
             return out.push(Output::Reply { token, response });
         }
@@ -162,6 +167,18 @@ impl GroupShard {
     /// The group that the heartbeat is for; who joins makes it if there is none.
     fn share_group_for(&mut self, request: &ShareGroupHeartbeatRequest) -> Result<Arc<str>, Refused> {
         let group_id = request.group_id.as_str();
+        let is_known = self.share_groups.by_id.contains_key(group_id)
+            || self.groups.contains_key(group_id)
+            || self.consumer_groups.by_id.contains_key(group_id);
+        if !is_known && request.member_epoch != 0 {
+            let kind = if request.member_epoch > 0 { "Share group" } else { "Group" };
+            return Err(Refused::new(ErrorCode::GroupIdNotFound, format!("{kind} {group_id} not found.")));
+        }
+        self.share_group_or_new(group_id)
+    }
+
+    /// The share group of this id, which is made if there is none.
+    fn share_group_or_new(&mut self, group_id: &str) -> Result<Arc<str>, Refused> {
         if let Some((group_id, _)) = self.share_groups.by_id.get_key_value(group_id) {
             return Ok(Arc::clone(group_id));
         }
@@ -170,10 +187,6 @@ impl GroupShard {
         if is_other {
             let message = format!("Group {group_id} is not a share group.");
             return Err(Refused::new(ErrorCode::GroupIdNotFound, message));
-        }
-        if request.member_epoch != 0 {
-            let kind = if request.member_epoch > 0 { "Share group" } else { "Group" };
-            return Err(Refused::new(ErrorCode::GroupIdNotFound, format!("{kind} {group_id} not found.")));
         }
         if self.group_count() >= self.config.groups_per_shard_max {
             let message = "The coordinator has as many groups as it may have.";
@@ -204,7 +217,8 @@ impl GroupShard {
         let metadata = self.metadata.current();
         let context = Context { config: &self.config, metadata: &*metadata, now_ms };
         let is_metadata_stale = slot.metadata_version != Some(metadata.version());
-        let mut draft = ShareDraft::new(&slot.group, is_metadata_stale, slot.asked_to_initialize_ms);
+        let mut draft =
+            ShareDraft::new(&slot.group, is_metadata_stale, slot.asked_to_initialize_ms, slot.is_written);
         let mut replies = Vec::new();
         let mut records: Vec<CoordinatorRecord> = Vec::new();
         let mut bytes = 0;

@@ -9,7 +9,7 @@ use super::ShareDraft;
 use super::group::ShareGroup;
 use super::state_partitions::{StatePartitions, StateTopic};
 use crate::consumer::{CoordinatorMetadata, Refused};
-use crate::records::ShareRecord;
+use crate::records::{GroupEpoch, ShareRecord};
 use crate::request::{ShareOffsetsChange, TopicPartitions};
 use crate::response::ShareOffsetsAnswer;
 
@@ -32,6 +32,10 @@ pub(crate) fn decide(
     match change {
         ShareOffsetsChange::Alter(topics) => {
             check_empty(draft.group())?;
+            if !draft.is_written {
+                let (epoch, metadata_hash) = (draft.group().epoch, draft.group().metadata_hash);
+                draft.write(ShareRecord::Epoch(Some(GroupEpoch { epoch, metadata_hash })));
+            }
             let topics: BTreeMap<TopicId, StateTopic> =
                 topics.iter().filter_map(|topic| state_topic(topic, metadata)).collect();
             partitions.begin_initializing(&topics);

@@ -318,6 +318,18 @@ fn offsets_of_an_empty_group_are_altered_and_deleted_in_two_steps() {
 }
 
 #[test]
+fn who_alters_the_offsets_of_no_group_makes_it() {
+    let mut h = cluster(&[("t", 1)]);
+    let answer = h.change(ShareOffsetsChange::Alter(vec![partitions("t", &[0])])).unwrap();
+    assert_eq!(answer.topics, [partitions("t", &[0])]);
+    h.change(ShareOffsetsChange::Initialized(answer.topics)).unwrap();
+    h.fail_over();
+    assert_eq!(h.view().unwrap().topics, [partitions("t", &[0])]);
+    assert_eq!(h.describe_share_group("g").state, "Empty");
+    assert_eq!(h.delete_groups(&["g"]), [("g".to_owned(), ErrorCode::None)]);
+}
+
+#[test]
 fn what_is_kept_of_a_deleted_topic_goes() {
     let mut h = cluster(&[("t", 1), ("u", 1)]);
     h.share_beat_and_initialize(joining("a", &["t", "u"]));

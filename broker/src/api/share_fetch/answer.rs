@@ -11,14 +11,12 @@ use super::Fetch;
 use super::take::Taken;
 use crate::api::RequestContext;
 use crate::api::message::{broker_id, text, wire_uuid};
-use crate::api::share_request::{Leaders, RefusedRequest, message_of};
+use crate::api::share_request::{Leaders, message_of};
 use crate::response::ResponseFrame;
 
 /// The answer to a request whose session is not to be had.
-pub(super) fn refuse(context: &RequestContext, refused: &RefusedRequest) -> ResponseFrame {
-    let body = ShareFetchResponse::default()
-        .with_error_code(refused.error.code())
-        .with_error_message(Some(text(&refused.message)));
+pub(super) fn refuse(context: &RequestContext, refused: ErrorCode) -> ResponseFrame {
+    let body = ShareFetchResponse::default().with_error_code(refused.code()).with_error_message(None);
     context.response(&body)
 }
 
