@@ -173,7 +173,9 @@ impl ShareService {
     pub(crate) fn connection_closed(self: &Arc<Self>, peer: SocketAddr) {
         let closed = {
             let mut sessions = self.sessions.lock();
-            if sessions.is_empty() {
+            // At the end of the process there is nobody left to write.
+            let is_over = tokio::runtime::Handle::try_current().is_err();
+            if sessions.is_empty() || is_over {
                 return;
             }
             sessions.connection_closed(peer)
