@@ -4,6 +4,15 @@ use moldau_broker::api::SUPPORTED;
 use moldau_kafka::{ApiKey, ApiScope, VersionRange};
 use moldau_tests::workspace_root;
 
+/// Versions that kafka-protocol does not know, and `proto/kafka` does.
+const OWN_CODECS: &[(&str, i16)] = &[
+    ("ShareFetch", 2),
+    ("ShareAcknowledge", 2),
+    ("WriteShareGroupState", 1),
+    ("ReadShareGroupStateSummary", 1),
+    ("DescribeShareGroupOffsets", 1),
+];
+
 fn text(range: VersionRange) -> String {
     if range.min == range.max { range.min.to_string() } else { format!("{} to {}", range.min, range.max) }
 }
@@ -62,7 +71,8 @@ fn no_version_is_served_that_kafka_or_the_codec_does_not_know() {
         let (kafka, library) = (key.kafka_versions(), key.library_versions());
         for version in row.min..=row.max {
             assert!(kafka.contains(version), "{} v{version} is not Kafka 4.3's", row.name);
-            assert!(library.contains(version), "{} v{version} cannot be decoded", row.name);
+            let is_ours = OWN_CODECS.contains(&(row.name, version));
+            assert!(library.contains(version) || is_ours, "{} v{version} cannot be decoded", row.name);
         }
     }
 }
