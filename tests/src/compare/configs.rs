@@ -144,6 +144,19 @@ pub(super) fn cases() -> Vec<Case> {
             "Apache Kafka 4.3.0 answers UNKNOWN_SERVER_ERROR (a null pointer in its controller); INVALID_REQUEST names \
              what is wrong",
         ),
+        Case::new("alter what concerns tiered storage alone", IncrementalAlterConfigs, 0, 1, |_, _| {
+            alter(
+                &[
+                    ("data", "local.retention.ms", 0, Some("1000")),
+                    ("two", "local.retention.bytes", 0, Some("-3")),
+                    ("group", "remote.log.copy.disable", 0, Some("true")),
+                    ("records", "remote.log.delete.on.disable", 0, Some("true")),
+                    ("small", "local.retention.bytes", 0, Some("1000000000")),
+                    ("compacted", "remote.storage.enable", 0, Some("true")),
+                ],
+                true,
+            )
+        }),
         Case::new("alter a broker's configs", IncrementalAlterConfigs, 0, 1, |_, _| {
             alter_all(
                 &[
