@@ -15,6 +15,7 @@ mod followers;
 mod full_disks;
 mod offsets;
 mod produce;
+mod quotas;
 mod replication;
 mod sessions;
 mod storage;
