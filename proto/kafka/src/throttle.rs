@@ -16,6 +16,7 @@ pub fn throttle_time_position(api_key: ApiKey, version: i16) -> Option<usize> {
         | ApiKey::Vote
         | ApiKey::BeginQuorumEpoch
         | ApiKey::EndQuorumEpoch
+        | ApiKey::Envelope
         | ApiKey::CreateDelegationToken
         | ApiKey::RenewDelegationToken
         | ApiKey::ExpireDelegationToken
