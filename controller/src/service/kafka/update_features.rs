@@ -100,8 +100,7 @@ fn check(image: &MetadataImage, node_id: BrokerId, update: &Update, current: i16
         Err(ApiError::new(ErrorCode::InvalidUpdateVersion, text))
     };
     if *upgrade_type == UpgradeType::Unknown {
-        let text = "The controller does not support the given upgrade type.";
-        return Err(ApiError::new(ErrorCode::InvalidRequest, text));
+        return invalid("The controller does not support the given upgrade type.".to_owned());
     }
     if *level < 0 {
         return invalid("A feature version cannot be less than 0.".to_owned());
