@@ -24,6 +24,9 @@ need python3 python3
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 need java default-jre-headless
 need mvn maven
+need go golang
+need node nodejs
+need npm npm
 need kcat kcat
 need ip iproute2
 if [ "${MOLDAU_TEST_CONTAINERS:-yes}" = yes ]; then
@@ -51,6 +54,25 @@ if ! cmp -s tests/java/pom.xml "$setup/pom.xml"; then
   retry mvn -q -B -f tests/java/pom.xml dependency:copy-dependencies -DoutputDirectory="$setup/jars"
   cp tests/java/pom.xml "$setup/pom.xml"
 fi
+
+# The applications of tests/apps. Where Go is older than their modules allow, their tests say so and are skipped.
+mkdir -p "$setup/apps/node"
+rm -f "$setup/apps/skipped-go"
+go_needed=$(sed -n 's/^go //p' tests/apps/go/go.mod)
+go_here=$(GOTOOLCHAIN=local go version | sed 's/^go version go\([0-9.]*\).*/\1/')
+if [ "$(printf '%s\n' "$go_needed" "$go_here" | sort -V | head -1)" = "$go_needed" ]; then
+  retry env GOTOOLCHAIN=local GOBIN="$setup/apps" go install -C tests/apps/go ./...
+else
+  rm -f "$setup/apps/franz" "$setup/apps/sarama"
+  echo "Go is $go_here here, and the modules of franz-go and sarama need $go_needed" >"$setup/apps/skipped-go"
+  echo "setup: skipped: $(cat "$setup/apps/skipped-go")"
+fi
+if ! cmp -s tests/apps/node/package-lock.json "$setup/apps/node/installed.json"; then
+  cp tests/apps/node/package.json tests/apps/node/package-lock.json "$setup/apps/node/"
+  retry npm ci --prefix "$setup/apps/node" --silent --no-audit --no-fund
+  cp tests/apps/node/package-lock.json "$setup/apps/node/installed.json"
+fi
+
 if ! cargo deny --version >/dev/null 2>&1; then
   retry cargo install --quiet --locked cargo-deny
 fi
