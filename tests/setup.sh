@@ -23,6 +23,7 @@ need cc gcc
 need python3 python3
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 need java default-jre-headless
+need javac default-jdk-headless
 need mvn maven
 need go golang
 need node nodejs
@@ -56,7 +57,7 @@ if ! cmp -s tests/java/pom.xml "$setup/pom.xml"; then
 fi
 
 # The applications of tests/apps. Where Go is older than their modules allow, their tests say so and are skipped.
-mkdir -p "$setup/apps/node"
+mkdir -p "$setup/apps/classes" "$setup/apps/node"
 rm -f "$setup/apps/skipped-go"
 go_needed=$(sed -n 's/^go //p' tests/apps/go/go.mod)
 go_here=$(GOTOOLCHAIN=local go version | sed 's/^go version go\([0-9.]*\).*/\1/')
@@ -72,6 +73,7 @@ if ! cmp -s tests/apps/node/package-lock.json "$setup/apps/node/installed.json";
   retry npm ci --prefix "$setup/apps/node" --silent --no-audit --no-fund
   cp tests/apps/node/package-lock.json "$setup/apps/node/installed.json"
 fi
+javac -nowarn -cp "$setup/jars/*" -d "$setup/apps/classes" tests/apps/java/*.java
 
 if ! cargo deny --version >/dev/null 2>&1; then
   retry cargo install --quiet --locked cargo-deny

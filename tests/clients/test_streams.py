@@ -1,0 +1,121 @@
+"""Kafka Streams with exactly_once_v2 (tests/apps/java/WordCount.java): a word count whose counts are exact whatever is killed."""
+
+import collections
+import random
+import subprocess
+import uuid
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from conftest import SETUP, eventually
+
+PARTITIONS = 4
+LINES, WORDS_IN_LINE = 2000, 5  # of each round
+WORDS = [f"word-{n}" for n in range(30)]
+SECONDS = 120
+
+
+class Application:
+    """One JVM of the word count."""
+
+    def __init__(self, node, output, state):
+        self.output, self.state = output, state
+        self.process = subprocess.Popen(
+            ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx256m", "-cp", f"{SETUP}/jars/*:{SETUP}/apps/classes",
+             "WordCount", node.bootstrap, str(state)],
+            stdin=subprocess.DEVNULL, stdout=output.open("w"), stderr=subprocess.STDOUT)
+
+    def runs(self):
+        text = self.output.read_text()
+        assert self.process.poll() is None, text[-4000:]
+        return "RUNNING" in text
+
+    def kill(self):
+        assert self.process.poll() is None, self.output.read_text()[-4000:]
+        self.process.kill()
+        self.process.wait(30)
+
+
+@pytest.fixture
+def start_application(tmp_path):
+    started = []
+
+    def start(node, state="state"):
+        started.append(Application(node, tmp_path / f"application-{len(started)}", tmp_path / state))
+        return started[-1]
+
+    yield start
+    for application in started:
+        if application.process.poll() is None:
+            application.process.kill()
+        application.process.wait(30)
+
+
+class Counts:
+    """The counts that a read_committed reader has seen, by word, in order."""
+
+    def __init__(self, node, topic="counts", partitions=PARTITIONS):
+        self.seen = collections.defaultdict(list)
+        self.consumer = Consumer({"bootstrap.servers": node.bootstrap, "group.id": str(uuid.uuid4()),
+                                  "isolation.level": "read_committed", "enable.auto.commit": False})
+        self.consumer.assign([TopicPartition(topic, partition, 0) for partition in range(partitions)])
+
+    def read(self):
+        for message in self.consumer.consume(1000, timeout=0.1):
+            if message.error() is None:
+                self.seen[message.key().decode()].append(message.value())
+            elif not message.error().retriable() and message.error().code() not in (
+                    KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
+                raise KafkaException(message.error())
+        return sum(map(len, self.seen.values()))
+
+
+class Feed:
+    """Produces lines of random words, and knows how often each was sent."""
+
+    def __init__(self, node, seed):
+        self.random, self.sent = random.Random(seed), collections.Counter()
+        self.producer = Producer({"bootstrap.servers": node.bootstrap, "enable.idempotence": True, "linger.ms": 5})
+
+    def produce(self):
+        for _ in range(LINES):
+            words = self.random.choices(WORDS, k=WORDS_IN_LINE)
+            self.sent.update(words)
+            self.producer.produce("lines", " ".join(words), key=words[0])
+        assert self.producer.flush(SECONDS) == 0
+
+
+@pytest.mark.parametrize("killed", ["application", "application and its state", "broker"])
+def test_every_word_is_counted_exactly_once_whatever_is_killed(moldau, start_application, killed):
+    seed = random.randrange(1 << 32)
+    print("seed", seed)
+    admin = AdminClient({"bootstrap.servers": moldau.bootstrap})
+    for future in admin.create_topics([NewTopic(topic, PARTITIONS, 1) for topic in ("lines", "counts")]).values():
+        future.result(20)
+    feed, counts = Feed(moldau, seed), Counts(moldau)
+    application = start_application(moldau)
+    eventually(application.runs, SECONDS, "the application")
+    feed.produce()
+    eventually(counts.read, SECONDS, "the first counts")
+    for turn in range(2):
+        feed.produce()
+        before = counts.read()
+        eventually(lambda: counts.read() > before, SECONDS, "counts before it is killed")
+        print(f"killed at {counts.read()} of {sum(feed.sent.values())} counts")
+        if killed == "broker":
+            moldau.kill()
+            moldau.start()
+        else:
+            application.kill()
+            # Without the folder that it left, its state comes from the changelog.
+            application = start_application(moldau, "state" if killed == "application" else f"state-{turn}")
+    feed.produce()
+    total = sum(feed.sent.values())
+    eventually(lambda: counts.read() >= total, SECONDS, "all counts")
+    assert {word: len(seen) for word, seen in counts.seen.items()} == feed.sent
+    for word, seen in counts.seen.items():
+        assert seen == [b"%d" % n for n in range(1, len(seen) + 1)], f"{word} has each of its counts once, in order"
+    assert application.runs()
+    assert {"word-count-words-repartition", "word-count-store-changelog"} <= set(admin.list_topics(timeout=10).topics)
