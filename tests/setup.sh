@@ -73,7 +73,7 @@ if ! cmp -s tests/apps/node/package-lock.json "$setup/apps/node/installed.json";
   retry npm ci --prefix "$setup/apps/node" --silent --no-audit --no-fund
   cp tests/apps/node/package-lock.json "$setup/apps/node/installed.json"
 fi
-javac -nowarn -cp "$setup/jars/*" -d "$setup/apps/classes" tests/apps/java/*.java
+javac -cp "$setup/jars/*" -d "$setup/apps/classes" tests/apps/java/*.java
 
 if ! cargo deny --version >/dev/null 2>&1; then
   retry cargo install --quiet --locked cargo-deny

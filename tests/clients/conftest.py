@@ -49,6 +49,19 @@ def answers(port, seconds):
         return False
 
 
+def served(bootstrap):
+    """What the broker advertises, by ApiVersions in version 0: {key: (lowest version, highest version)}."""
+    host, port = bootstrap.rsplit(":", 1)
+    with socket.create_connection((host, int(port)), timeout=10) as s:
+        s.sendall(struct.pack(">ihhih", 10, 18, 0, 1, -1))
+        stream = s.makefile("rb")
+        answer = stream.read(struct.unpack(">i", stream.read(4))[0])
+    error, count = struct.unpack_from(">hi", answer, 4)
+    assert error == 0
+    rows = (struct.unpack_from(">hhh", answer, 10 + 6 * n) for n in range(count))
+    return {key: (lowest, highest) for key, lowest, highest in rows}
+
+
 class Moldau:
     """One `moldau start` process. `stop` is SIGTERM, `kill` is SIGKILL; `start` again keeps the data."""
 

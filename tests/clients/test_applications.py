@@ -6,15 +6,13 @@
 import json
 import os
 import shutil
-import socket
-import struct
 import subprocess
 import sys
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from conftest import ROOT, SETUP
+from conftest import ROOT, SETUP, served
 
 APPS = ROOT / "tests" / "apps"
 SECONDS_MAX = 240
@@ -72,18 +70,6 @@ def application(request, node):
     return run
 
 
-def served_keys(bootstrap):
-    """The keys that the broker advertises, by ApiVersions in version 0."""
-    host, port = bootstrap.rsplit(":", 1)
-    with socket.create_connection((host, int(port)), timeout=10) as s:
-        s.sendall(struct.pack(">ihhih", 10, 18, 0, 1, -1))
-        stream = s.makefile("rb")
-        answer = stream.read(struct.unpack(">i", stream.read(4))[0])
-    error, count = struct.unpack_from(">hi", answer, 4)
-    assert error == 0
-    return {struct.unpack_from(">h", answer, 10 + 6 * n)[0] for n in range(count)}
-
-
 def test_everything_sent_in_every_codec_is_read(application):
     seen = application("codecs", "t")
     assert set(seen["codecs"]) == CODECS[application.client]
@@ -118,7 +104,7 @@ def test_the_administrator_of_each_client_gets_through(application):
     seen = application("admin", "t", "g")
     assert len(seen) > 20
     outcomes = {call.replace("_", "").lower(): outcome for call, outcome in seen.items()}
-    unserved = {call for call, key in LATER.items() if key not in served_keys(application.node.bootstrap)}
+    unserved = {call for call, key in LATER.items() if key not in served(application.node.bootstrap)}
     failed = {call: outcome for call, outcome in outcomes.items() if outcome != "ok" and call not in SECURITY}
     assert not {call: outcome for call, outcome in failed.items() if call not in unserved}
     assert set(failed) == unserved & set(outcomes), "what is not served fails"
