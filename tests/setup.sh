@@ -64,7 +64,7 @@ go_here=$(GOTOOLCHAIN=local go version | sed 's/^go version go\([0-9.]*\).*/\1/'
 if [ "$(printf '%s\n' "$go_needed" "$go_here" | sort -V | head -1)" = "$go_needed" ]; then
   retry env GOTOOLCHAIN=local GOBIN="$setup/apps" go install -C tests/apps/go ./...
 else
-  rm -f "$setup/apps/franz" "$setup/apps/sarama"
+  rm -f "$setup/apps/franz" "$setup/apps/sarama" "$setup/apps/bench"
   echo "Go is $go_here here, and the modules of franz-go and sarama need $go_needed" >"$setup/apps/skipped-go"
   echo "setup: skipped: $(cat "$setup/apps/skipped-go")"
 fi

@@ -10,9 +10,10 @@ import subprocess
 import sys
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
 
-from conftest import ROOT, SETUP, served
+from conftest import ROOT, SETUP, eventually, served
 
 APPS = ROOT / "tests" / "apps"
 SECONDS_MAX = 240
@@ -42,21 +43,34 @@ def node(request):
         return request.getfixturevalue("moldau")
     kafka = request.getfixturevalue("kafka")
     # Its coordinator refuses the first requests, until its topic is there, and not all clients try again.
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    admin.create_topics([NewTopic("warm", 1, 1)])["warm"].result(60)
     warm = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": "warm"})
-    warm.commit(offsets=[TopicPartition("warm", 0, 0)], asynchronous=False)
+
+    def commits():
+        try:
+            return warm.commit(offsets=[TopicPartition("warm", 0, 0)], asynchronous=False)
+        except KafkaException:
+            return None
+
+    eventually(commits, 60, "a commit")
     warm.close()
     return kafka
+
+
+def needs(program):
+    if not shutil.which(program):
+        skipped = SETUP / "apps" / "skipped-go"
+        if skipped.exists():
+            pytest.skip(skipped.read_text().strip())
+        pytest.fail(f"{program} is not set up: run tests/setup.sh")
 
 
 @pytest.fixture(params=CLIENTS)
 def application(request, node):
     """Runs a scenario of one client's application."""
     command = CLIENTS[request.param]
-    if not shutil.which(command[0]):
-        skipped = SETUP / "apps" / "skipped-go"
-        if skipped.exists():
-            pytest.skip(skipped.read_text().strip())
-        pytest.fail(f"{command[0]} is not set up: run tests/setup.sh")
+    needs(command[0])
 
     def run(scenario, *arguments):
         environment = {**os.environ, "NODE_PATH": str(SETUP / "apps" / "node" / "node_modules"),
@@ -98,6 +112,27 @@ def test_each_record_is_copied_exactly_once_with_its_offset_in_the_transaction(a
     assert sorted(map(int, seen["out"])) == list(range(60))
     assert seen["offsets"] == 60
     assert seen["aborted"] > 0
+
+
+def test_producers_side_by_side_commit_one_transaction_after_the_other(node):
+    """Each begins the next transaction while the markers of its last one are on their way, to several partitions at once, and
+    is never told anything that it could not go on from."""
+    needs(SETUP / "apps" / "bench")
+    admin = AdminClient({"bootstrap.servers": node.bootstrap})
+    admin.create_topics([NewTopic("t", 6, 1)])["t"].result(20)
+    done = subprocess.run([SETUP / "apps" / "bench", "transactions", node.bootstrap, "t", "4", "5", "7"], text=True,
+                          capture_output=True, timeout=SECONDS_MAX)
+    assert done.returncode == 0, done.stderr[-2000:]
+    print(f"{done.stdout.strip()} transactions/s")
+    reader = Consumer({"bootstrap.servers": node.bootstrap, "group.id": "g", "isolation.level": "read_committed",
+                       "enable.partition.eof": True})
+    reader.assign([TopicPartition("t", partition, 0) for partition in range(6)])
+    records, ends = 0, 0
+    while ends < 6 and (message := reader.poll(20)) is not None:
+        ends += bool(message.error())
+        records += not message.error()
+    reader.close()
+    assert ends == 6 and records > 0 and records % 7 == 0, "whole transactions"
 
 
 def test_the_administrator_of_each_client_gets_through(application):
