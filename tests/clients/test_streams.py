@@ -87,30 +87,25 @@ class Feed:
         assert self.producer.flush(SECONDS) == 0
 
 
-@pytest.mark.parametrize("killed", ["application", "application and its state", "broker"])
-def test_every_word_is_counted_exactly_once_whatever_is_killed(moldau, start_application, killed):
+def check_counts(node, start_application, replicas, strike):
+    """Counts lines while `strike` does something to what runs, twice, in the middle of the counting. Takes the application
+    that runs, and returns the one that does afterwards."""
     seed = random.randrange(1 << 32)
     print("seed", seed)
-    admin = AdminClient({"bootstrap.servers": moldau.bootstrap})
-    for future in admin.create_topics([NewTopic(topic, PARTITIONS, 1) for topic in ("lines", "counts")]).values():
+    admin = AdminClient({"bootstrap.servers": node.bootstrap})
+    for future in admin.create_topics([NewTopic(topic, PARTITIONS, replicas) for topic in ("lines", "counts")]).values():
         future.result(20)
-    feed, counts = Feed(moldau, seed), Counts(moldau)
-    application = start_application(moldau)
+    feed, counts = Feed(node, seed), Counts(node)
+    application = start_application(node)
     eventually(application.runs, SECONDS, "the application")
     feed.produce()
     eventually(counts.read, SECONDS, "the first counts")
     for turn in range(2):
         feed.produce()
         before = counts.read()
-        eventually(lambda: counts.read() > before, SECONDS, "counts before it is killed")
-        print(f"killed at {counts.read()} of {sum(feed.sent.values())} counts")
-        if killed == "broker":
-            moldau.kill()
-            moldau.start()
-        else:
-            application.kill()
-            # Without the folder that it left, its state comes from the changelog.
-            application = start_application(moldau, "state" if killed == "application" else f"state-{turn}")
+        eventually(lambda: counts.read() > before, SECONDS, "counts before the strike")
+        print(f"struck at {counts.read()} of {sum(feed.sent.values())} counts")
+        application = strike(application, turn)
     feed.produce()
     total = sum(feed.sent.values())
     eventually(lambda: counts.read() >= total, SECONDS, "all counts")
@@ -119,3 +114,28 @@ def test_every_word_is_counted_exactly_once_whatever_is_killed(moldau, start_app
         assert seen == [b"%d" % n for n in range(1, len(seen) + 1)], f"{word} has each of its counts once, in order"
     assert application.runs()
     assert {"word-count-words-repartition", "word-count-store-changelog"} <= set(admin.list_topics(timeout=10).topics)
+
+
+@pytest.mark.parametrize("killed", ["application", "application and its state", "broker"])
+def test_every_word_is_counted_exactly_once_whatever_is_killed(moldau, start_application, killed):
+    def strike(application, turn):
+        if killed == "broker":
+            moldau.kill()
+            moldau.start()
+            return application
+        application.kill()
+        # Without the folder that it left, its state comes from the changelog.
+        return start_application(moldau, "state" if killed == "application" else f"state-{turn}")
+
+    check_counts(moldau, start_application, 1, strike)
+
+
+def test_every_word_is_counted_exactly_once_while_leaders_die(cluster, start_application):
+    def strike(application, turn):
+        leader = cluster.leader("counts", turn)
+        leader.kill()
+        leader.spawn()
+        leader.wait_until_it_answers(SECONDS)
+        return application
+
+    check_counts(cluster, start_application, 3, strike)
