@@ -39,6 +39,7 @@ pub struct ControlPlane {
 impl ControlPlane {
     /// The control plane of a broker that has not seen any metadata. Needs a tokio runtime: the coordinator's clock ticks
     /// from here on.
+    #[expect(clippy::too_many_arguments, reason = "one for each of its parts")]
     #[must_use]
     pub fn new(
         node_id: BrokerId,
