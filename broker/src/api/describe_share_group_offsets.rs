@@ -11,7 +11,7 @@ use std::sync::Arc;
 use futures::future::join_all;
 use kafka_protocol::messages::DescribeShareGroupOffsetsRequest;
 use kafka_protocol::messages::describe_share_group_offsets_request::DescribeShareGroupOffsetsRequestGroup;
-use moldau_group::{Request as GroupRequest, Response as GroupResponse};
+use moldau_group::{Request as GroupRequest, Response as GroupResponse, ShareOffsetsAnswer};
 use moldau_kafka::{DescribedShareOffset, DescribedShareOffsets, encode_described_share_offsets};
 use moldau_model::{ErrorCode, LeaderEpoch, PartitionIndex, TopicId, TopicIdPartition};
 use moldau_share::{
@@ -71,6 +71,10 @@ async fn describe(
     };
     let known = match answer {
         Ok(GroupResponse::ShareOffsets(Ok(known))) => known,
+        // A group that there is none of has read nothing, as Kafka puts it.
+        Ok(GroupResponse::ShareOffsets(Err((ErrorCode::GroupIdNotFound, _)))) => {
+            ShareOffsetsAnswer { state_epoch: 0, topics: Vec::new() }
+        }
         Ok(GroupResponse::ShareOffsets(Err((error, message)))) => return failed(error, message),
         Ok(_) => {
             return failed(ErrorCode::UnknownServerError, ErrorCode::UnknownServerError.message().to_owned());

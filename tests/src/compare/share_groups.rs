@@ -251,6 +251,15 @@ fn member_cases() -> Vec<Case> {
     ]
 }
 
+/// By now both have the topic of share state, whose id is their own.
+fn ground() -> Vec<Case> {
+    vec![Case::new("ground: the topic of share state", ApiKey::Metadata, 12, 12, |_, _| {
+        let wanted = m::metadata_request::MetadataRequestTopic::default()
+            .with_name(Some(topic("__share_group_state")));
+        RequestKind::Metadata(m::MetadataRequest::default().with_topics(Some(vec![wanted])))
+    })]
+}
+
 fn record_cases() -> Vec<Case> {
     use ApiKey::{ShareAcknowledge, ShareFetch};
     vec![
@@ -403,5 +412,5 @@ fn offset_cases() -> Vec<Case> {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    [member_cases(), record_cases(), state_cases(), offset_cases()].concat()
+    [member_cases(), ground(), record_cases(), state_cases(), offset_cases()].concat()
 }
