@@ -152,3 +152,18 @@ def test_kafka_reads_what_was_written(node, java):
     dump = java("kafka-dump-log", "--share-group-state-decoder", "--print-data-log", "--files",
                 ",".join(map(str, written))).stdout
     assert '"deliveryState":2' in dump and '"groupId":"g"' in dump, dump
+
+
+def test_the_death_of_a_node_loses_nothing_that_was_accepted(start_cluster, java):
+    cluster = start_cluster()
+    topic = ("kafka-topics", "--bootstrap-server", cluster.bootstrap, "--create", "--topic", "t", "--partitions", 1,
+             "--replication-factor", 3)
+    assert java(*topic).returncode == 0
+    create(cluster, java)
+    produce(cluster, java, 20)
+    accepted = consume(cluster, 7, wait_ms=30_000)
+    assert accepted == [f"v{n}" for n in range(7)]
+    cluster.leader("t", 0).kill()
+    produce(cluster, java, 5, first=20)
+    rest = consume(cluster, 50, wait_ms=15_000)
+    assert sorted(rest, key=lambda value: int(value[1:])) == [f"v{n}" for n in range(7, 25)]
