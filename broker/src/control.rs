@@ -181,18 +181,19 @@ pub struct BrokerPublisher {
 }
 
 impl BrokerPublisher {
+    /// One for the parts of `control`.
     #[must_use]
-    pub fn new(
-        node_id: BrokerId,
-        replicas: Arc<dyn ReplicaPublisher>,
-        coordinator: Arc<GroupCoordinator>,
-        transactions: Arc<TransactionCoordinator>,
-        share_state: Arc<ShareStateCoordinator>,
-        departures: Arc<Departures>,
-        quotas: Arc<ClientQuotas>,
-        telemetry: Arc<Telemetry>,
-    ) -> Self {
-        Self { node_id, replicas, coordinator, transactions, share_state, departures, quotas, telemetry }
+    pub fn new(control: &ControlPlane, replicas: Arc<dyn ReplicaPublisher>) -> Self {
+        Self {
+            node_id: control.node_id,
+            replicas,
+            coordinator: Arc::clone(&control.coordinator),
+            transactions: Arc::clone(&control.transactions),
+            share_state: Arc::clone(&control.share_state),
+            departures: Arc::clone(&control.departures),
+            quotas: Arc::clone(&control.quotas),
+            telemetry: Arc::clone(&control.telemetry),
+        }
     }
 }
 

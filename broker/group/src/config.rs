@@ -36,6 +36,8 @@ pub struct ConsumerGroupConfig {
     pub session_timeout_ms: i32,
     /// `group.consumer.heartbeat.interval.ms`: what members are told. Default: 5000.
     pub heartbeat_interval_ms: i32,
+    /// What members are told, if it is less, while partitions move, or have just moved. Default: 500.
+    pub unsettled_heartbeat_interval_ms: i32,
     /// `group.consumer.assignment.interval.ms`: the shortest time between two target assignments. Default: 1000.
     pub assignment_interval_ms: i32,
     /// `group.consumer.max.size`: members of one group, GROUP_MAX_SIZE_REACHED beyond. Default: 2,147,483,647.
@@ -60,6 +62,7 @@ impl Default for ConsumerGroupConfig {
         Self {
             session_timeout_ms: 45_000,
             heartbeat_interval_ms: 5_000,
+            unsettled_heartbeat_interval_ms: 500,
             assignment_interval_ms: 1_000,
             size_max: i32::MAX as usize,
             assignors: vec![Assignor::Uniform, Assignor::Range],

@@ -107,14 +107,8 @@ impl BrokerHandle {
             Arc::clone(&control.departures),
         ));
         let publisher = BrokerPublisher::new(
-            config.node_id,
+            &control,
             Arc::new(Replicas { manager: Arc::clone(&replicas), fetchers: Arc::clone(&fetchers) }),
-            Arc::clone(&control.coordinator),
-            Arc::clone(&control.transactions),
-            Arc::clone(&control.share_state),
-            Arc::clone(&control.departures),
-            Arc::clone(&control.quotas),
-            Arc::clone(&control.telemetry),
         );
         let isr_changes = tokio::spawn(replication::run_isr_changes(
             Arc::clone(&replicas),

@@ -79,6 +79,14 @@ pub const DEVIATIONS: &[Deviation] = &[
               or sorts by name",
     },
     Deviation {
+        apis: &[ApiKey::ConsumerGroupHeartbeat],
+        fields: &["heartbeat_interval_ms"],
+        treatment: Treatment::Ignored,
+        what: "when members of consumer groups are to come again",
+        why: "Apache Kafka tells its setting; Moldau tells half a second, if that is less, while partitions move or have just \
+              moved, so that a group settles in one or two seconds instead of two intervals",
+    },
+    Deviation {
         apis: &[ApiKey::ConsumerGroupDescribe],
         fields: &["members"],
         treatment: Treatment::AnyOrder,

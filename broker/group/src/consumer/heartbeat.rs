@@ -10,6 +10,7 @@ use moldau_model::{ErrorCode, TopicId};
 use super::assignor::{GroupSubscriptions, MemberSubscription};
 use super::draft::{Context, Draft, Refused, TimerChange};
 use super::fence::replace_static_member;
+use super::group::ConsumerGroup;
 use super::member::{
     Assignment, ConsumerMember, ConsumerMemberMetadata, CurrentAssignment, LEAVE_EPOCH, MemberState,
     OwnedPartitions, STATIC_LEAVE_EPOCH,
@@ -140,9 +141,24 @@ pub(crate) fn heartbeat(
         error_message: None,
         member_id: Some(member_id.to_string()),
         member_epoch: current.member_epoch,
-        heartbeat_interval_ms: context.heartbeat_interval_ms(&request.group_id),
+        heartbeat_interval_ms: interval_ms(draft.group(), context, &current),
         assignment: tells_assignment.then(|| on_the_wire(&current.assigned)),
     })
+}
+
+/// When the member is to come again: soon while partitions are on their way, or have just been, for every step of that waits
+/// for somebody's next heartbeat. (Kafka tells the setting alone, and a group of any size takes two intervals to settle.)
+fn interval_ms(group: &ConsumerGroup, context: &Context<'_>, current: &CurrentAssignment) -> i32 {
+    let setting_ms = context.heartbeat_interval_ms(&group.group_id);
+    let changed_ago_ms = context.now_ms.saturating_sub(group.target_timestamp_ms);
+    let is_settled = group.epoch == group.target_epoch
+        && current.is_reconciled_to(group.target_epoch)
+        && changed_ago_ms >= i64::from(setting_ms);
+    if is_settled {
+        setting_ms
+    } else {
+        setting_ms.min(context.config.consumer.unsettled_heartbeat_interval_ms)
+    }
 }
 
 /// What a member says, checked.

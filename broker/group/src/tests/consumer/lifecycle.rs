@@ -9,14 +9,29 @@ use crate::*;
 fn the_first_member_gets_everything_with_its_first_heartbeat() {
     let mut h = cluster(&[("t", 3)]);
     let joined = h.beat(joining("g", "a", &["t"]));
-    assert_eq!(
-        (joined.error, joined.member_epoch, joined.heartbeat_interval_ms),
-        (ErrorCode::None, 2, 5_000)
-    );
+    assert_eq!((joined.error, joined.member_epoch), (ErrorCode::None, 2));
     assert_eq!(told(&joined), Some(set(&["t-0", "t-1", "t-2"])));
     let silent = h.beat(beat("g", "a", 2));
     assert_eq!((silent.error, silent.member_epoch, silent.assignment), (ErrorCode::None, 2, None));
     assert!(h.pending.is_empty());
+}
+
+#[test]
+fn members_come_often_while_partitions_move_and_seldom_once_they_have_settled() {
+    let mut h = cluster(&[("t", 2)]);
+    assert_eq!(h.beat(joining("g", "a", &["t"])).heartbeat_interval_ms, 500, "others may be about to join");
+    h.advance(4_999);
+    assert_eq!(h.beat(beat("g", "a", 2)).heartbeat_interval_ms, 500);
+    h.advance(1);
+    assert_eq!(h.beat(beat("g", "a", 2)).heartbeat_interval_ms, 5_000, "nothing has changed for an interval");
+    // Another one joins; what it is to get is to be given up, however long that takes.
+    h.beat(joining("g", "b", &["t"]));
+    h.advance(9_000);
+    assert_eq!(h.beat(having("g", "a", 2, &[("t", &[0, 1])])).heartbeat_interval_ms, 500);
+    assert_eq!(h.beat(beat("g", "b", 3)).heartbeat_interval_ms, 500);
+    let config = ConsumerGroupConfig { heartbeat_interval_ms: 300, ..ConsumerGroupConfig::default() };
+    let mut h = with_config(&[("t", 2)], GroupConfig { consumer: config, ..GroupConfig::default() });
+    assert_eq!(h.beat(joining("g", "a", &["t"])).heartbeat_interval_ms, 300, "never longer than is set");
 }
 
 #[test]
@@ -71,8 +86,11 @@ fn a_groups_own_settings_go_before_the_brokers() {
         ..GroupOverrides::default()
     };
     h.change_topics(&Topics { overrides, ..Topics::of(&[("t", 2)]) });
-    assert_eq!(h.beat(joining("g", "a", &["t"])).heartbeat_interval_ms, 7_000);
+    h.beat(joining("g", "a", &["t"]));
+    h.advance(7_000);
+    assert_eq!(h.beat(beat("g", "a", 2)).heartbeat_interval_ms, 7_000);
     h.beat(joining("g", "b", &["t"]));
+    h.beat(beat("g", "a", 2));
     assert_eq!(h.describe_consumer_group("g").state, "Assigning", "the last assignment is too young");
     h.advance(49_999);
     assert_eq!(h.describe_consumer_group("g").members.len(), 2);
