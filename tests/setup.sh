@@ -56,22 +56,33 @@ if ! cmp -s tests/java/pom.xml "$setup/pom.xml"; then
   cp tests/java/pom.xml "$setup/pom.xml"
 fi
 
-# The applications of tests/apps. Where Go is older than their modules allow, their tests say so and are skipped.
+# The applications of tests/apps. Where Go is older than their modules allow, or modules cannot be had, their tests say so
+# and are skipped.
 mkdir -p "$setup/apps/classes" "$setup/apps/node"
-rm -f "$setup/apps/skipped-go"
+rm -f "$setup/apps/skipped-go" "$setup/apps/skipped-node"
+skip() { # skip KIND REASON
+  echo "$2" >"$setup/apps/skipped-$1"
+  echo "setup: skipped: $2"
+}
+without_go() {
+  rm -f "$setup/apps/franz" "$setup/apps/sarama" "$setup/apps/bench"
+  skip go "$1"
+}
 go_needed=$(sed -n 's/^go //p' tests/apps/go/go.mod)
 go_here=$(GOTOOLCHAIN=local go version | sed 's/^go version go\([0-9.]*\).*/\1/')
 if [ "$(printf '%s\n' "$go_needed" "$go_here" | sort -V | head -1)" = "$go_needed" ]; then
-  retry env GOTOOLCHAIN=local GOBIN="$setup/apps" go install -C tests/apps/go ./...
+  retry env GOTOOLCHAIN=local GOBIN="$setup/apps" go install -C tests/apps/go ./... ||
+    without_go "the modules of franz-go and sarama could not be had"
 else
-  rm -f "$setup/apps/franz" "$setup/apps/sarama" "$setup/apps/bench"
-  echo "Go is $go_here here, and the modules of franz-go and sarama need $go_needed" >"$setup/apps/skipped-go"
-  echo "setup: skipped: $(cat "$setup/apps/skipped-go")"
+  without_go "Go is $go_here here, and the modules of franz-go and sarama need $go_needed"
 fi
 if ! cmp -s tests/apps/node/package-lock.json "$setup/apps/node/installed.json"; then
   cp tests/apps/node/package.json tests/apps/node/package-lock.json "$setup/apps/node/"
-  retry npm ci --prefix "$setup/apps/node" --silent --no-audit --no-fund
-  cp tests/apps/node/package-lock.json "$setup/apps/node/installed.json"
+  if retry npm ci --prefix "$setup/apps/node" --silent --no-audit --no-fund; then
+    cp tests/apps/node/package-lock.json "$setup/apps/node/installed.json"
+  else
+    skip node "the modules of kafkajs could not be had"
+  fi
 fi
 javac -cp "$setup/jars/*" -d "$setup/apps/classes" tests/apps/java/*.java
 
