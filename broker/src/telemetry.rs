@@ -7,6 +7,7 @@ mod otlp;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use moldau_metadata::{ConfigResourceType, MetadataDelta, MetadataImage};
 use moldau_model::{ErrorCode, Uuid};
@@ -26,6 +27,7 @@ const PUSH_BYTES_MAX: usize = 16 * 1024 * 1024;
 #[derive(Default)]
 pub struct Telemetry {
     instances: Mutex<Instances>,
+    is_wanted: AtomicBool,
 }
 
 impl Telemetry {
@@ -33,8 +35,16 @@ impl Telemetry {
     pub(crate) fn apply(&self, delta: &MetadataDelta, image: &MetadataImage) {
         let is_of_clients = |kind| kind == ConfigResourceType::ClientMetrics;
         if delta.configs.keys().any(|resource| is_of_clients(resource.resource_type)) {
-            self.instances.lock().subscribe(subscriptions(image));
+            let subscriptions = subscriptions(image);
+            self.is_wanted.store(!subscriptions.is_empty(), Ordering::Relaxed);
+            self.instances.lock().subscribe(subscriptions);
         }
+    }
+
+    /// Whether anybody has subscribed to anything. Where nobody has, clients are not told that they could push: each would
+    /// ask, and librdkafka's would write a line about it.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.is_wanted.load(Ordering::Relaxed)
     }
 
     /// What a client is to push.

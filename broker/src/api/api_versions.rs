@@ -16,6 +16,10 @@ use crate::broker::Broker;
 
 pub(super) const SUPPORT: ApiSupport = ApiSupport::new(18, "ApiVersions", 0, 4, handle);
 
+/// GetTelemetrySubscriptions and PushTelemetry, which are named while somebody subscribes to clients' metrics (Kafka names them
+/// where a plugin receives those).
+const TELEMETRY_KEYS: [i16; 2] = [71, 72];
+
 fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     let (context, request) = match request.decode::<ApiVersionsRequest>() {
         Ok(decoded) => decoded,
@@ -36,12 +40,14 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         });
     }
     let image = broker.control.image();
-    let rows = SUPPORTED.iter().map(|row| {
-        ApiVersion::default()
-            .with_api_key(row.key)
-            .with_min_version(row.advertised_min)
-            .with_max_version(row.max)
-    });
+    let has_telemetry = broker.control.telemetry.is_wanted();
+    let rows =
+        SUPPORTED.iter().filter(|row| has_telemetry || !TELEMETRY_KEYS.contains(&row.key)).map(|row| {
+            ApiVersion::default()
+                .with_api_key(row.key)
+                .with_min_version(row.advertised_min)
+                .with_max_version(row.max)
+        });
     let own = image.broker(broker.options.config.node_id);
     let supported =
         own.into_iter().flat_map(|own| &own.features).filter(|range| version >= 4 || range.min_level > 0);
