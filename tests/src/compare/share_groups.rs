@@ -253,11 +253,34 @@ fn member_cases() -> Vec<Case> {
 
 /// By now both have the topic of share state, whose id is their own.
 fn ground() -> Vec<Case> {
-    vec![Case::new("ground: the topic of share state", ApiKey::Metadata, 12, 12, |_, _| {
-        let wanted = m::metadata_request::MetadataRequestTopic::default()
-            .with_name(Some(topic("__share_group_state")));
-        RequestKind::Metadata(m::MetadataRequest::default().with_topics(Some(vec![wanted])))
+    vec![Case::new("ground: the topic of share state", ApiKey::Metadata, 12, 12, |peer, _| {
+        wait_for_state_topic(peer);
+        state_topic()
     })]
+}
+
+fn state_topic() -> RequestKind {
+    let wanted =
+        m::metadata_request::MetadataRequestTopic::default().with_name(Some(topic("__share_group_state")));
+    RequestKind::Metadata(m::MetadataRequest::default().with_topics(Some(vec![wanted])))
+}
+
+/// Who asks for a coordinator has the topic made, and it comes a moment later.
+fn wait_for_state_topic(peer: &mut Peer) {
+    const TRIES: usize = 200;
+    const SHARE: i8 = 2;
+    for _ in 0..TRIES {
+        let find = m::FindCoordinatorRequest::default()
+            .with_key_type(SHARE)
+            .with_coordinator_keys(vec![text("g:AAAAAAAAAAAAAAAAAAAAAQ:0")]);
+        drop(peer.call(ApiKey::FindCoordinator, 6, &RequestKind::FindCoordinator(find)));
+        let told = peer.call(ApiKey::Metadata, 12, &state_topic());
+        let Ok(m::ResponseKind::Metadata(told)) = told else { return };
+        if told.topics.iter().all(|topic| topic.error_code == 0) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
 }
 
 fn record_cases() -> Vec<Case> {
