@@ -30,7 +30,7 @@ use crate::coordinator::{TransactionCoordinator, TransactionWish, Wishes};
 use crate::metadata_cache::MetadataCache;
 use crate::producer_ids::ProducerIds;
 use crate::replication::Endpoint;
-pub(crate) use batch::marker_batch;
+pub(crate) use batch::{NO_SEQUENCE, marker_batch};
 use lane::Lane;
 use queue::Queue;
 

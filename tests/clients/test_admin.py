@@ -217,8 +217,15 @@ def metrics(node):
 def test_clients_push_the_metrics_that_somebody_subscribed_to(start_moldau, java):
     node = start_moldau()
     create(node, "t")
+
+    def names_telemetry():
+        served = ran(java, "kafka-broker-api-versions", "--bootstrap-server", node.bootstrap)
+        return "PushTelemetry(72): 0 [" in served
+
+    assert not names_telemetry(), "nobody wants anything of clients"
     ran(java, "kafka-client-metrics", "--bootstrap-server", node.bootstrap, "--alter", "--name", "m", "--metrics",
         "org.apache.kafka.producer.", "--interval", "500", "--match", "client_id=told.*")
+    assert names_telemetry()
     told, silent = (Producer({"bootstrap.servers": node.bootstrap, "client.id": name}) for name in ("told-1", "silent"))
 
     def pushed():

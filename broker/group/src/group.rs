@@ -4,7 +4,6 @@
 
 mod member;
 mod state;
-mod subscription;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use moldau_model::{ErrorCode, GenerationId, TimestampMs};
 pub(crate) use member::{Member, metadata_bytes, own_protocols};
 pub(crate) use state::GroupState;
 
-use crate::records::{GroupMetadataValue, MemberMetadata, RecordError};
+use crate::records::{GroupMetadataValue, MemberMetadata, RecordError, subscribed_topics};
 use crate::request::JoinGroupProtocol;
 
 /// The protocol type of Kafka's consumers: what a group must have for its subscriptions to be understood.
@@ -417,7 +416,8 @@ impl ClassicGroup {
         let protocol = self.protocol_name.as_deref()?;
         let mut topics = BTreeSet::new();
         for member in self.members.values() {
-            topics.extend(subscription::topics(member.metadata(protocol)?)?.into_iter().map(str::to_owned));
+            let names = subscribed_topics(member.metadata(protocol)?).ok()?;
+            topics.extend(names.into_iter().map(str::to_owned));
         }
         Some(topics)
     }

@@ -14,7 +14,8 @@ mod wire;
 
 pub(crate) use consumer_group::{ConsumerRecord, GroupEpoch, ResolvedRegex, TargetEpoch};
 pub(crate) use consumer_protocol::{
-    NamedPartitions, Subscription, decode_assignment, encode_assignment, subscription_version,
+    NamedPartitions, Subscription, decode_assignment, encode_assignment, subscribed_topics,
+    subscription_version,
 };
 pub(crate) use group_metadata::{GroupMetadataValue, MemberMetadata};
 pub(crate) use key::{RecordKey, group_key, offset_key};

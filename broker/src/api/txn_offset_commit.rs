@@ -32,6 +32,7 @@ use super::{ApiSupport, Reply, Request};
 use crate::authorize::{Operation, Resource, is_authorized};
 use crate::broker::Broker;
 use crate::coordinator::OFFSETS_TOPIC;
+use crate::transaction_markers::NO_SEQUENCE;
 use crate::verification::{ClientSupport, Question};
 
 pub(super) const SUPPORT: ApiSupport = ApiSupport::new(28, "TxnOffsetCommit", 0, 5, handle);
@@ -40,8 +41,6 @@ pub(super) const SUPPORT: ApiSupport = ApiSupport::new(28, "TxnOffsetCommit", 0,
 const VERSION_ADDED_BY_BROKER: i16 = 5;
 /// From here on a client knows TRANSACTION_ABORTABLE.
 const VERSION_ABORTABLE: i16 = 4;
-/// What a batch says whose producer does not count it.
-const NO_SEQUENCE: i32 = -1;
 
 fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     let (context, request) = match request.decode::<TxnOffsetCommitRequest>() {

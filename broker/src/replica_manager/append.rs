@@ -59,8 +59,9 @@ impl AppendRefused {
 }
 
 impl Partition {
-    /// Appends a leader's batches, patching offsets into them; a client's batch in the topic's codec. With `delayed` this is an acks=all append: it needs enough
-    /// members in the ISR, and the slot waits until the high watermark has passed the records.
+    /// Appends a leader's batches, patching offsets into them; a client's batch in the topic's codec. With `delayed` this is
+    /// an acks=all append: it needs enough members in the ISR, and the slot waits until the high watermark has passed the
+    /// records.
     pub fn append(
         self: &Arc<Self>,
         batches: &mut [u8],

@@ -16,7 +16,7 @@ use crate::coordinator::{
 };
 use crate::metadata_cache::MetadataCache;
 use crate::purgatory::DelayedOperation;
-use crate::transaction_markers::marker_batch;
+use crate::transaction_markers::{NO_SEQUENCE, marker_batch};
 
 /// What one read takes while a partition is loaded: `offsets.load.buffer.size`.
 const LOAD_BYTES: usize = 5 * 1024 * 1024;
@@ -25,8 +25,6 @@ const BATCH_BYTES_MAX: DecompressLimit = DecompressLimit(64 * 1024 * 1024);
 /// A day: the shard answers its clients by a timeout of its own, and what became of the records matters still.
 const OUTCOME_WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// What a batch says whose producer does not count it.
-const NO_SEQUENCE: i32 = -1;
 /// Pause before records that cannot be committed, for want of replicas, are looked at again.
 const COMMIT_RETRY_PAUSE: Duration = Duration::from_millis(100);
 

@@ -30,12 +30,7 @@ impl<'a> Subscription<'a> {
     pub(crate) fn decode(bytes: &'a [u8]) -> Result<Self, RecordError> {
         let mut reader = Reader::new(bytes);
         let version = version(&mut reader)?;
-        let count = reader.count("topics")?;
-        let mut topics = Vec::new();
-        for _ in 0..count {
-            topics.push(reader.string("topic")?);
-        }
-        reader.nullable_bytes("user data")?;
+        let topics = topics(&mut reader)?;
         let owned =
             if version >= VERSION_WITH_OWNED_PARTITIONS { partitions(&mut reader)? } else { Vec::new() };
         if version >= VERSION_WITH_GENERATION {
@@ -44,6 +39,24 @@ impl<'a> Subscription<'a> {
         let rack_id = if version >= VERSION_WITH_RACK { reader.nullable_string("rack")? } else { None };
         Ok(Self { topics, owned, rack_id })
     }
+}
+
+/// The topics of a subscription, read as version 0: what later versions append is not looked at.
+pub(crate) fn subscribed_topics(bytes: &[u8]) -> Result<Vec<&str>, RecordError> {
+    let mut reader = Reader::new(bytes);
+    version(&mut reader)?;
+    topics(&mut reader)
+}
+
+/// What version 0 has: topics and user data.
+fn topics<'a>(reader: &mut Reader<'a>) -> Result<Vec<&'a str>, RecordError> {
+    let count = reader.count("topics")?;
+    let mut topics = Vec::new();
+    for _ in 0..count {
+        topics.push(reader.string("topic")?);
+    }
+    reader.nullable_bytes("user data")?;
+    Ok(topics)
 }
 
 /// The version of a subscription, in which its member's assignment is to be written.
@@ -141,5 +154,33 @@ mod tests {
         assert_eq!(decode_assignment(&bytes).unwrap(), topics);
         assert_eq!(decode_assignment(b"").unwrap(), []);
         assert!(decode_assignment(&bytes[..bytes.len() - 8]).is_err());
+    }
+
+    #[test]
+    fn a_subscription_names_its_topics_whatever_follows() {
+        let v0 = b"\0\0\0\0\0\x02\0\x01a\0\x02bc\xff\xff\xff\xff";
+        assert_eq!(subscribed_topics(v0), Ok(vec!["a", "bc"]));
+        // Version 1 appends the partitions that are owned.
+        let v1 = b"\0\x01\0\0\0\x01\0\x01t\xff\xff\xff\xff\0\0\0\0";
+        assert_eq!(subscribed_topics(v1), Ok(vec!["t"]));
+        let with_user_data = b"\0\0\0\0\0\0\0\0\0\x01x";
+        assert_eq!(subscribed_topics(with_user_data), Ok(vec![]));
+    }
+
+    #[test]
+    fn what_is_no_subscription_names_none() {
+        for bytes in [
+            &b""[..],
+            b"\0",
+            b"\xff\xff\0\0\0\0\xff\xff\xff\xff",
+            b"\0\0\x7f\xff\xff\xff",
+            b"\0\0\xff\xff\xff\xff",
+            b"\0\0\0\0\0\x01\0\x05a",
+            b"\0\0\0\0\0\x01\0\x01\xff\xff\xff\xff\xff",
+            b"\0\0\0\0\0\0\0\0\0\x02x",
+            b"\0\0\0\0\0\0",
+        ] {
+            assert!(subscribed_topics(bytes).is_err(), "{bytes:?}");
+        }
     }
 }

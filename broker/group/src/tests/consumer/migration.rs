@@ -121,6 +121,25 @@ impl Harness {
 }
 
 #[test]
+fn what_a_classic_member_owned_and_was_not_assigned_again_is_its_own_until_it_joins_once_more() {
+    let mut h = cluster(&[("t", 2)]);
+    let (ids, _) = h.classic_group("g", &[&[0, 1]]);
+    let id = ids[0].as_str();
+    // It joins again with both in hand, and is assigned one: it may read the other until its SyncGroup is answered.
+    let token = h.send_join(rejoin("g", id, &[0, 1]));
+    let joined = h.joined(token);
+    let assignments = vec![SyncGroupAssignment { member_id: id.into(), assignment: assignment(&[0]) }];
+    let generation = joined.generation_id.0;
+    h.sync(SyncGroupRequest { assignments, ..sync("g", id, generation, &[]) });
+    let new = h.beat(joining("g", "new", &["t"]));
+    let silent = h.beat(beat("g", "new", new.member_epoch));
+    assert_eq!((told(&new), told(&silent)), (Some(set(&[])), None), "t-1 may be read by the other still");
+    assert_eq!(h.heartbeat("g", id, generation), ErrorCode::RebalanceInProgress);
+    assert_eq!(h.rejoin("g", id, &[0]), (new.member_epoch, [0].into()));
+    assert_eq!(told(&h.beat(beat("g", "new", new.member_epoch))), Some(set(&["t-1"])));
+}
+
+#[test]
 fn who_waits_in_a_classic_group_that_changes_has_to_join_again() {
     let mut h = cluster(&[("t", 2)]);
     let (ids, generation) = h.classic_group("g", &[&[0], &[1]]);

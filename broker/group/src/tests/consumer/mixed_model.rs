@@ -10,6 +10,7 @@ use moldau_model::{ErrorCode, GenerationId, PartitionIndex};
 
 use super::super::harness::{Harness, join, sync};
 use super::migration::{assignment, owning, partitions_of};
+use super::model::Random;
 use super::{beat, cluster, topic_id};
 use crate::records::Subscription;
 use crate::*;
@@ -18,17 +19,6 @@ const SEEDS: u64 = 150;
 const STEPS: usize = 1_000;
 const CLIENTS: usize = 4;
 const PARTITIONS: i32 = 5;
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        ((self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) % bound as u64) as usize
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Protocol {
@@ -104,7 +94,7 @@ impl World {
         h.auto_commit = false;
         let mut world = Self {
             h,
-            random: Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
+            random: Random::of_seed(seed),
             clients: Vec::new(),
             lives: 0,
             changes: 0,

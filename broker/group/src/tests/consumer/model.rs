@@ -16,10 +16,14 @@ const SEEDS: u64 = 100;
 const STEPS: usize = 600;
 const CLIENTS: usize = 5;
 
-struct Random(u64);
+pub(super) struct Random(u64);
 
 impl Random {
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn of_seed(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -106,7 +110,7 @@ impl World {
         let mut h = cluster(&[("t", 4), ("u", 2)]);
         h.auto_commit = false;
         let clients = (0..CLIENTS).map(|at| Client::new(at, 0)).collect();
-        let random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let random = Random::of_seed(seed);
         Self { h, random, clients, lives: 0, topics: Topics::of(&[("t", 4), ("u", 2)]), handed_over: 0 }
     }
 
