@@ -11,7 +11,7 @@ use moldau_model::ErrorCode;
 use crate::api_key::{ApiKey, VersionRange};
 use crate::check::{check_request, check_response};
 use crate::error::WireError;
-use crate::frame::{SIZE_PREFIX_BYTES, size_prefix};
+use crate::frame::{SIZE_PREFIX_BYTES, seal};
 use crate::header::{RequestHeader, encode_response_header, parse_response_header};
 use crate::{share, write_txn_markers};
 
@@ -161,11 +161,4 @@ pub(crate) fn encode_body<M: Encodable>(
         version,
         reason: error.to_string(),
     })
-}
-
-/// Writes the size into the place that was left for it.
-fn seal(mut frame: BytesMut) -> Result<BytesMut, WireError> {
-    let prefix = size_prefix(frame.len() - SIZE_PREFIX_BYTES)?;
-    frame[..SIZE_PREFIX_BYTES].copy_from_slice(&prefix);
-    Ok(frame)
 }

@@ -13,6 +13,7 @@ use crate::api_key::ApiKey;
 use crate::error::WireError;
 use crate::frame::{SIZE_PREFIX_BYTES, size_prefix};
 use crate::header::encode_response_header;
+use crate::wire::{put_length, put_unsigned_varint};
 
 /// Records that stand somewhere else, for example in a file.
 pub trait RecordsSource {
@@ -275,7 +276,7 @@ impl<R: RecordsSource> Encoder<R> {
     fn length(&mut self, length: usize) -> Result<(), WireError> {
         let wide = i32::try_from(length).map_err(|_| WireError::MessageTooLarge { size: length })?;
         if self.flexible {
-            return put_unsigned_varint(&mut self.out, length + 1);
+            return put_length(&mut self.out, length);
         }
         self.out.put_i32(wide);
         Ok(())
@@ -287,7 +288,7 @@ impl<R: RecordsSource> Encoder<R> {
         match (text, self.flexible) {
             (None, true) => self.out.put_u8(0),
             (None, false) => self.out.put_i16(-1),
-            (Some(_), true) => put_unsigned_varint(&mut self.out, size + 1)?,
+            (Some(_), true) => put_length(&mut self.out, size)?,
             (Some(_), false) => self.out.put_i16(short),
         }
         self.out.put_slice(text.unwrap_or_default().as_bytes());
@@ -313,14 +314,4 @@ impl<R: RecordsSource> Encoder<R> {
         }
         Ok(EncodedFetch { chunks, size_bytes })
     }
-}
-
-pub(crate) fn put_unsigned_varint(out: &mut BytesMut, value: usize) -> Result<(), WireError> {
-    let mut value = u32::try_from(value).map_err(|_| WireError::MessageTooLarge { size: value })?;
-    while value >= 0x80 {
-        out.put_u8(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.put_u8(value as u8);
-    Ok(())
 }

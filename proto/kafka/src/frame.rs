@@ -1,5 +1,7 @@
 //! A frame: four bytes of size, then that many bytes. The size is judged before anything is allocated.
 
+use bytes::BytesMut;
+
 use crate::error::WireError;
 
 /// The size prefix.
@@ -27,6 +29,13 @@ pub fn frame_size(prefix: [u8; SIZE_PREFIX_BYTES], size_max: usize) -> Result<us
 /// The prefix of a frame of `size` bytes.
 pub fn size_prefix(size: usize) -> Result<[u8; SIZE_PREFIX_BYTES], WireError> {
     i32::try_from(size).map(i32::to_be_bytes).map_err(|_| WireError::MessageTooLarge { size })
+}
+
+/// Writes the size into the place that was left for it.
+pub(crate) fn seal(mut frame: BytesMut) -> Result<BytesMut, WireError> {
+    let prefix = size_prefix(frame.len() - SIZE_PREFIX_BYTES)?;
+    frame[..SIZE_PREFIX_BYTES].copy_from_slice(&prefix);
+    Ok(frame)
 }
 
 #[cfg(test)]

@@ -12,10 +12,9 @@ use crate::api_key::ApiKey;
 use crate::check::check_request;
 use crate::codec::encode_body;
 use crate::error::WireError;
-use crate::fetch::put_unsigned_varint;
-use crate::frame::{SIZE_PREFIX_BYTES, size_prefix};
+use crate::frame::{SIZE_PREFIX_BYTES, seal};
 use crate::header::encode_response_header;
-use crate::wire::Reader;
+use crate::wire::{Reader, put_nullable_string};
 
 /// From here on there are renewals and strict limits.
 const RENEWALS_SINCE: i16 = 2;
@@ -90,7 +89,7 @@ impl ShareFetchRequest {
             partitions: decode_partitions(reader)?,
             forgotten: Vec::new(),
         };
-        for (topic_id, partitions) in array(reader, decode_forgotten)? {
+        for (topic_id, partitions) in reader.array(decode_forgotten)? {
             let at = |partition| TopicIdPartition { topic_id, partition };
             request.forgotten.extend(partitions.into_iter().map(at));
         }
@@ -135,30 +134,22 @@ pub fn encode_share_acknowledge_response(
     let mut head = BytesMut::new();
     head.put_i32(body.throttle_time_ms);
     head.put_i16(body.error_code);
-    match &body.error_message {
-        Some(message) => {
-            put_unsigned_varint(&mut head, message.len() + 1)?;
-            head.put_slice(message.as_bytes());
-        }
-        None => head.put_u8(0),
-    }
+    put_nullable_string(&mut head, body.error_message.as_deref())?;
     let tail = of_library.split_off(head.len());
     out.extend_from_slice(&head);
     if version >= RENEWALS_SINCE {
         out.put_i32(lock_timeout_ms);
     }
     out.extend_from_slice(&tail);
-    let prefix = size_prefix(out.len() - SIZE_PREFIX_BYTES)?;
-    out[..SIZE_PREFIX_BYTES].copy_from_slice(&prefix);
-    Ok(out)
+    seal(out)
 }
 
 fn decode_partitions(reader: &mut Reader<'_>) -> Result<Vec<SharePartitionRequest>, WireError> {
-    let topics = array(reader, |reader| {
+    let topics = reader.array(|reader| {
         let topic_id = TopicId::from_bytes(reader.uuid()?);
-        let partitions = array(reader, |reader| {
+        let partitions = reader.array(|reader| {
             let partition = PartitionIndex(reader.i32()?);
-            let acknowledgements = array(reader, decode_acknowledgement)?;
+            let acknowledgements = reader.array(decode_acknowledgement)?;
             reader.skip_tagged_fields()?;
             Ok(SharePartitionRequest { at: TopicIdPartition { topic_id, partition }, acknowledgements })
         })?;
@@ -170,26 +161,18 @@ fn decode_partitions(reader: &mut Reader<'_>) -> Result<Vec<SharePartitionReques
 
 fn decode_acknowledgement(reader: &mut Reader<'_>) -> Result<AcknowledgementBatch, WireError> {
     let (first_offset, last_offset) = (reader.i64()?, reader.i64()?);
-    let acknowledge_types = array(reader, |reader| reader.i8())?;
+    let acknowledge_types = reader.array(|reader| reader.i8())?;
     reader.skip_tagged_fields()?;
     Ok(AcknowledgementBatch { first_offset, last_offset, acknowledge_types })
 }
 
 fn decode_forgotten(reader: &mut Reader<'_>) -> Result<(TopicId, Vec<PartitionIndex>), WireError> {
     let topic_id = TopicId::from_bytes(reader.uuid()?);
-    let partitions = array(reader, |reader| Ok(PartitionIndex(reader.i32()?)))?;
+    let partitions = reader.array(|reader| Ok(PartitionIndex(reader.i32()?)))?;
     reader.skip_tagged_fields()?;
     Ok((topic_id, partitions))
 }
 
 fn nullable_string(reader: &mut Reader<'_>) -> Result<Option<String>, WireError> {
     Ok(reader.string(true)?.map(str::to_owned))
-}
-
-fn array<T>(
-    reader: &mut Reader<'_>,
-    mut decode: impl FnMut(&mut Reader<'_>) -> Result<T, WireError>,
-) -> Result<Vec<T>, WireError> {
-    let count = reader.length(true)?.ok_or(WireError::UnexpectedNull)?;
-    (0..count).map(|_| decode(reader)).collect()
 }

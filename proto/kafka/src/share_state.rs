@@ -9,10 +9,9 @@ use moldau_model::{PartitionIndex, TopicId};
 use crate::api_key::ApiKey;
 use crate::check::{check_request, check_response};
 use crate::error::WireError;
-use crate::fetch::put_unsigned_varint;
-use crate::frame::{SIZE_PREFIX_BYTES, size_prefix};
+use crate::frame::{SIZE_PREFIX_BYTES, seal};
 use crate::header::{RequestHeader, encode_response_header, parse_response_header};
-use crate::wire::Reader;
+use crate::wire::{Reader, put_length, put_nullable_string, put_string};
 
 /// From here on deliveries that are done are counted.
 const COUNTS_SINCE: i16 = 1;
@@ -62,7 +61,7 @@ impl WriteShareGroupStateRequest {
             let partition = PartitionIndex(reader.i32()?);
             let (state_epoch, leader_epoch, start_offset) = (reader.i32()?, reader.i32()?, reader.i64()?);
             let delivery_complete_count = if version >= COUNTS_SINCE { reader.i32()? } else { UNKNOWN };
-            let batches = array(reader, |reader| {
+            let batches = reader.array(|reader| {
                 let batch = ShareStateBatch {
                     first_offset: reader.i64()?,
                     last_offset: reader.i64()?,
@@ -112,7 +111,7 @@ impl WriteShareGroupStateRequest {
                 if version >= COUNTS_SINCE {
                     out.put_i32(write.delivery_complete_count);
                 }
-                put_unsigned_varint(out, write.batches.len() + 1)?;
+                put_length(out, write.batches.len())?;
                 for batch in &write.batches {
                     out.put_i64(batch.first_offset);
                     out.put_i64(batch.last_offset);
@@ -240,18 +239,18 @@ pub fn encode_described_share_offsets(
     out.put_bytes(0, SIZE_PREFIX_BYTES);
     encode_response_header(ApiKey::DescribeShareGroupOffsets, version, correlation_id, &mut out);
     out.put_i32(0);
-    put_unsigned_varint(&mut out, groups.len() + 1)?;
+    put_length(&mut out, groups.len())?;
     for group in groups {
         put_string(&mut out, &group.group_id)?;
         let topics: Vec<&[DescribedShareOffset]> =
             group.offsets.chunk_by(|a, b| a.topic_id == b.topic_id && a.topic_name == b.topic_name).collect();
-        put_unsigned_varint(&mut out, topics.len() + 1)?;
+        put_length(&mut out, topics.len())?;
         for topic in topics {
             let (name, id) =
                 topic.first().map_or(("", TopicId::ZERO), |first| (&*first.topic_name, first.topic_id));
             put_string(&mut out, name)?;
             out.put_slice(id.as_bytes());
-            put_unsigned_varint(&mut out, topic.len() + 1)?;
+            put_length(&mut out, topic.len())?;
             for offset in topic {
                 out.put_i32(offset.partition.0);
                 out.put_i64(offset.start_offset);
@@ -278,9 +277,9 @@ fn topics<T>(
     reader: &mut Reader<'_>,
     mut decode: impl FnMut(&mut Reader<'_>, TopicId) -> Result<T, WireError>,
 ) -> Result<Vec<T>, WireError> {
-    let topics = array(reader, |reader| {
+    let topics = reader.array(|reader| {
         let topic_id = TopicId::from_bytes(reader.uuid()?);
-        let partitions = array(reader, |reader| {
+        let partitions = reader.array(|reader| {
             let decoded = decode(reader, topic_id)?;
             reader.skip_tagged_fields()?;
             Ok(decoded)
@@ -299,10 +298,10 @@ fn put_topics<T>(
     mut put: impl FnMut(&mut BytesMut, &T) -> Result<(), WireError>,
 ) -> Result<(), WireError> {
     let topics: Vec<&[T]> = all.chunk_by(|a, b| topic_id(a) == topic_id(b)).collect();
-    put_unsigned_varint(out, topics.len() + 1)?;
+    put_length(out, topics.len())?;
     for topic in topics {
         out.put_slice(topic.first().map_or(TopicId::ZERO, &topic_id).as_bytes());
-        put_unsigned_varint(out, topic.len() + 1)?;
+        put_length(out, topic.len())?;
         for element in topic {
             put(out, element)?;
             out.put_u8(0);
@@ -310,34 +309,4 @@ fn put_topics<T>(
         out.put_u8(0);
     }
     Ok(())
-}
-
-fn put_string(out: &mut BytesMut, text: &str) -> Result<(), WireError> {
-    put_unsigned_varint(out, text.len() + 1)?;
-    out.put_slice(text.as_bytes());
-    Ok(())
-}
-
-fn put_nullable_string(out: &mut BytesMut, text: Option<&str>) -> Result<(), WireError> {
-    match text {
-        Some(text) => put_string(out, text),
-        None => {
-            out.put_u8(0);
-            Ok(())
-        }
-    }
-}
-
-fn array<T>(
-    reader: &mut Reader<'_>,
-    mut decode: impl FnMut(&mut Reader<'_>) -> Result<T, WireError>,
-) -> Result<Vec<T>, WireError> {
-    let count = reader.length(true)?.ok_or(WireError::UnexpectedNull)?;
-    (0..count).map(|_| decode(reader)).collect()
-}
-
-fn seal(mut frame: BytesMut) -> Result<BytesMut, WireError> {
-    let prefix = size_prefix(frame.len() - SIZE_PREFIX_BYTES)?;
-    frame[..SIZE_PREFIX_BYTES].copy_from_slice(&prefix);
-    Ok(frame)
 }

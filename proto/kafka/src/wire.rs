@@ -1,6 +1,9 @@
-//! The primitives of Kafka's wire, read from borrowed bytes: nothing is copied, nothing is believed.
+//! The primitives of Kafka's wire, read from borrowed bytes: nothing is copied, nothing is believed. And those of flexible
+//! versions, written.
 
 use std::ops::Range;
+
+use bytes::{BufMut, BytesMut};
 
 use crate::error::WireError;
 
@@ -34,30 +37,30 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
+    fn fixed<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
         let mut out = [0; N];
         out.copy_from_slice(self.take(N)?);
         Ok(out)
     }
 
     pub(crate) fn i8(&mut self) -> Result<i8, WireError> {
-        self.array().map(i8::from_be_bytes)
+        self.fixed().map(i8::from_be_bytes)
     }
 
     pub(crate) fn i16(&mut self) -> Result<i16, WireError> {
-        self.array().map(i16::from_be_bytes)
+        self.fixed().map(i16::from_be_bytes)
     }
 
     pub(crate) fn i32(&mut self) -> Result<i32, WireError> {
-        self.array().map(i32::from_be_bytes)
+        self.fixed().map(i32::from_be_bytes)
     }
 
     pub(crate) fn i64(&mut self) -> Result<i64, WireError> {
-        self.array().map(i64::from_be_bytes)
+        self.fixed().map(i64::from_be_bytes)
     }
 
     pub(crate) fn uuid(&mut self) -> Result<[u8; 16], WireError> {
-        self.array()
+        self.fixed()
     }
 
     /// At most five bytes, the fifth with no more than the four bits that fit. A number may be written longer than it
@@ -65,7 +68,7 @@ impl<'a> Reader<'a> {
     pub(crate) fn unsigned_varint(&mut self) -> Result<u32, WireError> {
         let mut value = 0u32;
         for shift in [0, 7, 14, 21, 28] {
-            let [byte] = self.array::<1>()?;
+            let [byte] = self.fixed::<1>()?;
             if shift == 28 && byte > 0x0f {
                 return Err(WireError::VarintTooLong);
             }
@@ -96,6 +99,16 @@ impl<'a> Reader<'a> {
         let Some(length) = self.string_length(flexible)? else { return Ok(None) };
         let text = std::str::from_utf8(self.take(length)?).map_err(|_| WireError::NotUtf8)?;
         Ok(Some(text))
+    }
+
+    /// The elements of a compact array that cannot be null. The caller has had the message checked: every count has its
+    /// elements behind it.
+    pub(crate) fn array<T>(
+        &mut self,
+        mut decode: impl FnMut(&mut Self) -> Result<T, WireError>,
+    ) -> Result<Vec<T>, WireError> {
+        let count = self.length(true)?.ok_or(WireError::UnexpectedNull)?;
+        (0..count).map(|_| decode(self)).collect()
     }
 
     /// Where the bytes lie that a length introduces.
@@ -130,6 +143,37 @@ impl<'a> Reader<'a> {
         match self.remaining() {
             0 => Ok(()),
             bytes => Err(WireError::TrailingBytes { bytes }),
+        }
+    }
+}
+
+pub(crate) fn put_unsigned_varint(out: &mut BytesMut, value: usize) -> Result<(), WireError> {
+    let mut value = u32::try_from(value).map_err(|_| WireError::MessageTooLarge { size: value })?;
+    while value >= 0x80 {
+        out.put_u8(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.put_u8(value as u8);
+    Ok(())
+}
+
+/// A string, or the count of an array, is one more than its length.
+pub(crate) fn put_length(out: &mut BytesMut, length: usize) -> Result<(), WireError> {
+    put_unsigned_varint(out, length + 1)
+}
+
+pub(crate) fn put_string(out: &mut BytesMut, text: &str) -> Result<(), WireError> {
+    put_length(out, text.len())?;
+    out.put_slice(text.as_bytes());
+    Ok(())
+}
+
+pub(crate) fn put_nullable_string(out: &mut BytesMut, text: Option<&str>) -> Result<(), WireError> {
+    match text {
+        Some(text) => put_string(out, text),
+        None => {
+            out.put_u8(0);
+            Ok(())
         }
     }
 }

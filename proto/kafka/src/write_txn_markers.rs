@@ -12,10 +12,9 @@ use crate::api_key::ApiKey;
 use crate::check::{check_request, check_response};
 use crate::codec::decode_checked;
 use crate::error::WireError;
-use crate::fetch::put_unsigned_varint;
-use crate::frame::{SIZE_PREFIX_BYTES, size_prefix};
+use crate::frame::{SIZE_PREFIX_BYTES, seal};
 use crate::header::{RequestHeader, parse_response_header};
-use crate::wire::Reader;
+use crate::wire::{Reader, put_length, put_string};
 
 const API_KEY: ApiKey = ApiKey::WriteTxnMarkers;
 /// From here on a marker has `transaction_version`.
@@ -56,7 +55,7 @@ impl TxnMarkersRequest {
         // Every count has its elements behind it.
         check_request(API_KEY, version, body)?;
         let mut reader = Reader::new(body);
-        let markers = array(&mut reader, |reader| decode_marker(reader, version))?;
+        let markers = reader.array(|reader| decode_marker(reader, version))?;
         Ok(Self { markers })
     }
 
@@ -75,14 +74,12 @@ impl TxnMarkersRequest {
         let client_id = client_id.cloned();
         RequestHeader { api_key: API_KEY, api_version: version, correlation_id, client_id }
             .encode(&mut out)?;
-        put_unsigned_varint(&mut out, self.markers.len() + 1)?;
+        put_length(&mut out, self.markers.len())?;
         for marker in &self.markers {
             marker.encode(version, &mut out)?;
         }
         out.put_u8(0);
-        let prefix = size_prefix(out.len() - SIZE_PREFIX_BYTES)?;
-        out[..SIZE_PREFIX_BYTES].copy_from_slice(&prefix);
-        Ok(out)
+        seal(out)
     }
 }
 
@@ -91,11 +88,10 @@ impl TxnMarker {
         out.put_i64(self.producer_id.0);
         out.put_i16(self.producer_epoch.0);
         out.put_u8(u8::from(self.is_commit));
-        put_unsigned_varint(out, self.topics.len() + 1)?;
+        put_length(out, self.topics.len())?;
         for topic in &self.topics {
-            put_unsigned_varint(out, topic.name.len() + 1)?;
-            out.put_slice(topic.name.as_bytes());
-            put_unsigned_varint(out, topic.partitions.len() + 1)?;
+            put_string(out, &topic.name)?;
+            put_length(out, topic.partitions.len())?;
             for partition in &topic.partitions {
                 out.put_i32(partition.0);
             }
@@ -124,7 +120,7 @@ fn decode_marker(reader: &mut Reader<'_>, version: i16) -> Result<TxnMarker, Wir
     let producer_id = ProducerId(reader.i64()?);
     let producer_epoch = ProducerEpoch(reader.i16()?);
     let is_commit = reader.i8()? != 0;
-    let topics = array(reader, decode_topic)?;
+    let topics = reader.array(decode_topic)?;
     let coordinator_epoch = reader.i32()?;
     let transaction_version = if version >= VERSION_WITH_TRANSACTION_VERSION { reader.i8()? } else { 0 };
     reader.skip_tagged_fields()?;
@@ -133,15 +129,7 @@ fn decode_marker(reader: &mut Reader<'_>, version: i16) -> Result<TxnMarker, Wir
 
 fn decode_topic(reader: &mut Reader<'_>) -> Result<TxnMarkerTopic, WireError> {
     let name = reader.string(true)?.ok_or(WireError::UnexpectedNull)?.to_owned();
-    let partitions = array(reader, |reader| Ok(PartitionIndex(reader.i32()?)))?;
+    let partitions = reader.array(|reader| Ok(PartitionIndex(reader.i32()?)))?;
     reader.skip_tagged_fields()?;
     Ok(TxnMarkerTopic { name, partitions })
-}
-
-fn array<T>(
-    reader: &mut Reader<'_>,
-    decode: impl Fn(&mut Reader<'_>) -> Result<T, WireError>,
-) -> Result<Vec<T>, WireError> {
-    let count = reader.length(true)?.ok_or(WireError::UnexpectedNull)?;
-    (0..count).map(|_| decode(reader)).collect()
 }
