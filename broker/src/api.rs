@@ -54,6 +54,7 @@ mod offset_commit;
 mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
+mod offsets_by_id;
 mod produce;
 mod push_telemetry;
 mod read_share_group_state;

@@ -6,6 +6,11 @@ use moldau_tests::workspace_root;
 
 /// Versions that kafka-protocol does not know, and `proto/kafka` does.
 const OWN_CODECS: &[(&str, i16)] = &[
+    ("ListOffsets", 11),
+    ("OffsetCommit", 10),
+    ("OffsetFetch", 10),
+    ("WriteTxnMarkers", 2),
+    ("AddRaftVoter", 1),
     ("ShareFetch", 2),
     ("ShareAcknowledge", 2),
     ("WriteShareGroupState", 1),

@@ -35,7 +35,7 @@ pub(super) const LIST_PARTITION_REASSIGNMENTS: ApiSupport =
 pub(super) const UNREGISTER_BROKER: ApiSupport = ApiSupport::new(64, "UnregisterBroker", 0, 0, handle);
 pub(super) const ALTER_CLIENT_QUOTAS: ApiSupport = ApiSupport::new(49, "AlterClientQuotas", 0, 1, handle);
 pub(super) const UPDATE_FEATURES: ApiSupport = ApiSupport::new(57, "UpdateFeatures", 0, 2, handle);
-pub(super) const ADD_RAFT_VOTER: ApiSupport = ApiSupport::new(80, "AddRaftVoter", 0, 0, handle);
+pub(super) const ADD_RAFT_VOTER: ApiSupport = ApiSupport::new(80, "AddRaftVoter", 0, 1, handle);
 pub(super) const REMOVE_RAFT_VOTER: ApiSupport = ApiSupport::new(81, "RemoveRaftVoter", 0, 0, handle);
 
 fn handle(broker: &Arc<Broker>, request: Request) -> Reply {

@@ -1,7 +1,8 @@
-//! ListOffsets (2), versions 1 to 10.
+//! ListOffsets (2), versions 1 to 11.
 //!
 //! - Timestamps: -1 latest, -2 earliest; 7: -3 the largest timestamp (KIP-734); 8: -4 earliest local, 9: -5 latest tiered
-//!   (KIP-405, KIP-1005). Without tiered storage all is local, and nothing is tiered.
+//!   (KIP-405, KIP-1005), 11: -6 earliest that is to be tiered (KIP-1023). Without tiered storage all is local, and nothing is
+//!   tiered or to be.
 //! - 2: isolation level. 4: leader epochs. 6: flexible. 10: the client's timeout.
 //! - A timestamp that the version does not have is UNSUPPORTED_VERSION; a partition named twice is INVALID_REQUEST.
 
@@ -22,18 +23,23 @@ use crate::authorize::{Operation, Resource, is_authorized};
 use crate::broker::Broker;
 use crate::replica_manager::{FoundOffset, Isolation, OffsetQuery};
 
-pub(super) const SUPPORT: ApiSupport = ApiSupport::new(2, "ListOffsets", 1, 10, handle);
+pub(super) const SUPPORT: ApiSupport = ApiSupport::new(2, "ListOffsets", 1, 11, handle);
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
+const EARLIEST_PENDING_UPLOAD: i64 = -6;
+
+/// The last version that kafka-protocol 0.18 knows; 11 only allows one more timestamp.
+const LIBRARY_VERSION: i16 = 10;
 
 const READ_COMMITTED: i8 = 1;
 
 fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
-    let (context, request) = match request.decode::<ListOffsetsRequest>() {
+    let version = request.context.api_version.min(LIBRARY_VERSION);
+    let (context, request) = match request.decode_as::<ListOffsetsRequest>(version) {
         Ok(decoded) => decoded,
         Err(reply) => return reply,
     };
@@ -107,7 +113,10 @@ fn find(
         EARLIEST => OffsetQuery::Earliest,
         MAX_TIMESTAMP if version >= 7 => OffsetQuery::MaxTimestamp,
         EARLIEST_LOCAL if version >= 8 => OffsetQuery::Earliest,
-        LATEST_TIERED if version >= 9 => {
+        timestamp
+            if (timestamp == LATEST_TIERED && version >= 9)
+                || (timestamp == EARLIEST_PENDING_UPLOAD && version >= 11) =>
+        {
             // Nothing is tiered, but what is asked about has to be there.
             return image
                 .partition_by_name(topic, PartitionIndex(partition.partition_index))

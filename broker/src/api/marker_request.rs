@@ -1,4 +1,4 @@
-//! WriteTxnMarkers (27) as the coordinator sends it, version 1, and what it makes of the answer.
+//! WriteTxnMarkers (27) as the coordinator sends it, version 2, and what it makes of the answer.
 
 use std::collections::BTreeMap;
 
@@ -7,9 +7,9 @@ use moldau_kafka::{TxnMarker, TxnMarkerTopic, TxnMarkersRequest, WireError, deco
 use moldau_model::{ErrorCode, PartitionIndex, ProducerId, TopicPartition};
 use moldau_txn::TransactionMarkers;
 
-/// What every broker serves. Version 2 tells which transactions the producer knows, by which a partition refuses a marker
-/// that comes late, into the producer's next transaction (KIP-1228); it is sent once it is served.
-const VERSION: i16 = 1;
+/// It tells which transactions the producer knows, by which a partition refuses a marker that comes late, into the producer's
+/// next transaction (KIP-1228).
+const VERSION: i16 = 2;
 
 /// The frame that asks for these markers.
 ///

@@ -1,7 +1,7 @@
-//! OffsetCommit (8), versions 2 to 9: a group notes how far it has read.
+//! OffsetCommit (8), versions 2 to 10: a group notes how far it has read.
 //!
 //! - 2 to 4: a retention time of the commit's own. 6: leader epochs (KIP-320). 7: static membership (KIP-345).
-//! - 9: the member epoch of consumer groups (KIP-848). 10 (topic ids) is unknown to kafka-protocol 0.18.
+//! - 9: the member epoch of consumer groups (KIP-848). 10: topics by their ids; one that there is not is UNKNOWN_TOPIC_ID.
 //!
 //! The answer comes when the offsets are committed as records. Topics and partitions that do not exist are refused one by
 //! one, the others are committed.
@@ -17,28 +17,32 @@ use moldau_group::{
     OffsetCommitPartition, OffsetCommitRequest as Commit, OffsetCommitResponse as Committed,
     OffsetCommitTopic, Request as GroupRequest, Response as GroupResponse,
 };
+use moldau_kafka::OFFSETS_BY_TOPIC_ID_SINCE;
 use moldau_metadata::MetadataImage;
-use moldau_model::{ErrorCode, GenerationId, LeaderEpoch, Offset, PartitionIndex};
+use moldau_model::{ErrorCode, GenerationId, LeaderEpoch, Offset, PartitionIndex, TopicId};
 
 use super::commit_results::{self, CommitResults};
-use super::group_request::{ask, mismatched};
+use super::group_request::{mismatched, outcome};
 use super::message::owned;
-use super::{ApiSupport, Reply, Request};
+use super::offsets_by_id::name_of;
+use super::{ApiSupport, Reply, Request, RequestContext};
 use crate::broker::Broker;
+use crate::response::ResponseFrame;
 
-pub(super) const SUPPORT: ApiSupport = ApiSupport::new(8, "OffsetCommit", 2, 9, handle);
+pub(super) const SUPPORT: ApiSupport = ApiSupport::new(8, "OffsetCommit", 2, 10, handle);
 
 fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
-    let (context, request) = match request.decode::<OffsetCommitRequest>() {
+    let image = broker.control.image();
+    let (context, request, topic_ids) = match decoded(&image, request) {
         Ok(decoded) => decoded,
         Err(reply) => return reply,
     };
     let group_id = request.group_id.to_string();
-    let image = broker.control.image();
     let topics: Vec<OffsetCommitTopic> =
         request.topics.iter().filter_map(|topic| committable(&image, topic)).collect();
     if topics.is_empty() {
-        return context.ready(&merged(&image, &request.topics, Err(ErrorCode::None)));
+        let response = merged(&image, &request.topics, Err(ErrorCode::None));
+        return Reply::Ready(frame(&context, response, topic_ids.as_deref()));
     }
     let commit = Commit {
         api_version: context.api_version,
@@ -52,14 +56,47 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
             .filter(|retention_ms| *retention_ms >= 0),
         topics,
     };
-    ask(&broker.control, context, &group_id, GroupRequest::OffsetCommit(commit), move |_, answer| {
+    let asked = broker.control.coordinator.submit(&group_id, GroupRequest::OffsetCommit(commit));
+    let answered = move |answer: Result<GroupResponse, ErrorCode>| {
         let outcome = match answer {
             Ok(GroupResponse::OffsetCommit(committed)) => Ok(committed),
             Ok(other) => Err(mismatched(&other)),
             Err(error) => Err(error),
         };
-        merged(&image, &request.topics, outcome)
-    })
+        frame(&context, merged(&image, &request.topics, outcome), topic_ids.as_deref())
+    };
+    match asked {
+        Err(error) => Reply::Ready(answered(Err(error))),
+        Ok(receiver) => Reply::Pending(Box::pin(async move { answered(outcome(receiver).await) })),
+    }
+}
+
+type Decoded = (RequestContext, OffsetCommitRequest, Option<Vec<TopicId>>);
+
+/// The request, and the ids of its topics where it has those in place of names.
+fn decoded(image: &MetadataImage, request: Request) -> Result<Decoded, Reply> {
+    if request.context.api_version < OFFSETS_BY_TOPIC_ID_SINCE {
+        return request.decode().map(|(context, request)| (context, request, None));
+    }
+    let (context, (mut request, topic_ids)) =
+        request.decode_with(|_, body| moldau_kafka::decode_offset_commit_by_id(body))?;
+    for (topic, id) in request.topics.iter_mut().zip(&topic_ids) {
+        topic.name = name_of(image, *id);
+    }
+    Ok((context, request, Some(topic_ids)))
+}
+
+fn frame(
+    context: &RequestContext,
+    mut response: OffsetCommitResponse,
+    topic_ids: Option<&[TopicId]>,
+) -> ResponseFrame {
+    let Some(topic_ids) = topic_ids else { return context.response(&response) };
+    let of_unknown_id = response.topics.iter_mut().filter(|topic| topic.name.is_empty());
+    for partition in of_unknown_id.flat_map(|topic| &mut topic.partitions) {
+        partition.error_code = ErrorCode::UnknownTopicId.code();
+    }
+    context.encoded(moldau_kafka::encode_offset_commit_by_id(context.correlation_id, &response, topic_ids))
 }
 
 fn committable(image: &MetadataImage, topic: &OffsetCommitRequestTopic) -> Option<OffsetCommitTopic> {

@@ -1,8 +1,8 @@
-//! OffsetFetch (9), versions 1 to 9: how far groups have read.
+//! OffsetFetch (9), versions 1 to 10: how far groups have read.
 //!
 //! - 2: null topics mean all of them, and an error of the whole answer. 5: leader epochs (KIP-320).
 //! - 7: offsets of open transactions may be refused (KIP-447). 8: several groups at once (KIP-709).
-//! - 9: member id and epoch of consumer groups (KIP-848). 10 (topic ids) is unknown to kafka-protocol 0.18.
+//! - 9: member id and epoch of consumer groups (KIP-848). 10: topics by their ids; one that there is not is UNKNOWN_TOPIC_ID.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,25 +16,28 @@ use moldau_group::{
     OffsetFetchRequest as Fetch, OffsetFetchResponse as Fetched, OffsetFetchTopic, Request as GroupRequest,
     Response as GroupResponse,
 };
+use moldau_kafka::OFFSETS_BY_TOPIC_ID_SINCE;
 use moldau_metadata::MetadataImage;
 use moldau_model::{ErrorCode, PartitionIndex, TopicId};
 
 use super::group_request::{all, mismatched};
 use super::message::{group_id, owned, text, topic_name};
+use super::offsets_by_id::UnknownTopics;
 use super::{ApiSupport, Reply, Request, RequestContext};
 use crate::broker::Broker;
+use crate::response::ResponseFrame;
 
-pub(super) const SUPPORT: ApiSupport = ApiSupport::new(9, "OffsetFetch", 1, 9, handle);
+pub(super) const SUPPORT: ApiSupport = ApiSupport::new(9, "OffsetFetch", 1, 10, handle);
 
 /// The first version that asks for several groups.
 const GROUPS_VERSION: i16 = 8;
 
 fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
-    let (context, request) = match request.decode::<OffsetFetchRequest>() {
+    let image = broker.control.image();
+    let (context, request, by_id) = match decoded(&image, request) {
         Ok(decoded) => decoded,
         Err(reply) => return reply,
     };
-    let image = broker.control.image();
     let fetches = if context.api_version >= GROUPS_VERSION {
         groups_of(&image, &request)
     } else {
@@ -54,8 +57,35 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
             Err(error) => Err(error),
         });
         let groups = asked.into_iter().zip(outcomes).collect();
-        context.response(&response(&context, groups))
+        let response = response(&context, groups);
+        match by_id {
+            None => context.response(&response),
+            Some(unknown) => with_ids(&context, &image, response, unknown),
+        }
     }))
+}
+
+type Decoded = (RequestContext, OffsetFetchRequest, Option<UnknownTopics>);
+
+/// The request; where it has ids in place of names, it is left with the topics that there are.
+fn decoded(image: &MetadataImage, request: Request) -> Result<Decoded, Reply> {
+    if request.context.api_version < OFFSETS_BY_TOPIC_ID_SINCE {
+        return request.decode().map(|(context, request)| (context, request, None));
+    }
+    let (context, (mut request, topic_ids)) =
+        request.decode_with(|_, body| moldau_kafka::decode_offset_fetch_by_id(body))?;
+    let unknown = UnknownTopics::taken_from(&mut request, topic_ids, image);
+    Ok((context, request, Some(unknown)))
+}
+
+fn with_ids(
+    context: &RequestContext,
+    image: &MetadataImage,
+    mut response: OffsetFetchResponse,
+    unknown: UnknownTopics,
+) -> ResponseFrame {
+    let topic_ids = unknown.answered(&mut response, image);
+    context.encoded(moldau_kafka::encode_offset_fetch_by_id(context.correlation_id, &response, &topic_ids))
 }
 
 type Asked = (String, Option<Vec<OffsetFetchTopic>>);

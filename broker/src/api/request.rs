@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::protocol::{Encodable, Request as KafkaRequest};
-use moldau_kafka::ApiKey;
+use moldau_kafka::{ApiKey, WireError};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Reply;
@@ -61,10 +61,16 @@ impl RequestContext {
     #[must_use]
     pub fn response<R: Encodable>(&self, body: &R) -> ResponseFrame {
         let Some(api_key) = ApiKey::from_code(self.api_key) else { return ResponseFrame::unanswerable() };
-        match moldau_kafka::encode_response(api_key, self.api_version, self.correlation_id, body) {
+        self.encoded(moldau_kafka::encode_response(api_key, self.api_version, self.correlation_id, body))
+    }
+
+    /// The frame that a codec of our own made.
+    #[must_use]
+    pub fn encoded(&self, frame: Result<BytesMut, WireError>) -> ResponseFrame {
+        match frame {
             Ok(frame) => ResponseFrame::new(frame),
             Err(error) => {
-                tracing::error!(%api_key, version = self.api_version, %error, "cannot encode a response");
+                tracing::error!(api_key = self.api_key, version = self.api_version, %error, "cannot encode a response");
                 ResponseFrame::unanswerable()
             }
         }
@@ -134,8 +140,16 @@ impl Request {
 
     /// The same for a request that is what it was in an earlier version, the last one that kafka-protocol knows.
     pub fn decode_as<T: KafkaRequest>(self, version: i16) -> Result<(RequestContext, T), Reply> {
+        self.decode_with(|_, body| moldau_kafka::decode(version, body))
+    }
+
+    /// The same by a codec of our own, which is given the version.
+    pub fn decode_with<T>(
+        self,
+        decode: impl FnOnce(i16, &mut Bytes) -> Result<T, WireError>,
+    ) -> Result<(RequestContext, T), Reply> {
         let (context, mut body) = self.into_body();
-        match moldau_kafka::decode(version, &mut body) {
+        match decode(context.api_version, &mut body) {
             Ok(request) => Ok((context, request)),
             Err(error) => {
                 let (peer, api_key, version) = (context.client_address, context.api_key, context.api_version);

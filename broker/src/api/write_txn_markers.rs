@@ -1,5 +1,6 @@
-//! WriteTxnMarkers (27), version 1: the transaction coordinator ends a transaction in the partitions led here. (Version 2,
-//! with the transaction's version, is read here and not advertised: our coordinators send 1.)
+//! WriteTxnMarkers (27), versions 1 and 2: the transaction coordinator ends a transaction in the partitions led here.
+//!
+//! - 2: the transaction's version, by which a marker that comes late is told from the next transaction's (KIP-1228).
 //!
 //! - Markers of `__consumer_offsets` go through the group coordinator of their partition, whose offsets they decide over.
 //! - The answer comes when the markers are on the whole ISR. What could not be written is told one by one; the
@@ -29,7 +30,7 @@ use crate::coordinator::{Answer, OFFSETS_TOPIC};
 use crate::purgatory::DelayedOperation;
 use crate::transaction_markers::marker_batch;
 
-pub(super) const SUPPORT: ApiSupport = ApiSupport::new(27, "WriteTxnMarkers", 1, 1, handle);
+pub(super) const SUPPORT: ApiSupport = ApiSupport::new(27, "WriteTxnMarkers", 1, 2, handle);
 
 /// `request.timeout.ms`' default. Who coordinates asks again, for as long as it takes.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
@@ -51,15 +52,11 @@ enum Outcome {
 }
 
 fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
-    let (context, body) = request.into_body();
-    let request = match TxnMarkersRequest::decode(context.api_version, &body) {
-        Ok(request) => request,
-        Err(error) => {
-            tracing::debug!(peer = %context.client_address, %error, "unreadable request");
-            return Reply::Close("unreadable request");
-        }
-    };
-    drop(body);
+    let (context, request) =
+        match request.decode_with(|version, body| TxnMarkersRequest::decode(version, body)) {
+            Ok(decoded) => decoded,
+            Err(reply) => return reply,
+        };
     let is_allowed = is_authorized(&context, Operation::Alter, Resource::Cluster)
         || is_authorized(&context, Operation::ClusterAction, Resource::Cluster);
     let count = request.markers.iter().flat_map(|marker| &marker.topics).map(|topic| topic.partitions.len());

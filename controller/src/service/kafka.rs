@@ -18,7 +18,7 @@ mod update_features;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::protocol::{Encodable, Request, StrBytes};
 use moldau_cluster::{ControllerError, Forward, Forwarded};
-use moldau_kafka::{ApiKey, decode};
+use moldau_kafka::{ApiKey, VersionRange, WireError, decode};
 use moldau_metadata::ConfigResourceType;
 use moldau_model::{BrokerId, ErrorCode, Offset};
 
@@ -31,7 +31,7 @@ pub(super) async fn handle(service: &Service, request: Forward) -> Result<Forwar
     let unsupported = || ControllerError::Kafka(ErrorCode::UnsupportedVersion);
     let api_key = ApiKey::from_code(request.api_key).ok_or_else(unsupported)?;
     let version = request.api_version;
-    if !api_key.library_versions().contains(version) {
+    if !served_versions(api_key).contains(version) {
         return Err(unsupported());
     }
     let (principal, client_host) = (&request.principal, &request.client_host);
@@ -44,7 +44,8 @@ pub(super) async fn handle(service: &Service, request: Forward) -> Result<Forwar
     let body = request.body.clone();
     match api_key {
         ApiKey::AddRaftVoter => {
-            answer(version, add_raft_voter::handle(service, parse(version, body)?).await?)
+            let (request, _) = moldau_kafka::decode_add_raft_voter(version, &body).map_err(unreadable)?;
+            answer(0, add_raft_voter::handle(service, request).await?)
         }
         ApiKey::AlterClientQuotas => {
             answer(version, alter_client_quotas::handle(service, parse(version, body)?).await?)
@@ -87,12 +88,20 @@ pub(super) async fn handle(service: &Service, request: Forward) -> Result<Forwar
     }
 }
 
+/// The versions that are read here.
+pub(super) fn served_versions(api_key: ApiKey) -> VersionRange {
+    match api_key {
+        ApiKey::AddRaftVoter => add_raft_voter::VERSIONS,
+        _ => api_key.library_versions(),
+    }
+}
+
 /// What a tool is told of a request that another controller has to carry out, where Kafka's answer has a place for it.
 pub(super) fn refusal(api_key: ApiKey, version: i16, error: &ControllerError) -> Option<Bytes> {
     let ControllerError::NotController { .. } = error else { return None };
     let error = ApiError::new(ErrorCode::NotLeaderOrFollower, "");
     let answered = match api_key {
-        ApiKey::AddRaftVoter => answer(version, (add_raft_voter::response(Err(error)), Offset(0))),
+        ApiKey::AddRaftVoter => answer(0, (add_raft_voter::response(Err(error)), Offset(0))),
         ApiKey::RemoveRaftVoter => answer(version, (remove_raft_voter::response(Err(error)), Offset(0))),
         _ => return None,
     };
@@ -109,10 +118,12 @@ fn voters_changed(outcome: Result<(), VoterChangeError>) -> Result<Result<(), Ap
 }
 
 fn parse<T: Request>(version: i16, mut body: Bytes) -> Result<T, ControllerError> {
-    decode(version, &mut body).map_err(|error| {
-        tracing::info!(%error, "a forwarded request does not decode");
-        ControllerError::Kafka(ErrorCode::InvalidRequest)
-    })
+    decode(version, &mut body).map_err(unreadable)
+}
+
+fn unreadable(error: WireError) -> ControllerError {
+    tracing::info!(%error, "a forwarded request does not decode");
+    ControllerError::Kafka(ErrorCode::InvalidRequest)
 }
 
 fn answer<R: Encodable>(

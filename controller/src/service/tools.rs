@@ -24,7 +24,7 @@ use moldau_model::{BrokerId, ErrorCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::kafka::text;
+use super::kafka::{served_versions, text};
 use super::{Service, controller_listener};
 
 /// How long a tool may be silent.
@@ -155,7 +155,7 @@ fn api_versions(may_change: bool) -> ApiVersionsResponse {
             .with_min_version(versions.min)
             .with_max_version(versions.max)
     };
-    let forwarded = FORWARDED.iter().filter(|_| may_change).map(|key| (*key, key.library_versions()));
+    let forwarded = FORWARDED.iter().filter(|_| may_change).map(|key| (*key, served_versions(*key)));
     let mut rows: Vec<ApiVersion> = OPEN.iter().copied().chain(forwarded).map(row).collect();
     rows.sort_by_key(|row| row.api_key);
     ApiVersionsResponse::default().with_api_keys(rows)

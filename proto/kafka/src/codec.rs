@@ -38,6 +38,8 @@ pub fn encode_response<R: Encodable>(
     let version = match api_key {
         ApiKey::WriteTxnMarkers => write_txn_markers::LIBRARY_VERSION,
         ApiKey::ShareFetch => share::LIBRARY_VERSION,
+        // What its timestamps may be is new in 11, and nothing else.
+        ApiKey::ListOffsets => version.min(api_key.library_versions().max),
         // Only the request counts deliveries.
         ApiKey::WriteShareGroupState => 0,
         _ => version,

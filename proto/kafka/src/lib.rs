@@ -15,11 +15,13 @@ mod frame;
 pub mod fuzz;
 mod header;
 mod produce;
+mod raft_voter;
 mod replica_fetch;
 mod schema;
 mod share;
 mod share_state;
 mod throttle;
+mod topic_ids;
 mod wire;
 mod write_txn_markers;
 
@@ -39,6 +41,7 @@ pub use frame::{
 };
 pub use header::RequestHeader;
 pub use produce::{ProducePartitionView, ProduceRequestView, ProduceTopicRef, ProduceTopicView, text};
+pub use raft_voter::decode_add_raft_voter;
 pub use replica_fetch::{
     FetchedPartition, REPLICA_FETCH_VERSION, ReplicaFetchPartition, ReplicaFetchRequest,
     ReplicaFetchResponse, durable_end,
@@ -52,4 +55,8 @@ pub use share_state::{
     ShareStateSummary, ShareStateWrite, WriteShareGroupStateRequest, encode_described_share_offsets,
 };
 pub use throttle::throttle_time_position;
+pub use topic_ids::{
+    OFFSETS_BY_TOPIC_ID_SINCE, decode_offset_commit_by_id, decode_offset_fetch_by_id,
+    encode_offset_commit_by_id, encode_offset_fetch_by_id,
+};
 pub use write_txn_markers::{TxnMarker, TxnMarkerTopic, TxnMarkersRequest, decode_txn_markers_response};

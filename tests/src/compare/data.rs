@@ -207,6 +207,9 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("list offsets: largest timestamp", ListOffsets, 7, 10, |_, v| list_offsets(v, -3)),
         Case::new("list offsets: earliest local", ListOffsets, 8, 10, |_, v| list_offsets(v, -4)),
         Case::new("list offsets: latest tiered", ListOffsets, 9, 10, |_, v| list_offsets(v, -5)),
+        Case::new("list offsets: earliest to be tiered, too early", ListOffsets, 1, 10, |_, v| {
+            list_offsets(v, -6)
+        }),
         Case::new("list offsets: by time", ListOffsets, 1, 10, |_, v| list_offsets(v, timestamp_ms() + 2)),
         Case::new("list offsets: by a time to come", ListOffsets, 1, 10, |_, v| {
             list_offsets(v, timestamp_ms() + 1_000_000)

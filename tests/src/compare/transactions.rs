@@ -114,7 +114,7 @@ pub(super) fn end(name: &str, producer: Producer, committed: bool) -> RequestKin
     )
 }
 
-fn marker_of((id, epoch): Producer, coordinator_epoch: i32, is_commit: bool) -> WritableTxnMarker {
+pub(super) fn marker_of((id, epoch): Producer, coordinator_epoch: i32, is_commit: bool) -> WritableTxnMarker {
     WritableTxnMarker::default()
         .with_producer_id(m::ProducerId(id))
         .with_producer_epoch(epoch)
@@ -122,7 +122,7 @@ fn marker_of((id, epoch): Producer, coordinator_epoch: i32, is_commit: bool) -> 
         .with_transaction_result(is_commit)
 }
 
-fn write_markers(markers: &[(WritableTxnMarker, &str, i32)]) -> RequestKind {
+pub(super) fn write_markers(markers: &[(WritableTxnMarker, &str, i32)]) -> RequestKind {
     let markers = markers.iter().map(|(marker, name, partition)| {
         let of_topic =
             WritableTxnMarkerTopic::default().with_name(topic(name)).with_partition_indexes(vec![*partition]);

@@ -149,9 +149,12 @@ impl ProducerEntry {
     }
 
     /// From transactions of version 2 on the coordinator ends each with a newer epoch than its records have: a marker of
-    /// the same one has come before (KIP-1228).
+    /// the same one has come before, and would end the next transaction (KIP-1228). Where none is open it may come again;
+    /// and beyond the last epoch there is no newer one.
     fn check_marker_epoch(&self, header: &BatchHeader, source: Source) -> Result<(), AppendError> {
-        let needs_newer = matches!(source, Source::Live(terms) if terms.transaction_version >= 2);
+        let needs_newer = matches!(source, Source::Live(terms) if terms.transaction_version >= 2)
+            && self.transaction_first_offset != Offset::NONE
+            && header.producer_epoch != ProducerEpoch(i16::MAX);
         if needs_newer && header.producer_epoch == self.producer_epoch {
             return Err(AppendError::InvalidProducerEpoch {
                 producer_id: self.producer_id,

@@ -160,34 +160,47 @@ fn an_index_that_was_torn_is_made_anew() {
 
 #[test]
 fn a_marker_of_an_older_coordinator_or_producer_is_refused() {
-    // The transaction is producer 1's, of epoch 3, and coordinator epoch 5 has written a marker before.
-    for (what, epoch, coordinator_epoch, transaction_version, expected) in [
-        ("the same", 3, 5, 0, Ok(())),
-        ("a newer producer epoch", 4, 5, 0, Ok(())),
-        ("a newer coordinator", 3, 6, 1, Ok(())),
-        ("an older producer epoch", 2, 5, 0, Err(ErrorCode::InvalidProducerEpoch)),
-        ("an older coordinator", 3, 4, 0, Err(ErrorCode::TransactionCoordinatorFenced)),
-        ("version 2 with an epoch of its own", 4, 5, 2, Ok(())),
-        ("version 2 with the records' epoch", 3, 5, 2, Err(ErrorCode::InvalidProducerEpoch)),
-        ("version 2 of an older coordinator", 4, 4, 2, Err(ErrorCode::TransactionCoordinatorFenced)),
+    const LAST: i16 = i16::MAX;
+    // The transaction is producer 1's, and coordinator epoch 5 has written a marker before.
+    for (what, epoch_of_records, epoch, coordinator_epoch, transaction_version, expected) in [
+        ("the same", 3, 3, 5, 0, Ok(())),
+        ("a newer producer epoch", 3, 4, 5, 0, Ok(())),
+        ("a newer coordinator", 3, 3, 6, 1, Ok(())),
+        ("an older producer epoch", 3, 2, 5, 0, Err(ErrorCode::InvalidProducerEpoch)),
+        ("an older coordinator", 3, 3, 4, 0, Err(ErrorCode::TransactionCoordinatorFenced)),
+        ("version 2 with an epoch of its own", 3, 4, 5, 2, Ok(())),
+        ("version 2 with the records' epoch", 3, 3, 5, 2, Err(ErrorCode::InvalidProducerEpoch)),
+        ("version 2 with the records' epoch, the last one", LAST, LAST, 5, 2, Ok(())),
+        ("version 2 of an older coordinator", 3, 4, 4, 2, Err(ErrorCode::TransactionCoordinatorFenced)),
     ] {
         let mut log = Disk::new().open(LogConfig::default());
         let commit = |coordinator_epoch| ControlRecord::Commit { coordinator_epoch };
-        let mut first = marker(1, 3, commit(5));
+        let mut first = marker(1, epoch_of_records, commit(5));
         log.append_as_leader(&mut first, EPOCH, AppendOrigin::Coordinator, NOW).unwrap();
-        append(&mut log, transactional_in(1, 3, 0, 1)).unwrap();
+        append(&mut log, transactional_in(1, epoch_of_records, 0, 1)).unwrap();
         let terms = AppendTerms { transaction_version, ..AppendOrigin::Coordinator.into() };
         let mut bytes = marker(1, epoch, commit(coordinator_epoch));
         let result = log.append_as_leader(&mut bytes, EPOCH, terms, NOW).map(drop);
         assert_eq!(result.as_ref().map_err(|error| error.error_code()).copied(), expected, "{what}");
         let open = log.last_stable_offset(log.log_end_offset()) < log.log_end_offset();
         assert_eq!(open, result.is_err(), "{what}");
-        // A second time in version 2: the first one has the epoch by now.
-        if result.is_ok() && transaction_version == 2 {
-            let again = log.append_as_leader(&mut bytes, EPOCH, terms, NOW).unwrap_err();
-            assert_eq!(again.error_code(), ErrorCode::InvalidProducerEpoch);
-        }
     }
+}
+
+#[test]
+fn a_marker_that_comes_again_does_not_end_the_next_transaction() {
+    let mut log = Disk::new().open(LogConfig::default());
+    let terms = AppendTerms { transaction_version: 2, ..AppendOrigin::Coordinator.into() };
+    let mut commit = marker(1, 4, ControlRecord::Commit { coordinator_epoch: 5 });
+    append(&mut log, transactional_in(1, 3, 0, 1)).unwrap();
+    log.append_as_leader(&mut commit, EPOCH, terms, NOW).unwrap();
+    // The answer was lost, and no transaction is open.
+    log.append_as_leader(&mut commit, EPOCH, terms, NOW).unwrap();
+    // The next one has the marker's epoch.
+    append(&mut log, transactional_in(1, 4, 0, 1)).unwrap();
+    let late = log.append_as_leader(&mut commit, EPOCH, terms, NOW).unwrap_err();
+    assert_eq!(late.error_code(), ErrorCode::InvalidProducerEpoch);
+    assert!(log.last_stable_offset(log.log_end_offset()) < log.log_end_offset(), "it is still open");
 }
 
 /// Appends as a broker does that asks the coordinator.

@@ -1,14 +1,21 @@
-//! AddRaftVoter, version 0: makes a controller that reads along a voter (KIP-853).
+//! AddRaftVoter, versions 0 and 1: makes a controller that reads along a voter (KIP-853).
+//!
+//! - 1: whether the answer waits for the commit (KIP-1186). It always does: that is more than is asked for, and takes a round
+//!   trip more.
 
 use std::time::Duration;
 
 use kafka_protocol::messages::add_raft_voter_request::Listener;
 use kafka_protocol::messages::{AddRaftVoterRequest, AddRaftVoterResponse};
 use moldau_cluster::ControllerError;
+use moldau_kafka::VersionRange;
 use moldau_model::{BrokerId, ErrorCode, Offset, Uuid};
 
 use super::{Service, error_fields, voters_changed};
 use crate::manage::{ApiError, ReplicaKey, check_cluster};
+
+/// kafka-protocol knows the first; of the response both are the same.
+pub(super) const VERSIONS: VersionRange = VersionRange::new(0, 1);
 
 /// A controller gets the log within this time, whatever the client says: a broker that passes the request on waits a
 /// little longer.
