@@ -36,9 +36,13 @@ pub struct ConsumerGroupConfig {
     pub session_timeout_ms: i32,
     /// `group.consumer.heartbeat.interval.ms`: what members are told. Default: 5000.
     pub heartbeat_interval_ms: i32,
-    /// What members are told, if it is less, while partitions move, or have just moved. Default: 500.
-    pub unsettled_heartbeat_interval_ms: i32,
-    /// `group.consumer.assignment.interval.ms`: the shortest time between two target assignments. Default: 1000.
+    /// What members are told, if it is less, while partitions move, or have just moved: as many milliseconds as there are
+    /// members, but no less than this and no more than the next. Default: 100.
+    pub unsettled_heartbeat_min_ms: i32,
+    /// Default: 500.
+    pub unsettled_heartbeat_max_ms: i32,
+    /// `group.consumer.assignment.interval.ms`: the shortest time between two target assignments of a group of 500 members
+    /// or more; of a smaller one less, in proportion. Default: 1000.
     pub assignment_interval_ms: i32,
     /// `group.consumer.max.size`: members of one group, GROUP_MAX_SIZE_REACHED beyond. Default: 2,147,483,647.
     pub size_max: usize,
@@ -62,7 +66,8 @@ impl Default for ConsumerGroupConfig {
         Self {
             session_timeout_ms: 45_000,
             heartbeat_interval_ms: 5_000,
-            unsettled_heartbeat_interval_ms: 500,
+            unsettled_heartbeat_min_ms: 100,
+            unsettled_heartbeat_max_ms: 500,
             assignment_interval_ms: 1_000,
             size_max: i32::MAX as usize,
             assignors: vec![Assignor::Uniform, Assignor::Range],

@@ -83,8 +83,9 @@ pub const DEVIATIONS: &[Deviation] = &[
         fields: &["heartbeat_interval_ms"],
         treatment: Treatment::Ignored,
         what: "when members of consumer groups are to come again",
-        why: "Apache Kafka tells its setting; Moldau tells half a second, if that is less, while partitions move or have just \
-              moved, so that a group settles in one or two seconds instead of two intervals",
+        why: "Apache Kafka tells its setting; Moldau tells a tenth of a second to half of one, by the size of the group, if that \
+              is less, while partitions move or have just moved, so that a group settles in about a second instead of two \
+              intervals",
     },
     Deviation {
         apis: &[ApiKey::ConsumerGroupDescribe],

@@ -10,6 +10,9 @@ use super::metadata::CoordinatorMetadata;
 use crate::GroupConfig;
 use crate::records::ConsumerRecord;
 
+/// A group of so many members is assigned once in `group.consumer.assignment.interval.ms`.
+const WHOLE_INTERVAL_MEMBERS: usize = 500;
+
 /// What decisions are made with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Context<'a> {
@@ -29,9 +32,15 @@ impl Context<'_> {
         own.unwrap_or(self.config.consumer.heartbeat_interval_ms)
     }
 
-    pub(crate) fn assignment_interval_ms(&self, group_id: &str) -> i64 {
-        let own = self.metadata.group_overrides(group_id).assignment_interval_ms;
-        i64::from(own.unwrap_or(self.config.consumer.assignment_interval_ms))
+    /// Of a group of so many members. A small one costs little to assign, and is assigned sooner than the broker's setting
+    /// says, in proportion; its own setting is kept to the letter.
+    pub(crate) fn assignment_interval_ms(&self, group_id: &str, members: usize) -> i64 {
+        if let Some(own) = self.metadata.group_overrides(group_id).assignment_interval_ms {
+            return i64::from(own);
+        }
+        let setting_ms = i64::from(self.config.consumer.assignment_interval_ms);
+        let members = i64::try_from(members.min(WHOLE_INTERVAL_MEMBERS)).unwrap_or_default();
+        setting_ms.saturating_mul(members) / WHOLE_INTERVAL_MEMBERS as i64
     }
 
     pub(crate) fn share_session_timeout_ms(&self, group_id: &str) -> i64 {

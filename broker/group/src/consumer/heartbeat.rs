@@ -147,7 +147,8 @@ pub(crate) fn heartbeat(
 }
 
 /// When the member is to come again: soon while partitions are on their way, or have just been, for every step of that waits
-/// for somebody's next heartbeat. (Kafka tells the setting alone, and a group of any size takes two intervals to settle.)
+/// for somebody's next heartbeat. (Kafka tells the setting alone, and a group of any size takes two intervals to settle.) A small
+/// group comes sooner than a large one, so that all of them together are a thousand heartbeats a second, or few more.
 fn interval_ms(group: &ConsumerGroup, context: &Context<'_>, current: &CurrentAssignment) -> i32 {
     let setting_ms = context.heartbeat_interval_ms(&group.group_id);
     let changed_ago_ms = context.now_ms.saturating_sub(group.target_timestamp_ms);
@@ -157,7 +158,10 @@ fn interval_ms(group: &ConsumerGroup, context: &Context<'_>, current: &CurrentAs
     if is_settled {
         setting_ms
     } else {
-        setting_ms.min(context.config.consumer.unsettled_heartbeat_interval_ms)
+        let members = i32::try_from(group.member_count()).unwrap_or(i32::MAX);
+        let config = &context.config.consumer;
+        let soon_ms = members.clamp(config.unsettled_heartbeat_min_ms, config.unsettled_heartbeat_max_ms);
+        setting_ms.min(soon_ms)
     }
 }
 
@@ -399,7 +403,7 @@ fn bump_epoch(draft: &mut Draft<'_>, context: &Context<'_>, has_subscription_cha
 /// Computes the target assignment of the group epoch, if it has none yet and the last one is old enough (KIP-1263).
 fn assign(draft: &mut Draft<'_>, context: &Context<'_>) {
     let group = draft.group();
-    let interval_ms = context.assignment_interval_ms(&group.group_id);
+    let interval_ms = context.assignment_interval_ms(&group.group_id, group.member_count());
     let is_too_soon = group.target_timestamp_ms != 0
         && interval_ms != 0
         && context.now_ms < group.target_timestamp_ms.saturating_add(interval_ms);

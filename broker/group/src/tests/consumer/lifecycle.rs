@@ -19,19 +19,48 @@ fn the_first_member_gets_everything_with_its_first_heartbeat() {
 #[test]
 fn members_come_often_while_partitions_move_and_seldom_once_they_have_settled() {
     let mut h = cluster(&[("t", 2)]);
-    assert_eq!(h.beat(joining("g", "a", &["t"])).heartbeat_interval_ms, 500, "others may be about to join");
+    assert_eq!(h.beat(joining("g", "a", &["t"])).heartbeat_interval_ms, 100, "others may be about to join");
     h.advance(4_999);
-    assert_eq!(h.beat(beat("g", "a", 2)).heartbeat_interval_ms, 500);
+    assert_eq!(h.beat(beat("g", "a", 2)).heartbeat_interval_ms, 100);
     h.advance(1);
     assert_eq!(h.beat(beat("g", "a", 2)).heartbeat_interval_ms, 5_000, "nothing has changed for an interval");
     // Another one joins; what it is to get is to be given up, however long that takes.
     h.beat(joining("g", "b", &["t"]));
     h.advance(9_000);
-    assert_eq!(h.beat(having("g", "a", 2, &[("t", &[0, 1])])).heartbeat_interval_ms, 500);
-    assert_eq!(h.beat(beat("g", "b", 3)).heartbeat_interval_ms, 500);
-    let config = ConsumerGroupConfig { heartbeat_interval_ms: 300, ..ConsumerGroupConfig::default() };
+    assert_eq!(h.beat(having("g", "a", 2, &[("t", &[0, 1])])).heartbeat_interval_ms, 100);
+    assert_eq!(h.beat(beat("g", "b", 3)).heartbeat_interval_ms, 100);
+    let config = ConsumerGroupConfig { heartbeat_interval_ms: 50, ..ConsumerGroupConfig::default() };
     let mut h = with_config(&[("t", 2)], GroupConfig { consumer: config, ..GroupConfig::default() });
-    assert_eq!(h.beat(joining("g", "a", &["t"])).heartbeat_interval_ms, 300, "never longer than is set");
+    assert_eq!(h.beat(joining("g", "a", &["t"])).heartbeat_interval_ms, 50, "never longer than is set");
+}
+
+#[test]
+fn a_larger_group_comes_less_often_while_partitions_move() {
+    for (members, expected_ms) in [(99, 100), (250, 250), (700, 500)] {
+        let mut h = cluster(&[("t", 2)]);
+        let joined = (0..members).map(|n| h.beat(joining("g", &format!("m{n}"), &["t"]))).last();
+        assert_eq!(joined.unwrap().heartbeat_interval_ms, expected_ms, "{members}");
+    }
+}
+
+#[test]
+fn a_small_group_is_assigned_before_the_interval_between_assignments_has_passed() {
+    let config = ConsumerGroupConfig { assignment_interval_ms: 1_000, ..ConsumerGroupConfig::default() };
+    let mut h = with_config(
+        &[("t", 2)],
+        GroupConfig { consumer: config, initial_rebalance_delay_ms: 1, ..GroupConfig::default() },
+    );
+    // Each member more lets the group wait two milliseconds longer.
+    for n in 0..100 {
+        h.beat(joining("g", &format!("m{n}"), &["t"]));
+    }
+    assert_eq!(h.describe_consumer_group("g").state, "Assigning");
+    h.advance(199);
+    h.beat(beat("g", "m0", 2));
+    assert_eq!(h.describe_consumer_group("g").state, "Assigning");
+    h.advance(1);
+    h.beat(beat("g", "m0", 2));
+    assert_eq!(h.describe_consumer_group("g").state, "Reconciling");
 }
 
 #[test]
@@ -229,7 +258,9 @@ fn a_group_goes_on_under_the_next_coordinator() {
 
 #[test]
 fn a_target_is_computed_again_once_the_last_one_is_old_enough() {
-    let mut h = with_config(&[("t", 2)], GroupConfig::default());
+    // Of 500 members or more; two hundred and fiftieth parts of it are a second.
+    let consumer = ConsumerGroupConfig { assignment_interval_ms: 250_000, ..ConsumerGroupConfig::default() };
+    let mut h = with_config(&[("t", 2)], GroupConfig { consumer, ..GroupConfig::default() });
     h.beat(joining("g", "a", &["t"]));
     let early = h.beat(joining("g", "b", &["t"]));
     assert_eq!((early.member_epoch, told(&early)), (2, Some(set(&[]))), "with the target as it was");

@@ -7,7 +7,7 @@ definitions! {
     pub(super) COORDINATORS {
         "add.partitions.to.txn.retry.backoff.max.ms": Int = "100", AtLeast(0), High, ReadOnly, "Upper bound of the pause before a broker adds a partition to a transaction again.";
         "add.partitions.to.txn.retry.backoff.ms": Int = "20", AtLeast(1), High, ReadOnly, "Pause before a broker adds a partition to a transaction again.";
-        "group.consumer.assignment.interval.ms": Int = "1000", AtLeast(0), Medium, ClusterWide, "Shortest time between two assignments of a consumer group.";
+        "group.consumer.assignment.interval.ms": Int = "1000", AtLeast(0), Medium, ClusterWide, "Shortest time between two assignments of a consumer group of 500 members or more; of fewer it is less, in proportion.";
         "group.consumer.assignors": List = "uniform,range", NonEmptyDistinctList, Medium, ReadOnly, "Assignors that consumer groups may use on the server; the first is the default.";
         "group.consumer.heartbeat.interval.ms": Int = "5000", AtLeast(1), Medium, ReadOnly, "How often members of consumer groups send heartbeats.";
         "group.consumer.max.assignment.interval.ms": Int = "15000", AtLeast(0), Medium, ReadOnly, "Upper bound of a group's own assignment interval.";
