@@ -12,6 +12,7 @@ mod offset_commit;
 mod offset_fetch;
 mod refusal;
 pub(crate) mod share;
+mod slot;
 mod sync;
 mod transaction;
 
@@ -221,11 +222,11 @@ impl GroupShard {
                 Ok(Replayed::Offset)
             }
             RecordKey::ConsumerGroup { kind, group_id, name } => {
-                self.consumer_groups.replay(group_id, &ConsumerRecord::decode(kind, name, value)?);
+                self.consumer_groups.replay_record(group_id, &ConsumerRecord::decode(kind, name, value)?);
                 Ok(Replayed::ConsumerGroup)
             }
             RecordKey::ShareGroup { kind, group_id, member_id } => {
-                self.share_groups.replay(group_id, &ShareRecord::decode(kind, member_id, value)?);
+                self.share_groups.replay_record(group_id, &ShareRecord::decode(kind, member_id, value)?);
                 Ok(Replayed::ShareGroup)
             }
             RecordKey::Other { version } => Ok(Replayed::Skipped(version)),
@@ -329,8 +330,8 @@ impl GroupShard {
                 answer_parked(member, error, &mut out);
             }
         }
-        self.unload_consumer_groups(error, &mut out);
-        self.unload_share_groups(error, &mut out);
+        self.consumer_groups.unload(error, &mut out);
+        self.share_groups.unload(error, &mut out);
         self.deleted_while_loading.clear();
         self.offsets.clear();
         self.open_transactions.clear();
@@ -664,8 +665,8 @@ impl GroupShard {
                     let error = append_error_to_response(ErrorCode::RequestTimedOut);
                     self.complete(completion, Err(error), now_ms, out);
                 }
-                self.consumer_groups_overdue(append_id, out);
-                self.share_groups_overdue(append_id, out);
+                self.consumer_groups.overdue(append_id, out);
+                self.share_groups.overdue(append_id, out);
             }
             TimerKey::Fetch { group_id, until, token } => self.fetch_timed_out(&group_id, until, token, out),
             TimerKey::Expiration => self.expire_offsets(now_ms, out),

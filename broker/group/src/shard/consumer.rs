@@ -1,16 +1,14 @@
-//! Consumer groups in a shard: one append of a group is under way at a time, and heartbeats that come meanwhile wait.
-//!
-//! All that wait are answered together, by one draft and one append: what a group is changes only by what is in the log,
-//! and a hundred members that join at once cost a few writes. A group whose append fails is what it was before.
+//! Consumer groups in a shard. Heartbeats that wait are answered together: a hundred members that join at once cost a few
+//! writes.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use moldau_model::ErrorCode;
 
-use super::append::{PendingAppend, append_error_to_response};
+use super::append::PendingAppend;
 use super::offset_commit::CommitKind;
+use super::slot::{Becomes, GroupKind, GroupSlot, Groups};
 use super::{AppendId, CoordinatorRecord, GroupShard, Output, refusal};
 use crate::consumer::{
     self, ConsumerGroup, ConsumerMember, Context, Draft, Refused, TimerChange, classic, migration,
@@ -22,41 +20,15 @@ use crate::request::{ConsumerGroupHeartbeatRequest, OffsetCommitRequest, Request
 use crate::response::{ConsumerGroupHeartbeatResponse, LeaveGroupResponse, Response};
 use crate::timers::TimerKey;
 
-/// One consumer group of the shard.
+/// Consumer groups.
 #[derive(Debug)]
-pub(crate) struct ConsumerSlot {
-    /// As the log has it.
-    pub(crate) group: ConsumerGroup,
-    /// Whether the log has anything of it.
-    is_written: bool,
-    /// Of the topics that its epoch was begun with; `None` if that is not known.
-    metadata_version: Option<i64>,
-    in_flight: Option<InFlight>,
-    waiting: VecDeque<Work>,
-}
+pub(crate) struct Consumers;
 
-/// An append of one group whose outcome is not known.
-#[derive(Debug)]
-struct InFlight {
-    append_id: AppendId,
-    becomes: Becomes,
-    replies: Vec<(RequestToken, Response)>,
-    /// The clients were told that it takes too long; whoever comes is told so too.
-    is_overdue: bool,
-}
-
-/// What a group is once its append is committed.
-#[derive(Debug)]
-pub(super) enum Becomes {
-    Consumer(ConsumerGroup),
-    /// A classic group, with its record.
-    Classic(Bytes),
-    /// It is no more.
-    Nothing,
-}
+pub(crate) type ConsumerSlot = GroupSlot<Consumers>;
+pub(crate) type ConsumerGroups = Groups<Consumers>;
 
 #[derive(Debug)]
-pub(super) enum Work {
+pub(crate) enum Work {
     Heartbeat(RequestToken, Box<ConsumerGroupHeartbeatRequest>),
     /// JoinGroup, SyncGroup, Heartbeat or LeaveGroup.
     Classic(RequestToken, Box<Request>),
@@ -65,34 +37,44 @@ pub(super) enum Work {
     RejoinEnds(Arc<str>),
 }
 
-/// The consumer groups of a shard, and which of their appends are under way.
-#[derive(Debug, Default)]
-pub(crate) struct ConsumerGroups {
-    pub(crate) by_id: BTreeMap<Arc<str>, ConsumerSlot>,
-    in_flight: BTreeMap<AppendId, Vec<Arc<str>>>,
-}
+impl GroupKind for Consumers {
+    type Group = ConsumerGroup;
+    type Work = Work;
+    /// A classic group, as its record.
+    type Successor = Bytes;
+    type Memory = ();
 
-impl ConsumerSlot {
-    fn new(group_id: Arc<str>) -> Self {
-        Self {
-            group: ConsumerGroup::new(group_id),
-            is_written: false,
-            metadata_version: None,
-            in_flight: None,
-            waiting: VecDeque::new(),
+    fn new_group(group_id: Arc<str>) -> ConsumerGroup {
+        ConsumerGroup::new(group_id)
+    }
+
+    fn is_empty(group: &ConsumerGroup) -> bool {
+        group.is_empty()
+    }
+
+    fn refused(work: &Work, error: ErrorCode) -> Option<Output> {
+        let (token, response) = match work {
+            Work::Heartbeat(token, _) => (*token, refused(error)),
+            Work::Classic(token, request) => (*token, refusal::refused(request, error)),
+            Work::SessionEnds(_) | Work::RevocationEnds(_) | Work::RejoinEnds(_) => return None,
+        };
+        Some(Output::Reply { token, response })
+    }
+
+    fn failed(response: &Response, error: ErrorCode) -> Response {
+        match response {
+            Response::Join(_) => join_refused(error, ""),
+            Response::Sync(_) => sync_refused(error),
+            Response::Heartbeat(_) => Response::Heartbeat(error),
+            Response::Leave(_) => Response::Leave(LeaveGroupResponse { error, members: Vec::new() }),
+            _ => refused(error),
         }
     }
 
-    /// Whether it can be removed: nobody is in it, or about to be.
-    pub(super) fn is_idle_and_empty(&self) -> bool {
-        self.group.is_empty() && self.in_flight.is_none() && self.waiting.is_empty()
-    }
+    fn forget_draft((): &mut ()) {}
+}
 
-    /// Whether requests of the classic protocol are for this group, and not for one that may take its place.
-    pub(super) fn is_in_use(&self) -> bool {
-        self.in_flight.is_some() || !self.waiting.is_empty() || !self.group.is_empty()
-    }
-
+impl ConsumerSlot {
     /// Whether this client may commit for the group. While the group is changing into another one, or is going, it is to
     /// come again.
     pub(super) fn validate_commit(
@@ -100,41 +82,25 @@ impl ConsumerSlot {
         request: &OffsetCommitRequest,
         kind: CommitKind,
     ) -> Result<(), ErrorCode> {
-        match self.in_flight.as_ref().map(|in_flight| &in_flight.becomes) {
+        match self.becomes() {
             Some(Becomes::Nothing) => return Err(ErrorCode::CoordinatorNotAvailable),
-            Some(Becomes::Classic(_)) => return Err(ErrorCode::CoordinatorLoadInProgress),
-            Some(Becomes::Consumer(_)) if !self.is_written && request.generation_id.0 >= 0 => {
+            Some(Becomes::Successor(_)) => return Err(ErrorCode::CoordinatorLoadInProgress),
+            Some(Becomes::Group(_)) if !self.is_written && request.generation_id.0 >= 0 => {
                 return Err(ErrorCode::CoordinatorLoadInProgress);
             }
-            Some(Becomes::Consumer(_)) | None => {}
+            Some(Becomes::Group(_)) | None => {}
         }
         consumer::validate_commit(&self.group, request, kind)
     }
 }
 
 impl ConsumerGroups {
-    pub(crate) fn get(&self, group_id: &str) -> Option<&ConsumerGroup> {
-        // What was not written yet is not there yet.
-        self.by_id.get(group_id).filter(|slot| slot.is_written).map(|slot| &slot.group)
-    }
-
     /// Takes in a record of a load.
-    pub(super) fn replay(&mut self, group_id: &str, record: &ConsumerRecord) {
+    pub(super) fn replay_record(&mut self, group_id: &str, record: &ConsumerRecord) {
         if matches!(record, ConsumerRecord::Epoch(None)) {
             self.by_id.remove(group_id);
-            return;
-        }
-        // A tombstone of a group that is not there tells nothing.
-        if !self.by_id.contains_key(group_id) {
-            if is_tombstone(record) {
-                return;
-            }
-            let group_id: Arc<str> = group_id.into();
-            self.by_id.insert(Arc::clone(&group_id), ConsumerSlot::new(group_id));
-        }
-        if let Some(slot) = self.by_id.get_mut(group_id) {
-            slot.is_written = true;
-            slot.group.apply(record);
+        } else {
+            self.replay(group_id, is_tombstone(record), |group| group.apply(record));
         }
     }
 }
@@ -168,13 +134,9 @@ impl GroupShard {
 
     /// Lets a request wait for its turn, which may be now.
     pub(super) fn queue(&mut self, group_id: &Arc<str>, work: Work, now_ms: i64, out: &mut Vec<Output>) {
-        let waiting_max = self.config.consumer.waiting_max;
-        let Some(slot) = self.consumer_groups.by_id.get_mut(group_id) else { return };
-        let is_overdue = slot.in_flight.as_ref().is_some_and(|in_flight| in_flight.is_overdue);
-        if is_overdue || slot.waiting.len() >= waiting_max {
-            return out.extend(work.refused(ErrorCode::CoordinatorNotAvailable));
+        if let Some(refusal) = self.consumer_groups.queue(group_id, work, self.config.consumer.waiting_max) {
+            return out.push(refusal);
         }
-        slot.waiting.push_back(work);
         self.run_consumer_group(group_id, now_ms, out);
     }
 
@@ -208,9 +170,7 @@ impl GroupShard {
             let message = "The coordinator has as many groups as it may have.";
             return Err(Refused::new(ErrorCode::GroupMaxSizeReached, message));
         }
-        let group_id: Arc<str> = group_id.into();
-        self.consumer_groups.by_id.insert(Arc::clone(&group_id), ConsumerSlot::new(Arc::clone(&group_id)));
-        Ok(group_id)
+        Ok(self.consumer_groups.make(group_id))
     }
 
     /// Decides on all that waits for the group, unless an append of it is under way.
@@ -229,7 +189,7 @@ impl GroupShard {
     ) -> Vec<(RequestToken, Request)> {
         let mut elsewhere = Vec::new();
         let Some(slot) = self.consumer_groups.by_id.get_mut(group_id) else { return elsewhere };
-        if slot.in_flight.is_some() {
+        if slot.has_append_under_way() {
             return elsewhere;
         }
         let metadata = self.metadata.current();
@@ -285,7 +245,7 @@ impl GroupShard {
             self.append_of_consumer_group(
                 group_id,
                 records,
-                Becomes::Classic(group_record),
+                Becomes::Successor(group_record),
                 replies,
                 now_ms,
                 out,
@@ -295,7 +255,7 @@ impl GroupShard {
             out.extend(replies.into_iter().map(|(token, response)| Output::Reply { token, response }));
             self.forget_unwritten(group_id);
         } else {
-            let becomes = Becomes::Consumer(draft.into_group());
+            let becomes = Becomes::Group(draft.into_group());
             self.append_of_consumer_group(group_id, records, becomes, replies, now_ms, out);
         }
         self.set_timers(group_id, timers, now_ms);
@@ -306,7 +266,7 @@ impl GroupShard {
         &mut self,
         group_id: &Arc<str>,
         mut records: Vec<CoordinatorRecord>,
-        becomes: Becomes,
+        becomes: Becomes<Consumers>,
         replies: Vec<(RequestToken, Response)>,
         now_ms: i64,
         out: &mut Vec<Output>,
@@ -321,11 +281,7 @@ impl GroupShard {
         let append_id = self.appends.append_with(append, out);
         let deadline_ms = now_ms.saturating_add(self.config.offset_commit_timeout_ms);
         self.timers.schedule(TimerKey::Append(append_id), deadline_ms);
-        let in_flight = InFlight { append_id, becomes, replies, is_overdue: false };
-        if let Some(slot) = self.consumer_groups.by_id.get_mut(group_id) {
-            slot.in_flight = Some(in_flight);
-        }
-        self.consumer_groups.in_flight.insert(append_id, vec![Arc::clone(group_id)]);
+        self.consumer_groups.begin_append(group_id, append_id, becomes, replies);
     }
 
     /// The outcome of an append that changes consumer groups is known.
@@ -336,38 +292,13 @@ impl GroupShard {
         now_ms: i64,
         out: &mut Vec<Output>,
     ) {
-        for group_id in self.consumer_groups.in_flight.remove(&append_id).into_iter().flatten() {
-            let Some(slot) = self.consumer_groups.by_id.get_mut(&group_id) else { continue };
-            let Some(in_flight) = slot.in_flight.take_if(|in_flight| in_flight.append_id == append_id) else {
-                continue;
-            };
-            let mut group_record = None;
-            match (result, in_flight.becomes) {
-                (Ok(()), Becomes::Consumer(group)) => {
-                    slot.group = group;
-                    slot.is_written = true;
-                }
-                (Ok(()), Becomes::Classic(record)) => group_record = Some(record),
-                // Who waits makes it anew.
-                (Ok(()), Becomes::Nothing) => {
-                    slot.group = ConsumerGroup::new(Arc::clone(&group_id));
-                    slot.is_written = false;
-                    slot.metadata_version = None;
-                }
-                // The draft took note of the topics and set the timers; the group that stays did not.
-                (Err(_), _) => slot.metadata_version = None,
-            }
+        for group_id in self.consumer_groups.take_appended(append_id) {
+            let classic = self.consumer_groups.settle(&group_id, append_id, result, out);
             if result.is_err() {
+                // The draft set the timers for what did not come to be.
                 self.arm_timers(&group_id, now_ms);
             }
-            for (token, response) in in_flight.replies {
-                let response = match result {
-                    Ok(()) => response,
-                    Err(error) => failed(&response, append_error_to_response(error)),
-                };
-                out.push(Output::Reply { token, response });
-            }
-            if let Some(record) = group_record {
+            if let Some(record) = classic {
                 self.become_classic(&group_id, &record, now_ms, out);
             }
             self.run_consumer_group(&group_id, now_ms, out);
@@ -377,34 +308,12 @@ impl GroupShard {
 
     /// A group of which nothing is written, and that nobody waits for, never was.
     fn forget_unwritten(&mut self, group_id: &Arc<str>) {
-        let is_unused = self
-            .consumer_groups
-            .by_id
-            .get(group_id)
-            .is_some_and(|slot| !slot.is_written && slot.in_flight.is_none() && slot.waiting.is_empty());
-        if !is_unused {
+        if !self.consumer_groups.forget_unwritten(group_id) {
             return;
         }
-        self.consumer_groups.by_id.remove(group_id);
         if self.has_offsets(group_id) && !self.groups.contains_key(group_id) {
             // Somebody has committed for it meanwhile: that much of it stays.
             self.groups.insert(Arc::clone(group_id), ClassicGroup::new(Arc::clone(group_id), 0));
-        }
-    }
-
-    /// An append takes too long: whoever waits for it, or behind it, is told.
-    pub(super) fn consumer_groups_overdue(&mut self, append_id: AppendId, out: &mut Vec<Output>) {
-        let group_ids = self.consumer_groups.in_flight.get(&append_id).cloned().unwrap_or_default();
-        for group_id in group_ids {
-            let Some(slot) = self.consumer_groups.by_id.get_mut(&group_id) else { continue };
-            let Some(in_flight) = &mut slot.in_flight else { continue };
-            in_flight.is_overdue = true;
-            let error = ErrorCode::CoordinatorNotAvailable;
-            let replies = in_flight.replies.drain(..);
-            out.extend(
-                replies.map(|(token, response)| Output::Reply { token, response: failed(&response, error) }),
-            );
-            slot.refuse_waiting(error, out);
         }
     }
 
@@ -519,44 +428,9 @@ impl GroupShard {
         append.offsets_of.insert(group_id);
         true
     }
-
-    /// Holds heartbeats of groups back while their tombstones are on their way.
-    pub(super) fn consumer_groups_go(&mut self, append_id: AppendId, group_ids: Vec<Arc<str>>) {
-        for group_id in &group_ids {
-            if let Some(slot) = self.consumer_groups.by_id.get_mut(group_id) {
-                let replies = Vec::new();
-                slot.in_flight =
-                    Some(InFlight { append_id, becomes: Becomes::Nothing, replies, is_overdue: false });
-            }
-        }
-        if !group_ids.is_empty() {
-            self.consumer_groups.in_flight.insert(append_id, group_ids);
-        }
-    }
-
-    /// Forgets all consumer groups; whoever waits is told.
-    pub(super) fn unload_consumer_groups(&mut self, error: ErrorCode, out: &mut Vec<Output>) {
-        let groups = std::mem::take(&mut self.consumer_groups);
-        for mut slot in groups.by_id.into_values() {
-            let replies = slot.in_flight.take().map(|in_flight| in_flight.replies).unwrap_or_default();
-            let reply = |(token, response)| Output::Reply { token, response: failed(&response, error) };
-            out.extend(replies.into_iter().map(reply));
-            slot.refuse_waiting(error, out);
-        }
-    }
 }
 
 impl ConsumerSlot {
-    /// Refuses the requests that wait; what time has brought about stays.
-    fn refuse_waiting(&mut self, error: ErrorCode, out: &mut Vec<Output>) {
-        let (requests, rest) = std::mem::take(&mut self.waiting)
-            .into_iter()
-            .partition(|work| matches!(work, Work::Heartbeat(..) | Work::Classic(..)));
-        self.waiting = rest;
-        let requests: VecDeque<Work> = requests;
-        out.extend(requests.iter().filter_map(|work| work.refused(error)));
-    }
-
     /// Takes out the requests that wait, as they came.
     pub(super) fn into_requests(self) -> Vec<(RequestToken, Request)> {
         let request = |work| match work {
@@ -565,18 +439,6 @@ impl ConsumerSlot {
             Work::SessionEnds(_) | Work::RevocationEnds(_) | Work::RejoinEnds(_) => None,
         };
         self.waiting.into_iter().filter_map(request).collect()
-    }
-}
-
-impl Work {
-    /// The request's answer, with an error; `None` if it is none.
-    fn refused(&self, error: ErrorCode) -> Option<Output> {
-        let (token, response) = match self {
-            Self::Heartbeat(token, _) => (*token, refused(error)),
-            Self::Classic(token, request) => (*token, refusal::refused(request, error)),
-            Self::SessionEnds(_) | Self::RevocationEnds(_) | Self::RejoinEnds(_) => return None,
-        };
-        Some(Output::Reply { token, response })
     }
 }
 
@@ -635,17 +497,6 @@ fn rejoin_if_joined(replies: &mut [(RequestToken, Response)]) {
         && joined.error.is_none()
     {
         *response = join_refused(ErrorCode::RebalanceInProgress, &joined.member_id);
-    }
-}
-
-/// The same kind of answer, when its append failed.
-fn failed(response: &Response, error: ErrorCode) -> Response {
-    match response {
-        Response::Join(_) => join_refused(error, ""),
-        Response::Sync(_) => sync_refused(error),
-        Response::Heartbeat(_) => Response::Heartbeat(error),
-        Response::Leave(_) => Response::Leave(LeaveGroupResponse { error, members: Vec::new() }),
-        _ => refused(error),
     }
 }
 

@@ -104,8 +104,8 @@ impl GroupShard {
         }
         append.completion = Some(Completion::Reply { token, response, simple_group: None });
         let append_id = self.append(append, now_ms, out);
-        self.consumer_groups_go(append_id, consumer_groups);
-        self.share_groups_go(append_id, share_groups);
+        self.consumer_groups.go(append_id, &consumer_groups);
+        self.share_groups.go(append_id, &share_groups);
     }
 
     /// Writes tombstones for the offsets of topics that are no more.

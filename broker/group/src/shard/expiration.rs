@@ -71,12 +71,12 @@ impl GroupShard {
             }
             if append.records.len() >= self.config.records_per_append_max {
                 let append_id = self.append(std::mem::take(&mut append), now_ms, out);
-                self.consumer_groups_go(append_id, std::mem::take(&mut consumer_groups));
+                self.consumer_groups.go(append_id, &std::mem::take(&mut consumer_groups));
             }
         }
         if !append.records.is_empty() {
             let append_id = self.append(append, now_ms, out);
-            self.consumer_groups_go(append_id, consumer_groups);
+            self.consumer_groups.go(append_id, &consumer_groups);
         }
     }
 

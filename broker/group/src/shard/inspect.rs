@@ -81,9 +81,7 @@ impl GroupShard {
             });
         let consumer_groups = self
             .consumer_groups
-            .by_id
-            .keys()
-            .filter_map(|group_id| self.consumer_groups.get(group_id))
+            .written()
             .filter(|group| passes(&request.states_filter, group.state().name()))
             .filter(|_| passes(&request.types_filter, CONSUMER_TYPE))
             .map(|group| ListedGroup {
@@ -94,9 +92,7 @@ impl GroupShard {
             });
         let share_groups = self
             .share_groups
-            .by_id
-            .keys()
-            .filter_map(|group_id| self.share_groups.get(group_id))
+            .written()
             .filter(|group| passes(&request.states_filter, group.state()))
             .filter(|_| passes(&request.types_filter, SHARE_TYPE))
             .map(|group| ListedGroup {

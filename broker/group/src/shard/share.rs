@@ -1,12 +1,12 @@
-//! Share groups in a shard. As with consumer groups one append of a group is under way at a time, what comes meanwhile waits,
-//! and all that waits is decided on one draft and answered with one append.
+//! Share groups in a shard.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use moldau_model::ErrorCode;
 
-use super::append::{PendingAppend, append_error_to_response};
+use super::append::PendingAppend;
+use super::slot::{Becomes, GroupKind, GroupSlot, Groups};
 use super::{AppendId, CoordinatorRecord, GroupShard, Output};
 use crate::consumer::{Context, Refused, TimerChange};
 use crate::records::ShareRecord;
@@ -15,103 +15,68 @@ use crate::response::{Response, ShareGroupHeartbeatResponse};
 use crate::share::{self, ShareDraft, ShareGroup};
 use crate::timers::TimerKey;
 
-/// One share group of the shard.
+/// Share groups.
 #[derive(Debug)]
-pub(crate) struct ShareSlot {
-    /// As the log has it.
-    pub(crate) group: ShareGroup,
-    /// Whether the log has anything of it.
-    is_written: bool,
-    /// Of the topics that its epoch was begun with; `None` if that is not known.
-    metadata_version: Option<i64>,
-    asked_to_initialize_ms: Option<i64>,
-    in_flight: Option<InFlight>,
-    waiting: VecDeque<Work>,
-}
+pub(crate) struct Shares;
 
-/// An append of one group whose outcome is not known.
-#[derive(Debug)]
-struct InFlight {
-    append_id: AppendId,
-    /// `None`: it is no more then.
-    becomes: Option<ShareGroup>,
-    replies: Vec<(RequestToken, Response)>,
-    /// The clients were told that it takes too long; whoever comes is told so too.
-    is_overdue: bool,
-}
+pub(crate) type ShareGroups = Groups<Shares>;
 
 #[derive(Debug)]
-enum Work {
+pub(crate) enum Work {
     Heartbeat(RequestToken, Box<ShareGroupHeartbeatRequest>),
     Offsets(RequestToken, ShareOffsetsChange),
     SessionEnds(Arc<str>),
     TopicsDeleted,
 }
 
-/// The share groups of a shard, and which of their appends are under way.
+/// What a share group's coordinator remembers of it.
 #[derive(Debug, Default)]
-pub(crate) struct ShareGroups {
-    pub(crate) by_id: BTreeMap<Arc<str>, ShareSlot>,
-    in_flight: BTreeMap<AppendId, Vec<Arc<str>>>,
+pub(crate) struct ShareMemory {
+    asked_to_initialize_ms: Option<i64>,
 }
 
-impl ShareSlot {
-    fn new(group_id: Arc<str>) -> Self {
-        Self {
-            group: ShareGroup::new(group_id),
-            is_written: false,
-            metadata_version: None,
-            asked_to_initialize_ms: None,
-            in_flight: None,
-            waiting: VecDeque::new(),
+impl GroupKind for Shares {
+    type Group = ShareGroup;
+    type Work = Work;
+    type Successor = Infallible;
+    type Memory = ShareMemory;
+
+    fn new_group(group_id: Arc<str>) -> ShareGroup {
+        ShareGroup::new(group_id)
+    }
+
+    fn is_empty(group: &ShareGroup) -> bool {
+        group.is_empty()
+    }
+
+    fn refused(work: &Work, error: ErrorCode) -> Option<Output> {
+        let (token, response) = match work {
+            Work::Heartbeat(token, _) => (*token, refused(error)),
+            Work::Offsets(token, _) => (*token, offsets_refused(error)),
+            Work::SessionEnds(_) | Work::TopicsDeleted => return None,
+        };
+        Some(Output::Reply { token, response })
+    }
+
+    fn failed(response: &Response, error: ErrorCode) -> Response {
+        match response {
+            Response::ShareOffsets(_) => offsets_refused(error),
+            _ => refused(error),
         }
     }
 
-    fn is_idle_and_empty(&self) -> bool {
-        self.group.is_empty() && self.in_flight.is_none() && self.waiting.is_empty()
-    }
-
-    /// Takes out the requests that wait, with what refuses them; what time has brought about stays.
-    fn take_waiting(&mut self, error: ErrorCode) -> Vec<Output> {
-        let mut out = Vec::new();
-        self.waiting.retain(|work| match work {
-            Work::Heartbeat(token, _) => {
-                out.push(Output::Reply { token: *token, response: refused(error) });
-                false
-            }
-            Work::Offsets(token, _) => {
-                out.push(Output::Reply { token: *token, response: offsets_refused(error) });
-                false
-            }
-            Work::SessionEnds(_) | Work::TopicsDeleted => true,
-        });
-        out
+    fn forget_draft(memory: &mut ShareMemory) {
+        memory.asked_to_initialize_ms = None;
     }
 }
 
 impl ShareGroups {
-    pub(crate) fn get(&self, group_id: &str) -> Option<&ShareGroup> {
-        // What was not written yet is not there yet.
-        self.by_id.get(group_id).filter(|slot| slot.is_written).map(|slot| &slot.group)
-    }
-
     /// Takes in a record of a load.
-    pub(super) fn replay(&mut self, group_id: &str, record: &ShareRecord) {
+    pub(super) fn replay_record(&mut self, group_id: &str, record: &ShareRecord) {
         if matches!(record, ShareRecord::Epoch(None)) {
             self.by_id.remove(group_id);
-            return;
-        }
-        // A tombstone of a group that is not there tells nothing.
-        if !self.by_id.contains_key(group_id) {
-            if record.is_tombstone() {
-                return;
-            }
-            let group_id: Arc<str> = group_id.into();
-            self.by_id.insert(Arc::clone(&group_id), ShareSlot::new(group_id));
-        }
-        if let Some(slot) = self.by_id.get_mut(group_id) {
-            slot.is_written = true;
-            slot.group.apply(record);
+        } else {
+            self.replay(group_id, record.is_tombstone(), |group| group.apply(record));
         }
     }
 }
@@ -192,18 +157,12 @@ impl GroupShard {
             let message = "The coordinator has as many groups as it may have.";
             return Err(Refused::new(ErrorCode::GroupMaxSizeReached, message));
         }
-        let group_id: Arc<str> = group_id.into();
-        self.share_groups.by_id.insert(Arc::clone(&group_id), ShareSlot::new(Arc::clone(&group_id)));
-        Ok(group_id)
+        Ok(self.share_groups.make(group_id))
     }
 
     fn share_group_work(&mut self, group_id: &Arc<str>, work: Work, now_ms: i64, out: &mut Vec<Output>) {
-        let waiting_max = self.config.share.waiting_max;
-        let Some(slot) = self.share_groups.by_id.get_mut(group_id) else { return };
-        slot.waiting.push_back(work);
-        let is_overdue = slot.in_flight.as_ref().is_some_and(|in_flight| in_flight.is_overdue);
-        if is_overdue || slot.waiting.len() > waiting_max {
-            out.extend(slot.take_waiting(ErrorCode::CoordinatorNotAvailable));
+        if let Some(refusal) = self.share_groups.queue(group_id, work, self.config.share.waiting_max) {
+            return out.push(refusal);
         }
         self.run_share_group(group_id, now_ms, out);
     }
@@ -211,14 +170,18 @@ impl GroupShard {
     /// Decides on all that waits for the group, unless an append of it is under way.
     fn run_share_group(&mut self, group_id: &Arc<str>, now_ms: i64, out: &mut Vec<Output>) {
         let Some(slot) = self.share_groups.by_id.get_mut(group_id) else { return };
-        if slot.in_flight.is_some() {
+        if slot.has_append_under_way() {
             return;
         }
         let metadata = self.metadata.current();
         let context = Context { config: &self.config, metadata: &*metadata, now_ms };
         let is_metadata_stale = slot.metadata_version != Some(metadata.version());
-        let mut draft =
-            ShareDraft::new(&slot.group, is_metadata_stale, slot.asked_to_initialize_ms, slot.is_written);
+        let mut draft = ShareDraft::new(
+            &slot.group,
+            is_metadata_stale,
+            slot.memory.asked_to_initialize_ms,
+            slot.is_written,
+        );
         let mut replies = Vec::new();
         let mut records: Vec<CoordinatorRecord> = Vec::new();
         let mut bytes = 0;
@@ -233,24 +196,21 @@ impl GroupShard {
             }
         }
         let timers = std::mem::take(&mut draft.timers);
-        slot.asked_to_initialize_ms = draft.asked_to_initialize_ms;
+        slot.memory.asked_to_initialize_ms = draft.asked_to_initialize_ms;
         if !draft.is_metadata_stale {
             slot.metadata_version = Some(metadata.version());
         }
         if records.is_empty() {
             drop(draft);
             out.extend(replies.into_iter().map(|(token, response)| Output::Reply { token, response }));
-            self.forget_unwritten_share_group(group_id);
+            self.share_groups.forget_unwritten(group_id);
         } else {
-            let becomes = Some(draft.into_group());
+            let becomes = Becomes::Group(draft.into_group());
             let append = PendingAppend { records, ..PendingAppend::default() };
             let append_id = self.appends.append_with(append, out);
             let deadline_ms = now_ms.saturating_add(self.config.offset_commit_timeout_ms);
             self.timers.schedule(TimerKey::Append(append_id), deadline_ms);
-            if let Some(slot) = self.share_groups.by_id.get_mut(group_id) {
-                slot.in_flight = Some(InFlight { append_id, becomes, replies, is_overdue: false });
-            }
-            self.share_groups.in_flight.insert(append_id, vec![Arc::clone(group_id)]);
+            self.share_groups.begin_append(group_id, append_id, becomes, replies);
         }
         self.set_share_timers(group_id, timers, now_ms);
     }
@@ -263,66 +223,14 @@ impl GroupShard {
         now_ms: i64,
         out: &mut Vec<Output>,
     ) {
-        for group_id in self.share_groups.in_flight.remove(&append_id).into_iter().flatten() {
-            let Some(slot) = self.share_groups.by_id.get_mut(&group_id) else { continue };
-            let Some(in_flight) = slot.in_flight.take_if(|in_flight| in_flight.append_id == append_id) else {
-                continue;
-            };
-            match (result, in_flight.becomes) {
-                (Ok(()), Some(group)) => {
-                    slot.group = group;
-                    slot.is_written = true;
-                }
-                // Who waits makes it anew.
-                (Ok(()), None) => {
-                    let waiting = std::mem::take(&mut slot.waiting);
-                    *slot = ShareSlot { waiting, ..ShareSlot::new(Arc::clone(&group_id)) };
-                }
-                // The draft took note of the topics and set the timers; the group that stays did not.
-                (Err(_), _) => {
-                    slot.metadata_version = None;
-                    slot.asked_to_initialize_ms = None;
-                }
-            }
+        for group_id in self.share_groups.take_appended(append_id) {
+            self.share_groups.settle(&group_id, append_id, result, out);
             if result.is_err() {
+                // The draft set the timers for what did not come to be.
                 self.arm_share_timers(&group_id, now_ms);
             }
-            for (token, response) in in_flight.replies {
-                let response = match result {
-                    Ok(()) => response,
-                    Err(error) => with_error(&response, append_error_to_response(error)),
-                };
-                out.push(Output::Reply { token, response });
-            }
             self.run_share_group(&group_id, now_ms, out);
-            self.forget_unwritten_share_group(&group_id);
-        }
-    }
-
-    /// A group of which nothing is written, and that nobody waits for, never was.
-    fn forget_unwritten_share_group(&mut self, group_id: &Arc<str>) {
-        let is_unused = self
-            .share_groups
-            .by_id
-            .get(group_id)
-            .is_some_and(|slot| !slot.is_written && slot.in_flight.is_none() && slot.waiting.is_empty());
-        if is_unused {
-            self.share_groups.by_id.remove(group_id);
-        }
-    }
-
-    /// An append takes too long: whoever waits for it, or behind it, is told.
-    pub(super) fn share_groups_overdue(&mut self, append_id: AppendId, out: &mut Vec<Output>) {
-        let group_ids = self.share_groups.in_flight.get(&append_id).cloned().unwrap_or_default();
-        for group_id in group_ids {
-            let Some(slot) = self.share_groups.by_id.get_mut(&group_id) else { continue };
-            let Some(in_flight) = &mut slot.in_flight else { continue };
-            in_flight.is_overdue = true;
-            let error = ErrorCode::CoordinatorNotAvailable;
-            for (token, response) in in_flight.replies.drain(..) {
-                out.push(Output::Reply { token, response: with_error(&response, error) });
-            }
-            out.extend(slot.take_waiting(error));
+            self.share_groups.forget_unwritten(&group_id);
         }
     }
 
@@ -359,7 +267,7 @@ impl GroupShard {
     /// Topics are no more: what is kept of their partitions goes.
     pub(super) fn share_topics_deleted(&mut self, now_ms: i64, out: &mut Vec<Output>) {
         let metadata = self.metadata.current();
-        let is_concerned = |slot: &ShareSlot| {
+        let is_concerned = |slot: &GroupSlot<Shares>| {
             let topics = slot.group.state_partitions.topic_ids();
             topics.iter().any(|topic_id| metadata.topic_name(*topic_id).is_none())
         };
@@ -401,33 +309,6 @@ impl GroupShard {
         }
         append.records.extend(slot.group.tombstones().iter().map(|record| record.encode(group_id)));
         true
-    }
-
-    /// Holds requests of groups back while their tombstones are on their way.
-    pub(super) fn share_groups_go(&mut self, append_id: AppendId, group_ids: Vec<Arc<str>>) {
-        for group_id in &group_ids {
-            if let Some(slot) = self.share_groups.by_id.get_mut(group_id) {
-                let replies = Vec::new();
-                slot.in_flight = Some(InFlight { append_id, becomes: None, replies, is_overdue: false });
-            }
-        }
-        if !group_ids.is_empty() {
-            self.share_groups.in_flight.insert(append_id, group_ids);
-        }
-    }
-
-    /// Forgets all share groups; whoever waits is told.
-    pub(super) fn unload_share_groups(&mut self, error: ErrorCode, out: &mut Vec<Output>) {
-        let groups = std::mem::take(&mut self.share_groups);
-        for mut slot in groups.by_id.into_values() {
-            let replies = slot.in_flight.take().map(|in_flight| in_flight.replies).unwrap_or_default();
-            out.extend(
-                replies
-                    .into_iter()
-                    .map(|(token, response)| Output::Reply { token, response: with_error(&response, error) }),
-            );
-            out.extend(slot.take_waiting(error));
-        }
     }
 }
 
@@ -486,12 +367,5 @@ pub(super) fn response_of(why: Refused) -> Response {
             })
         }
         other => other,
-    }
-}
-
-fn with_error(response: &Response, error: ErrorCode) -> Response {
-    match response {
-        Response::ShareOffsets(_) => offsets_refused(error),
-        _ => refused(error),
     }
 }
