@@ -57,7 +57,12 @@ pub(crate) fn init_producer_id(
         return Err(ErrorCode::ConcurrentTransactions);
     }
     if current.state == TransactionState::Ongoing {
-        return Ok(fence(current, circumstances));
+        // Whoever has begun it knows its epoch: another one that goes on was overtaken, and ends nobody's transaction.
+        let own = (current.producer_id, current.producer_epoch);
+        return match request.expected {
+            Some(expected) if expected != own => Err(ErrorCode::ProducerFenced),
+            _ => Ok(fence(current, circumstances)),
+        };
     }
     let expected_epoch = request.expected.map(|(_, epoch)| epoch);
     let epoch = current.producer_epoch;

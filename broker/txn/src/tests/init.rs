@@ -83,6 +83,22 @@ fn a_producer_that_goes_on_is_raised_and_one_that_was_overtaken_is_fenced() {
 }
 
 #[test]
+fn an_overtaken_producer_that_goes_on_does_not_abort_its_successors_transaction() {
+    let mut h = Harness::new();
+    let old = h.init("x").unwrap();
+    let new = h.init("x").unwrap();
+    h.add("x", new, &[0]);
+    for other in [old, (new.0 + 77, new.1)] {
+        assert_eq!(h.init_expecting("x", other), Err(ErrorCode::ProducerFenced), "{other:?}");
+    }
+    assert_eq!(h.state("x"), Some(TransactionState::Ongoing));
+    assert_eq!(h.init_expecting("x", new), Err(ErrorCode::ConcurrentTransactions), "its own it aborts");
+    assert!(!h.write_markers().is_commit);
+    assert_eq!(h.init_expecting("x", old), Err(ErrorCode::ProducerFenced));
+    assert!(h.init("x").is_ok());
+}
+
+#[test]
 fn an_open_transaction_is_aborted_before_another_producer_may_start() {
     for version in [0, 2] {
         let mut h = Harness::with(TransactionConfig::default(), version);
