@@ -76,7 +76,6 @@ pub struct Answered {
     pub is_notable: bool,
     /// There is nothing more to be had before something happens to the partition.
     pub is_settled: bool,
-    pub is_error: bool,
     pub high_watermark: Offset,
     pub log_start_offset: Offset,
 }
@@ -488,8 +487,9 @@ impl Session {
             known.high_watermark = known.high_watermark.max(answered.high_watermark);
             known.log_start_offset = answered.log_start_offset;
         }
-        if answered.is_error {
-            // Whatever comes after the error is news.
+        if answered.is_notable {
+            // Whatever comes after it is news: with an error it was not told, and a follower whose log has parted from the
+            // leader's cuts it, and takes nothing else from the answer.
             cached.high_watermark = Offset::NONE;
         }
         if answered.has_records

@@ -25,7 +25,6 @@ fn quiet(high_watermark: i64) -> Answered {
         has_records: false,
         is_notable: false,
         is_settled: true,
-        is_error: false,
         high_watermark: Offset(high_watermark),
         log_start_offset: Offset(0),
     }
@@ -36,7 +35,7 @@ fn records(high_watermark: i64) -> Answered {
 }
 
 fn failed() -> Answered {
-    Answered { is_notable: true, is_error: true, is_settled: false, ..quiet(-1) }
+    Answered { is_notable: true, is_settled: false, ..quiet(-1) }
 }
 
 fn open(cache: &FetchSessionCache, now: Instant) -> i32 {
@@ -62,6 +61,20 @@ fn an_incremental_answer_tells_what_changed_alone() {
         let context = cache.begin(id, epoch, Vec::new(), &[], false, now).unwrap();
         assert_eq!(context.targets.len(), 2);
         assert_eq!(context.finish(&cache, &answers, now), (id, expected.to_vec()), "epoch {epoch}");
+    }
+}
+
+#[test]
+fn a_follower_that_cuts_its_log_is_told_the_high_watermark_once_more() {
+    let (cache, now) = (FetchSessionCache::new(10), Instant::now());
+    let has_parted = Answered { is_notable: true, is_settled: false, ..quiet(5) };
+    let context = cache.begin(0, 0, vec![target(0, 7)], &[], false, now).unwrap();
+    let (id, told) = context.finish(&cache, &[has_parted], now);
+    assert_eq!(told, [true]);
+    // With the cut done it asks from where the logs are the same.
+    for (epoch, expected) in [(1, true), (2, false)] {
+        let context = cache.begin(id, epoch, vec![target(0, 5)], &[], false, now).unwrap();
+        assert_eq!(context.finish(&cache, &[quiet(5)], now), (id, vec![expected]), "epoch {epoch}");
     }
 }
 

@@ -195,7 +195,6 @@ fn answered(partition: &FetchPartition<Records>, has_more: bool) -> Answered {
             || partition.diverging_epoch.is_some()
             || partition.preferred_read_replica != BrokerId::NONE,
         is_settled: !is_error && !has_more && partition.diverging_epoch.is_none(),
-        is_error,
         high_watermark: partition.high_watermark,
         log_start_offset: if is_error { Offset::NONE } else { partition.log_start_offset },
     }
