@@ -8,7 +8,9 @@ mod disk;
 #[allow(dead_code, reason = "the hostile tests use the rest")]
 mod harness;
 mod requests;
+mod transactional;
 
+mod committed_reads;
 mod coordinators;
 mod fetch;
 mod followers;
@@ -20,4 +22,5 @@ mod replication;
 mod sessions;
 mod storage;
 mod throttles;
+mod transactional_producers;
 mod transactions;
