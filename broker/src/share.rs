@@ -7,6 +7,7 @@
 mod entry;
 mod link;
 mod persister;
+mod pruning;
 mod settings;
 
 use std::collections::HashMap;
@@ -27,6 +28,7 @@ use crate::replica_manager::ReplicaManager;
 pub(crate) use entry::ShareEntry;
 pub(crate) use link::Exchange;
 pub use persister::SharePersister;
+pub use pruning::wishes;
 pub(crate) use settings::ShareGroupSettings;
 
 /// The feature that brings share groups.

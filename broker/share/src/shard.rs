@@ -2,16 +2,18 @@
 
 mod decide;
 mod request;
+mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use moldau_model::{ErrorCode, LeaderEpoch, TopicId};
+use moldau_model::{ErrorCode, LeaderEpoch, Offset, TopicId};
 
 use crate::key::SharePartitionKey;
 use crate::records::{self, Decoded, RecordError, Replayed, ShareRecord, Snapshot};
 use decide::{Decision, decide};
+use upkeep::Upkeep;
 
 pub use request::{ReadState, Refusal, Request, RequestToken, Response, StateSummary};
 
@@ -32,6 +34,12 @@ pub struct ShareStateConfig {
     /// State batches that one share partition may have: `group.share.partition.max.record.locks` may be 10,000 at most, and a
     /// batch is at least one record. Default: 20,000.
     pub batches_max: usize,
+    /// `share.coordinator.state.topic.prune.interval.ms`: how often the shell is told which records nobody needs any more.
+    /// Default: five minutes.
+    pub prune_interval_ms: i64,
+    /// `share.coordinator.cold.partition.snapshot.interval.ms`: a snapshot that is older is written anew, so that it does not
+    /// keep what others have written since. Default: five minutes.
+    pub cold_snapshot_interval_ms: i64,
 }
 
 impl Default for ShareStateConfig {
@@ -42,6 +50,8 @@ impl Default for ShareStateConfig {
             waiting_per_key_max: 1_000,
             keys_max: 100_000,
             batches_max: 20_000,
+            prune_interval_ms: 300_000,
+            cold_snapshot_interval_ms: 300_000,
         }
     }
 }
@@ -62,9 +72,10 @@ pub struct CoordinatorRecord {
 pub enum Input {
     /// A broker's request. It is answered exactly once, now or later, by a [`Output::Reply`].
     Request { token: RequestToken, request: Box<Request> },
-    /// The outcome of an [`Output::Append`]: `Ok` once its records are committed, an error if they are *not* in the log.
+    /// The outcome of an [`Output::Append`]: the first offset once its records are committed, an error if they are *not* in the
+    /// log.
     /// While the outcome is unknown, say nothing: the shard answers itself after `share.coordinator.write.timeout.ms`.
-    Appended { append_id: AppendId, result: Result<(), ErrorCode> },
+    Appended { append_id: AppendId, result: Result<Offset, ErrorCode> },
     /// All topics that there are, after some were deleted: what is known of others goes.
     TopicsThatExist(Arc<BTreeSet<TopicId>>),
     /// [`ShareStateShard::next_deadline_ms`] has come.
@@ -79,6 +90,8 @@ pub enum Output {
     /// Append these records to the shard's partition as one batch, with acks=all, as leader of `leader_epoch`, behind all
     /// earlier ones of this shard; then tell by [`Input::Appended`].
     Append { append_id: AppendId, leader_epoch: LeaderEpoch, records: Vec<CoordinatorRecord> },
+    /// Nothing before this offset is needed any more: delete it, or do not. It is committed up to there.
+    Prune { before: Offset },
 }
 
 /// Whether a shard may answer.
@@ -105,6 +118,8 @@ struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Known {
     snapshot: Snapshot,
+    /// Where the log has the snapshot: all that is known is there and behind.
+    snapshot_offset: Offset,
     /// Updates since the last snapshot.
     updates: u32,
 }
@@ -121,7 +136,8 @@ struct Pending {
 /// The share coordinator of one partition of `__share_group_state`: pure, without clock or I/O.
 ///
 /// How it is driven:
-/// - `begin_load`, then `replay` for every record of the partition up to its end, then `finish_load`;
+/// - `begin_load`, then `replay` for every record of the partition up to its end, then `finish_load` once all of it is
+///   committed;
 /// - `handle` for everything that happens; its outputs are to be carried out in their order;
 /// - `Input::Tick` when `next_deadline_ms` has come;
 /// - `unload` when the broker no longer leads the partition.
@@ -135,6 +151,7 @@ pub struct ShareStateShard {
     appends: BTreeMap<AppendId, SharePartitionKey>,
     deadlines: BTreeSet<(i64, AppendId)>,
     next_append_id: u64,
+    upkeep: Upkeep,
 }
 
 impl ShareStateShard {
@@ -148,6 +165,7 @@ impl ShareStateShard {
             appends: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             next_append_id: 0,
+            upkeep: Upkeep::default(),
         }
     }
 
@@ -179,8 +197,14 @@ impl ShareStateShard {
     ///
     /// # Panics
     /// If the shard is not loading.
-    pub fn replay(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<Replayed, RecordError> {
+    pub fn replay(
+        &mut self,
+        offset: Offset,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<Replayed, RecordError> {
         assert!(matches!(self.state, ShardState::Loading { .. }), "records are replayed while loading");
+        self.upkeep.note_record(offset);
         let (key, record) = match records::decode(key, value)? {
             Decoded::Other(version) => return Ok(Replayed::Skipped(version)),
             Decoded::Nothing => return Ok(Replayed::Tombstone),
@@ -193,7 +217,7 @@ impl ShareStateShard {
             Some(ShareRecord::Update(_)) => Replayed::Update,
         };
         let entry = self.entries.entry(key.clone()).or_default();
-        entry.known = applied(entry.known.take(), record);
+        entry.known = applied(entry.known.take(), record, offset);
         self.forget_unknown(&key);
         Ok(replayed)
     }
@@ -202,11 +226,12 @@ impl ShareStateShard {
     ///
     /// # Panics
     /// If the shard was not loading.
-    pub fn finish_load(&mut self, _now_ms: i64) -> Vec<Output> {
+    pub fn finish_load(&mut self, now_ms: i64) -> Vec<Output> {
         let ShardState::Loading { leader_epoch } = self.state else {
             panic!("a load ends that never began");
         };
         self.state = ShardState::Active { leader_epoch };
+        self.upkeep.begin(&self.config, now_ms);
         Vec::new()
     }
 
@@ -223,6 +248,7 @@ impl ShareStateShard {
         }
         self.appends.clear();
         self.deadlines.clear();
+        self.upkeep = Upkeep::default();
         out
     }
 
@@ -241,13 +267,15 @@ impl ShareStateShard {
             Input::Appended { .. } | Input::TopicsThatExist(_) | Input::Tick => {}
         }
         self.tell_overdue(now_ms, &mut out);
+        self.keep_up(now_ms, &mut out);
         out
     }
 
-    /// When the next [`Input::Tick`] is due; `None` while nothing waits for time to pass.
+    /// When the next [`Input::Tick`] is due; `None` while the shard is not active.
     #[must_use]
     pub fn next_deadline_ms(&self) -> Option<i64> {
-        self.deadlines.first().map(|(deadline_ms, _)| *deadline_ms)
+        let write_deadline_ms = self.deadlines.first().map(|(deadline_ms, _)| *deadline_ms);
+        write_deadline_ms.into_iter().chain(self.upkeep.next_ms()).min()
     }
 
     fn request(&mut self, token: RequestToken, request: Request, now_ms: i64, out: &mut Vec<Output>) {
@@ -314,20 +342,23 @@ impl ShareStateShard {
     fn appended(
         &mut self,
         append_id: AppendId,
-        result: Result<(), ErrorCode>,
+        result: Result<Offset, ErrorCode>,
         now_ms: i64,
         out: &mut Vec<Output>,
     ) {
         let Some(key) = self.appends.remove(&append_id) else { return };
+        if let Ok(offset) = result {
+            self.upkeep.note_record(offset);
+        }
         self.deadlines.retain(|(_, id)| *id != append_id);
         let Some(entry) = self.entries.get_mut(&key) else { return };
         let Some(pending) = entry.pending.take_if(|pending| pending.append_id == append_id) else { return };
-        if result.is_ok() {
-            entry.known = applied(entry.known.take(), pending.record);
+        if let Ok(offset) = result {
+            entry.known = applied(entry.known.take(), pending.record, offset);
         }
         if let Some((token, response)) = pending.reply {
             let response = match result {
-                Ok(()) => response,
+                Ok(_) => response,
                 Err(error) => response.refused(append_error_to_response(error)),
             };
             out.push(Output::Reply { token, response });
@@ -374,7 +405,7 @@ impl ShareStateShard {
 }
 
 /// What is known once the record is in the log. An update without a snapshot tells of nothing that could be served.
-fn applied(known: Option<Known>, record: Option<ShareRecord>) -> Option<Known> {
+fn applied(known: Option<Known>, record: Option<ShareRecord>, offset: Offset) -> Option<Known> {
     match (known, record) {
         (Some(mut known), Some(ShareRecord::Update(update))) => {
             known.snapshot.apply(&update);
@@ -384,7 +415,7 @@ fn applied(known: Option<Known>, record: Option<ShareRecord>) -> Option<Known> {
         (known, Some(ShareRecord::Snapshot(mut snapshot))) => {
             let leader_epoch = known.map_or(snapshot.leader_epoch, |known| known.snapshot.leader_epoch);
             snapshot.leader_epoch = snapshot.leader_epoch.max(leader_epoch);
-            Some(Known { snapshot, updates: 0 })
+            Some(Known { snapshot, snapshot_offset: offset, updates: 0 })
         }
         (_, None) | (None, Some(ShareRecord::Update(_))) => None,
     }

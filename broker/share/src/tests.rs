@@ -4,10 +4,11 @@ mod coordinator;
 mod model;
 mod partition;
 mod records;
+mod upkeep;
 
 use std::sync::Arc;
 
-use moldau_model::TopicId;
+use moldau_model::{ErrorCode, TopicId};
 
 use crate::*;
 

@@ -193,7 +193,8 @@ fn start_share_state(
     metadata: &Arc<MetadataCache>,
 ) -> Arc<ShareStateCoordinator> {
     let store = ReplicaOffsetsStore::new(SHARE_STATE_TOPIC, Arc::clone(replicas), Arc::clone(metadata));
-    ShareStateCoordinator::start(&config.group.share, Arc::new(store))
+    let wishes = crate::share::wishes(Arc::clone(replicas), Arc::clone(metadata));
+    ShareStateCoordinator::start(&config.group.share, Arc::new(store), wishes)
 }
 
 async fn bind_listeners(

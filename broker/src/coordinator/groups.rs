@@ -9,7 +9,7 @@ use moldau_group::{
     ShardState, partition_for_group,
 };
 use moldau_metadata::MetadataImage;
-use moldau_model::{ErrorCode, LeaderEpoch, PartitionIndex};
+use moldau_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex};
 
 use super::group_metadata::GroupMetadata;
 use super::{CoordinatorRecord, Effect, GroupCoordinator, Loaded, OffsetsStore, Shard};
@@ -60,7 +60,7 @@ impl Shard for GroupShard {
         self.begin_load(leader_epoch)
     }
 
-    fn replay(&mut self, loaded: Loaded<'_>) -> Result<(), Box<dyn Error + Send + Sync>> {
+    fn replay(&mut self, _: Offset, loaded: Loaded<'_>) -> Result<(), Box<dyn Error + Send + Sync>> {
         match loaded {
             Loaded::Record { key, value, in_transaction_of: None } => drop(self.replay(key, value)?),
             Loaded::Record { key, value, in_transaction_of: Some(producer_id) } => {
@@ -91,8 +91,8 @@ impl Shard for GroupShard {
         Input::Request { token: RequestToken(token), request: Box::new(request) }
     }
 
-    fn appended(append_id: u64, result: Result<(), ErrorCode>) -> Input {
-        Input::Appended { append_id: AppendId(append_id), result }
+    fn appended(append_id: u64, result: Result<Offset, ErrorCode>) -> Input {
+        Input::Appended { append_id: AppendId(append_id), result: result.map(drop) }
     }
 
     fn tick() -> Input {

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use moldau_metadata::MetadataImage;
-use moldau_model::{ErrorCode, LeaderEpoch, PartitionIndex};
+use moldau_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex};
 
 use super::{AppendKind, CoordinatorRecord, Loaded};
 
@@ -32,11 +32,11 @@ pub trait Shard: Sized + Send + 'static {
     fn is_active(&self) -> bool;
     fn begin_load(&mut self, leader_epoch: LeaderEpoch) -> Vec<Self::Output>;
 
-    /// Takes in one record, or marker, of a load.
+    /// Takes in one record, or marker, of a load, which stands at this offset.
     ///
     /// # Errors
     /// A record that is none of its kind.
-    fn replay(&mut self, loaded: Loaded<'_>) -> Result<(), Box<dyn Error + Send + Sync>>;
+    fn replay(&mut self, offset: Offset, loaded: Loaded<'_>) -> Result<(), Box<dyn Error + Send + Sync>>;
 
     fn finish_load(&mut self, now_ms: i64) -> Vec<Self::Output>;
     fn unload(&mut self) -> Vec<Self::Output>;
@@ -44,7 +44,8 @@ pub trait Shard: Sized + Send + 'static {
     fn next_deadline_ms(&self) -> Option<i64>;
 
     fn request(token: u64, request: Self::Request) -> Self::Input;
-    fn appended(append_id: u64, result: Result<(), ErrorCode>) -> Self::Input;
+    /// What became of an append; its first offset once it is committed.
+    fn appended(append_id: u64, result: Result<Offset, ErrorCode>) -> Self::Input;
     fn tick() -> Self::Input;
 
     /// What new metadata means to every shard, if anything. `deleted` are topics that are gone.

@@ -1,18 +1,17 @@
 //! The state of share partitions, in the shell that coordinators share.
 
-use std::convert::Infallible;
 use std::error::Error;
 use std::sync::Arc;
 
 use moldau_metadata::MetadataImage;
 use moldau_metadata::config::ShareSettings;
-use moldau_model::{ErrorCode, LeaderEpoch, PartitionIndex};
+use moldau_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex};
 use moldau_share::{
     AppendId, Input, Output, Request, RequestToken, Response, ShardState, ShareStateConfig, ShareStateShard,
     state_partition_of,
 };
 
-use super::{AppendKind, Coordinator, CoordinatorRecord, Effect, Loaded, OffsetsStore, Shard};
+use super::{AppendKind, Coordinator, CoordinatorRecord, Effect, Loaded, OffsetsStore, Shard, Wishes};
 
 /// The topic that holds the state of share partitions.
 pub const SHARE_STATE_TOPIC: &str = "__share_group_state";
@@ -23,14 +22,20 @@ pub type ShareStateCoordinator = Coordinator<ShareStateShard>;
 impl ShareStateCoordinator {
     /// A coordinator that leads nothing yet, and the task that lets time pass for it.
     #[must_use]
-    pub fn start(settings: &ShareSettings, store: Arc<dyn OffsetsStore>) -> Arc<Self> {
+    pub fn start(
+        settings: &ShareSettings,
+        store: Arc<dyn OffsetsStore>,
+        wishes: Wishes<ShareStateShard>,
+    ) -> Arc<Self> {
         let config = ShareStateConfig {
             updates_per_snapshot: u32::try_from(settings.updates_per_snapshot).unwrap_or(0),
             write_timeout_ms: i64::from(settings.write_timeout_ms),
+            prune_interval_ms: i64::from(settings.prune_interval_ms),
+            cold_snapshot_interval_ms: i64::from(settings.cold_snapshot_interval_ms),
             ..ShareStateConfig::default()
         };
         let partition_count = settings.state_partition_count;
-        Self::start_with(config, partition_count, store, Box::new(|_, _, _, wish| match wish {}))
+        Self::start_with(config, partition_count, store, wishes)
     }
 }
 
@@ -40,7 +45,8 @@ impl Shard for ShareStateShard {
     type Response = Response;
     type Input = Input;
     type Output = Output;
-    type Wish = Infallible;
+    /// Records before this offset are not needed any more.
+    type Wish = Offset;
 
     const TOPIC: &'static str = SHARE_STATE_TOPIC;
 
@@ -60,10 +66,10 @@ impl Shard for ShareStateShard {
         self.begin_load(leader_epoch)
     }
 
-    fn replay(&mut self, loaded: Loaded<'_>) -> Result<(), Box<dyn Error + Send + Sync>> {
+    fn replay(&mut self, offset: Offset, loaded: Loaded<'_>) -> Result<(), Box<dyn Error + Send + Sync>> {
         // Nobody writes to this topic in transactions.
         if let Loaded::Record { key, value, .. } = loaded {
-            self.replay(key, value)?;
+            self.replay(offset, key, value)?;
         }
         Ok(())
     }
@@ -88,7 +94,7 @@ impl Shard for ShareStateShard {
         Input::Request { token: RequestToken(token), request: Box::new(request) }
     }
 
-    fn appended(append_id: u64, result: Result<(), ErrorCode>) -> Input {
+    fn appended(append_id: u64, result: Result<Offset, ErrorCode>) -> Input {
         Input::Appended { append_id: AppendId(append_id), result }
     }
 
@@ -104,6 +110,7 @@ impl Shard for ShareStateShard {
     fn effect(output: Output) -> Effect<Self> {
         match output {
             Output::Reply { token, response } => Effect::Reply { token: token.0, response },
+            Output::Prune { before } => Effect::Wish(before),
             Output::Append { append_id, leader_epoch, records } => {
                 let records = records.into_iter();
                 let records =

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use moldau_model::{ErrorCode, LeaderEpoch, PartitionIndex};
+use moldau_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -143,7 +143,7 @@ impl<S: Shard> Slot<S> {
         outcome: AppendOutcome,
     ) {
         let result = match outcome {
-            AppendOutcome::Committed => Ok(()),
+            AppendOutcome::Committed(base_offset) => Ok(base_offset),
             AppendOutcome::Refused(code) => Err(code),
             // The shard answers its clients itself in time; the log tells the truth at the next load.
             AppendOutcome::Unknown => return,
@@ -171,7 +171,8 @@ impl<S: Shard> Slot<S> {
         if state.leader_epoch != leader_epoch {
             return Err(LoadError::NotLeader);
         }
-        state.shard.replay(loaded).map_err(|source| LoadError::Record { offset, source })
+        let replayed = state.shard.replay(Offset(offset), loaded);
+        replayed.map_err(|source| LoadError::Record { offset, source })
     }
 
     /// All records of a load are in: the shard answers from now on. False if another leadership came in between.

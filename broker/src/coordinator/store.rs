@@ -16,8 +16,8 @@ pub struct CoordinatorRecord {
 /// What became of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppendOutcome {
-    /// Durable on every in-sync replica: below the high watermark.
-    Committed,
+    /// Durable on every in-sync replica, from this offset on: below the high watermark.
+    Committed(Offset),
     /// Not in the log, and it never will be.
     Refused(ErrorCode),
     /// Written, and not known to be committed: the leadership or the broker ended first.

@@ -36,7 +36,7 @@ impl MemoryStore {
     fn new(is_open: bool) -> Arc<Self> {
         Arc::new(Self {
             logs: Mutex::default(),
-            outcome: Mutex::new(AppendOutcome::Committed),
+            outcome: Mutex::new(AppendOutcome::Committed(Offset::ZERO)),
             gate: watch::Sender::new(is_open),
             committed: watch::Sender::new(true),
             broken: AtomicBool::new(false),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI16, Ordering};
 
 use moldau_metadata::MetadataImage;
-use moldau_model::{ErrorCode, LeaderEpoch, PartitionIndex};
+use moldau_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex};
 use moldau_txn::{
     AllocationId, AppendId, Input, Output, Request, RequestToken, Response, ShardState, TransactionConfig,
     TransactionMarkers, TransactionShard, partition_for_transactional_id,
@@ -76,7 +76,7 @@ impl Shard for TransactionShard {
         self.begin_load(leader_epoch)
     }
 
-    fn replay(&mut self, loaded: Loaded<'_>) -> Result<(), Box<dyn Error + Send + Sync>> {
+    fn replay(&mut self, _: Offset, loaded: Loaded<'_>) -> Result<(), Box<dyn Error + Send + Sync>> {
         // Nobody writes to this topic in transactions.
         if let Loaded::Record { key, value, .. } = loaded {
             self.replay(key, value)?;
@@ -104,8 +104,8 @@ impl Shard for TransactionShard {
         Input::Request { token: RequestToken(token), request: Box::new(request) }
     }
 
-    fn appended(append_id: u64, result: Result<(), ErrorCode>) -> Input {
-        Input::Appended { append_id: AppendId(append_id), result }
+    fn appended(append_id: u64, result: Result<Offset, ErrorCode>) -> Input {
+        Input::Appended { append_id: AppendId(append_id), result: result.map(drop) }
     }
 
     fn tick() -> Input {

@@ -100,8 +100,8 @@ impl OffsetsStore for ReplicaOffsetsStore {
         let produce = Arc::new(DelayedOperation::new(1));
         let appended =
             partition.append_in_epoch(Some(leader_epoch), &mut batch, terms(kind), Some((&produce, 0)));
-        let end = match appended {
-            Ok(info) => info.last_offset.plus(1),
+        let (base, end) = match appended {
+            Ok(info) => (info.first_offset, info.last_offset.plus(1)),
             Err(refusal) => return refused(refusal.code),
         };
         let is_settled = produce.seal();
@@ -112,7 +112,7 @@ impl OffsetsStore for ReplicaOffsetsStore {
             // Too few in the ISR tells a client to try again. These records are in the log, and nobody writes them a second
             // time: as long as this leadership lasts, they will be committed.
             if produce.outcome(0) == ErrorCode::None || is_committed(&partition, leader_epoch, end).await {
-                AppendOutcome::Committed
+                AppendOutcome::Committed(base)
             } else {
                 // A later leader may have the records, or not.
                 AppendOutcome::Unknown

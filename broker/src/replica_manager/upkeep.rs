@@ -5,7 +5,7 @@ use std::sync::Arc;
 use moldau_log::{
     CleanReport, CleanerBudget, Cleaning, Dirtiness, LogError, PartitionCheckpoint, RemovedSegments,
 };
-use moldau_model::{ErrorCode, Offset, TimestampMs};
+use moldau_model::{ErrorCode, LeaderEpoch, Offset, TimestampMs};
 use moldau_replica::Role;
 
 use super::partition::{Partition, State, Waiting};
@@ -38,14 +38,8 @@ impl Partition {
         if !state.config.cleanup_delete {
             return Err(ErrorCode::PolicyViolation);
         }
-        let high_watermark = state.deletable_end();
-        let offset = offset.unwrap_or(high_watermark);
-        if offset > high_watermark || offset < Offset::ZERO {
-            return Err(ErrorCode::OffsetOutOfRange);
-        }
-        let log = state.log.as_mut().ok_or(ErrorCode::UnknownTopicOrPartition)?;
-        log.delete_records_to(offset, high_watermark).map_err(|error| error.error_code())?;
-        self.after_log_change(state, &mut wake);
+        let offset = offset.unwrap_or(state.deletable_end());
+        self.move_log_start(state, offset, &mut wake)?;
         if state.replica.low_watermark().is_none_or(|low_watermark| low_watermark < offset) {
             operation.wait_for(slot);
             // Those that have timed out are not worth a place.
@@ -54,6 +48,32 @@ impl Partition {
         }
         drop(guard);
         wake.fire();
+        Ok(())
+    }
+
+    /// Moves the log start up to `offset`, as leader of that epoch, for a coordinator that needs nothing before it. Followers
+    /// follow when they hear of it. The caller writes the checkpoints.
+    pub fn prune(&self, leader_epoch: LeaderEpoch, offset: Offset) -> Result<(), ErrorCode> {
+        let mut wake = Wake::default();
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        if state.replica.role() != (Role::Leader { leader_epoch }) {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        }
+        self.move_log_start(state, offset, &mut wake)?;
+        drop(guard);
+        wake.fire();
+        Ok(())
+    }
+
+    fn move_log_start(&self, state: &mut State, offset: Offset, wake: &mut Wake) -> Result<(), ErrorCode> {
+        let high_watermark = state.deletable_end();
+        if offset > high_watermark || offset < Offset::ZERO {
+            return Err(ErrorCode::OffsetOutOfRange);
+        }
+        let log = state.log.as_mut().ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        log.delete_records_to(offset, high_watermark).map_err(|error| error.error_code())?;
+        self.after_log_change(state, wake);
         Ok(())
     }
 

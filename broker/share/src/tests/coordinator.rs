@@ -2,28 +2,35 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use moldau_model::{ErrorCode, LeaderEpoch};
+use moldau_model::{ErrorCode, LeaderEpoch, Offset};
 
 use super::*;
 
 /// A shard, its clock and its log.
-struct Harness {
-    shard: ShareStateShard,
-    now_ms: i64,
+pub(super) struct Harness {
+    pub(super) shard: ShareStateShard,
+    pub(super) now_ms: i64,
     next_token: u64,
-    log: Vec<CoordinatorRecord>,
+    pub(super) log: Vec<CoordinatorRecord>,
+    /// What was deleted of the log.
+    pub(super) pruned: usize,
     in_flight: Vec<(AppendId, Vec<CoordinatorRecord>)>,
     answers: BTreeMap<u64, Response>,
 }
 
 impl Harness {
-    fn new() -> Self {
-        let config = ShareStateConfig { updates_per_snapshot: 2, ..ShareStateConfig::default() };
+    pub(super) fn new() -> Self {
+        let config = ShareStateConfig {
+            updates_per_snapshot: 2,
+            prune_interval_ms: 20_000,
+            cold_snapshot_interval_ms: 50_000,
+            ..ShareStateConfig::default()
+        };
         let mut shard = ShareStateShard::new(Arc::new(config));
         shard.begin_load(LeaderEpoch(5));
         shard.finish_load(0);
         let (log, in_flight) = (Vec::new(), Vec::new());
-        Self { shard, now_ms: 1_000, next_token: 0, log, in_flight, answers: BTreeMap::new() }
+        Self { shard, now_ms: 1_000, next_token: 0, log, pruned: 0, in_flight, answers: BTreeMap::new() }
     }
 
     fn carry_out(&mut self, outputs: Vec<Output>) {
@@ -36,17 +43,25 @@ impl Harness {
                     assert_eq!(leader_epoch, LeaderEpoch(5));
                     self.in_flight.push((append_id, records));
                 }
+                Output::Prune { before } => {
+                    let before = usize::try_from(before.0).unwrap();
+                    assert!(
+                        self.pruned < before && before <= self.log.len(),
+                        "what is committed, and more each time"
+                    );
+                    self.pruned = before;
+                }
             }
         }
     }
 
-    fn handle(&mut self, input: Input) {
+    pub(super) fn handle(&mut self, input: Input) {
         let outputs = self.shard.handle(input, self.now_ms);
         self.carry_out(outputs);
     }
 
     /// Asks, and does not wait.
-    fn ask(&mut self, request: Request) -> u64 {
+    pub(super) fn ask(&mut self, request: Request) -> u64 {
         let token = self.next_token;
         self.next_token += 1;
         self.handle(Input::Request { token: RequestToken(token), request: Box::new(request) });
@@ -54,24 +69,29 @@ impl Harness {
     }
 
     /// All appends under way are committed, or refused.
-    fn settle(&mut self, result: Result<(), ErrorCode>) {
+    pub(super) fn settle(&mut self, result: Result<(), ErrorCode>) {
         while !self.in_flight.is_empty() {
             let (append_id, records) = self.in_flight.remove(0);
+            let offset = Offset(self.log.len() as i64);
             if result.is_ok() {
                 self.log.extend(records);
             }
-            self.handle(Input::Appended { append_id, result });
+            self.handle(Input::Appended { append_id, result: result.map(|()| offset) });
         }
     }
 
-    fn answer(&mut self, request: Request) -> Response {
+    pub(super) fn answer(&mut self, request: Request) -> Response {
         let token = self.ask(request);
         self.settle(Ok(()));
         self.answers.remove(&token).unwrap()
     }
 
     fn read(&mut self, leader_epoch: i32) -> Result<ReadState, Refusal> {
-        match self.answer(Request::Read { key: key(0), leader_epoch }) {
+        self.read_at(0, leader_epoch)
+    }
+
+    pub(super) fn read_at(&mut self, partition: i32, leader_epoch: i32) -> Result<ReadState, Refusal> {
+        match self.answer(Request::Read { key: key(partition), leader_epoch }) {
             Response::Read(read) => read,
             other => panic!("{other:?}"),
         }
@@ -85,17 +105,33 @@ impl Harness {
     }
 
     /// Forgets everything and reads its log.
-    fn restart(&mut self) {
+    pub(super) fn restart(&mut self) {
         self.shard.begin_load(LeaderEpoch(5));
-        for record in &self.log {
-            self.shard.replay(&record.key, record.value.as_deref()).unwrap();
+        for (offset, record) in self.log.iter().enumerate().skip(self.pruned) {
+            self.shard.replay(Offset(offset as i64), &record.key, record.value.as_deref()).unwrap();
         }
         self.shard.finish_load(self.now_ms);
     }
 }
 
 fn initialize(state_epoch: i32, start_offset: i64) -> Request {
-    Request::Initialize { key: key(0), state_epoch, start_offset }
+    initialize_at(0, state_epoch, start_offset)
+}
+
+pub(super) fn initialize_at(partition: i32, state_epoch: i32, start_offset: i64) -> Request {
+    Request::Initialize { key: key(partition), state_epoch, start_offset }
+}
+
+/// The start offset goes on.
+pub(super) fn write_at(partition: i32, state_epoch: i32, start_offset: i64) -> Request {
+    Request::Write {
+        key: key(partition),
+        state_epoch,
+        leader_epoch: 0,
+        start_offset,
+        delivery_complete_count: 0,
+        batches: Vec::new(),
+    }
 }
 
 fn write(state_epoch: i32, leader_epoch: i32, start_offset: i64, batches: &[StateBatch]) -> Request {
@@ -241,7 +277,7 @@ fn who_waits_too_long_is_told_and_the_outcome_counts_when_it_comes() {
     }
     harness.settle(Ok(()));
     assert_eq!(harness.summary().start_offset, 4);
-    assert_eq!(harness.shard.next_deadline_ms(), None);
+    assert!(harness.shard.next_deadline_ms() > Some(harness.now_ms), "nothing waits any more");
 }
 
 #[test]

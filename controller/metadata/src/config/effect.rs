@@ -145,7 +145,6 @@ const QUORUM: &str =
     "the metadata quorum is openraft's; `controller.quorum.election.timeout.ms` sets its timers";
 const SECURITY: &str = "comes with authentication and encryption";
 const TRANSACTIONS: &str = "comes with transactions";
-const PRUNING: &str = "comes with the pruning of share state that is not needed any more";
 const GROUPS: &str = "comes with the newer kinds of groups";
 const CONNECTIONS: &str = "connections are limited by `max.connections.per.ip`, and by an address's quota `connection_creation_rate`";
 const METRICS: &str = "Java's metrics reporters; `http.listener` serves the metrics";
@@ -181,10 +180,8 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("group.streams.", GROUPS),
     ("share.coordinator.append.linger.ms", INTERNALS),
     ("share.coordinator.cached.buffer.max.bytes", INTERNALS),
-    ("share.coordinator.cold.partition.snapshot.interval.ms", PRUNING),
     ("share.coordinator.load.buffer.size", INTERNALS),
     ("share.coordinator.state.topic.compression.codec", INTERNALS),
-    ("share.coordinator.state.topic.prune.interval.ms", PRUNING),
     ("share.coordinator.threads", INTERNALS),
     ("share.fetch.purgatory.purge.interval.requests", INTERNALS),
     ("sasl.", SECURITY),

@@ -58,6 +58,10 @@ pub struct ShareSettings {
     pub write_timeout_ms: i32,
     /// `share.coordinator.snapshot.update.records.per.snapshot`.
     pub updates_per_snapshot: i32,
+    /// `share.coordinator.state.topic.prune.interval.ms`.
+    pub prune_interval_ms: i32,
+    /// `share.coordinator.cold.partition.snapshot.interval.ms`.
+    pub cold_snapshot_interval_ms: i32,
 }
 
 impl Reader<'_> {
@@ -177,6 +181,8 @@ impl Reader<'_> {
             state_segment_bytes: self.int("share.coordinator.state.topic.segment.bytes"),
             write_timeout_ms: self.int("share.coordinator.write.timeout.ms"),
             updates_per_snapshot: self.int("share.coordinator.snapshot.update.records.per.snapshot"),
+            prune_interval_ms: self.int("share.coordinator.state.topic.prune.interval.ms"),
+            cold_snapshot_interval_ms: self.int("share.coordinator.cold.partition.snapshot.interval.ms"),
         }
     }
 }
