@@ -8,6 +8,7 @@
 
 mod acknowledge;
 mod acquire;
+mod caution;
 mod runs;
 
 use std::collections::BTreeSet;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::SharePartition;
+use super::caution::Caution;
 use super::runs::{Held, Run};
 use crate::batch::DeliveryState;
 
@@ -37,6 +38,8 @@ impl SharePartition {
     /// Gives a member what it can get of what was read from `fetch_offset` on, at most about `records_max` records. What lies
     /// between batches is in no log any more.
     ///
+    /// Records that were delivered often are delivered with fewer and fewer others, at last alone (see [`Caution`]).
+    ///
     /// Records of `batch_size` or fewer that follow one another, and were delivered as often, are told of together.
     pub fn acquire(
         &mut self,
@@ -50,6 +53,7 @@ impl SharePartition {
         let mut acquired: Vec<Acquired> = Vec::new();
         let deadline_ms = now_ms.saturating_add(self.limits.lock_duration_ms);
         let mut left = records_max;
+        let mut count = 0;
         // Up to here everything was looked at.
         let mut looked = fetch_offset.max(self.start_offset);
         'batches: for batch in batches {
@@ -63,6 +67,7 @@ impl SharePartition {
                 continue;
             }
             let mut offset = batch.first.max(self.start_offset);
+            let mut caution = Caution::new(self.limits.delivery_count_max, batch, count);
             while offset <= batch.last && left > 0 {
                 let (last, is_free, delivery_count) = self.at_hand(offset, batch.last);
                 if !is_free {
@@ -74,18 +79,24 @@ impl SharePartition {
                     break 'batches;
                 }
                 let last = if mode == AcquireMode::RecordLimit { last.min(offset + left - 1) } else { last };
+                let room = caution.room(delivery_count, count);
+                if room <= 0 {
+                    break 'batches;
+                }
+                let last = last.min(offset.saturating_add(room - 1));
                 let got = Acquired { first: offset, last, delivery_count: delivery_count + 1 };
                 self.hand_out(&got, member_id, deadline_ms);
                 add(&mut acquired, got, batch_size);
+                count += last + 1 - offset;
                 if mode == AcquireMode::RecordLimit {
-                    left -= last + 1 - offset;
+                    left = records_max - count;
                 }
                 offset = last + 1;
             }
-            if mode == AcquireMode::BatchOptimized {
-                let count: i64 = acquired.iter().map(|got| got.last + 1 - got.first).sum();
-                left = records_max - count;
+            if caution.is_taken() {
+                break;
             }
+            left = records_max - count;
         }
         self.move_start();
         acquired

@@ -120,6 +120,64 @@ fn released_records_are_delivered_again_until_the_limit() {
     assert_eq!(partition.start_offset(), 10, "twice is the limit");
 }
 
+/// Delivers and takes back, as members that fail one after the other do it, and gives what each of them got.
+fn deliver_in_vain(
+    partition: &mut SharePartition,
+    batches: &[FetchedBatch],
+    times: usize,
+) -> Vec<Vec<(i64, i64, i16)>> {
+    let mut delivered = Vec::new();
+    for _ in 0..times {
+        delivered.push(take(partition, "a", batches, 0));
+        partition.release_member("a");
+        persist(partition);
+    }
+    delivered
+}
+
+#[test]
+fn records_that_were_delivered_often_are_delivered_with_fewer_others_and_at_last_alone() {
+    let mut partition = fresh(Limits { delivery_count_max: 5, ..LIMITS });
+    let batches = [fetched(0, 7), fetched(8, 15)];
+    let delivered = deliver_in_vain(&mut partition, &batches, 5);
+    assert_eq!(delivered[..3], [[(0, 15, 1)], [(0, 15, 2)], [(0, 15, 3)]], "both batches together");
+    assert_eq!(delivered[3..], [[(0, 3, 4)], [(0, 0, 5)]], "half a batch, and a record on its last delivery");
+    assert_eq!(partition.start_offset(), 1, "the first is given up, and nothing else");
+    let delivered = deliver_in_vain(&mut partition, &batches, 4);
+    assert_eq!(delivered, [[(1, 1, 5)], [(2, 2, 5)], [(3, 3, 5)], [(4, 7, 4)]]);
+    assert_eq!(take(&mut partition, "a", &batches, 0), [(4, 4, 5)]);
+    assert_eq!(take(&mut partition, "b", &batches, 0), [(5, 5, 5)], "others get the next at the same time");
+}
+
+#[test]
+fn what_was_seldom_delivered_does_not_go_out_with_what_was_delivered_often() {
+    let mut partition = fresh(Limits { delivery_count_max: 5, ..LIMITS });
+    deliver_in_vain(&mut partition, &[fetched(0, 7)], 3);
+    let batches = [fetched(0, 7), fetched(8, 15), fetched(16, 23)];
+    assert_eq!(take(&mut partition, "a", &batches, 0), [(0, 3, 4)]);
+    assert_eq!(take(&mut partition, "b", &batches, 0), [(4, 7, 4)]);
+    assert_eq!(take(&mut partition, "c", &batches, 0), [(8, 23, 1)]);
+    partition.release_member("c");
+    persist(&mut partition);
+    assert_eq!(take(&mut partition, "c", &[fetched(8, 11)], 0), [(8, 11, 2)]);
+    partition.release_member("c");
+    persist(&mut partition);
+    assert_eq!(take(&mut partition, "c", &[fetched(8, 11)], 0), [(8, 11, 3)]);
+    partition.release_member("c");
+    partition.release_member("b");
+    persist(&mut partition);
+    // 4 to 7 are on their last delivery, 8 to 11 were delivered three times, what follows once.
+    assert_eq!(take(&mut partition, "b", &batches[1..], 0), [(8, 11, 4)], "the half of its batch");
+    assert_eq!(take(&mut partition, "c", &batches[1..], 0), [(12, 23, 2)]);
+}
+
+#[test]
+fn where_records_are_delivered_twice_at_most_they_stay_together() {
+    let mut partition = fresh(LIMITS);
+    let delivered = deliver_in_vain(&mut partition, &[fetched(0, 9)], 2);
+    assert_eq!(delivered, [[(0, 9, 1)], [(0, 9, 2)]]);
+}
+
 #[test]
 fn records_come_back_when_their_time_is_over_or_their_member_is() {
     let mut partition = fresh(LIMITS);
