@@ -32,6 +32,7 @@ mod describe_share_group_offsets;
 mod describe_topic_partitions;
 mod describe_transactions;
 mod describe_user_scram_credentials;
+pub(crate) mod end_offset_request;
 mod end_txn;
 mod fetch;
 mod find_coordinator;

@@ -4,6 +4,7 @@
 //! A share partition comes into being with the first request for it, by reading its state, and is forgotten when its
 //! partition's leadership changes. Each lives under its own lock, which is never held over an await.
 
+mod end_offsets;
 mod entry;
 mod link;
 mod persister;
@@ -25,8 +26,10 @@ use tokio::time::Instant;
 use crate::control::ControlPlane;
 use crate::replica_manager::ReplicaManager;
 
+pub use end_offsets::EndOffsets;
 pub(crate) use entry::ShareEntry;
 pub(crate) use link::Exchange;
+use link::Links;
 pub use persister::SharePersister;
 pub use pruning::wishes;
 pub(crate) use settings::ShareGroupSettings;
@@ -44,6 +47,7 @@ pub struct ShareService {
     control: Arc<ControlPlane>,
     replicas: Arc<ReplicaManager>,
     pub persister: SharePersister,
+    pub end_offsets: EndOffsets,
     entries: Mutex<HashMap<SharePartitionKey, Arc<ShareEntry>>>,
     sessions: Mutex<ShareSessions>,
     started: Instant,
@@ -56,8 +60,10 @@ impl ShareService {
     #[must_use]
     pub fn start(control: Arc<ControlPlane>, replicas: Arc<ReplicaManager>) -> Arc<Self> {
         let sessions_max = usize::try_from(control.config.group.share.sessions_max).unwrap_or(0);
+        let links = Arc::new(Links::new(Arc::clone(&control)));
         let service = Arc::new(Self {
-            persister: SharePersister::new(Arc::clone(&control)),
+            persister: SharePersister::new(Arc::clone(&control), Arc::clone(&links)),
+            end_offsets: EndOffsets::new(Arc::clone(&control), Arc::clone(&replicas), links),
             control,
             replicas,
             entries: Mutex::default(),

@@ -3,7 +3,7 @@
 //! - 1: how many records are left (KIP-1226).
 //!
 //! Where a group stands its share partitions' coordinators know; how much is left is counted from the high watermark, which is
-//! known here for partitions that this broker leads, and to their leaders otherwise.
+//! asked of the partitions' leaders.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,14 +13,13 @@ use kafka_protocol::messages::DescribeShareGroupOffsetsRequest;
 use kafka_protocol::messages::describe_share_group_offsets_request::DescribeShareGroupOffsetsRequestGroup;
 use moldau_group::{Request as GroupRequest, Response as GroupResponse, ShareOffsetsAnswer};
 use moldau_kafka::{DescribedShareOffset, DescribedShareOffsets, encode_described_share_offsets};
-use moldau_model::{ErrorCode, LeaderEpoch, PartitionIndex, TopicId, TopicIdPartition};
+use moldau_model::{ErrorCode, PartitionIndex, TopicId, TopicIdPartition};
 use moldau_share::{
     Request as StateRequest, Response as StateResponse, START_OFFSET_UNKNOWN, SharePartitionKey,
 };
 
 use super::{ApiSupport, Reply, Request};
 use crate::broker::Broker;
-use crate::replica_manager::{Isolation, OffsetQuery};
 use crate::response::ResponseFrame;
 
 pub(super) const SUPPORT: ApiSupport = ApiSupport::new(90, "DescribeShareGroupOffsets", 0, 1, handle);
@@ -144,7 +143,10 @@ async fn describe_partition(
             described.leader_epoch = summary.leader_epoch;
             if summary.start_offset != START_OFFSET_UNKNOWN && summary.delivery_complete_count >= 0 {
                 let done = summary.start_offset + i64::from(summary.delivery_complete_count);
-                described.lag = end_offset(broker, at).map_or(LAG_UNKNOWN, |end| (end - done).max(0));
+                match broker.share.end_offsets.of(at).await {
+                    Ok(end) => described.lag = (end - done).max(0),
+                    Err(error) => fail(error, error.message().to_owned()),
+                }
             }
         }
         StateResponse::Summary(Err(refusal)) => fail(refusal.error, refusal.message),
@@ -153,12 +155,4 @@ async fn describe_partition(
         }
     }
     described
-}
-
-/// The high watermark, if this broker leads the partition.
-fn end_offset(broker: &Broker, at: TopicIdPartition) -> Option<i64> {
-    let partition = broker.replica_manager.get(at).ok()?;
-    let found =
-        partition.find_offset(OffsetQuery::Latest, Isolation::ReadUncommitted, LeaderEpoch::NONE).ok()?;
-    Some(found.offset.0)
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moldau_kafka::ShareFetchRequest;
+use moldau_metadata::QuotaKey;
 use moldau_model::{ErrorCode, TopicIdPartition};
 use moldau_share::{AcquireMode, SessionKey, ShareSessions};
 use tokio::time::Instant;
@@ -67,7 +68,7 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     let is_final = ShareSessions::is_final(request.session_epoch);
     // Who renews, or goes, gets nothing.
     let fetched = if is_final || request.is_renewal { Vec::new() } else { partitions };
-    let limits = limits(broker, &request);
+    let limits = limits(broker, &context, &request);
     let fetch = Fetch { broker: Arc::clone(broker), context, key, settings, limits, partitions: fetched };
     Reply::Pending(Box::pin(async move {
         let Fetch { broker, context, key, .. } = &fetch;
@@ -112,11 +113,18 @@ fn begin_session(
     Ok((key, partitions))
 }
 
-fn limits(broker: &Broker, request: &ShareFetchRequest) -> FetchLimits {
+fn limits(broker: &Broker, context: &RequestContext, request: &ShareFetchRequest) -> FetchLimits {
     let size = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
+    let mut bytes_max = size(request.bytes_max).min(size(broker.options.config.fetch_bytes_max));
+    let quotas = &broker.control.quotas;
+    if quotas.limits(QuotaKey::ConsumerByteRate)
+        && let Some(most) = quotas.fetch_bytes_max(context)
+    {
+        bytes_max = bytes_max.min(most);
+    }
     FetchLimits {
         wait_max: Duration::from_millis(u64::try_from(request.wait_max_ms).unwrap_or(0)),
-        bytes_max: size(request.bytes_max).min(size(broker.options.config.fetch_bytes_max)),
+        bytes_max,
         records_max: i64::from(request.records_max.max(0)),
         batch_size: i64::from(request.batch_size.max(1)),
         mode: if request.acquire_mode == RECORD_LIMIT {
@@ -146,7 +154,19 @@ impl Fetch {
     }
 
     fn answer(&self, outcomes: &[(TopicIdPartition, ErrorCode)], taken: Vec<Taken>) -> ResponseFrame {
-        answer::frame(self, outcomes, taken)
+        answer::frame(self, outcomes, self.throttle_ms(&taken), taken)
+    }
+
+    /// For how long the client has to wait before it asks again. What it got is its already, so that the answer brings it
+    /// nevertheless.
+    fn throttle_ms(&self, taken: &[Taken]) -> i32 {
+        let quotas = &self.broker.control.quotas;
+        if !quotas.limits(QuotaKey::ConsumerByteRate) {
+            return 0;
+        }
+        let sizes = taken.iter().filter_map(|taken| taken.result.as_ref().ok());
+        let bytes: usize = sizes.map(|records| records.bytes.len()).sum();
+        quotas.record(QuotaKey::ConsumerByteRate, &self.context, bytes as f64)
     }
 }
 

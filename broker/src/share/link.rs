@@ -1,12 +1,20 @@
-//! The connection to one broker that coordinates share partitions: a request, its answer, the next request.
+//! The connections to other brokers that coordinate share partitions, or lead what share groups read: a request, its answer, the
+//! next request.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use moldau_model::BrokerId;
+use moldau_model::{BrokerEpoch, BrokerId};
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::control::ControlPlane;
 use crate::replication::{Endpoint, LeaderConnection};
+
+/// Questions that one broker has not been asked yet. Beyond them who asks is told to try again.
+const QUESTIONS_MAX: usize = 4096;
 
 /// `request.timeout.ms`' default: a coordinator that takes longer is asked anew.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
@@ -16,11 +24,52 @@ const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Writes the frame of a request with this correlation id and client id.
 pub(crate) type Exchange = Box<dyn Fn(i32, &str) -> Result<BytesMut, String> + Send>;
 
-pub(super) struct Asked {
-    pub(super) exchange: Exchange,
-    pub(super) endpoint: Endpoint,
+struct Asked {
+    exchange: Exchange,
+    endpoint: Endpoint,
     /// Dropped where there is no answer.
-    pub(super) answer: oneshot::Sender<Bytes>,
+    answer: oneshot::Sender<Bytes>,
+}
+
+/// One connection to each broker that was asked something.
+pub(super) struct Links {
+    control: Arc<ControlPlane>,
+    by_broker: Mutex<HashMap<BrokerId, mpsc::Sender<Asked>>>,
+}
+
+impl Links {
+    pub(super) fn new(control: Arc<ControlPlane>) -> Self {
+        Self { control, by_broker: Mutex::default() }
+    }
+
+    /// Asks a broker by its inter-broker listener. `None` where it does not answer.
+    pub(super) async fn ask(&self, broker: BrokerId, exchange: Exchange) -> Option<Bytes> {
+        let endpoint = self.endpoint(broker)?;
+        let (sender, answer) = oneshot::channel();
+        self.link(broker).try_send(Asked { exchange, endpoint, answer: sender }).ok()?;
+        answer.await.ok()
+    }
+
+    fn endpoint(&self, broker: BrokerId) -> Option<Endpoint> {
+        let image = self.control.image();
+        let broker = image.broker(broker)?;
+        let listener = broker.listener(&self.control.config.inter_broker_listener_name)?;
+        Some(Endpoint {
+            host: Arc::clone(&listener.host),
+            port: listener.port,
+            broker_epoch: BrokerEpoch(-1),
+        })
+    }
+
+    fn link(&self, broker: BrokerId) -> mpsc::Sender<Asked> {
+        let mut links = self.by_broker.lock();
+        let sender = links.entry(broker).or_insert_with(|| {
+            let (sender, questions) = mpsc::channel(QUESTIONS_MAX);
+            tokio::spawn(run(self.control.node_id, broker, questions));
+            sender
+        });
+        sender.clone()
+    }
 }
 
 struct Link {
@@ -29,7 +78,7 @@ struct Link {
 }
 
 /// Asks until nobody can ask any more.
-pub(super) async fn run(node_id: BrokerId, coordinator: BrokerId, mut questions: mpsc::Receiver<Asked>) {
+async fn run(node_id: BrokerId, broker: BrokerId, mut questions: mpsc::Receiver<Asked>) {
     let client_id = format!("broker-{node_id}-share");
     let mut link = None;
     let mut correlation_id = 0;
@@ -44,7 +93,7 @@ pub(super) async fn run(node_id: BrokerId, coordinator: BrokerId, mut questions:
                 // Who asked may have gone.
                 let _ = asked.answer.send(frame);
             }
-            Err(error) => tracing::debug!(%coordinator, error, "a share coordinator cannot be asked"),
+            Err(error) => tracing::debug!(%broker, error, "a broker does not answer what share groups need"),
         }
     }
 }

@@ -1,40 +1,34 @@
 //! The way to the share coordinators: here or on another broker, again for a while where there is none just now.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use moldau_model::{BrokerEpoch, BrokerId, ErrorCode, PartitionIndex};
+use moldau_model::{BrokerId, ErrorCode, PartitionIndex};
 use moldau_share::{Request, Response};
-use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::link::{self, Asked};
+use super::link::Links;
 use crate::api::share_state_request;
 use crate::control::ControlPlane;
 use crate::coordinator::SHARE_STATE_TOPIC;
-use crate::replication::Endpoint;
 
 /// How long an answer is looked for: an election takes less, and who waits asks again.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// The pauses between two tries, which double.
-const RETRY_PAUSE_MIN: Duration = Duration::from_millis(10);
-const RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
-/// Questions that one broker has not been asked yet. Beyond them who asks is told to try again.
-const QUESTIONS_MAX: usize = 4096;
+pub(super) const RETRY_PAUSE_MIN: Duration = Duration::from_millis(10);
+pub(super) const RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// See the module.
 pub struct SharePersister {
     control: Arc<ControlPlane>,
-    links: Mutex<HashMap<BrokerId, mpsc::Sender<Asked>>>,
+    links: Arc<Links>,
 }
 
 impl SharePersister {
     /// One that has asked nobody yet.
     #[must_use]
-    pub fn new(control: Arc<ControlPlane>) -> Self {
-        Self { control, links: Mutex::default() }
+    pub(super) fn new(control: Arc<ControlPlane>, links: Arc<Links>) -> Self {
+        Self { control, links }
     }
 
     /// Asks the share coordinator of the request's share partition.
@@ -73,38 +67,10 @@ impl SharePersister {
 
     async fn ask_there(&self, leader: BrokerId, request: &Request) -> Response {
         let unreachable = || request.refused(ErrorCode::NetworkException);
-        let Some(endpoint) = self.endpoint(leader) else { return unreachable() };
-        let (sender, answer) = oneshot::channel();
-        let asked = Asked { exchange: share_state_request::exchange(request), endpoint, answer: sender };
-        let is_taken = self.link(leader).try_send(asked).is_ok();
-        if !is_taken {
-            return unreachable();
+        match self.links.ask(leader, share_state_request::exchange(request)).await {
+            Some(frame) => share_state_request::response(request, frame).unwrap_or_else(unreachable),
+            None => unreachable(),
         }
-        match answer.await {
-            Ok(frame) => share_state_request::response(request, frame).unwrap_or_else(unreachable),
-            Err(_) => unreachable(),
-        }
-    }
-
-    fn endpoint(&self, broker: BrokerId) -> Option<Endpoint> {
-        let image = self.control.image();
-        let broker = image.broker(broker)?;
-        let listener = broker.listener(&self.control.config.inter_broker_listener_name)?;
-        Some(Endpoint {
-            host: Arc::clone(&listener.host),
-            port: listener.port,
-            broker_epoch: BrokerEpoch(-1),
-        })
-    }
-
-    fn link(&self, broker: BrokerId) -> mpsc::Sender<Asked> {
-        let mut links = self.links.lock();
-        let sender = links.entry(broker).or_insert_with(|| {
-            let (sender, questions) = mpsc::channel(QUESTIONS_MAX);
-            tokio::spawn(link::run(self.control.node_id, broker, questions));
-            sender
-        });
-        sender.clone()
     }
 }
 

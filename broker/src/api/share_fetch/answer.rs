@@ -23,6 +23,7 @@ pub(super) fn refuse(context: &RequestContext, refused: ErrorCode) -> ResponseFr
 pub(super) fn frame(
     fetch: &Fetch,
     outcomes: &[(TopicIdPartition, ErrorCode)],
+    throttle_ms: i32,
     taken: Vec<Taken>,
 ) -> ResponseFrame {
     let image = fetch.broker.control.image();
@@ -84,10 +85,11 @@ pub(super) fn frame(
     });
     let lock_ms = i32::try_from(fetch.settings.limits.lock_duration_ms).unwrap_or(i32::MAX);
     let body = ShareFetchResponse::default()
+        .with_throttle_time_ms(throttle_ms)
         .with_acquisition_lock_timeout_ms(lock_ms)
         .with_responses(topics)
         .with_node_endpoints(endpoints.collect());
-    fetch.context.response(&body)
+    fetch.context.response(&body).telling_throttle(throttle_ms)
 }
 
 fn empty(at: TopicIdPartition) -> PartitionData {
