@@ -3,7 +3,8 @@
 //!
 //! Deviations, all of them kinder: old tutorials' `--zookeeper` and `--broker-list` get a note instead of a stack
 //! trace; a missing `--bootstrap-server` means `KAFKA_BOOTSTRAP_SERVERS` or `localhost:9092`; errors are a line, not
-//! a Java stack trace; and `kafka-consumer-groups` exits 1 when it failed, where Kafka's exits 0.
+//! a Java stack trace; and `kafka-consumer-groups` and `kafka-share-groups` exit 1 when they failed,
+//! where Kafka's exit 0.
 
 pub(crate) mod api_versions;
 pub(crate) mod client_metrics;
@@ -18,6 +19,7 @@ pub(crate) mod java_order;
 pub(crate) mod line_reader;
 pub(crate) mod options;
 pub(crate) mod quorum;
+pub(crate) mod share_groups;
 pub(crate) mod storage;
 pub(crate) mod subcommands;
 pub(crate) mod tool;
@@ -37,6 +39,7 @@ const TOOLS: &[(&str, Tool)] = &[
     ("console-producer", console_producer::main),
     ("console-consumer", console_consumer::main),
     ("consumer-groups", consumer_groups::main),
+    ("share-groups", share_groups::main),
     ("configs", configs::main),
     ("client-metrics", client_metrics::main),
     ("features", features::main),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use kafka_protocol::messages::ApiVersionsRequest;
 use kafka_protocol::protocol::{Request, StrBytes};
-use moldau_kafka::{api_versions_request, decode_response, encode_request};
+use moldau_kafka::{SIZE_PREFIX_BYTES, WireError, api_versions_request, decode_response, encode_request};
 use moldau_model::ErrorCode;
 
 use super::address::HostPort;
@@ -136,6 +136,34 @@ impl Connection {
             );
         }
         Ok(response)
+    }
+
+    /// As `call` in a version of an answer that kafka-protocol does not know, and whose request is the same in all of them:
+    /// `decode` reads it. A broker that serves older versions alone is asked in the newest of those.
+    pub(crate) fn call_decoding<R: Request, T>(
+        &mut self,
+        request: &R,
+        version_max: i16,
+        deadline: Instant,
+        decode: impl FnOnce(i16, &mut Bytes) -> Result<T, WireError>,
+    ) -> Result<T, ClientError> {
+        let known = self.version_of::<R>()?;
+        let version = self.versions.get(&R::KEY).map_or(known, |(_, max)| version_max.min(*max)).max(known);
+        let correlation_id = self.next_correlation_id;
+        self.next_correlation_id = self.next_correlation_id.wrapping_add(1);
+        let frame = encode_request(known, correlation_id, Some(&self.client_id), request);
+        let mut frame =
+            frame.map_err(|error| self.malformed(&format!("request cannot be encoded: {error}")))?;
+        // Behind the size stands the key, and then the version.
+        frame[SIZE_PREFIX_BYTES + 2..SIZE_PREFIX_BYTES + 4].copy_from_slice(&version.to_be_bytes());
+        self.set_timeouts(deadline)?;
+        self.stream.write_all(&frame).map_err(|source| self.broken(source))?;
+        let mut frame = self.receive(deadline)?;
+        let answered_id = frame.first_chunk().map(|id| i32::from_be_bytes(*id));
+        if answered_id != Some(correlation_id) {
+            return Err(self.malformed("an answer to another request"));
+        }
+        decode(version, &mut frame).map_err(|error| self.malformed(&error.to_string()))
     }
 
     /// Reads one frame.

@@ -78,6 +78,13 @@ pub(crate) struct GroupEpochs {
 impl Client {
     /// Every group that uses the consumers' protocol, or offsets alone.
     pub(crate) fn list_groups(&mut self) -> Result<Vec<GroupListing>, ClientError> {
+        let mut listed = self.list_all_groups()?;
+        listed.retain(|group| ["consumer", ""].contains(&group.protocol_type.as_str()));
+        Ok(listed)
+    }
+
+    /// Every group of any kind.
+    pub(crate) fn list_all_groups(&mut self) -> Result<Vec<GroupListing>, ClientError> {
         let deadline = self.deadline();
         self.metadata(Some(&[]), deadline)?;
         let brokers: Vec<i32> = self.brokers().keys().copied().collect();
@@ -96,7 +103,6 @@ impl Client {
                 group_type: group.group_type.to_string(),
             }));
         }
-        listed.retain(|group| ["consumer", ""].contains(&group.protocol_type.as_str()));
         Ok(listed)
     }
 

@@ -3,8 +3,8 @@
 
 mod delete;
 mod describe;
-mod reset;
-mod time;
+pub(super) mod reset;
+pub(super) mod time;
 
 use std::io;
 use std::time::Duration;
@@ -75,7 +75,7 @@ const TYPES: &[&str] = &["Consumer", "Classic"];
 const NO_EXECUTE_WARNING: &str = "WARN: No action will be performed as the --execute option is missing. In version \
     5.0, this command will require either --dry-run or --execute to be specified. You should add the --dry-run option \
     explicitly if you are scripting this command and want to keep the current default behavior without prompting.";
-const MISSING: &str = "-";
+pub(super) const MISSING: &str = "-";
 
 pub(crate) fn main(arguments: &[String], console: &mut Console<'_>) -> io::Result<u8> {
     let result = run(arguments, console);
@@ -170,7 +170,7 @@ fn check(options: &Options, console: &mut Console<'_>) -> Result<(), Failure> {
 }
 
 /// A failure of the work itself, with a text of its own.
-fn failed(text: impl Into<String>) -> Failure {
+pub(super) fn failed(text: impl Into<String>) -> Failure {
     Failure::Client(ClientError::Broker { code: ErrorCode::InvalidRequest, message: text.into() })
 }
 
@@ -253,7 +253,7 @@ fn list(client: &mut Client, options: &Options, console: &mut Console<'_>) -> Re
 }
 
 /// `topic` or `topic:0,1` per argument; without partitions, all of the topic's.
-fn scoped_partitions(
+pub(super) fn scoped_partitions(
     client: &mut Client,
     topics: &[String],
 ) -> Result<Vec<crate::client::offsets::Partition>, Failure> {

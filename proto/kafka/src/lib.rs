@@ -52,7 +52,8 @@ pub use share::{
 };
 pub use share_state::{
     DescribedShareOffset, DescribedShareOffsets, ReadShareGroupStateSummaryResponse, ShareStateBatch,
-    ShareStateSummary, ShareStateWrite, WriteShareGroupStateRequest, encode_described_share_offsets,
+    ShareStateSummary, ShareStateWrite, WriteShareGroupStateRequest, decode_described_share_offsets,
+    encode_described_share_offsets,
 };
 pub use throttle::throttle_time_position;
 pub use topic_ids::{

@@ -272,6 +272,52 @@ pub fn encode_described_share_offsets(
     seal(out)
 }
 
+/// Decodes an answer to DescribeShareGroupOffsets from a frame without its size prefix.
+///
+/// # Errors
+/// Bytes that are none of this version.
+pub fn decode_described_share_offsets(
+    version: i16,
+    frame: &mut Bytes,
+) -> Result<Vec<DescribedShareOffsets>, WireError> {
+    let api_key = ApiKey::DescribeShareGroupOffsets;
+    parse_response_header(api_key, version, frame)?;
+    check_response(api_key, version, frame)?;
+    let reader = &mut Reader::new(frame);
+    reader.i32()?;
+    array(reader, |reader| {
+        let group_id = reader.string(true)?.ok_or(WireError::UnexpectedNull)?.to_owned();
+        let topics = array(reader, |reader| {
+            let topic_name = reader.string(true)?.ok_or(WireError::UnexpectedNull)?.to_owned();
+            let topic_id = TopicId::from_bytes(reader.uuid()?);
+            let offsets = array(reader, |reader| {
+                let offset = DescribedShareOffset {
+                    topic_id,
+                    topic_name: topic_name.clone(),
+                    partition: PartitionIndex(reader.i32()?),
+                    start_offset: reader.i64()?,
+                    leader_epoch: reader.i32()?,
+                    lag: if version >= COUNTS_SINCE { reader.i64()? } else { i64::from(UNKNOWN) },
+                    error_code: reader.i16()?,
+                    error_message: reader.string(true)?.map(str::to_owned),
+                };
+                reader.skip_tagged_fields()?;
+                Ok(offset)
+            })?;
+            reader.skip_tagged_fields()?;
+            Ok(offsets)
+        })?;
+        let group = DescribedShareOffsets {
+            group_id,
+            offsets: topics.into_iter().flatten().collect(),
+            error_code: reader.i16()?,
+            error_message: reader.string(true)?.map(str::to_owned),
+        };
+        reader.skip_tagged_fields()?;
+        Ok(group)
+    })
+}
+
 /// Reads topics, each with partitions of one kind, as one list.
 fn topics<T>(
     reader: &mut Reader<'_>,

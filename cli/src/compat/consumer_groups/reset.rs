@@ -13,7 +13,7 @@ use crate::compat::options::Options;
 use crate::console::{Console, outln};
 
 /// Group, partition, new offset.
-type Row = (String, Partition, i64);
+pub(in crate::compat) type Row = (String, Partition, i64);
 
 pub(super) fn run(client: &mut Client, options: &Options, console: &mut Console<'_>) -> Result<(), Failure> {
     let names = groups(client, options)?;
@@ -114,7 +114,7 @@ fn goal(
 }
 
 /// Says of which partitions no record is that young.
-fn warn_of_empty(
+pub(in crate::compat) fn warn_of_empty(
     client: &mut Client,
     partitions: &[Partition],
     time: i64,
@@ -160,7 +160,7 @@ fn from_file(path: &str, group: &str, several: bool) -> Result<BTreeMap<Partitio
     Ok(asked)
 }
 
-fn print(rows: &[Row], console: &mut Console<'_>) -> std::io::Result<()> {
+pub(in crate::compat) fn print(rows: &[Row], console: &mut Console<'_>) -> std::io::Result<()> {
     let longest =
         |cells: BTreeSet<&str>| cells.iter().map(|cell| cell.chars().count()).max().unwrap_or(0).max(15);
     let group_width = longest(rows.iter().map(|(group, _, _)| group.as_str()).collect());

@@ -2,7 +2,7 @@
 
 /// Why a text is no time. The texts are those of Java's readers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum TimeError {
+pub(in crate::compat) enum TimeError {
     #[error(
         "java.text.ParseException: Error parsing timestamp. It does not contain a 'T' according to ISO8601 format"
     )]
@@ -14,7 +14,7 @@ pub(super) enum TimeError {
 }
 
 /// `YYYY-MM-DDThh:mm:ss.sss`, with `Z` or `+hh:mm` or nothing (which is UTC) behind it, in milliseconds since 1970.
-pub(super) fn datetime_ms(text: &str) -> Result<i64, TimeError> {
+pub(in crate::compat) fn datetime_ms(text: &str) -> Result<i64, TimeError> {
     let (date, time) = text.split_once('T').ok_or(TimeError::NoT)?;
     let wrong = || TimeError::Date(text.to_owned());
     let (time, zone_minutes) = zone(time).ok_or_else(wrong)?;
