@@ -219,7 +219,8 @@ def tools(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bin")
     for name in ("kafka-topics", "kafka-console-producer", "kafka-console-consumer", "kafka-consumer-groups",
                  "kafka-configs", "kafka-get-offsets", "kafka-broker-api-versions", "kafka-storage",
-                 "kafka-metadata-quorum", "kafka-features", "kafka-transactions", "kafka-client-metrics"):
+                 "kafka-metadata-quorum", "kafka-features", "kafka-transactions", "kafka-client-metrics",
+                 "kafka-share-groups"):
         for suffix in ("", ".sh"):
             (folder / (name + suffix)).symlink_to(BINARY)
 
@@ -246,6 +247,7 @@ JAVA_TOOLS = {
     "kafka-delete-records": "org.apache.kafka.tools.DeleteRecordsCommand",
     "kafka-log-dirs": "org.apache.kafka.tools.LogDirsCommand",
     "kafka-dump-log": "org.apache.kafka.tools.DumpLogSegments",
+    "kafka-share-groups": "org.apache.kafka.tools.consumer.group.ShareGroupCommand",
     "kafka-cluster": "org.apache.kafka.tools.ClusterTool",
     "kafka-groups": "org.apache.kafka.tools.GroupsCommand",
     "kafka-leader-election": "org.apache.kafka.tools.LeaderElectionCommand",

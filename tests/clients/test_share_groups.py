@@ -142,6 +142,69 @@ def test_a_group_is_listed_described_and_deleted(node, java):
     assert groups(node, "--list").strip() == ""
 
 
+def test_our_tool_says_what_kafkas_says(node, java, tools, tmp_path):
+    create(node, java, partitions=2)
+    produce(node, java, 10)
+    at = ("--bootstrap-server", node.bootstrap)
+
+    def said(run, *arguments):
+        done = run("kafka-share-groups", *at, *arguments)
+        return done.stdout, "".join(line for line in done.stderr.splitlines(True) if not line.startswith("SLF4J"))
+
+    def both(*arguments):
+        ours, theirs = said(tools, *arguments), said(java, *arguments)
+        assert ours == theirs, arguments
+        return ours[0]
+
+    describe = ("--describe", "--group", "g")
+    reset = ("--reset-offsets", "--group", "g")
+    # A stack trace is what Kafka's tool adds on standard error where it cannot describe.
+    assert said(tools, *describe)[0] == said(java, *describe)[0]
+    both("--list")
+    both("--describe", "--all-groups")
+    both("--delete", "--group", "g")
+    both("--delete-offsets", "--group", "g", "--topic", "t")
+    member = Member(node, tmp_path, "a")
+    try:
+        eventually(lambda: len(member.lines("record_data")) == 10, 60, "all is delivered")
+        eventually(lambda: row(groups(node, *describe), "t", 0)[1] != "-" or row(groups(node, *describe), "t", 1)[1] != "-",
+                   60, "something is accepted")
+        eventually(lambda: {row(groups(node, *describe), "t", partition)[1] for partition in (0, 1)} <= {"0", "-"}, 60,
+                   "and all of it")
+        for arguments in ((), ("--offsets", "--verbose"), ("--members",), ("--members", "--verbose"), ("--state",),
+                          ("--state", "--verbose")):
+            assert both(*describe, *arguments).count("\n") > 2
+        assert "Stable" in both("--list", "--state")
+        both("--list", "--state", "empty,Dead")
+        both("--delete", "--group", "g")
+        both("--delete-offsets", "--group", "g", "--topic", "t")
+        both(*reset, "--topic", "t", "--to-earliest", "--dry-run")
+    finally:
+        member.end(signal.SIGTERM)
+    eventually(lambda: "Empty" in groups(node, "--list", "--state"), 30, "the group is empty")
+    for arguments in ((), ("--members",), ("--state",)):
+        both(*describe, *arguments)
+    both(*reset, "--topic", "t", "--to-earliest", "--dry-run")
+    both(*reset, "--topic", "t:1", "--to-latest", "--dry-run")
+    both(*reset, "--all-topics", "--to-datetime", "2020-01-01T00:00:00.000", "--dry-run")
+    both("--reset-offsets", "--group", "new", "--all-topics", "--to-earliest", "--dry-run")
+    assert "does not host" in said(tools, *reset, "--topic", "none", "--to-latest", "--dry-run")[0]
+    assert said(tools, *reset, "--topic", "t:7", "--to-latest", "--dry-run")[0] \
+        == said(java, *reset, "--topic", "t:7", "--to-latest", "--dry-run")[0]
+    # Each of the two does it, and the other sees it done.
+    for execute, look in ((tools, java), (java, tools)):
+        execute("kafka-share-groups", *at, *reset, "--topic", "t", "--to-latest", "--execute")
+        assert "NEW-OFFSET" in said(execute, *reset, "--topic", "t", "--to-earliest", "--execute")[0]
+        assert row(said(look, *describe)[0], "t", 1)[0] == "0"
+    both("--delete-offsets", "--group", "g", "--topic", "none")
+    assert said(tools, "--delete-offsets", "--group", "g", "--topic", "t") == (
+        "\nTOPIC           STATUS\nt               Successful\n", "")
+    both(*describe)
+    failed = tools("kafka-share-groups", *at, "--delete", "--group", "g", "--group", "h")
+    assert failed.returncode == 1 and "deleted successfully: 'g'" in failed.stdout
+    assert both("--list") == ""
+
+
 def test_kafka_reads_what_was_written(node, java):
     create(node, java)
     produce(node, java, 5)

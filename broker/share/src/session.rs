@@ -1,6 +1,6 @@
 //! Share sessions: which partitions a member fetches from this broker, so that it need not name them again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -10,6 +10,9 @@ use moldau_model::{ErrorCode, TopicIdPartition};
 const FIRST_EPOCH: i32 = 0;
 /// Closes it.
 const FINAL_EPOCH: i32 = -1;
+/// Partitions of one session: a member reads what its group's coordinator gives it, and of that what one broker leads. With the
+/// bound on sessions, and the names being ids, sessions stay within some hundred megabytes whatever clients name.
+const PARTITIONS_MAX: usize = 10_000;
 
 /// A member of a share group.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,7 +61,8 @@ impl ShareSessions {
     /// one first each time, so that none is always last.
     ///
     /// # Errors
-    /// SHARE_SESSION_NOT_FOUND, INVALID_SHARE_SESSION_EPOCH and SHARE_SESSION_LIMIT_REACHED.
+    /// SHARE_SESSION_NOT_FOUND, INVALID_SHARE_SESSION_EPOCH and SHARE_SESSION_LIMIT_REACHED; INVALID_REQUEST where the session would
+    /// have more partitions than a session may have, and then it is as it was but for its epoch.
     pub fn fetch(
         &mut self,
         key: &SessionKey,
@@ -75,13 +79,15 @@ impl ShareSessions {
             self.by_key.insert(key.clone(), session);
         }
         let session = self.check(key, epoch)?;
-        for partition in added {
-            if !session.partitions.contains(&partition) {
-                session.partitions.push(partition);
-            }
-        }
-        session.partitions.retain(|partition| !forgotten.contains(partition));
         let mut partitions = session.partitions.clone();
+        let mut known: BTreeSet<TopicIdPartition> = partitions.iter().copied().collect();
+        partitions.extend(added.into_iter().filter(|partition| known.insert(*partition)));
+        let forgotten: BTreeSet<&TopicIdPartition> = forgotten.iter().collect();
+        partitions.retain(|partition| !forgotten.contains(partition));
+        if partitions.len() > PARTITIONS_MAX {
+            return Err(ErrorCode::InvalidRequest);
+        }
+        session.partitions.clone_from(&partitions);
         if !partitions.is_empty() {
             let first = usize::try_from(epoch).unwrap_or(0) % partitions.len();
             partitions.rotate_left(first);
@@ -167,6 +173,20 @@ mod tests {
         assert_eq!(sessions.fetch(&key("m"), -1, peer(1), [], &[]), Ok(vec![partition(1)]));
         assert_eq!(sessions.close(&key("m")), [partition(1)]);
         assert!(sessions.is_empty());
+    }
+
+    #[test]
+    fn a_session_has_no_more_partitions_than_a_session_may_have() {
+        let mut sessions = ShareSessions::new(1);
+        let many = |count: usize| (0..count).map(|index| partition(i32::try_from(index).unwrap()));
+        assert_eq!(
+            sessions.fetch(&key("m"), 0, peer(1), many(PARTITIONS_MAX), &[]).unwrap().len(),
+            PARTITIONS_MAX
+        );
+        let one_more = many(PARTITIONS_MAX + 1);
+        assert_eq!(sessions.fetch(&key("m"), 1, peer(1), one_more, &[]), Err(ErrorCode::InvalidRequest));
+        let swapped = sessions.fetch(&key("m"), 2, peer(1), many(PARTITIONS_MAX + 1), &[partition(0)]);
+        assert_eq!(swapped.unwrap().len(), PARTITIONS_MAX);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The promises of share partitions and of the share coordinator.
 
 mod coordinator;
+mod failures;
 mod model;
 mod partition;
 mod records;

@@ -1,11 +1,13 @@
 //! A ShareFetch response out of what was taken.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use kafka_protocol::messages::ShareFetchResponse;
 use kafka_protocol::messages::share_fetch_response::{
     AcquiredRecords, LeaderIdAndEpoch, NodeEndpoint, PartitionData, ShareFetchableTopicResponse,
 };
-use moldau_model::{ErrorCode, TopicIdPartition};
+use moldau_model::{ErrorCode, TopicId, TopicIdPartition};
 
 use super::Fetch;
 use super::take::Taken;
@@ -29,6 +31,8 @@ pub(super) fn frame(
     let image = fetch.broker.control.image();
     let mut leaders = Leaders::default();
     let mut partitions: Vec<(TopicIdPartition, PartitionData)> = Vec::new();
+    // A request may name as many as fit into it: none is looked for by going through all.
+    let mut places: HashMap<TopicIdPartition, usize> = HashMap::new();
     for (at, error) in outcomes {
         let mut data = empty(*at)
             .with_acknowledge_error_code(error.code())
@@ -37,10 +41,11 @@ pub(super) fn frame(
             data.current_leader =
                 LeaderIdAndEpoch::default().with_leader_id(leader.0).with_leader_epoch(epoch.0);
         }
+        places.entry(*at).or_insert(partitions.len());
         partitions.push((*at, data));
     }
     for Taken { at, result } in taken {
-        let index = partitions.iter().position(|(known, _)| *known == at).unwrap_or_else(|| {
+        let index = *places.entry(at).or_insert_with(|| {
             partitions.push((at, empty(at)));
             partitions.len() - 1
         });
@@ -67,13 +72,14 @@ pub(super) fn frame(
         }
     }
     let mut topics: Vec<ShareFetchableTopicResponse> = Vec::new();
+    let mut places: HashMap<TopicId, usize> = HashMap::new();
     for (at, data) in partitions {
-        let topic_id = wire_uuid(at.topic_id);
-        match topics.iter_mut().find(|topic| topic.topic_id == topic_id) {
-            Some(topic) => topic.partitions.push(data),
-            None => topics.push(
-                ShareFetchableTopicResponse::default().with_topic_id(topic_id).with_partitions(vec![data]),
-            ),
+        let index = *places.entry(at.topic_id).or_insert_with(|| {
+            topics.push(ShareFetchableTopicResponse::default().with_topic_id(wire_uuid(at.topic_id)));
+            topics.len() - 1
+        });
+        if let Some(topic) = topics.get_mut(index) {
+            topic.partitions.push(data);
         }
     }
     let endpoints = leaders.endpoints(&fetch.context, &image).into_iter().map(|endpoint| {
