@@ -164,6 +164,9 @@ pub trait ReplicaPublisher: Send + Sync {
     /// The log directories that have no room left.
     fn full_log_dirs(&self) -> Vec<Uuid>;
 
+    /// The log directories that are to get no new replicas.
+    fn cordoned_log_dirs(&self) -> Vec<Uuid>;
+
     /// Where replicas are that `image` has elsewhere.
     fn replica_directories(&self, image: &MetadataImage) -> Vec<ReplicaDirectory>;
 }
@@ -224,6 +227,10 @@ impl MetadataPublisher for BrokerPublisher {
 
     fn full_log_dirs(&self) -> Vec<Uuid> {
         self.replicas.full_log_dirs()
+    }
+
+    fn cordoned_log_dirs(&self) -> Vec<Uuid> {
+        self.replicas.cordoned_log_dirs()
     }
 
     fn replica_directories(&self, image: &MetadataImage) -> Vec<ReplicaDirectory> {

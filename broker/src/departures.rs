@@ -162,6 +162,7 @@ mod tests {
             in_controlled_shutdown: false,
             log_directories: Vec::new(),
             full_log_directories: Vec::new(),
+            cordoned_log_directories: Vec::new(),
         };
         broker.to_record().into()
     }

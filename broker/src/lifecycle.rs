@@ -73,6 +73,9 @@ pub trait MetadataPublisher: Send + Sync {
     /// The log directories that have no room left.
     fn full_log_dirs(&self) -> Vec<Uuid>;
 
+    /// The log directories that are to get no new replicas.
+    fn cordoned_log_dirs(&self) -> Vec<Uuid>;
+
     /// Where replicas of this broker are that `image` has elsewhere. Some of them, where there are many.
     fn replica_directories(&self, image: &MetadataImage) -> Vec<ReplicaDirectory>;
 }

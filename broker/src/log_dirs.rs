@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use moldau_log::{FileCache, FileSystem, LogDirectory, LogError, MetaProperties};
 use moldau_model::{BrokerEpoch, BrokerId, Uuid};
@@ -26,6 +26,8 @@ pub struct LogDir {
     pub sync: SyncQueue,
     /// Partitions that live here; new ones go where there are fewest.
     pub(crate) partition_count: AtomicUsize,
+    /// It gets no new replicas (`cordoned.log.dirs`, KIP-1066).
+    is_cordoned: AtomicBool,
     /// When something found no room here last, in monotonic time.
     full_at_ms: AtomicI64,
     changed: watch::Sender<u64>,
@@ -86,6 +88,7 @@ impl LogDirs {
                 id,
                 sync: SyncQueue::default(),
                 partition_count: AtomicUsize::new(0),
+                is_cordoned: AtomicBool::new(false),
                 full_at_ms: AtomicI64::new(HAS_ROOM),
                 changed: changed.clone(),
             }));
@@ -106,13 +109,14 @@ impl LogDirs {
         self.dirs.iter().find(|dir| dir.id == id)
     }
 
-    /// The online directory with the fewest partitions.
+    /// The online directory with the fewest partitions. A cordoned one only where there is no other: as in Kafka a replica
+    /// that was placed on this broker all the same has to be somewhere.
     #[must_use]
     pub fn least_loaded(&self) -> Option<&Arc<LogDir>> {
         self.dirs
             .iter()
             .filter(|dir| dir.is_online())
-            .min_by_key(|dir| dir.partition_count.load(Ordering::Relaxed))
+            .min_by_key(|dir| (dir.is_cordoned(), dir.partition_count.load(Ordering::Relaxed)))
     }
 
     /// A directory has gone offline. Without any, the broker has nothing left to do, and who waits for that is told.
@@ -148,6 +152,24 @@ impl LogDirs {
         self.dirs.iter().filter(|dir| dir.is_online() && dir.is_full()).map(|dir| dir.id).collect()
     }
 
+    /// The ids of the directories that get no new replicas.
+    #[must_use]
+    pub fn cordoned_ids(&self) -> Vec<Uuid> {
+        self.dirs.iter().filter(|dir| dir.is_cordoned()).map(|dir| dir.id).collect()
+    }
+
+    /// Cordons the directories of these paths, and no others; `*` stands for all.
+    pub(crate) fn set_cordoned(&self, paths: &[&str]) {
+        for dir in &self.dirs {
+            let is_cordoned =
+                paths.iter().any(|path| *path == "*" || std::path::Path::new(path) == dir.log.path());
+            if dir.is_cordoned.swap(is_cordoned, Ordering::AcqRel) != is_cordoned {
+                tracing::info!(path = %dir.log.path().display(), is_cordoned, "cordoned.log.dirs changed");
+                self.changed.send_modify(|changes| *changes += 1);
+            }
+        }
+    }
+
     /// Tells of every change of what the controller is told of the directories.
     #[must_use]
     pub fn watch_changes(&self) -> watch::Receiver<u64> {
@@ -168,6 +190,11 @@ impl LogDir {
     #[must_use]
     pub fn is_online(&self) -> bool {
         self.log.offline_reason().is_none()
+    }
+
+    #[must_use]
+    pub fn is_cordoned(&self) -> bool {
+        self.is_cordoned.load(Ordering::Acquire)
     }
 
     fn is_full(&self) -> bool {

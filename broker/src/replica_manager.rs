@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use moldau_log::{LogError, PartitionOnDisk};
-use moldau_metadata::config::{BrokerSettings, CleanerSettings, FlushPolicy, TopicConfig};
+use moldau_metadata::config::{BrokerSettings, CleanerSettings, FlushPolicy, TopicConfig, as_list};
 use moldau_metadata::{BrokerRegistration, ConfigResource, ConfigResourceType, MetadataDelta, MetadataImage};
 use moldau_model::{BrokerId, ErrorCode, LeaderEpoch, PartitionIndex, TopicIdPartition, TopicPartition};
 use moldau_replica::Role;
@@ -87,7 +87,9 @@ impl ReplicaManager {
         let partitions = RwLock::new(HashMap::new());
         let (unclaimed, to_make) = (Mutex::new(unclaimed), Mutex::default());
         let isr_changes = Arc::default();
-        let cleaner_settings = Mutex::new(CleanerSettings::of(&BrokerSettings::of_statics(&statics)));
+        let at_start = BrokerSettings::of_statics(&statics);
+        dirs.set_cordoned(&cordoned_log_dirs(&at_start));
+        let cleaner_settings = Mutex::new(CleanerSettings::of(&at_start));
         Ok(Self { settings, statics, dirs, isr_changes, partitions, unclaimed, to_make, cleaner_settings })
     }
 
@@ -430,6 +432,7 @@ impl ReplicaManager {
             let settings = self.broker_settings(image);
             self.settings.throttles.set_limits(&settings);
             *self.cleaner_settings.lock() = CleanerSettings::of(&settings);
+            self.dirs.set_cordoned(&cordoned_log_dirs(&settings));
             let mut configs: HashMap<Arc<str>, Arc<TopicConfig>> = HashMap::new();
             for partition in self.partitions() {
                 let topic = &partition.topic_partition().topic;
@@ -498,6 +501,11 @@ impl ReplicaManager {
     pub(crate) fn has_logs_to_make(&self) -> bool {
         !self.to_make.lock().is_empty()
     }
+}
+
+/// `cordoned.log.dirs`.
+fn cordoned_log_dirs<'a>(settings: &BrokerSettings<'a>) -> Vec<&'a str> {
+    settings.value("cordoned.log.dirs").map(as_list).unwrap_or_default()
 }
 
 #[cfg(test)]

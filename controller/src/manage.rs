@@ -35,8 +35,8 @@ pub use alter_configs::{
 pub use alter_partition::alter_partition;
 pub use bootstrap::bootstrap_records;
 pub use broker_state::{
-    fence_broker, fence_log_directories, note_full_log_directories, place_replicas,
-    start_controlled_shutdown, unfence_broker, unregister_broker,
+    fence_broker, fence_log_directories, note_cordoned_log_directories, note_full_log_directories,
+    place_replicas, start_controlled_shutdown, unfence_broker, unregister_broker,
 };
 pub use client_quotas::{
     AlterClientQuotasRequest, AlterClientQuotasResult, NamedEntity, QuotaAlteration, alter_client_quotas,

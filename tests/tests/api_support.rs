@@ -16,6 +16,7 @@ const OWN_CODECS: &[(&str, i16)] = &[
     ("WriteShareGroupState", 1),
     ("ReadShareGroupStateSummary", 1),
     ("DescribeShareGroupOffsets", 1),
+    ("DescribeLogDirs", 5),
 ];
 
 fn text(range: VersionRange) -> String {

@@ -1,6 +1,7 @@
-//! DescribeLogDirs (35), versions 1 to 4 (KIP-113): what lies in which log directory, and how much room there is.
+//! DescribeLogDirs (35), versions 1 to 5 (KIP-113): what lies in which log directory, and how much room there is.
 //!
-//! - 2: flexible. 3: an error for the whole answer. 4: the volume's size and room (KIP-827).
+//! - 2: flexible. 3: an error for the whole answer. 4: the volume's size and room (KIP-827). 5: whether it is
+//!   cordoned (KIP-1066).
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use kafka_protocol::messages::describe_log_dirs_response::{
     DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
 use kafka_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
+use moldau_kafka::{DESCRIBE_LOG_DIRS_LIBRARY_VERSION, encode_describe_log_dirs_response};
 use moldau_model::ErrorCode;
 
 use super::message::{text, topic_name};
@@ -19,30 +21,45 @@ use crate::log_dirs::LogDir;
 use crate::replica_manager::Partition;
 use crate::response::ResponseFrame;
 
-pub(super) const SUPPORT: ApiSupport = ApiSupport::new(35, "DescribeLogDirs", 1, 4, handle);
+pub(super) const SUPPORT: ApiSupport = ApiSupport::new(35, "DescribeLogDirs", 1, 5, handle);
 
 fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
-    let (context, request) = match request.decode::<DescribeLogDirsRequest>() {
+    let version = request.context.api_version.min(DESCRIBE_LOG_DIRS_LIBRARY_VERSION);
+    let (context, request) = match request.decode_as::<DescribeLogDirsRequest>(version) {
         Ok(decoded) => decoded,
         Err(reply) => return reply,
     };
     if !is_authorized(&context, Operation::Describe, Resource::Cluster) {
         let refused =
             if context.api_version >= 3 { ErrorCode::ClusterAuthorizationFailed } else { ErrorCode::None };
-        return context.ready(&DescribeLogDirsResponse::default().with_error_code(refused.code()));
+        let response = DescribeLogDirsResponse::default().with_error_code(refused.code());
+        return Reply::Ready(answer(&context, &response, &[]));
     }
     // Asking a volume for its room may wait for the volume.
     let broker = Arc::clone(broker);
     Reply::Pending(Box::pin(async move {
         let described = tokio::task::spawn_blocking(move || {
             let response = describe_all(&broker, &context, &request);
-            context.response(&response)
+            let dirs = broker.replica_manager.dirs().iter();
+            let cordoned: Vec<bool> = dirs.map(|dir| dir.is_online() && dir.is_cordoned()).collect();
+            answer(&context, &response, &cordoned)
         });
         described.await.unwrap_or_else(|error| {
             tracing::error!(%error, "describing log directories failed");
             ResponseFrame::unanswerable()
         })
     }))
+}
+
+fn answer(context: &RequestContext, response: &DescribeLogDirsResponse, cordoned: &[bool]) -> ResponseFrame {
+    let (version, correlation_id) = (context.api_version, context.correlation_id);
+    match encode_describe_log_dirs_response(version, correlation_id, response, cordoned) {
+        Ok(frame) => ResponseFrame::new(frame),
+        Err(error) => {
+            tracing::error!(%error, "cannot encode the description of log directories");
+            ResponseFrame::unanswerable()
+        }
+    }
 }
 
 fn describe_all(

@@ -90,6 +90,7 @@ impl Heartbeats {
             want_shutdown: *self.shutdown_wanted.borrow(),
             offline_log_dirs: self.publisher.offline_log_dirs(),
             full_log_dirs: self.publisher.full_log_dirs(),
+            cordoned_log_dirs: self.publisher.cordoned_log_dirs(),
             replica_directories: self.publisher.replica_directories(&self.cache.image()),
         };
         self.channel.heartbeat(request).await

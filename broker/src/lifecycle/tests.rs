@@ -115,6 +115,10 @@ impl MetadataPublisher for Notes {
         Vec::new()
     }
 
+    fn cordoned_log_dirs(&self) -> Vec<Uuid> {
+        Vec::new()
+    }
+
     fn replica_directories(&self, _: &MetadataImage) -> Vec<ReplicaDirectory> {
         Vec::new()
     }

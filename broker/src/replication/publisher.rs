@@ -59,6 +59,10 @@ impl ReplicaPublisher for Replicas {
         self.manager.dirs().full_ids()
     }
 
+    fn cordoned_log_dirs(&self) -> Vec<Uuid> {
+        self.manager.dirs().cordoned_ids()
+    }
+
     fn replica_directories(&self, image: &MetadataImage) -> Vec<ReplicaDirectory> {
         self.manager.misplaced(image)
     }

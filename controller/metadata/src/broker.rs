@@ -94,6 +94,8 @@ pub struct BrokerRegistration {
     pub log_directories: Vec<Uuid>,
     /// Those of them that have no room left.
     pub full_log_directories: Vec<Uuid>,
+    /// Those of them that get no new replicas (KIP-1066).
+    pub cordoned_log_directories: Vec<Uuid>,
 }
 
 impl BrokerRegistration {
@@ -117,6 +119,13 @@ impl BrokerRegistration {
         }
         !self.full_log_directories.is_empty()
             && self.log_directories.iter().all(|directory| self.full_log_directories.contains(directory))
+    }
+
+    /// Whether new replicas may be placed here: some log directory is not cordoned.
+    #[must_use]
+    pub fn takes_new_replicas(&self) -> bool {
+        self.log_directories.is_empty()
+            || self.log_directories.iter().any(|directory| !self.cordoned_log_directories.contains(directory))
     }
 
     /// The registration as the record that replays into it.
@@ -150,6 +159,11 @@ impl BrokerRegistration {
             in_controlled_shutdown: self.in_controlled_shutdown,
             log_directories: self.log_directories.iter().map(|id| id.as_bytes().to_vec()).collect(),
             full_log_directories: self.full_log_directories.iter().map(|id| id.as_bytes().to_vec()).collect(),
+            cordoned_log_directories: self
+                .cordoned_log_directories
+                .iter()
+                .map(|id| id.as_bytes().to_vec())
+                .collect(),
         }
     }
 }

@@ -103,6 +103,9 @@ impl MetadataImage {
                 if let Some(directories) = &record.full_log_directories {
                     broker.full_log_directories = uuids(&directories.ids)?;
                 }
+                if let Some(directories) = &record.cordoned_log_directories {
+                    broker.cordoned_log_directories = uuids(&directories.ids)?;
+                }
             }
             RecordKind::Topic(record) => self.replay_topic(record)?,
             RecordKind::RemoveTopic(record) => self.replay_remove_topic(record)?,
@@ -291,6 +294,7 @@ fn registration(record: &records::RegisterBroker) -> Result<BrokerRegistration, 
         in_controlled_shutdown: record.in_controlled_shutdown,
         log_directories: uuids(&record.log_directories)?,
         full_log_directories: uuids(&record.full_log_directories)?,
+        cordoned_log_directories: uuids(&record.cordoned_log_directories)?,
     })
 }
 

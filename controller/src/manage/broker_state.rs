@@ -117,6 +117,19 @@ pub fn note_full_log_directories(
     records
 }
 
+/// Notes which of a broker's log directories are to get no new replicas (`cordoned.log.dirs`, KIP-1066).
+#[must_use]
+pub fn note_cordoned_log_directories(
+    image: &MetadataImage,
+    id: BrokerId,
+    cordoned: &[Uuid],
+) -> Option<MetadataRecord> {
+    let broker = image.broker(id)?;
+    let change =
+        BrokerRegistrationChange { cordoned_log_directories: Some(cordoned.into()), ..change_of(broker) };
+    (broker.cordoned_log_directories != cordoned).then(|| change.into())
+}
+
 /// Notes in which log directories a broker's replicas are. One that the metadata has in a directory that failed is left there:
 /// it has its records no more, and must not be taken for one that has; where it is in sync again, its leader's proposal
 /// tells the new place.

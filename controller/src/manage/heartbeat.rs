@@ -10,8 +10,8 @@ use moldau_metadata::MetadataImage;
 use moldau_model::{BrokerEpoch, BrokerId, Offset, TimestampMs};
 
 use super::broker_state::{
-    fence_broker, fence_log_directories, note_full_log_directories, place_replicas,
-    start_controlled_shutdown, unfence_broker,
+    fence_broker, fence_log_directories, note_cordoned_log_directories, note_full_log_directories,
+    place_replicas, start_controlled_shutdown, unfence_broker,
 };
 use super::register_broker::check_broker_epoch;
 use super::{ApiError, Decision, SessionState, Settings};
@@ -137,6 +137,12 @@ impl BrokerSessions {
             let is_fenced = image.broker(id).is_some_and(|broker| broker.fenced);
             let response = self.reply(image, request, is_fenced, false);
             return Ok(Decision { records: failed, response });
+        }
+        // Before it is let in: nothing new must be placed in a cordoned directory.
+        if let Some(cordoned) = note_cordoned_log_directories(image, id, &request.cordoned_log_dirs) {
+            let is_fenced = image.broker(id).is_some_and(|broker| broker.fenced);
+            let response = self.reply(image, request, is_fenced, false);
+            return Ok(Decision { records: vec![cordoned], response });
         }
         let stays = !request.want_shutdown && !request.want_fence;
         if stays && image.is_active_broker(id) {

@@ -64,10 +64,12 @@ pub(super) struct Placement<'a> {
 }
 
 impl<'a> Placement<'a> {
-    /// Over all brokers of the image.
+    /// Over the brokers of the image that take new replicas.
     pub(super) fn new(image: &MetadataImage, random: &'a mut Random) -> Self {
         let mut racks: BTreeMap<Option<Arc<str>>, Rack> = BTreeMap::new();
-        for broker in image.brokers() {
+        let mut broker_count = 0;
+        for broker in image.brokers().filter(|broker| broker.takes_new_replicas()) {
+            broker_count += 1;
             let rack = racks.entry(broker.rack.clone()).or_default();
             let ring = if broker.fenced { &mut rack.fenced } else { &mut rack.unfenced };
             ring.brokers.push(broker.id);
@@ -79,7 +81,7 @@ impl<'a> Placement<'a> {
         }
         let first_rack = if racks.is_empty() { 0 } else { random.below(racks.len()) };
         let unfenced_count = racks.iter().map(|rack| rack.unfenced.brokers.len()).sum();
-        Self { random, racks, broker_count: image.broker_count(), unfenced_count, round: 0, first_rack }
+        Self { random, racks, broker_count, unfenced_count, round: 0, first_rack }
     }
 
     /// Whether partitions of this many replicas can be placed at all.

@@ -61,6 +61,9 @@ pub fn register_broker(
         in_controlled_shutdown: false,
         log_directories: request.log_dirs.clone(),
         full_log_directories: Vec::new(),
+        // Its first heartbeat says whether they still are.
+        cordoned_log_directories: earlier
+            .map_or_else(Vec::new, |earlier| earlier.cordoned_log_directories.clone()),
     };
     let mut records = Vec::new();
     match earlier {

@@ -166,6 +166,7 @@ impl Cluster {
             want_shutdown: false,
             offline_log_dirs: Vec::new(),
             full_log_dirs: Vec::new(),
+            cordoned_log_dirs: Vec::new(),
             replica_directories: Vec::new(),
         }
     }

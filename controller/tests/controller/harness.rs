@@ -119,6 +119,7 @@ impl Broker {
             want_shutdown: false,
             offline_log_dirs: Vec::new(),
             full_log_dirs: Vec::new(),
+            cordoned_log_dirs: Vec::new(),
             replica_directories: Vec::new(),
         }
     }

@@ -92,6 +92,8 @@ pub struct Heartbeat {
     pub offline_log_dirs: Vec<Uuid>,
     /// The ids of log directories that have no room left at the moment.
     pub full_log_dirs: Vec<Uuid>,
+    /// The ids of log directories that are to get no new replicas (`cordoned.log.dirs`).
+    pub cordoned_log_dirs: Vec<Uuid>,
     /// Where replicas are that the metadata has elsewhere, or nowhere.
     pub replica_directories: Vec<ReplicaDirectory>,
 }

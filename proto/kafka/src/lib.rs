@@ -8,6 +8,7 @@
 mod api_key;
 mod check;
 mod codec;
+mod describe_log_dirs;
 mod error;
 mod fetch;
 mod frame;
@@ -31,6 +32,7 @@ pub use codec::{
     ServedVersions, api_versions_request, decode, decode_response, encode_request, encode_response,
     unsupported_api_versions,
 };
+pub use describe_log_dirs::{DESCRIBE_LOG_DIRS_LIBRARY_VERSION, encode_describe_log_dirs_response};
 pub use error::WireError;
 pub use fetch::{
     AbortedTransaction, Chunk, EncodedFetch, EpochEndOffset, FetchPartition, FetchResponse, FetchTopic,

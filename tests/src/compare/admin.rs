@@ -1,5 +1,6 @@
 //! Topics, configurations, and what describes the cluster.
 
+use bytes::Bytes;
 use kafka_protocol::messages::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
 };
@@ -342,6 +343,12 @@ pub(super) fn cluster() -> Vec<Case> {
         }),
         Case::new("describe log directories of nothing", DescribeLogDirs, 1, 4, |_, _| {
             RequestKind::DescribeLogDirs(m::DescribeLogDirsRequest::default().with_topics(Some(vec![])))
+        }),
+        Case::bytes("describe log directories of nothing, by bytes", DescribeLogDirs, 5, |_| {
+            Bytes::from_static(&[1, 0])
+        }),
+        Case::bytes("describe log directories, by bytes", DescribeLogDirs, 5, |_| {
+            Bytes::from_static(b"\x02\x05data\x02\x00\x00\x00\x00\x00\x00")
         }),
         Case::new("describe log directories", DescribeLogDirs, 1, 4, |_, _| {
             RequestKind::DescribeLogDirs(m::DescribeLogDirsRequest::default().with_topics(Some(vec![

@@ -30,6 +30,7 @@ const HONOURED_BROKER: &[&str] = &[
     "cluster.secret",
     "connections.max.idle.ms",
     "controlled.shutdown.enable",
+    "cordoned.log.dirs",
     "controller.listener.names",
     "controller.quorum.auto.join.enable",
     "controller.quorum.bootstrap.servers",
@@ -120,6 +121,7 @@ const HONOURED_BROKER: &[&str] = &[
 
 /// Of those the ones of which a change takes effect while the broker runs, apart from those that topics inherit.
 const HEARD_AT_RUN_TIME: &[&str] = &[
+    "cordoned.log.dirs",
     "follower.replication.throttled.rate",
     "leader.replication.throttled.rate",
     "log.cleaner.backoff.ms",
@@ -167,7 +169,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("replica.", REPLICATION),
     ("num.replica.", REPLICATION),
     ("alter.log.dirs.", REPLICATION),
-    ("cordoned.log.dirs", "comes with moves between log directories"),
     ("log.dir.failure.timeout.ms", REPLICATION),
     ("unclean.leader.election.interval.ms", REPLICATION),
     ("max.connection.creation.rate", CONNECTIONS),

@@ -33,6 +33,7 @@ fn broker(broker_id: i32, broker_epoch: i64, incarnation: u8) -> MetadataRecord 
         in_controlled_shutdown: false,
         log_directories: vec![id(100 + broker_id as u8)],
         full_log_directories: Vec::new(),
+        cordoned_log_directories: Vec::new(),
     }
     .into()
 }
@@ -265,6 +266,7 @@ fn fitting(image: &MetadataImage, kind: u8, a: u8, b: u8) -> Option<MetadataReco
                 in_controlled_shutdown: flag(4),
                 log_directories: (b & 16 != 0).then(|| records::LogDirectories { ids: vec![id(b)] }),
                 full_log_directories: (b & 32 != 0).then(|| records::LogDirectories { ids: vec![id(b)] }),
+                cordoned_log_directories: (b & 64 != 0).then(|| records::LogDirectories { ids: vec![id(b)] }),
             }
             .into()
         }

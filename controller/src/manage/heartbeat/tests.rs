@@ -2,6 +2,8 @@
 
 use moldau_model::{ErrorCode, Uuid};
 
+use super::super::Random;
+use super::super::placement::Placement;
 use super::super::testing::{Cluster, directory};
 use super::*;
 
@@ -218,4 +220,29 @@ fn replicas_are_noted_where_they_are_and_not_where_they_would_have_lost_their_re
     let beat = told(&life, &[at(1, first)]);
     life.beat(&beat, 3);
     assert_eq!(places(&life), [first, second]);
+}
+
+#[test]
+fn a_broker_of_cordoned_directories_alone_gets_no_new_replicas() {
+    let mut life = Life::new(2);
+    let cordoned =
+        |life: &Life| Heartbeat { cordoned_log_dirs: vec![directory(1)], ..life.cluster.heartbeat(1) };
+    let takes = |life: &Life, id| life.cluster.image.broker(BrokerId(id)).unwrap().takes_new_replicas();
+    let beat = cordoned(&life);
+    assert_eq!(life.beat(&beat, 0), (true, false, false));
+    assert_eq!((takes(&life, 1), takes(&life, 2)), (false, true));
+    let mut random = Random::from_number(1);
+    let mut placement = Placement::new(&life.cluster.image, &mut random);
+    for _ in 0..10 {
+        assert_eq!(placement.place(1), Ok(vec![BrokerId(2)]));
+    }
+    assert!(placement.place(2).unwrap_err().contains("only 1 broker(s) are registered"));
+    // Said again it changes nothing.
+    let offset = life.cluster.next_offset();
+    let again = cordoned(&life);
+    life.beat(&again, 1);
+    assert_eq!(life.cluster.next_offset(), offset);
+    let opened = life.cluster.heartbeat(1);
+    life.beat(&opened, 2);
+    assert!(takes(&life, 1));
 }

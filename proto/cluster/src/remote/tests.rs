@@ -78,6 +78,7 @@ fn heartbeat() -> Heartbeat {
         want_shutdown: false,
         offline_log_dirs: Vec::new(),
         full_log_dirs: Vec::new(),
+        cordoned_log_dirs: Vec::new(),
         replica_directories: Vec::new(),
     }
 }

@@ -134,6 +134,7 @@ impl From<Heartbeat> for wire::HeartbeatRequest {
             want_shutdown: request.want_shutdown,
             offline_log_dirs: request.offline_log_dirs.into_iter().map(bytes).collect(),
             full_log_dirs: request.full_log_dirs.into_iter().map(bytes).collect(),
+            cordoned_log_dirs: request.cordoned_log_dirs.into_iter().map(bytes).collect(),
             replica_directories: request
                 .replica_directories
                 .into_iter()
@@ -159,6 +160,7 @@ impl TryFrom<wire::HeartbeatRequest> for Heartbeat {
             want_shutdown: request.want_shutdown,
             offline_log_dirs: uuids(&request.offline_log_dirs)?,
             full_log_dirs: uuids(&request.full_log_dirs)?,
+            cordoned_log_dirs: uuids(&request.cordoned_log_dirs)?,
             replica_directories: request
                 .replica_directories
                 .iter()

@@ -120,6 +120,7 @@ impl Broker {
             want_shutdown: self.process.wants_shutdown,
             offline_log_dirs: Vec::new(),
             full_log_dirs: Vec::new(),
+            cordoned_log_dirs: Vec::new(),
             replica_directories: Vec::new(),
         };
         self.ask(core, Asked::Heartbeat, ToController::Heartbeat(request));
