@@ -1,7 +1,7 @@
 //! What can go wrong, one variant for each thing a caller acts on, and the error code Kafka has for it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use moldau_model::{ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId, TopicId};
@@ -131,6 +131,8 @@ pub enum LogError {
     Corrupt { path: PathBuf, message: String },
     #[error("offset {offset} is outside of {log_start_offset} to {upper}")]
     OffsetOutOfRange { offset: Offset, log_start_offset: Offset, upper: Offset },
+    #[error("{one} and {other} are the same partition")]
+    Duplicate { one: PathBuf, other: PathBuf },
     #[error("the log directory is offline: {reason}")]
     Offline { reason: Arc<str> },
 }
@@ -142,14 +144,16 @@ impl LogError {
         match self {
             Self::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
             Self::InconsistentTopicId { .. } => ErrorCode::InconsistentTopicId,
-            Self::Io { .. } | Self::Locked { .. } | Self::Corrupt { .. } | Self::Offline { .. } => {
-                ErrorCode::KafkaStorageError
-            }
+            Self::Io { .. }
+            | Self::Locked { .. }
+            | Self::Corrupt { .. }
+            | Self::Duplicate { .. }
+            | Self::Offline { .. } => ErrorCode::KafkaStorageError,
         }
     }
 
-    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
-        let path = path.into();
+    pub(crate) fn io(path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.as_ref().to_owned();
         move |source| Self::Io { path, source }
     }
 }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use moldau_model::Offset;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::file_system::OpenFile;
 use crate::{File, FileSystem};
@@ -97,9 +97,30 @@ pub(crate) fn segment_path(directory: &Path, base_offset: Offset, suffix: &str) 
 pub(crate) struct Storage {
     pub(crate) file_system: Arc<dyn FileSystem>,
     pub(crate) cache: Arc<FileCache>,
-    pub(crate) directory: PathBuf,
+    /// It changes once at most: when a copy of a log takes the place of the log.
+    directory: RwLock<Arc<Path>>,
     /// See [`crate::LogEnvironment`].
     pub(crate) rewrites_recovered: bool,
+}
+
+impl Storage {
+    pub(crate) fn new(
+        file_system: Arc<dyn FileSystem>,
+        cache: Arc<FileCache>,
+        rewrites_recovered: bool,
+        directory: &Path,
+    ) -> Self {
+        Self { file_system, cache, rewrites_recovered, directory: RwLock::new(directory.into()) }
+    }
+
+    pub(crate) fn directory(&self) -> Arc<Path> {
+        Arc::clone(&self.directory.read())
+    }
+
+    /// The directory was renamed. Files that are open stay open.
+    pub(crate) fn set_directory(&self, directory: &Path) {
+        *self.directory.write() = directory.into();
+    }
 }
 
 /// One file of a segment, opened when it is needed and closed when others are needed more.
@@ -122,7 +143,7 @@ impl SegmentFile {
     }
 
     pub(crate) fn path(&self) -> PathBuf {
-        segment_path(&self.storage.directory, self.base_offset, self.kind.suffix())
+        segment_path(&self.storage.directory(), self.base_offset, self.kind.suffix())
     }
 
     /// The open file; it is made if it is not there yet.

@@ -20,9 +20,11 @@ mod checkpoint;
 mod config;
 mod error;
 mod file_cache;
+mod found;
 mod index;
 mod leader_epoch_cache;
 mod meta_properties;
+mod moved_from;
 mod partition_metadata;
 mod producer_state;
 mod read;
@@ -35,8 +37,10 @@ pub use config::{CleanupPolicy, LogConfig};
 pub use error::{AppendError, LogError, ReadError, RecordError};
 pub use file_cache::FileCache;
 pub use file_system::{File, FileSystem, RealFileSystem};
+pub use found::FoundPartitions;
 pub use log_directory::{LogDirectory, PartitionCheckpoint, PartitionOnDisk};
 pub use meta_properties::MetaProperties;
+pub use moved_from::MovedFrom;
 pub use partition_log::{
     ActiveProducer, AppendInfo, AppendOrigin, AppendTerms, CleanReport, EpochEnd, LogEnvironment, OpenMode,
     PartitionLog, RecoveryReport, RemovedSegments, TimestampOffset,

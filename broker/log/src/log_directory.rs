@@ -1,6 +1,7 @@
 //! One of `log.dirs`: who owns it, what it holds, and whether it still can be trusted.
 
 mod clean_shutdown;
+mod future;
 mod names;
 
 use std::collections::HashMap;
@@ -16,8 +17,8 @@ use crate::file_system::{FileLock, OpenFile, Space};
 use crate::partition_log::LogEnvironment;
 use crate::sync::DirectorySync;
 use crate::{
-    FileCache, FileSystem, LogConfig, LogError, MetaProperties, OpenMode, PartitionLog, RecoveryReport,
-    meta_properties, partition_metadata,
+    FileCache, FileSystem, LogConfig, LogError, MetaProperties, MovedFrom, OpenMode, PartitionLog,
+    RecoveryReport, meta_properties, partition_metadata,
 };
 use clean_shutdown::CleanShutdown;
 
@@ -33,6 +34,8 @@ pub struct PartitionOnDisk {
     /// From `partition.metadata`; `None` if that file is missing or unreadable.
     pub topic_id: Option<TopicId>,
     pub directory: PathBuf,
+    /// Where older copies of it may be.
+    pub moved_from: MovedFrom,
 }
 
 /// One partition's line in each of the three checkpoint files.
@@ -156,10 +159,7 @@ impl LogDirectory {
             if names::is_deleted(&entry.name) && !waits {
                 self.file_system.remove_dir_all(&directory).map_err(LogError::io(&directory))?;
             } else if let Some(topic_partition) = names::parse_partition(&entry.name) {
-                let file = directory.join(partition_metadata::FILE_NAME);
-                let bytes = self.file_system.read_small(&file, partition_metadata::FILE_BYTES_MAX);
-                let topic_id = bytes.ok().and_then(|bytes| partition_metadata::decode(&bytes));
-                partitions.push(PartitionOnDisk { topic_partition, topic_id, directory });
+                partitions.push(self.partition_on_disk(topic_partition, &entry.name));
             }
         }
         Ok(partitions)
@@ -220,6 +220,8 @@ impl LogDirectory {
         if let Some(offset) = checkpointed.first_dirty {
             log.restore_first_dirty_offset(offset);
         }
+        let on_disk = self.partition_on_disk(topic_partition.clone(), &topic_partition.to_string());
+        log.moved_from = on_disk.moved_from;
         Ok((log, report))
     }
 
@@ -228,7 +230,7 @@ impl LogDirectory {
     pub fn delete_partition(&self, mut log: PartitionLog, now: TimestampMs) -> Result<(), LogError> {
         log.poison("the partition was deleted".into());
         let topic_partition = log.topic_partition().clone();
-        let directory = log.directory().to_owned();
+        let directory = log.directory();
         if log.is_declared_only() {
             return Ok(());
         }

@@ -20,12 +20,13 @@ use moldau_model::{
 
 use crate::batch_header::BatchHeader;
 use crate::checkpoint::Checkpoints;
-use crate::file_cache::Storage;
+use crate::file_cache::{FileKind, Storage, segment_path};
+use crate::file_system::OpenFile;
 use crate::leader_epoch_cache::LeaderEpochCache;
 use crate::producer_state::{ProducerAppend, ProducerState};
 use crate::segment::Segment;
 use crate::sync::{DirectorySync, Durability};
-use crate::{FileCache, FileSystem, LogConfig, LogError, SyncTicket};
+use crate::{FileCache, FileSystem, LogConfig, LogError, MovedFrom, SyncTicket};
 pub(crate) use open::control_record;
 use recent::RecentBatches;
 
@@ -203,6 +204,8 @@ pub struct PartitionLog {
     has_failed: bool,
     /// It has no files yet: see `declare.rs`.
     is_declared_only: bool,
+    /// What the partition's directory says of older copies elsewhere.
+    pub(crate) moved_from: MovedFrom,
     /// Reused from append to append.
     scratch_headers: Vec<BatchHeader>,
     scratch_producers: ProducerAppend,
@@ -220,8 +223,8 @@ impl PartitionLog {
     }
 
     #[must_use]
-    pub fn directory(&self) -> &Path {
-        &self.storage.directory
+    pub fn directory(&self) -> Arc<Path> {
+        self.storage.directory()
     }
 
     #[must_use]
@@ -391,6 +394,38 @@ impl PartitionLog {
         Ok(())
     }
 
+    /// Of a copy of `current`, which has the same records: what else is known of them. Producers that retention has taken the
+    /// records of are known still, and epochs without records.
+    pub(crate) fn adopt(&mut self, current: &Self) {
+        self.epochs = current.epochs.clone();
+        self.epochs_dirty = true;
+        self.producers = current.producers.clone();
+        self.first_dirty_offset = current.first_dirty_offset;
+        self.check();
+    }
+
+    /// Makes all of the log durable at once: records, names, producers, epochs. Nobody else has a ticket.
+    pub(crate) fn sync_whole(&mut self) -> std::io::Result<()> {
+        self.write_producer_snapshot()?;
+        let snapshot =
+            segment_path(&self.storage.directory(), self.log_end_offset, FileKind::ProducerSnapshot.suffix());
+        self.storage.file_system.open(&snapshot, OpenFile::Read)?.sync_data()?;
+        if let Some(ticket) = self.durability.begin(self.log_end_offset, &self.storage, self.parent.as_ref())
+        {
+            let result = ticket.run();
+            self.durability.complete(ticket);
+            result?;
+        }
+        // It syncs the directory's names, the snapshot's among them.
+        self.write_epochs()
+    }
+
+    /// What the partition's directory says of older copies elsewhere.
+    #[must_use]
+    pub fn moved_from(&self) -> &MovedFrom {
+        &self.moved_from
+    }
+
     pub(crate) fn storage(&self) -> &Arc<Storage> {
         &self.storage
     }
@@ -408,11 +443,14 @@ impl PartitionLog {
     }
 
     /// Changes whenever offsets that were written once may be written again.
-    pub(crate) fn truncations(&self) -> u64 {
+    #[must_use]
+    pub fn truncations(&self) -> u64 {
         self.durability.truncations()
     }
 
-    pub(crate) fn is_being_cleaned(&self) -> bool {
+    /// Whether a pass of the cleaner is out.
+    #[must_use]
+    pub fn is_being_cleaned(&self) -> bool {
         self.cleaning.strong_count() > 0
     }
 

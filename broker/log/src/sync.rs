@@ -78,17 +78,21 @@ impl SyncTicket {
         }
         let file_system = &*self.storage.file_system;
         if self.names.partition_metadata {
-            let path = self.storage.directory.join(crate::partition_metadata::FILE_NAME);
+            let path = self.storage.directory().join(crate::partition_metadata::FILE_NAME);
             file_system.open(&path, OpenFile::Read)?.sync_data()?;
         }
         if self.names.directory {
-            file_system.sync_dir(&self.storage.directory)?;
+            file_system.sync_dir(&self.storage.directory())?;
         }
         if let (Some(made), Some(parent)) = (self.made, &self.parent) {
             parent.ensure(file_system, made)?;
         }
         self.succeeded.store(true, Ordering::Release);
         Ok(())
+    }
+
+    pub(crate) fn storage(&self) -> &Arc<Storage> {
+        &self.storage
     }
 
     /// The exclusive end of what is durable once the ticket was run and completed.

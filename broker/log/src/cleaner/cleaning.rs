@@ -148,7 +148,7 @@ impl Cleaning {
         if result.is_err() {
             self.stopped = true;
         }
-        result.map_err(LogError::io(&self.storage.directory))
+        result.map_err(LogError::io(&self.storage.directory()))
     }
 
     fn write_next(&mut self, meter: &mut Meter<'_, '_>) -> io::Result<bool> {
@@ -229,7 +229,7 @@ impl Cleaning {
     }
 
     fn open(&self, source: &Source) -> io::Result<Arc<dyn File>> {
-        let path = segment_path(&self.storage.directory, source.base, FileKind::Log.suffix());
+        let path = segment_path(&self.storage.directory(), source.base, FileKind::Log.suffix());
         self.storage.file_system.open(&path, OpenFile::Read)
     }
 

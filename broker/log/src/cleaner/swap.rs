@@ -40,29 +40,29 @@ impl PartitionLog {
         let storage = Arc::clone(self.storage());
         let file_system = &storage.file_system;
         let Some(base) = self.segments().get(first).map(Segment::base_offset) else { return Ok(()) };
-        let swap = segment_path(self.directory(), base, SWAP);
-        let aborted = segment_path(self.directory(), base, ABORTED_CLEANED);
-        let aborted_swap = segment_path(self.directory(), base, ABORTED_SWAP);
+        let swap = segment_path(&self.directory(), base, SWAP);
+        let aborted = segment_path(&self.directory(), base, ABORTED_CLEANED);
+        let aborted_swap = segment_path(&self.directory(), base, ABORTED_SWAP);
         let has_aborted = file_system.file_length(&aborted)?.is_some();
         if has_aborted {
             // Whoever finds the log's `.swap` is to find this one too.
             file_system.rename(&aborted, &aborted_swap)?;
-            file_system.sync_dir(self.directory())?;
+            file_system.sync_dir(&self.directory())?;
         }
-        file_system.rename(&segment_path(self.directory(), base, CLEANED), &swap)?;
-        file_system.sync_dir(self.directory())?;
+        file_system.rename(&segment_path(&self.directory(), base, CLEANED), &swap)?;
+        file_system.sync_dir(&self.directory())?;
         for _ in 0..count {
             if let Some(old) = self.segments_mut().remove(first) {
                 self.delete_cleaned_away(&old, now)?;
             }
         }
         if has_aborted {
-            let index = segment_path(self.directory(), base, FileKind::AbortedIndex.suffix());
+            let index = segment_path(&self.directory(), base, FileKind::AbortedIndex.suffix());
             file_system.rename(&aborted_swap, &index)?;
-            file_system.sync_dir(self.directory())?;
+            file_system.sync_dir(&self.directory())?;
         }
-        file_system.rename(&swap, &segment_path(self.directory(), base, FileKind::Log.suffix()))?;
-        file_system.sync_dir(self.directory())?;
+        file_system.rename(&swap, &segment_path(&self.directory(), base, FileKind::Log.suffix()))?;
+        file_system.sync_dir(&self.directory())?;
         let mut cleaned = Segment::load(&storage, base, self.config(), now)?.segment;
         for file in cleaned.finish_indexes()? {
             // Below the recovery point nothing is scanned: a torn index would be believed.
@@ -74,7 +74,7 @@ impl PartitionLog {
 }
 
 pub(super) fn create_cleaned(storage: &Storage, base: Offset) -> io::Result<Arc<dyn File>> {
-    storage.file_system.open(&segment_path(&storage.directory, base, CLEANED), OpenFile::Truncate)
+    storage.file_system.open(&segment_path(&storage.directory(), base, CLEANED), OpenFile::Truncate)
 }
 
 /// Writes the new index of aborted transactions, durably, if one of the old segments has one.
@@ -86,7 +86,7 @@ pub(super) fn write_aborted(
 ) -> io::Result<()> {
     let mut is_wanted = !aborted.is_empty();
     for old in bases {
-        let path = segment_path(&storage.directory, *old, FileKind::AbortedIndex.suffix());
+        let path = segment_path(&storage.directory(), *old, FileKind::AbortedIndex.suffix());
         is_wanted |= storage.file_system.file_length(&path)?.is_some();
     }
     if !is_wanted {
@@ -96,7 +96,7 @@ pub(super) fn write_aborted(
     for transaction in aborted {
         transaction.encode(base, &mut bytes);
     }
-    let path = segment_path(&storage.directory, base, ABORTED_CLEANED);
+    let path = segment_path(&storage.directory(), base, ABORTED_CLEANED);
     let file = storage.file_system.open(&path, OpenFile::Truncate)?;
     file.write_all_at(&bytes, 0)?;
     file.sync_data()
@@ -104,7 +104,7 @@ pub(super) fn write_aborted(
 
 pub(super) fn discard_cleaned(storage: &Storage, base: Offset) {
     for suffix in [CLEANED, ABORTED_CLEANED] {
-        let path = segment_path(&storage.directory, base, suffix);
+        let path = segment_path(&storage.directory(), base, suffix);
         match storage.file_system.remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(path = %path.display(), %error, "not removed, the next start does it");
@@ -126,7 +126,7 @@ pub(crate) fn finish_swaps(
     }
     let file_system = &storage.file_system;
     for base in bases {
-        let swap = segment_path(&storage.directory, base, SWAP);
+        let swap = segment_path(&storage.directory(), base, SWAP);
         let end = end_offset(storage, base)?;
         let has_aborted = names.iter().any(|name| base_of(name, ABORTED_SWAP) == Some(base));
         for name in &names {
@@ -138,22 +138,22 @@ pub(crate) fn finish_swaps(
                 base_of(name, suffix).is_some_and(|old| old == base || (old > base && old < end))
             });
             if replaced {
-                match file_system.remove_file(&storage.directory.join(name)) {
+                match file_system.remove_file(&storage.directory().join(name)) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                     _ => {}
                 }
             }
         }
         if has_aborted {
-            let index = segment_path(&storage.directory, base, FileKind::AbortedIndex.suffix());
-            file_system.rename(&segment_path(&storage.directory, base, ABORTED_SWAP), &index)?;
-            file_system.sync_dir(&storage.directory)?;
+            let index = segment_path(&storage.directory(), base, FileKind::AbortedIndex.suffix());
+            file_system.rename(&segment_path(&storage.directory(), base, ABORTED_SWAP), &index)?;
+            file_system.sync_dir(&storage.directory())?;
         }
-        file_system.rename(&swap, &segment_path(&storage.directory, base, FileKind::Log.suffix()))?;
+        file_system.rename(&swap, &segment_path(&storage.directory(), base, FileKind::Log.suffix()))?;
         report.notes.push(format!("compaction of segment {base} was interrupted and is finished"));
     }
-    file_system.sync_dir(&storage.directory)?;
-    Ok(file_system.read_dir(&storage.directory)?.into_iter().map(|entry| entry.name).collect())
+    file_system.sync_dir(&storage.directory())?;
+    Ok(file_system.read_dir(&storage.directory())?.into_iter().map(|entry| entry.name).collect())
 }
 
 fn base_of(name: &str, suffix: &str) -> Option<Offset> {
@@ -166,7 +166,7 @@ fn base_of(name: &str, suffix: &str) -> Option<Offset> {
 
 /// Behind the last batch of a `.swap`. A later segment that began below it was made into it.
 fn end_offset(storage: &Storage, base: Offset) -> io::Result<Offset> {
-    let file = storage.file_system.open(&segment_path(&storage.directory, base, SWAP), OpenFile::Read)?;
+    let file = storage.file_system.open(&segment_path(&storage.directory(), base, SWAP), OpenFile::Read)?;
     let mut walk = HeaderWalk::new(&*file, 0, file.length()?, WALK_BUFFER_BYTES);
     let mut end = base;
     while let Ok(Some((_, header))) = walk.next() {

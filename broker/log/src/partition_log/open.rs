@@ -20,7 +20,7 @@ use crate::partition_metadata;
 use crate::producer_state::{ProducerAppend, ProducerState, Source};
 use crate::segment::{BatchReader, Segment};
 use crate::sync::Durability;
-use crate::{File, LogConfig, LogError};
+use crate::{File, LogConfig, LogError, MovedFrom};
 
 /// What lies in a partition's directory.
 #[derive(Debug, Default)]
@@ -70,12 +70,12 @@ impl PartitionLog {
         topic_id: TopicId,
         config: LogConfig,
     ) -> Self {
-        let storage = Storage {
-            file_system: Arc::clone(&environment.file_system),
-            cache: Arc::clone(&environment.file_cache),
-            rewrites_recovered: environment.rewrites_recovered,
-            directory,
-        };
+        let storage = Storage::new(
+            Arc::clone(&environment.file_system),
+            Arc::clone(&environment.file_cache),
+            environment.rewrites_recovered,
+            &directory,
+        );
         Self {
             topic_partition,
             topic_id,
@@ -97,6 +97,7 @@ impl PartitionLog {
             offline: None,
             has_failed: false,
             is_declared_only: false,
+            moved_from: MovedFrom::default(),
             scratch_headers: Vec::new(),
             scratch_producers: ProducerAppend::default(),
         }
@@ -104,7 +105,7 @@ impl PartitionLog {
 
     /// Makes the directory if it is not there, checks whose it is, and clears away what a crash left half done.
     pub(super) fn prepare_directory(&mut self, report: &mut RecoveryReport) -> Result<Found, LogError> {
-        let directory = self.storage.directory.clone();
+        let directory = self.storage.directory();
         let file_system = Arc::clone(&self.storage.file_system);
         let entries = match file_system.read_dir(&directory) {
             Ok(entries) => entries,
@@ -113,7 +114,7 @@ impl PartitionLog {
                 self.durability.note_made(self.parent.as_ref().map(|parent| parent.note_made()));
                 Vec::new()
             }
-            Err(error) => return Err(LogError::Io { path: directory, source: error }),
+            Err(error) => return Err(LogError::Io { path: directory.to_path_buf(), source: error }),
         };
         self.check_partition_metadata(report)?;
         let names: Vec<String> = entries.into_iter().map(|entry| entry.name).collect();
@@ -133,7 +134,7 @@ impl PartitionLog {
     }
 
     fn check_partition_metadata(&mut self, report: &mut RecoveryReport) -> Result<(), LogError> {
-        let path = self.storage.directory.join(partition_metadata::FILE_NAME);
+        let path = self.storage.directory().join(partition_metadata::FILE_NAME);
         let file_system = &self.storage.file_system;
         let bytes = match file_system.read_small(&path, partition_metadata::FILE_BYTES_MAX) {
             Ok(bytes) => Some(bytes),
@@ -163,7 +164,7 @@ impl PartitionLog {
     fn sort_name(&self, name: &str, found: &mut Found) -> io::Result<()> {
         let leftover = [".deleted", ".cleaned", ".swap", ".tmp"].iter().any(|suffix| name.ends_with(suffix));
         if leftover {
-            return self.storage.file_system.remove_file(&self.storage.directory.join(name));
+            return self.storage.file_system.remove_file(&self.storage.directory().join(name));
         }
         let Some((digits, suffix)) = name.split_once('.') else { return Ok(()) };
         if digits.len() != 20 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -198,7 +199,7 @@ impl PartitionLog {
             self.start_anew(now, report)?;
             if found.was_there {
                 // What is gone must not be there again after a loss of power.
-                self.storage.file_system.sync_dir(&self.storage.directory)?;
+                self.storage.file_system.sync_dir(&self.storage.directory())?;
             }
         }
         let first = self.segments.front().map_or(Offset::ZERO, Segment::base_offset);
@@ -268,7 +269,7 @@ impl PartitionLog {
         match segment.finish_indexes() {
             Ok(changed) => changed.iter().for_each(|file| self.durability.mark(file)),
             Err(error) => {
-                tracing::warn!(directory = %self.storage.directory.display(), %error, "rebuilt indexes not written");
+                tracing::warn!(directory = %self.storage.directory().display(), %error, "rebuilt indexes not written");
             }
         }
     }
@@ -320,7 +321,7 @@ impl PartitionLog {
     /// What lies behind a bad place is not the log any more, however good it looks.
     fn remove_rest(&mut self, bases: &[Offset], report: &mut RecoveryReport) -> io::Result<()> {
         for base in bases.iter().rev() {
-            let log = segment_path(&self.storage.directory, *base, FileKind::Log.suffix());
+            let log = segment_path(&self.storage.directory(), *base, FileKind::Log.suffix());
             report.bytes_truncated += self.storage.file_system.file_length(&log)?.unwrap_or(0);
             report.segments_removed += 1;
             self.remove_segment_files(*base)?;
@@ -330,7 +331,7 @@ impl PartitionLog {
 
     fn remove_segment_files(&self, base: Offset) -> io::Result<()> {
         for kind in FileKind::OF_SEGMENT {
-            let path = segment_path(&self.storage.directory, base, kind.suffix());
+            let path = segment_path(&self.storage.directory(), base, kind.suffix());
             match self.storage.file_system.remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -361,7 +362,7 @@ impl PartitionLog {
     }
 
     fn read_epochs(&self, report: &mut RecoveryReport) -> Option<LeaderEpochCache> {
-        let path = self.storage.directory.join(leader_epoch_cache::FILE_NAME);
+        let path = self.storage.directory().join(leader_epoch_cache::FILE_NAME);
         let bytes = match self.storage.file_system.read_small(&path, checkpoint::FILE_BYTES_MAX) {
             Ok(bytes) => bytes,
             Err(error) => {
@@ -421,7 +422,7 @@ impl PartitionLog {
         let mut from = first;
         for at in snapshots.iter().rev() {
             let path =
-                segment_path(&self.storage.directory, Offset(*at), FileKind::ProducerSnapshot.suffix());
+                segment_path(&self.storage.directory(), Offset(*at), FileKind::ProducerSnapshot.suffix());
             // Between an older one and the first segment transactions may have ended, and nobody can tell which.
             if *at > self.log_end_offset.0 || *at < first.0 {
                 self.storage.file_system.remove_file(&path)?;
@@ -498,7 +499,7 @@ impl PartitionLog {
         let mut from = self.segments.front().map_or(first, Segment::base_offset);
         for at in snapshots.range(from.0..=first.0).rev() {
             let path =
-                segment_path(&self.storage.directory, Offset(*at), FileKind::ProducerSnapshot.suffix());
+                segment_path(&self.storage.directory(), Offset(*at), FileKind::ProducerSnapshot.suffix());
             let bytes = self.storage.file_system.read_small(&path, SNAPSHOT_BYTES_MAX)?;
             if let Ok(found) = ProducerState::decode_snapshot(&bytes, now) {
                 state = found;
@@ -586,7 +587,7 @@ impl PartitionLog {
         if self.epochs_dirty && self.segments.len() > 1 {
             return self.write_epochs();
         }
-        self.storage.file_system.sync_dir(&self.storage.directory)
+        self.storage.file_system.sync_dir(&self.storage.directory())
     }
 }
 

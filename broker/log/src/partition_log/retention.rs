@@ -117,9 +117,9 @@ impl PartitionLog {
         segment.forget_files();
         let due = TimestampMs(now.0.saturating_add(self.config.file_delete_delay_ms));
         for kind in FileKind::OF_SEGMENT {
-            let path = segment_path(&self.storage.directory, segment.base_offset(), kind.suffix());
+            let path = segment_path(&self.storage.directory(), segment.base_offset(), kind.suffix());
             let deleted = segment_path(
-                &self.storage.directory,
+                &self.storage.directory(),
                 segment.base_offset(),
                 &format!("{}.deleted", kind.suffix()),
             );
@@ -133,7 +133,7 @@ impl PartitionLog {
     }
 
     pub(super) fn delete_snapshot(&self, at: Offset) -> io::Result<()> {
-        let path = segment_path(&self.storage.directory, at, FileKind::ProducerSnapshot.suffix());
+        let path = segment_path(&self.storage.directory(), at, FileKind::ProducerSnapshot.suffix());
         match self.storage.file_system.remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),

@@ -131,13 +131,13 @@ impl PartitionLog {
     /// Writes the producers' state at the log's end. Not synced: its CRC tells a torn one, and an older one serves too.
     pub(super) fn write_producer_snapshot(&self) -> io::Result<()> {
         let suffix = FileKind::ProducerSnapshot.suffix();
-        let path = segment_path(&self.storage.directory, self.log_end_offset, suffix);
+        let path = segment_path(&self.storage.directory(), self.log_end_offset, suffix);
         let file = self.storage.file_system.open(&path, OpenFile::Truncate)?;
         file.write_all_at(&self.producers.encode_snapshot(), 0)?;
         let snapshots = self.snapshots_on_disk()?;
         for at in snapshots.iter().rev().skip(SNAPSHOTS_KEPT) {
             self.storage.file_system.remove_file(&segment_path(
-                &self.storage.directory,
+                &self.storage.directory(),
                 Offset(*at),
                 suffix,
             ))?;
@@ -146,13 +146,13 @@ impl PartitionLog {
     }
 
     pub(super) fn snapshots_on_disk(&self) -> io::Result<std::collections::BTreeSet<i64>> {
-        let entries = self.storage.file_system.read_dir(&self.storage.directory)?;
+        let entries = self.storage.file_system.read_dir(&self.storage.directory())?;
         Ok(entries.iter().filter_map(|entry| entry.name.strip_suffix(".snapshot")?.parse().ok()).collect())
     }
 
     /// Replaces the epoch checkpoint, durably.
     pub(super) fn write_epochs(&mut self) -> io::Result<()> {
-        let path = self.storage.directory.join(leader_epoch_cache::FILE_NAME);
+        let path = self.storage.directory().join(leader_epoch_cache::FILE_NAME);
         self.storage.file_system.replace_file(&path, self.epochs.encode().as_bytes())?;
         self.epochs_dirty = false;
         Ok(())
@@ -161,8 +161,8 @@ impl PartitionLog {
     /// Replaces the epoch checkpoint; a sync of the whole file system follows, or it is written once more. If neither
     /// comes to pass, the old file may stay, or one that can be told to be torn.
     pub(super) fn write_epochs_unsynced(&mut self) -> io::Result<()> {
-        let path = self.storage.directory.join(leader_epoch_cache::FILE_NAME);
-        let beside = self.storage.directory.join(format!("{}.tmp", leader_epoch_cache::FILE_NAME));
+        let path = self.storage.directory().join(leader_epoch_cache::FILE_NAME);
+        let beside = self.storage.directory().join(format!("{}.tmp", leader_epoch_cache::FILE_NAME));
         let file = self.storage.file_system.open(&beside, OpenFile::Truncate)?;
         file.write_all_at(self.epochs.encode().as_bytes(), 0)?;
         self.storage.file_system.rename(&beside, &path)?;

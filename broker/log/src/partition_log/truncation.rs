@@ -41,7 +41,7 @@ impl PartitionLog {
         if let Err(source) = result {
             // Half of it may be done: what is in memory is not what is on disk.
             self.fail(format!("truncation failed: {source}").into());
-            return Err(LogError::Io { path: self.directory().to_owned(), source });
+            return Err(LogError::Io { path: self.directory().to_path_buf(), source });
         }
         self.check();
         Ok(())
@@ -55,7 +55,7 @@ impl PartitionLog {
         {
             self.remove_last_segment(now)?;
         }
-        self.storage.file_system.sync_dir(&self.storage.directory)?;
+        self.storage.file_system.sync_dir(&self.storage.directory())?;
         if let Some(active) = self.segments.back_mut() {
             let found = active.find_batch(offset).map_err(io::Error::other)?;
             let (position, end) = match found {
@@ -112,7 +112,7 @@ impl PartitionLog {
             self.delete_snapshot(Offset(at))?;
         }
         self.segments.push_back(Segment::create(&self.storage, offset, &self.config, now)?);
-        self.storage.file_system.sync_dir(&self.storage.directory)?;
+        self.storage.file_system.sync_dir(&self.storage.directory())?;
         self.durability.sync_name_now(&*self.storage.file_system, self.parent.as_ref())?;
         self.log_start_offset = offset;
         self.log_end_offset = offset;

@@ -11,6 +11,7 @@ mod faults;
 mod files;
 mod kafka_files;
 mod model;
+mod moving;
 mod power_cut;
 mod preallocated;
 mod producers;
