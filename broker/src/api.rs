@@ -10,6 +10,7 @@ mod request;
 
 mod add_offsets_to_txn;
 mod add_partitions_to_txn;
+mod alter_replica_log_dirs;
 mod alter_share_group_offsets;
 mod api_versions;
 mod authorized_operations;

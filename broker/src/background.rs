@@ -10,6 +10,7 @@ use moldau_metadata::config::{BrokerConfig, FlushPolicy};
 
 use crate::cleaner::Cleaner;
 use crate::clock;
+use crate::log_mover::LogMover;
 use crate::replica_manager::ReplicaManager;
 use crate::stop_signal::StopSignal;
 
@@ -26,6 +27,8 @@ pub struct Schedule {
     pub checkpoint: Duration,
     /// `log.cleaner.enable`.
     pub has_cleaner: bool,
+    /// `num.replica.alter.log.dirs.threads`, where it is set.
+    pub mover_threads: Option<usize>,
     /// `file.delete.delay.ms` of the broker, for deleted partitions.
     pub file_delete_delay_ms: i64,
 }
@@ -40,6 +43,10 @@ impl Schedule {
             retention: ms(config.retention_check_interval_ms),
             checkpoint: ms(checkpoint_ms),
             has_cleaner: config.cleaner_enable,
+            mover_threads: config
+                .settings
+                .get("num.replica.alter.log.dirs.threads")
+                .and_then(|threads| threads.trim().parse().ok()),
             file_delete_delay_ms: config.topic_defaults.file_delete_delay_ms,
         }
     }
@@ -50,17 +57,19 @@ pub struct Background {
     stop: Arc<StopSignal>,
     thread: Option<JoinHandle<()>>,
     _cleaner: Option<Cleaner>,
+    _mover: LogMover,
 }
 
 impl Background {
     pub fn start(replicas: Arc<ReplicaManager>, schedule: Schedule) -> io::Result<Self> {
         let stop = Arc::new(StopSignal::default());
         let cleaner = schedule.has_cleaner.then(|| Cleaner::start(Arc::clone(&replicas))).transpose()?;
+        let mover = LogMover::start(Arc::clone(&replicas), schedule.mover_threads)?;
         let thread = std::thread::Builder::new().name("log-upkeep".to_owned()).spawn({
             let stop = Arc::clone(&stop);
             move || run(&replicas, schedule, &stop)
         })?;
-        Ok(Self { stop, thread: Some(thread), _cleaner: cleaner })
+        Ok(Self { stop, thread: Some(thread), _cleaner: cleaner, _mover: mover })
     }
 }
 
@@ -95,7 +104,7 @@ fn run(replicas: &ReplicaManager, schedule: Schedule, stop: &StopSignal) {
 }
 
 fn enforce_retention(replicas: &ReplicaManager) {
-    for partition in replicas.partitions().iter().filter(|partition| partition.dir.is_online()) {
+    for partition in replicas.partitions().iter().filter(|partition| partition.is_dir_online()) {
         match partition.enforce_retention(clock::now()) {
             Ok(removed) if removed.segments > 0 => tracing::info!(
                 partition = %partition.topic_partition(), segments = removed.segments, bytes = removed.bytes,

@@ -16,6 +16,7 @@ use moldau_model::TopicIdPartition;
 use parking_lot::Mutex;
 
 use crate::clock;
+use crate::io_throttle::IoThrottle;
 use crate::replica_manager::{Partition, ReplicaManager};
 use crate::stop_signal::StopSignal;
 
@@ -35,7 +36,7 @@ struct Shared {
     stop: StopSignal,
     /// Logs that failed, and until when they rest. Who holds it chooses: no two threads choose the same log.
     resting: Mutex<HashMap<TopicIdPartition, Instant>>,
-    throttle: Mutex<Throttle>,
+    throttle: Mutex<IoThrottle>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -45,7 +46,7 @@ impl Cleaner {
             replicas,
             stop: StopSignal::default(),
             resting: Mutex::new(HashMap::new()),
-            throttle: Mutex::new(Throttle::default()),
+            throttle: Mutex::default(),
             threads: Mutex::new(Vec::new()),
         });
         // The first one is always there: it starts the others, when they are wanted.
@@ -121,7 +122,7 @@ impl Shared {
         let mut dirty = Vec::new();
         let mut failed = Vec::new();
         for partition in self.replicas.partitions() {
-            if !partition.dir.is_online() || resting.contains_key(&partition.id()) {
+            if !partition.is_dir_online() || resting.contains_key(&partition.id()) {
                 continue;
             }
             match partition.dirtiness(clock::now()) {
@@ -146,19 +147,21 @@ impl Shared {
     }
 
     fn clean(&self, partition: &Partition, mut cleaning: Cleaning) -> Result<Option<CleanReport>, LogError> {
-        while cleaning.run(&mut |bytes| self.pace(bytes))? {
+        // A log that is to move to another directory does not wait for the end of a pass.
+        let mut pace = |bytes| self.pace(partition, bytes);
+        while cleaning.run(&mut pace)? {
             partition.install_cleaned(&mut cleaning, clock::now())?;
         }
         partition.complete_clean(cleaning)
     }
 
-    /// Waits until as much may be read and written; ends the pass when the broker stops.
-    fn pace(&self, bytes: u64) -> ControlFlow<()> {
+    /// Waits until as much may be read and written; ends the pass when the broker stops, or the log is to move.
+    fn pace(&self, partition: &Partition, bytes: u64) -> ControlFlow<()> {
         let rate = self.replicas.cleaner_settings().io_bytes_per_second;
         let until = self.throttle.lock().spend(bytes, rate, Instant::now());
         loop {
             let now = Instant::now();
-            if !self.stop.pause_until(until.min(now + THROTTLE_CHECK)) {
+            if partition.is_moving() || !self.stop.pause_until(until.min(now + THROTTLE_CHECK)) {
                 return ControlFlow::Break(());
             }
             // Nobody waits on for a limit that was lifted.
@@ -190,47 +193,9 @@ fn budget(settings: &CleanerSettings) -> CleanerBudget {
     }
 }
 
-/// What all threads together may read and write: each piece takes its time, one after the other.
-#[derive(Debug, Default)]
-struct Throttle {
-    rate: Option<f64>,
-    free_at: Option<Instant>,
-}
-
-impl Throttle {
-    /// Until when whoever read or wrote so much waits. `None` for the rate is no limit.
-    fn spend(&mut self, bytes: u64, rate: Option<f64>, now: Instant) -> Instant {
-        if self.rate != rate {
-            // Nothing is owed by an old limit.
-            *self = Self { rate, free_at: None };
-        }
-        let Some(rate) = rate else { return now };
-        let took = Duration::try_from_secs_f64(bytes as f64 / rate).unwrap_or(REST_AFTER_FAILURE);
-        let begins = self.free_at.map_or(now, |free_at| free_at.max(now));
-        let until = begins + took.min(REST_AFTER_FAILURE);
-        self.free_at = Some(until);
-        until
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn all_threads_together_keep_to_the_rate() {
-        let start = Instant::now();
-        let mut throttle = Throttle::default();
-        let at = |ms| start + Duration::from_millis(ms);
-        assert_eq!(throttle.spend(100, Some(1000.0), at(0)), at(100));
-        assert_eq!(throttle.spend(200, Some(1000.0), at(0)), at(300), "behind the first one");
-        assert_eq!(throttle.spend(100, Some(1000.0), at(500)), at(600), "what was not used is gone");
-        assert_eq!(throttle.spend(100, None, at(510)), at(510));
-        assert_eq!(throttle.spend(100, Some(1000.0), at(520)), at(620), "no debt from before");
-        assert_eq!(throttle.spend(100, Some(100.0), at(530)), at(1530), "nor by another limit");
-        assert_eq!(throttle.spend(100, Some(1000.0), at(540)), at(640));
-        assert!(throttle.spend(u64::MAX, Some(0.001), at(520)) <= at(640) + REST_AFTER_FAILURE);
-    }
 
     #[test]
     fn the_dirtiest_log_is_the_first() {

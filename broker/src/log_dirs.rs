@@ -33,6 +33,12 @@ pub struct LogDir {
     changed: watch::Sender<u64>,
 }
 
+impl std::fmt::Debug for LogDir {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.log.path().display())
+    }
+}
+
 /// Why the log directories cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LogDirsError {
@@ -107,6 +113,17 @@ impl LogDirs {
     #[must_use]
     pub fn by_id(&self, id: Uuid) -> Option<&Arc<LogDir>> {
         self.dirs.iter().find(|dir| dir.id == id)
+    }
+
+    /// The directory of this path, if it is one of ours.
+    #[must_use]
+    pub fn by_path(&self, path: &str) -> Option<&Arc<LogDir>> {
+        self.dirs.iter().find(|dir| dir.log.path() == std::path::Path::new(path))
+    }
+
+    /// A log is in another directory now: the controller is to hear of it at once.
+    pub(crate) fn note_moved(&self) {
+        self.changed.send_modify(|changes| *changes += 1);
     }
 
     /// The online directory with the fewest partitions. A cordoned one only where there is no other: as in Kafka a replica

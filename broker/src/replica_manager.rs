@@ -5,9 +5,11 @@
 
 mod append;
 mod client_batch;
+mod directories;
 mod follower;
 mod leader;
 mod log_config;
+mod moving;
 mod offsets_store;
 mod partition;
 mod placement;
@@ -19,22 +21,27 @@ mod wake;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use moldau_log::{LogError, PartitionOnDisk};
+use moldau_log::{FoundPartitions, LogError, PartitionOnDisk};
 use moldau_metadata::config::{BrokerSettings, CleanerSettings, FlushPolicy, TopicConfig, as_list};
 use moldau_metadata::{BrokerRegistration, ConfigResource, ConfigResourceType, MetadataDelta, MetadataImage};
-use moldau_model::{BrokerId, ErrorCode, LeaderEpoch, PartitionIndex, TopicIdPartition, TopicPartition};
+use moldau_model::{
+    BrokerId, ErrorCode, LeaderEpoch, PartitionIndex, TopicIdPartition, TopicPartition, Uuid,
+};
 use moldau_replica::Role;
 use parking_lot::{Mutex, RwLock};
 
 pub use append::AppendRefused;
 pub(crate) use follower::{FetchPosition, FollowError, Followed};
 pub(crate) use leader::FollowerNews;
+pub use moving::FutureView;
+pub(crate) use moving::MoveProgress;
 pub use offsets_store::ReplicaOffsetsStore;
 pub use partition::{Partition, PartitionSettings};
 pub use read::{ChooseReplica, FoundOffset, Isolation, OffsetQuery, PartitionRead, ReadRequest, Readers};
 
 use crate::clock;
 use crate::log_dirs::{LogDir, LogDirs};
+use crate::log_mover::MoveQueue;
 use crate::replication::{FollowChange, IsrChanges};
 
 /// Logs that are opened at the same time: opening after a crash reads, and disks like several readers.
@@ -53,6 +60,14 @@ pub struct ReplicaManager {
     /// New partitions of which the files are not made yet: see [`ReplicaManager::make_logs`].
     to_make: Mutex<Vec<Arc<Partition>>>,
     cleaner_settings: Mutex<CleanerSettings>,
+    /// Partitions that are not here yet, and the directory that they were wished into.
+    preferred_dirs: Mutex<HashMap<TopicPartition, Uuid>>,
+    /// Copies found on disk at the start: of moves that were under way.
+    futures: Mutex<HashMap<TopicPartition, Vec<(Arc<LogDir>, PartitionOnDisk)>>>,
+    moves: MoveQueue,
+    move_rate: Mutex<Option<f64>>,
+    /// Of those who wish for another directory one at a time has the floor.
+    altering: Mutex<()>,
 }
 
 /// A partition, or that its log cannot be used.
@@ -78,11 +93,17 @@ impl ReplicaManager {
         settings: PartitionSettings,
         statics: BTreeMap<String, String>,
     ) -> Result<Self, LogError> {
+        let by_number: Vec<&Arc<LogDir>> = dirs.iter().collect();
+        let with_ids: Vec<_> = by_number.iter().map(|dir| (dir.id, &dir.log)).collect();
+        let found = FoundPartitions::look(&with_ids, clock::now())?;
         let mut unclaimed = HashMap::new();
-        for dir in dirs.iter() {
-            for found in dir.log.list_partitions()? {
-                unclaimed.insert(found.topic_partition.clone(), (Arc::clone(dir), found));
-            }
+        for (number, found) in found.partitions {
+            unclaimed.insert(found.topic_partition.clone(), (Arc::clone(by_number[number]), found));
+        }
+        let mut futures: HashMap<_, Vec<_>> = HashMap::new();
+        for (number, found) in found.futures {
+            let of_partition = futures.entry(found.topic_partition.clone()).or_default();
+            of_partition.push((Arc::clone(by_number[number]), found));
         }
         let partitions = RwLock::new(HashMap::new());
         let (unclaimed, to_make) = (Mutex::new(unclaimed), Mutex::default());
@@ -90,7 +111,22 @@ impl ReplicaManager {
         let at_start = BrokerSettings::of_statics(&statics);
         dirs.set_cordoned(&cordoned_log_dirs(&at_start));
         let cleaner_settings = Mutex::new(CleanerSettings::of(&at_start));
-        Ok(Self { settings, statics, dirs, isr_changes, partitions, unclaimed, to_make, cleaner_settings })
+        let move_rate = Mutex::new(move_rate(&at_start));
+        Ok(Self {
+            settings,
+            statics,
+            dirs,
+            isr_changes,
+            partitions,
+            unclaimed,
+            to_make,
+            cleaner_settings,
+            preferred_dirs: Mutex::default(),
+            futures: Mutex::new(futures),
+            moves: MoveQueue::default(),
+            move_rate,
+            altering: Mutex::default(),
+        })
     }
 
     /// What the leaders among the partitions wish of the controller.
@@ -121,7 +157,7 @@ impl ReplicaManager {
     /// for the caller to look up in the metadata.
     pub fn get(&self, id: TopicIdPartition) -> Result<Arc<Partition>, ErrorCode> {
         match self.partitions.read().get(&id) {
-            Some(Hosted::Online(partition)) if partition.dir.is_online() => Ok(Arc::clone(partition)),
+            Some(Hosted::Online(partition)) if partition.is_dir_online() => Ok(Arc::clone(partition)),
             Some(_) => Err(ErrorCode::KafkaStorageError),
             None => Err(ErrorCode::NotLeaderOrFollower),
         }
@@ -336,7 +372,9 @@ impl ReplicaManager {
     fn open(&self, open: ToOpen) -> Option<Arc<Partition>> {
         let ToOpen { id, topic_partition, registration, config, dir } = open;
         let found = self.unclaimed.lock().get(&topic_partition).map(|(dir, _)| Arc::clone(dir));
-        let opened = match found.or(dir).or_else(|| self.dirs.least_loaded().cloned()) {
+        let is_found = found.is_some();
+        let wished = if is_found { None } else { self.take_preferred(&topic_partition) };
+        let opened = match found.or(wished).or(dir).or_else(|| self.dirs.least_loaded().cloned()) {
             Some(dir) => {
                 let partition = Partition::open(
                     dir,
@@ -353,6 +391,9 @@ impl ReplicaManager {
         let hosted = match opened {
             Ok(partition) => {
                 self.unclaimed.lock().remove(&topic_partition);
+                if is_found {
+                    self.resume_move(&partition);
+                }
                 partition.handle_registration(&registration);
                 Hosted::Online(partition)
             }
@@ -373,8 +414,12 @@ impl ReplicaManager {
         let removed = self.partitions.write().remove(&id);
         let is_here = removed.is_some();
         let Some(Hosted::Online(partition)) = removed else { return is_here };
-        let Some(log) = partition.take_log(ErrorCode::UnknownTopicOrPartition) else { return is_here };
-        if let Err(error) = partition.dir.log.delete_partition(log, clock::now()) {
+        let (log, copy) = partition.take_log(ErrorCode::UnknownTopicOrPartition);
+        if let Some(copy) = copy {
+            copy.give_up();
+        }
+        let Some((log, dir)) = log else { return is_here };
+        if let Err(error) = dir.log.delete_partition(log, clock::now()) {
             tracing::error!(partition = %partition.topic_partition(), %error, "cannot delete a log");
         }
         is_here
@@ -394,6 +439,7 @@ impl ReplicaManager {
                 tracing::error!(partition = %stray.topic_partition, %error, "cannot delete a stray log");
             }
         }
+        self.remove_stray_copies();
         let is_offline = |id: &TopicIdPartition| matches!(self.hosted(*id), Some(Hosted::Offline));
         let mut to_open = Vec::new();
         for (topic, partition, state) in image.topics().partitions_of(self.settings.broker_id) {
@@ -433,6 +479,7 @@ impl ReplicaManager {
             self.settings.throttles.set_limits(&settings);
             *self.cleaner_settings.lock() = CleanerSettings::of(&settings);
             self.dirs.set_cordoned(&cordoned_log_dirs(&settings));
+            *self.move_rate.lock() = move_rate(&settings);
             let mut configs: HashMap<Arc<str>, Arc<TopicConfig>> = HashMap::new();
             for partition in self.partitions() {
                 let topic = &partition.topic_partition().topic;
@@ -475,8 +522,13 @@ impl ReplicaManager {
     /// The directory has gone offline: its partitions take nothing any more, and who waits for them is told.
     pub fn handle_offline_dir(&self, dir: &LogDir) {
         let reason = dir.log.offline_reason().unwrap_or_else(|| "unknown".into());
-        for partition in self.partitions().iter().filter(|partition| partition.dir.id == dir.id) {
-            partition.poison(&reason);
+        for partition in self.partitions() {
+            if partition.end_move_of_failed(dir.id) {
+                tracing::warn!(partition = %partition.topic_partition(), "a move ends, for a log directory failed");
+            }
+            if partition.dir().id == dir.id {
+                partition.poison(&reason);
+            }
         }
         self.dirs.note_failure();
     }
@@ -491,8 +543,7 @@ impl ReplicaManager {
 
     pub(crate) fn checkpoints_of(&self, dir: &LogDir) -> Vec<moldau_log::PartitionCheckpoint> {
         let partitions = self.partitions();
-        let of_dir = partitions.iter().filter(|partition| partition.dir.id == dir.id);
-        of_dir.filter_map(|partition| partition.checkpoint()).collect()
+        partitions.iter().filter_map(|partition| partition.checkpoint(dir)).collect()
     }
 }
 
@@ -501,6 +552,12 @@ impl ReplicaManager {
     pub(crate) fn has_logs_to_make(&self) -> bool {
         !self.to_make.lock().is_empty()
     }
+}
+
+/// `replica.alter.log.dirs.io.max.bytes.per.second`, unless it is no limit.
+fn move_rate(settings: &BrokerSettings<'_>) -> Option<f64> {
+    let rate: i64 = settings.value("replica.alter.log.dirs.io.max.bytes.per.second")?.trim().parse().ok()?;
+    (rate < i64::MAX).then_some(rate as f64)
 }
 
 /// `cordoned.log.dirs`.

@@ -179,11 +179,15 @@ fn run(dir: &LogDir, failed: &(dyn Fn(&LogDir) + Send + Sync)) {
         match partition.sync() {
             Ok(is_due_again) => {
                 dir.sync.completed.fetch_add(1, Ordering::Relaxed);
-                if is_due_again {
+                if is_due_again && partition.dir().id == dir.id {
                     dir.sync.push_back_own(partition);
+                } else if is_due_again {
+                    // It has moved.
+                    partition.push_to_sync_queue();
                 }
             }
             Err(error) => {
+                let dir = &error.dir;
                 if dir.log.take_offline(format!("sync of {} failed: {error}", partition.topic_partition())) {
                     tracing::error!(
                         path = %dir.log.path().display(), partition = %partition.topic_partition(), %error,

@@ -9,6 +9,7 @@
 //! The rule that ties replication to durability: the high watermark is the smallest *durable* log end over the maximal
 //! ISR. A follower's fetch offset says what it wants next and never counts.
 
+mod directory_move;
 mod follower_progress;
 mod isr;
 mod leader;
@@ -17,6 +18,7 @@ mod registration;
 mod replica;
 mod truncation;
 
+pub use directory_move::{DirectoryMove, MoveStep, TAIL_BYTES_MAX};
 pub use follower_progress::FollowerFetch;
 pub use isr::{AlterPartition, AlterPartitionOutcome, IsrMember};
 pub use leader::{LeaderOutput, MinIsr};

@@ -1,8 +1,8 @@
 //! The rows of SUPPORTED that records pass through.
 
 use super::{
-    ApiSupport, api_versions, delete_records, describe_log_dirs, describe_producers, fetch,
-    get_telemetry_subscriptions, init_producer_id, list_offsets, offset_for_leader_epoch, produce,
+    ApiSupport, alter_replica_log_dirs, api_versions, delete_records, describe_log_dirs, describe_producers,
+    fetch, get_telemetry_subscriptions, init_producer_id, list_offsets, offset_for_leader_epoch, produce,
     push_telemetry, share_acknowledge, share_fetch, write_txn_markers,
 };
 
@@ -12,6 +12,7 @@ pub const ROWS: &[ApiSupport] = &[
     list_offsets::SUPPORT,
     api_versions::SUPPORT,
     delete_records::SUPPORT,
+    alter_replica_log_dirs::SUPPORT,
     init_producer_id::SUPPORT,
     offset_for_leader_epoch::SUPPORT,
     write_txn_markers::SUPPORT,

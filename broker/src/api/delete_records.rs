@@ -78,7 +78,8 @@ fn delete_all(
             let index = PartitionIndex(partition.partition_index);
             let deleted = delete(broker, context, &topic.name, index, partition.offset, (operation, slot));
             if let Ok(replica) = &deleted {
-                touched.entry(replica.dir.id).or_insert_with(|| Arc::clone(&replica.dir));
+                let dir = replica.dir();
+                touched.entry(dir.id).or_insert(dir);
             }
             partitions.push((partition.partition_index, deleted));
             slot += 1;
@@ -93,7 +94,7 @@ fn delete_all(
         }
     }
     for (_, result) in topics.iter_mut().flat_map(|(_, partitions)| partitions) {
-        if result.as_ref().is_ok_and(|replica| failed.contains(&replica.dir.id)) {
+        if result.as_ref().is_ok_and(|replica| failed.contains(&replica.dir().id)) {
             *result = Err(ErrorCode::KafkaStorageError);
         }
     }

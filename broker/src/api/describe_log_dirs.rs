@@ -98,15 +98,23 @@ fn describe(dir: &LogDir, version: i16, partitions: &[Arc<Partition>]) -> Descri
         result.usable_bytes = i64::try_from(space.usable_bytes).unwrap_or(i64::MAX);
     }
     let mut topics: BTreeMap<&str, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
-    for partition in partitions.iter().filter(|partition| partition.dir.id == dir.id) {
-        let Some(size) = partition.size_bytes() else { continue };
+    for partition in partitions {
+        let copy = partition.future().filter(|copy| copy.directory == dir.id);
+        let (size, offset_lag) = match copy {
+            Some(copy) => (copy.size_bytes, copy.offset_lag),
+            None if partition.dir().id != dir.id => continue,
+            None => match partition.size_bytes() {
+                Some(size) => (size, 0),
+                None => continue,
+            },
+        };
         let id = partition.topic_partition();
         topics.entry(&id.topic).or_default().push(
             DescribeLogDirsPartition::default()
                 .with_partition_index(id.partition.0)
                 .with_partition_size(i64::try_from(size).unwrap_or(i64::MAX))
-                .with_offset_lag(0)
-                .with_is_future_key(false),
+                .with_offset_lag(offset_lag)
+                .with_is_future_key(copy.is_some()),
         );
     }
     let topics = topics.into_iter().map(|(name, partitions)| {

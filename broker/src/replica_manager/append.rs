@@ -12,6 +12,7 @@ use moldau_replica::{MinIsr, Role};
 use super::partition::{Partition, State, Waiting};
 use super::wake::Wake;
 use crate::clock;
+use crate::log_dirs::LogDir;
 use crate::purgatory::DelayedOperation;
 
 /// From here on the queue of waiting produces is cleared of those that have timed out, at each doubling.
@@ -26,6 +27,14 @@ pub struct AppendRefused {
     pub record_errors: Vec<RecordError>,
     /// Where the log begins that refused; [`Offset::NONE`] where it did not come to the log.
     pub log_start_offset: Offset,
+}
+
+/// A sync that failed, and in which directory.
+#[derive(Debug, thiserror::Error)]
+#[error("{source}")]
+pub(crate) struct SyncFailed {
+    pub(crate) dir: Arc<LogDir>,
+    source: io::Error,
 }
 
 impl From<ErrorCode> for AppendRefused {
@@ -122,7 +131,7 @@ impl Partition {
                 let has_failed = log.failure().is_some();
                 drop(guard);
                 if error.is_disk_full() {
-                    self.dir.note_full();
+                    self.dir().note_full();
                 }
                 if has_failed {
                     // The next round finds it out and takes the directory offline.
@@ -170,7 +179,7 @@ impl Partition {
         if state.replica.high_watermark() >= end {
             return Ok(true);
         }
-        if !self.dir.is_online() || state.log.as_ref().is_none_or(|log| log.failure().is_some()) {
+        if !self.is_dir_online() || state.log.as_ref().is_none_or(|log| log.failure().is_some()) {
             return Err(ErrorCode::KafkaStorageError);
         }
         delayed.wait_for(0);
@@ -217,13 +226,13 @@ impl Partition {
     }
 
     pub(crate) fn push_to_sync_queue(self: &Arc<Self>) {
-        self.dir.sync.push(Arc::clone(self));
+        self.dir().sync.push(Arc::clone(self));
     }
 
     /// One sync round, on a thread of the directory's own: whether the next one is due at once, for which the caller
-    /// queues the partition. After an error the directory has to go offline.
-    pub(crate) fn sync(self: &Arc<Self>) -> io::Result<bool> {
-        let ticket = {
+    /// queues the partition. After an error its directory has to go offline.
+    pub(crate) fn sync(self: &Arc<Self>) -> Result<bool, SyncFailed> {
+        let (dir, ticket) = {
             let mut state = self.lock();
             state.dirty_since_ms = None;
             let ticket = match &mut state.log {
@@ -236,12 +245,17 @@ impl Partition {
             if !matches!(ticket, Ok(Some(_))) {
                 self.is_sync_pending.store(false, Ordering::Release);
             }
-            ticket?
+            // Under the lock: the log may have moved to another directory by the time the ticket was run.
+            let dir = self.dir();
+            match ticket {
+                Ok(ticket) => (dir, ticket),
+                Err(source) => return Err(SyncFailed { dir, source }),
+            }
         };
         let Some(ticket) = ticket else { return Ok(false) };
         let result = ticket.run();
         let is_due_again = self.finish_sync(ticket);
-        result.map(|()| is_due_again)
+        result.map(|()| is_due_again).map_err(|source| SyncFailed { dir, source })
     }
 
     /// Takes the ticket back once it was run, well or not. Whether the next sync is due at once.
@@ -253,7 +267,10 @@ impl Partition {
         let mut fetcher = None;
         if let Some(log) = &mut state.log {
             let had_failed = log.failure().is_some();
-            log.complete_sync(ticket);
+            // One of a log that has moved meanwhile says nothing: its copy was made durable as a whole.
+            if log.issued(&ticket) {
+                log.complete_sync(ticket);
+            }
             // Of a failure in this very sync the caller knows.
             let has_failed_now = log.failure().is_some() && !had_failed;
             is_due_again = !has_failed_now && (had_failed || self.is_flush_due(state));

@@ -67,7 +67,7 @@ impl Partition {
     /// What to ask the leader for, and the high watermark known here; `None` unless this replica follows in this epoch.
     pub(crate) fn fetch_position(&self, leader_epoch: LeaderEpoch) -> Option<(FetchPosition, Offset)> {
         let state = self.lock();
-        if !state.follows_in(leader_epoch) || !self.dir.is_online() {
+        if !state.follows_in(leader_epoch) || !self.is_dir_online() {
             return None;
         }
         let ends = state.replica.log_ends();
@@ -148,7 +148,7 @@ impl Partition {
                 followed = Followed::Grown;
             }
             if appended.as_ref().is_err_and(AppendError::is_disk_full) {
-                self.dir.note_full();
+                self.dir().note_full();
             }
             appended?;
         }
@@ -254,7 +254,7 @@ impl Partition {
         Ok(Followed::Truncated)
     }
 
-    fn start_at(
+    pub(super) fn start_at(
         self: &Arc<Self>,
         state: &mut State,
         offset: Offset,
@@ -268,6 +268,9 @@ impl Partition {
 
     fn note_truncated(&self, state: &mut State, wake: &mut Wake) {
         let Some(log) = &state.log else { return };
+        if let Some(moving) = &mut state.moving {
+            moving.note_cut(log.log_end_offset());
+        }
         state.replica.handle_truncated(log_ends(log, self.settings.flush_policy));
         state.sized_appends.clear();
         self.store_high_watermark(state.replica.high_watermark());

@@ -8,6 +8,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
 
+use arc_swap::ArcSwap;
 use moldau_log::{LogError, PartitionLog};
 use moldau_metadata::config::{FlushPolicy, TopicConfig};
 use moldau_model::{BrokerId, ErrorCode, LeaderEpoch, Offset, TopicIdPartition, TopicPartition, Uuid};
@@ -15,6 +16,7 @@ use moldau_replica::{LogEnds, MinIsr, PartitionRegistration, Replica, Role, Role
 use parking_lot::{Mutex, MutexGuard};
 
 use super::log_config::log_config;
+use super::moving::{FutureLog, Moving};
 use super::throttled::Throttled;
 use super::wake::Wake;
 use crate::clock;
@@ -44,7 +46,8 @@ pub struct PartitionSettings {
 pub struct Partition {
     id: TopicIdPartition,
     topic_partition: TopicPartition,
-    pub(crate) dir: Arc<LogDir>,
+    /// Changes, under the lock, when the log has moved to another directory.
+    dir: ArcSwap<LogDir>,
     pub(super) settings: PartitionSettings,
     pub(super) isr_changes: Arc<IsrChanges>,
     pub(super) throttled: Throttled,
@@ -61,6 +64,8 @@ pub struct Partition {
 pub(super) struct State {
     /// `None` once the partition was deleted.
     pub(super) log: Option<PartitionLog>,
+    /// The copy that is to take the log's place.
+    pub(super) moving: Option<Moving>,
     pub(super) replica: Replica,
     pub(super) config: Arc<TopicConfig>,
     /// Appends that wait for the high watermark, in the log's order.
@@ -148,7 +153,7 @@ impl Partition {
         Ok(Arc::new(Self {
             id,
             topic_partition,
-            dir,
+            dir: ArcSwap::new(dir),
             high_watermark: AtomicI64::new(replica.high_watermark().0),
             metadata_offset: AtomicI64::new(Offset::NONE.0),
             settings,
@@ -156,6 +161,7 @@ impl Partition {
             throttled,
             state: Mutex::new(State {
                 log: Some(log),
+                moving: None,
                 replica,
                 config,
                 produces: VecDeque::new(),
@@ -183,6 +189,23 @@ impl Partition {
             Some(log) => log.make(),
             None => Ok(()),
         }
+    }
+
+    /// The log directory that holds the log now.
+    #[must_use]
+    pub fn dir(&self) -> Arc<LogDir> {
+        self.dir.load_full()
+    }
+
+    /// Whether that directory is usable.
+    pub(crate) fn is_dir_online(&self) -> bool {
+        self.dir.load().is_online()
+    }
+
+    /// The caller has put a log of that directory in the place of the one before.
+    pub(super) fn set_dir(&self, dir: Arc<LogDir>) {
+        dir.partition_count.fetch_add(1, Ordering::Relaxed);
+        self.dir.swap(dir).partition_count.fetch_sub(1, Ordering::Relaxed);
     }
 
     #[must_use]
@@ -269,9 +292,11 @@ impl Partition {
         let mut wake = Wake::default();
         let mut guard = self.lock();
         let state = &mut *guard;
+        let copy = state.moving.as_ref().map(|moving| Arc::clone(&moving.future));
         if let Some(log) = &mut state.log {
             log.update_config(log_config(&config, &self.settings));
         }
+        let future_config = copy.map(|copy| (copy, log_config(&config, &self.settings)));
         let min_isr = usize::try_from(config.min_insync_replicas).unwrap_or(1);
         state.config = config;
         let output = state.replica.handle_limits(min_isr, self.settings.lag_ms_max, clock::monotonic());
@@ -280,21 +305,30 @@ impl Partition {
         }
         drop(guard);
         wake.fire();
+        if let Some((copy, config)) = future_config {
+            copy.update_config(config);
+        }
     }
 
-    /// Takes the log out: the partition is deleted, or was moved to other brokers.
-    pub(crate) fn take_log(&self, outcome: ErrorCode) -> Option<PartitionLog> {
+    /// Takes the log out, and the directory it is in: the partition is deleted, or was moved to other brokers. Also a copy that
+    /// was on its way.
+    pub(crate) fn take_log(
+        &self,
+        outcome: ErrorCode,
+    ) -> (Option<(PartitionLog, Arc<LogDir>)>, Option<Arc<FutureLog>>) {
         let mut wake = Wake::default();
         let mut state = self.lock();
+        let dir = self.dir();
         let log = state.log.take();
+        let future = state.moving.take().map(|moving| moving.future);
         state.fail_operations(outcome, &mut wake);
         state.wake_fetches(&mut wake);
         drop(state);
         if log.is_some() {
-            self.dir.partition_count.fetch_sub(1, Ordering::Relaxed);
+            dir.partition_count.fetch_sub(1, Ordering::Relaxed);
         }
         wake.fire();
-        log
+        (log.map(|log| (log, dir)), future)
     }
 
     /// The log directory is offline: whoever waits is told, and nothing is taken any more.

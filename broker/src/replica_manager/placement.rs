@@ -21,10 +21,11 @@ impl ReplicaManager {
             let Hosted::Online(partition) = hosted else { return None };
             let known =
                 image.topics().partition(id.topic_id, id.partition)?.directory(self.settings.broker_id);
-            (partition.dir.is_online() && known != partition.dir.id).then_some(ReplicaDirectory {
+            let dir = partition.dir();
+            (dir.is_online() && known != dir.id).then_some(ReplicaDirectory {
                 topic_id: id.topic_id,
                 partition: id.partition,
-                directory: partition.dir.id,
+                directory: dir.id,
             })
         });
         misplaced.take(NAMED_MAX).collect()

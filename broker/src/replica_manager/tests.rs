@@ -1,5 +1,6 @@
 //! The broker's partitions over a disk in memory, and `__consumer_offsets` as the group coordinator sees it.
 
+mod moving;
 mod replication;
 
 use std::path::{Path, PathBuf};
@@ -35,8 +36,13 @@ impl Fixture {
     }
 
     fn on(disk: FaultFileSystem) -> Self {
+        Self::over(disk, &["/data"])
+    }
+
+    fn over(disk: FaultFileSystem, dirs: &[&str]) -> Self {
         let file_system: Arc<dyn FileSystem> = Arc::new(disk.clone());
-        let dirs = LogDirs::open(&file_system, &[PathBuf::from("/data")], "cluster", NODE, 100).unwrap();
+        let dirs: Vec<PathBuf> = dirs.iter().map(PathBuf::from).collect();
+        let dirs = LogDirs::open(&file_system, &dirs, "cluster", NODE, 100).unwrap();
         let settings = PartitionSettings {
             broker_id: NODE,
             incarnation_id: INCARNATION,
@@ -138,7 +144,7 @@ impl Fixture {
     }
 
     fn queued(&self, partition: i32) -> usize {
-        self.partition(partition).dir.sync.len()
+        self.partition(partition).dir().sync.len()
     }
 
     fn load(&self, partition: i32, epoch: i32) -> Result<Vec<(i64, String)>, LoadError> {

@@ -11,6 +11,7 @@ use moldau_replica::Role;
 use super::partition::{Partition, State, Waiting};
 use super::wake::Wake;
 use crate::clock;
+use crate::log_dirs::LogDir;
 use crate::purgatory::DelayedOperation;
 
 impl State {
@@ -101,7 +102,7 @@ impl Partition {
         let has_failed = log.failure().is_some();
         let purged = log.purge_deleted(now);
         drop(state);
-        if has_failed && self.dir.is_online() {
+        if has_failed && self.is_dir_online() {
             self.schedule_sync();
         }
         purged
@@ -112,7 +113,9 @@ impl Partition {
     pub(crate) fn dirtiness(&self, now: TimestampMs) -> Result<Option<Dirtiness>, LogError> {
         let mut guard = self.lock();
         let state = &mut *guard;
-        if !state.config.cleanup_compact || matches!(state.replica.role(), Role::None) {
+        // As in Kafka a log that moves is not compacted: its copy would have to follow.
+        let is_left_alone = state.moving.is_some() || matches!(state.replica.role(), Role::None);
+        if !state.config.cleanup_compact || is_left_alone {
             return Ok(None);
         }
         let end = state.deletable_end();
@@ -135,6 +138,9 @@ impl Partition {
         budget: CleanerBudget,
     ) -> Result<Option<Cleaning>, LogError> {
         let mut state = self.lock();
+        if state.moving.is_some() {
+            return Ok(None);
+        }
         let end = state.deletable_end();
         // The log may have gone with its topic.
         let Some(log) = &mut state.log else { return Ok(None) };
@@ -155,9 +161,15 @@ impl Partition {
         self.lock().log.as_mut().map(|log| log.complete_clean(cleaning)).transpose()
     }
 
-    /// The partition's lines in the checkpoint files.
-    pub(crate) fn checkpoint(&self) -> Option<PartitionCheckpoint> {
+    /// The partition's lines in the checkpoint files of this directory: the log's, or its copy's.
+    pub(crate) fn checkpoint(&self, dir: &LogDir) -> Option<PartitionCheckpoint> {
         let state = self.lock();
+        if self.dir().id != dir.id {
+            let copy = state.moving.as_ref().map(|moving| Arc::clone(&moving.future))?;
+            let high_watermark = state.replica.high_watermark();
+            drop(state);
+            return copy.checkpoint(dir, high_watermark);
+        }
         let log = state.log.as_ref()?;
         Some(PartitionCheckpoint {
             topic_partition: self.topic_partition().clone(),
@@ -174,9 +186,13 @@ impl Partition {
         let state = &mut *guard;
         let Some(log) = &mut state.log else { return Ok(()) };
         log.close(clock::now())?;
+        let copy = state.moving.as_ref().map(|moving| Arc::clone(&moving.future));
         self.after_log_change(state, &mut wake);
         drop(guard);
         wake.fire();
+        if let Some(copy) = copy {
+            copy.close();
+        }
         Ok(())
     }
 

@@ -477,8 +477,8 @@ fn follow_all(work: Vec<Work>) -> Vec<Outcome> {
         };
         work.into_iter().map(follow).collect()
     };
-    started.sort_by_key(|partition| partition.dir.id);
-    for of_dir in started.chunk_by(|a, b| a.dir.id == b.dir.id) {
+    started.sort_by_key(|partition| partition.dir().id);
+    for of_dir in started.chunk_by(|a, b| a.dir().id == b.dir().id) {
         write_log_starts(of_dir);
     }
     outcomes
@@ -491,8 +491,9 @@ fn write_log_starts(of_dir: &[Arc<Partition>]) {
         Some((partition.topic_partition().clone(), log_start))
     };
     let log_starts: Vec<_> = of_dir.iter().filter_map(log_start).collect();
-    if let Err(error) = first.dir.log.raise_log_starts(&log_starts) {
-        tracing::error!(path = %first.dir.log.path().display(), %error, "cannot write down log starts");
+    let dir = first.dir();
+    if let Err(error) = dir.log.raise_log_starts(&log_starts) {
+        tracing::error!(path = %dir.log.path().display(), %error, "cannot write down log starts");
     }
 }
 

@@ -25,6 +25,21 @@ impl PartitionLog {
         Ok(())
     }
 
+    /// The log that this one is a copy of has nothing more up to `offset`, because it was compacted: this one ends there, too.
+    pub fn pass_over_to(&mut self, offset: Offset, now: TimestampMs) -> Result<(), LogError> {
+        self.check_online()?;
+        let end = self.log_end_offset;
+        if offset <= end {
+            return Ok(());
+        }
+        // The end of a log is told by the name of its last segment, where that holds nothing.
+        self.log_end_offset = offset;
+        self.start_segment(now).map_err(|source| {
+            self.log_end_offset = end;
+            LogError::io(self.directory())(source)
+        })
+    }
+
     /// Rolls the active segment if its first record is older than `segment.ms`: compaction waits for closed segments.
     pub fn roll_if_due(&mut self, now: TimestampMs) -> Result<bool, LogError> {
         let due = self

@@ -558,3 +558,58 @@ fn no_history_of_elections_and_power_cuts_loses_what_was_committed_or_leaves_rep
         assert_eq!(world.high_watermark(leader), world.end(leader), "seed {seed}");
     }
 }
+
+/// A second log directory of a host.
+fn other_directory(host: &Host, path: &str) -> Arc<LogDir> {
+    let file_system: Arc<dyn FileSystem> = Arc::new(host.disk.clone());
+    let dirs = LogDirs::open(&file_system, &[PathBuf::from(path)], "cluster", host.id, 100).unwrap();
+    Arc::clone(dirs.least_loaded().unwrap())
+}
+
+#[test]
+fn a_log_that_is_cut_or_begins_anew_while_it_moves_arrives_as_its_leaders() {
+    // How far the copy has come when the log is cut, and whether it is cut or begins anew.
+    for (steps, begins_anew) in (0..8).flat_map(|steps| [(steps, false), (steps, true)]) {
+        let what = format!("after {steps} steps, anew {begins_anew}");
+        let mut world = World::new();
+        world.append(A, 6);
+        world.sync(A);
+        world.catch_up(B, A);
+        world.catch_up(C, A);
+        // B leads, and has records that nobody else has.
+        world.elect(B);
+        world.append(B, 6);
+        world.sync(B);
+        let goal = other_directory(&world.hosts[B], "/goal");
+        let moving = Arc::clone(&world.hosts[B].partition);
+        moving.begin_move(&goal, None).unwrap();
+        for _ in 0..steps {
+            if let MoveProgress::Moved { old, from } = moving.advance_move() {
+                moving.finish_move(old, &from).unwrap();
+            }
+        }
+        world.elect(A);
+        world.append(A, 9);
+        world.sync(A);
+        if begins_anew {
+            let mut state = moving.lock();
+            let mut wake = super::super::wake::Wake::default();
+            moving.start_at(&mut state, Offset(0), &mut wake).unwrap();
+        }
+        world.catch_up(B, A);
+        while moving.is_moving() {
+            match moving.advance_move() {
+                MoveProgress::Moved { old, from } => moving.finish_move(old, &from).unwrap(),
+                MoveProgress::Copied(_) => {}
+                _ => panic!("{what}"),
+            }
+        }
+        assert_eq!(moving.dir().id, goal.id, "{what}");
+        assert!(world.bytes(B) == world.bytes(A), "{what}");
+        // And it follows on.
+        world.append(A, 2);
+        world.sync(A);
+        world.catch_up(B, A);
+        assert!(world.bytes(B) == world.bytes(A), "{what}");
+    }
+}

@@ -82,6 +82,7 @@ const HONOURED_BROKER: &[&str] = &[
     "metadata.log.dir",
     "node.id",
     "num.partitions",
+    "num.replica.alter.log.dirs.threads",
     "num.replica.fetchers",
     "offset.metadata.max.bytes",
     "offsets.commit.timeout.ms",
@@ -95,6 +96,7 @@ const HONOURED_BROKER: &[&str] = &[
     "queued.max.request.bytes",
     "quota.window.num",
     "quota.window.size.seconds",
+    "replica.alter.log.dirs.io.max.bytes.per.second",
     "replica.fetch.backoff.ms",
     "replica.fetch.max.bytes",
     "replica.fetch.min.bytes",
@@ -130,6 +132,7 @@ const HEARD_AT_RUN_TIME: &[&str] = &[
     "log.cleaner.io.buffer.size",
     "log.cleaner.io.max.bytes.per.second",
     "log.cleaner.threads",
+    "replica.alter.log.dirs.io.max.bytes.per.second",
 ];
 
 /// Topic settings that nothing reads.
