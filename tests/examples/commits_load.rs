@@ -49,7 +49,7 @@ fn main() -> Result<()> {
     println!("commits          {commits} of {KEYS} keys in {:.2} s", started.elapsed().as_secs_f64());
     println!("longest cleaning {} ms", cleaning.as_millis());
     println!("largest on disk  {largest} bytes");
-    println!("at the end       {} bytes", on_disk(log.directory())?);
+    println!("at the end       {} bytes", on_disk(&log.directory())?);
     log.close(TimestampMs(NOW_MS))?;
     drop(log);
 
@@ -121,7 +121,7 @@ fn commit_all(log: &mut PartitionLog, commits: u64) -> Result<(u64, Duration)> {
             shard.handle(Input::Appended { append_id, result: Ok(()) }, now.0);
         }
         if (number + 1) % COMMITS_BETWEEN_PASSES == 0 {
-            largest = largest.max(on_disk(log.directory())?);
+            largest = largest.max(on_disk(&log.directory())?);
             let started = Instant::now();
             log.roll_if_due(now)?;
             if log.dirtiness(log.log_end_offset(), now).is_some() {

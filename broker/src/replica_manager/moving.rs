@@ -71,7 +71,7 @@ pub(crate) enum MoveProgress {
     /// Nothing is moved here any more.
     Ended,
     /// The copy is the log now: the old one, and the directory that it is in.
-    Moved { old: PartitionLog, from: Arc<LogDir> },
+    Moved { old: Box<PartitionLog>, from: Arc<LogDir> },
     /// The copy's directory failed, and has to go offline.
     Failed { dir: Arc<LogDir>, reason: String },
 }
@@ -452,7 +452,7 @@ impl Partition {
         }
         let Some(copied) = slot.take() else { return MoveProgress::Ended };
         drop(slot);
-        let old = std::mem::replace(log, copied.log);
+        let old = Box::new(std::mem::replace(log, copied.log));
         state.moving = None;
         state.dirty_since_ms = None;
         self.set_dir(to);
@@ -463,8 +463,8 @@ impl Partition {
     }
 
     /// After a move: the old log goes, durably, and then the claim to be newer than it.
-    pub(crate) fn finish_move(&self, old: PartitionLog, from: &LogDir) -> Result<(), LogError> {
-        from.log.delete_partition(old, clock::now())?;
+    pub(crate) fn finish_move(&self, old: Box<PartitionLog>, from: &LogDir) -> Result<(), LogError> {
+        from.log.delete_partition(*old, clock::now())?;
         from.log.sync_names()?;
         let dir = self.dir();
         match &mut self.lock().log {

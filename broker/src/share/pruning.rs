@@ -44,5 +44,5 @@ fn prune(
     let replica = replicas.by_name(&metadata.image(), SHARE_STATE_TOPIC, partition);
     let replica = replica.map_err(PruneError::Refused)?;
     replica.prune(leader_epoch, before).map_err(PruneError::Refused)?;
-    Ok(replicas.write_checkpoints(&replica.dir)?)
+    Ok(replicas.write_checkpoints(&replica.dir())?)
 }

@@ -94,7 +94,6 @@ async fn is_succeeded(raft: &Node, node_id: u64, peers: &Peers, followed: Role) 
     let mut questions = JoinSet::new();
     for address in others {
         let Ok(mut client) = peers.client(&address) else { continue };
-        let question = question.clone();
         questions.spawn(async move { client.request_pre_vote(Request::new(question)).await });
     }
     let is_later = async {

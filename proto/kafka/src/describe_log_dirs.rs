@@ -7,9 +7,9 @@ use kafka_protocol::messages::DescribeLogDirsResponse;
 use crate::api_key::ApiKey;
 use crate::codec::{encode_body, encode_response};
 use crate::error::WireError;
-use crate::fetch::put_unsigned_varint;
-use crate::frame::{SIZE_PREFIX_BYTES, size_prefix};
+use crate::frame::{SIZE_PREFIX_BYTES, seal};
 use crate::header::encode_response_header;
+use crate::wire::put_length;
 
 const API_KEY: ApiKey = ApiKey::DescribeLogDirs;
 /// From here on a directory says whether it is cordoned.
@@ -35,7 +35,7 @@ pub fn encode_describe_log_dirs_response(
     encode_response_header(API_KEY, version, correlation_id, &mut out);
     out.put_i32(body.throttle_time_ms);
     out.put_i16(body.error_code);
-    put_unsigned_varint(&mut out, body.results.len() + 1)?;
+    put_length(&mut out, body.results.len())?;
     for (number, result) in body.results.iter().enumerate() {
         encode_body(API_KEY, DESCRIBE_LOG_DIRS_LIBRARY_VERSION, result, &mut out)?;
         // The new field comes before the tagged fields, of which there are none: one byte.
@@ -44,7 +44,5 @@ pub fn encode_describe_log_dirs_response(
         out.put_u8(0);
     }
     out.put_u8(0);
-    let prefix = size_prefix(out.len() - SIZE_PREFIX_BYTES)?;
-    out[..SIZE_PREFIX_BYTES].copy_from_slice(&prefix);
-    Ok(out)
+    seal(out)
 }

@@ -285,12 +285,12 @@ pub fn decode_described_share_offsets(
     check_response(api_key, version, frame)?;
     let reader = &mut Reader::new(frame);
     reader.i32()?;
-    array(reader, |reader| {
+    reader.array(|reader| {
         let group_id = reader.string(true)?.ok_or(WireError::UnexpectedNull)?.to_owned();
-        let topics = array(reader, |reader| {
+        let topics = reader.array(|reader| {
             let topic_name = reader.string(true)?.ok_or(WireError::UnexpectedNull)?.to_owned();
             let topic_id = TopicId::from_bytes(reader.uuid()?);
-            let offsets = array(reader, |reader| {
+            let offsets = reader.array(|reader| {
                 let offset = DescribedShareOffset {
                     topic_id,
                     topic_name: topic_name.clone(),
