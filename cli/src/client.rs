@@ -20,6 +20,7 @@ pub(crate) mod quorum;
 pub(crate) mod quotas;
 pub(crate) mod regex;
 pub(crate) mod reset;
+pub(crate) mod share_consumer;
 pub(crate) mod share_groups;
 pub(crate) mod topics;
 pub(crate) mod transactions;

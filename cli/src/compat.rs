@@ -11,6 +11,7 @@ pub(crate) mod client_metrics;
 pub(crate) mod configs;
 pub(crate) mod console_consumer;
 pub(crate) mod console_producer;
+pub(crate) mod console_share_consumer;
 pub(crate) mod consumer_groups;
 pub(crate) mod features;
 pub(crate) mod formatter;
@@ -38,6 +39,7 @@ const TOOLS: &[(&str, Tool)] = &[
     ("topics", topics::main),
     ("console-producer", console_producer::main),
     ("console-consumer", console_consumer::main),
+    ("console-share-consumer", console_share_consumer::main),
     ("consumer-groups", consumer_groups::main),
     ("share-groups", share_groups::main),
     ("configs", configs::main),

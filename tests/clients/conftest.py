@@ -220,7 +220,7 @@ def tools(tmp_path_factory):
     for name in ("kafka-topics", "kafka-console-producer", "kafka-console-consumer", "kafka-consumer-groups",
                  "kafka-configs", "kafka-get-offsets", "kafka-broker-api-versions", "kafka-storage",
                  "kafka-metadata-quorum", "kafka-features", "kafka-transactions", "kafka-client-metrics",
-                 "kafka-share-groups"):
+                 "kafka-share-groups", "kafka-console-share-consumer"):
         for suffix in ("", ".sh"):
             (folder / (name + suffix)).symlink_to(BINARY)
 
@@ -247,6 +247,7 @@ JAVA_TOOLS = {
     "kafka-delete-records": "org.apache.kafka.tools.DeleteRecordsCommand",
     "kafka-log-dirs": "org.apache.kafka.tools.LogDirsCommand",
     "kafka-dump-log": "org.apache.kafka.tools.DumpLogSegments",
+    "kafka-console-share-consumer": "org.apache.kafka.tools.consumer.ConsoleShareConsumer",
     "kafka-share-groups": "org.apache.kafka.tools.consumer.group.ShareGroupCommand",
     "kafka-cluster": "org.apache.kafka.tools.ClusterTool",
     "kafka-groups": "org.apache.kafka.tools.GroupsCommand",

@@ -229,7 +229,7 @@ def test_what_members_get_counts_for_their_quota(node, java, puppet):
     assert got, "and what it has got is its"
 
 
-def test_what_is_left_for_a_group_is_known_whoever_leads(start_cluster, java):
+def test_what_is_left_for_a_group_is_known_whoever_leads(start_cluster, java, tools):
     cluster = start_cluster(settings={key.replace("_", "."): str(value) for key, value in QUICK.items()})
     done = java("kafka-topics", "--bootstrap-server", cluster.bootstrap, "--create", "--topic", "t", "--partitions", 3,
                 "--replication-factor", 1)
@@ -248,3 +248,7 @@ def test_what_is_left_for_a_group_is_known_whoever_leads(start_cluster, java):
         producer.produce("t", "v", partition=partition)
     assert producer.flush(30) == 0
     assert lags() == ["1", "1", "1"]
+    done = tools("kafka-console-share-consumer", "--bootstrap-server", cluster.bootstrap, "--topic", "t", "--group", "g",
+                 "--max-messages", 3, "--timeout-ms", 30_000)
+    assert done.stdout == "v\nv\nv\n", "our consumer reads from all three leaders"
+    eventually(lambda: lags() == ["0", "0", "0"], 60, "nothing is left again")

@@ -33,6 +33,8 @@ pub(crate) struct IncomingRecord {
     pub(crate) headers: Vec<(String, Option<Vec<u8>>)>,
     pub(crate) key: Option<Vec<u8>>,
     pub(crate) value: Option<Vec<u8>>,
+    /// How often it was delivered, with this time, to members of a share group.
+    pub(crate) delivery_count: Option<i16>,
 }
 
 /// Positions and fetching. Not a group's member: see `membership`.
@@ -235,7 +237,7 @@ impl Fetcher {
 }
 
 /// Adds the batch's records from `position` on.
-fn read_batch(
+pub(super) fn read_batch(
     batch: &BatchView<'_>,
     partition: &Partition,
     position: i64,
@@ -259,6 +261,7 @@ fn read_batch(
             headers: headers.collect(),
             key: record.key.map(<[u8]>::to_vec),
             value: record.value.map(<[u8]>::to_vec),
+            delivery_count: None,
         });
     }
     Ok(())

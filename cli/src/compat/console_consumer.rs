@@ -151,7 +151,7 @@ fn consumer_properties(
     Ok(all)
 }
 
-fn formatter(options: &Options, console: &mut Console<'_>) -> Result<Option<Formatter>, Failure> {
+pub(super) fn formatter(options: &Options, console: &mut Console<'_>) -> Result<Option<Formatter>, Failure> {
     let class =
         options.one("formatter")?.unwrap_or("org.apache.kafka.tools.consumer.DefaultMessageFormatter");
     match class.rsplit('.').next().unwrap_or(class) {

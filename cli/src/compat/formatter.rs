@@ -22,6 +22,7 @@ pub(crate) struct Formatter {
     timestamp: bool,
     partition: bool,
     offset: bool,
+    delivery: bool,
     epoch: bool,
     headers: bool,
     key: bool,
@@ -41,6 +42,7 @@ impl Default for Formatter {
             timestamp: false,
             partition: false,
             offset: false,
+            delivery: false,
             epoch: false,
             headers: false,
             key: false,
@@ -66,6 +68,7 @@ impl Formatter {
                 "print.timestamp" => formatter.timestamp = truth,
                 "print.partition" => formatter.partition = truth,
                 "print.offset" => formatter.offset = truth,
+                "print.delivery" => formatter.delivery = truth,
                 "print.epoch" => formatter.epoch = truth,
                 "print.headers" => formatter.headers = truth,
                 "print.key" => formatter.key = truth,
@@ -100,6 +103,11 @@ impl Formatter {
         }
         if self.offset {
             columns.push(format!("Offset:{}", record.offset).into_bytes());
+        }
+        if self.delivery {
+            let count =
+                record.delivery_count.map_or_else(|| "NOT_PRESENT".to_owned(), |count| count.to_string());
+            columns.push(format!("Delivery:{count}").into_bytes());
         }
         if self.epoch {
             // Kafka's tool loses the epoch on the way and prints this for every record.
@@ -187,6 +195,7 @@ mod tests {
             headers: vec![],
             key: Some(key.into()),
             value: Some(value.into()),
+            delivery_count: None,
         }
     }
 
