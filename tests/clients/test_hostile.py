@@ -194,3 +194,49 @@ def test_a_flood_of_connections_leaves_files_for_the_logs(tmp_path):
         assert "too many open files" not in node.log().lower(), node.log()
     finally:
         node.kill()
+
+
+def compact(text):
+    return bytes([len(text) + 1]) + text
+
+
+def varint(number):
+    out = b""
+    while number > 127:
+        out += bytes([number & 127 | 128])
+        number >>= 7
+    return out + bytes([number])
+
+
+def share_topics(count):
+    """Topics that there are none of, each with one partition of which one record is accepted."""
+    accepted = b"\2" + struct.pack(">qq", 0, 0) + b"\2\1" + b"\0"
+    topics = (os.urandom(16) + b"\2" + struct.pack(">i", 0) + accepted + b"\0" + b"\0" for _ in range(count))
+    return varint(count + 1) + b"".join(topics)
+
+
+def ask_flexible(s, key, version, body):
+    s.sendall(frame(key, version, b"\0" + body))
+    stream = s.makefile("rb")
+    answer = stream.read(struct.unpack(">i", stream.read(4))[0])
+    return answer[5:]  # behind the correlation id and no tags
+
+
+def test_a_share_member_that_names_very_much_is_answered_and_holds_little(moldau):
+    before = resident_kib(moldau.process.pid)
+    member = compact(b"g") + compact(b"m")
+    limits = struct.pack(">iiiii", 0, 0, 1 << 20, 500, 500)
+    with connect(moldau) as s:
+        s.settimeout(60)
+
+        def fetch(epoch, topics):
+            return ask_flexible(s, 78, 1, member + struct.pack(">i", epoch) + limits + topics + b"\1" + b"\0")
+
+        assert struct.unpack_from(">h", fetch(0, b"\1"), 4)[0] == 0, "a session is opened"
+        assert struct.unpack_from(">h", fetch(1, share_topics(50_000)), 4)[0] == 42, "INVALID_REQUEST"
+        said = ask_flexible(s, 79, 1, member + struct.pack(">i", 2) + share_topics(50_000) + b"\0")
+        assert struct.unpack_from(">h", said, 4)[0] == 0
+        assert len(said) > 50_000 * 18, "each is answered"
+        assert struct.unpack_from(">h", fetch(3, share_topics(5_000)), 4)[0] == 0
+    assert resident_kib(moldau.process.pid) - before < 2 * GROWTH_KIB_MAX
+    assert works(moldau)

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use futures::future::join_all;
+use futures::StreamExt as _;
+use futures::stream;
 use moldau_kafka::SharePartitionRequest;
 use moldau_metadata::MetadataImage;
 use moldau_model::{BrokerId, ErrorCode, LeaderEpoch, TopicIdPartition};
@@ -12,6 +13,10 @@ use moldau_share::{AcknowledgeType, Acknowledgement, SessionKey};
 use super::RequestContext;
 use crate::authorize::{Operation, Resource, is_authorized};
 use crate::broker::Broker;
+
+/// Partitions of one request that wait for their writes at the same time: more than a member reads from one broker, and few enough
+/// that a request which names very much costs little.
+const WAITING_AT_ONCE: usize = 1_000;
 
 /// The session that a request belongs to.
 pub(super) fn session_key(
@@ -77,7 +82,7 @@ pub(super) async fn acknowledge(
         let outcome: Result<ErrorCode, ErrorCode> = outcome.await;
         (at, outcome.unwrap_or_else(|error| error))
     });
-    join_all(outcomes.collect::<Vec<_>>()).await
+    stream::iter(outcomes).buffered(WAITING_AT_ONCE).collect().await
 }
 
 /// Whether the member may read the partition, and whether there is such.
