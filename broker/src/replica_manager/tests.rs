@@ -211,6 +211,26 @@ async fn who_appends_before_the_files_are_made_makes_its_own_and_loses_nothing()
     assert!(again.load(8, 0).unwrap().is_empty());
 }
 
+#[tokio::test]
+async fn a_coordinator_learns_where_its_records_are_and_what_it_prunes_stays_gone() {
+    let mut f = Fixture::new();
+    f.create();
+    f.manager.make_logs();
+    for (offset, value) in [(0, "first"), (1, "second"), (2, "third")] {
+        assert_eq!(f.append(7, 0, value).await, AppendOutcome::Committed(Offset(offset)));
+    }
+    let prune = |epoch: i32, before: i64| f.partition(7).prune(LeaderEpoch(epoch), Offset(before));
+    assert_eq!(prune(1, 2), Err(ErrorCode::NotLeaderOrFollower), "another leadership's wish");
+    assert_eq!(prune(0, 4), Err(ErrorCode::OffsetOutOfRange), "what is not committed");
+    assert_eq!(prune(0, 2), Ok(()));
+    f.manager.write_checkpoints(&f.partition(7).dir).unwrap();
+    assert_eq!(f.load(7, 0).unwrap(), [(2, "third".to_owned())]);
+    f.disk.power_cut(1);
+    let mut again = Fixture::on(f.disk.clone());
+    again.create();
+    assert_eq!(again.load(7, 0).unwrap(), [(2, "third".to_owned())]);
+}
+
 #[test]
 fn a_topic_that_is_deleted_before_its_files_are_made_leaves_none() {
     let mut f = Fixture::new();
