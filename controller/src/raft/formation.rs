@@ -13,13 +13,14 @@ use futures::future::join_all;
 use moldau_cluster::rpc::raft as wire;
 use moldau_cluster::rpc::uuid;
 use moldau_model::Uuid;
+use openraft::type_config::async_runtime::watch::WatchReceiver;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 use tonic::Request;
 
 use super::node::{Node, is_initialized, voters_of};
 use super::peers::Peers;
-use super::types::Member;
+use super::types::{Member, Vote};
 
 /// How long one answer may take.
 const PROBE_LIMIT: Duration = Duration::from_secs(1);
@@ -126,7 +127,7 @@ impl Formation {
 
     /// Asks until this node has a log, and writes its first entry if that is its part.
     pub(super) async fn run(self: Arc<Self>, raft: Node, me: Candidacy, peers: Arc<Peers>) {
-        let begin = Instant::now();
+        let (begin, first_vote) = (Instant::now(), vote_of(&raft));
         let had_log = is_initialized(&raft);
         let mut told = Verdict::Wait;
         let mut complaints = BTreeMap::new();
@@ -134,7 +135,7 @@ impl Formation {
             let answers = hear(ask(&me, &peers).await, &mut complaints);
             if is_initialized(&raft) {
                 let patience = begin.elapsed() < ELECTION_PATIENCE;
-                if !had_log || !patience || propose_election(&raft, &me, &answers).await {
+                if !had_log || !patience || propose_election(&raft, &me, &answers, first_vote).await {
                     return;
                 }
             } else {
@@ -185,16 +186,27 @@ async fn found(raft: &Node, me: &Candidacy) {
     }
 }
 
+fn vote_of(raft: &Node) -> Vote {
+    raft.metrics().borrow_watched().vote
+}
+
 /// After a restart of all nodes nobody leads. Once a majority is there, its lowest node need not wait for a timer to ask
 /// whether it may. True if there is nothing more to do.
-async fn propose_election(raft: &Node, me: &Candidacy, answers: &BTreeMap<u64, Answer>) -> bool {
-    use openraft::type_config::async_runtime::watch::WatchReceiver;
+///
+/// Somebody has led, or stood, since this node started if its vote is another one than then: it may not know of a leader
+/// because one takes over from another just now, whom an election would depose.
+async fn propose_election(
+    raft: &Node,
+    me: &Candidacy,
+    answers: &BTreeMap<u64, Answer>,
+    first_vote: Vote,
+) -> bool {
     let (has_leader, voters) = {
         let metrics = raft.metrics();
         let metrics = metrics.borrow_watched();
         (metrics.current_leader.is_some(), voters_of(&metrics))
     };
-    if has_leader || !voters.contains(&me.node_id) {
+    if has_leader || vote_of(raft) != first_vote || !voters.contains(&me.node_id) {
         return true;
     }
     let present: BTreeSet<u64> = answers.keys().copied().filter(|id| voters.contains(id)).collect();
