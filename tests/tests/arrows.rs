@@ -58,6 +58,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "moldau-controller",
             "moldau-replica",
             "moldau-group",
+            "moldau-txn",
         ],
     ),
 ];

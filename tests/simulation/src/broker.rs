@@ -7,6 +7,7 @@ mod fetcher;
 mod leader;
 mod lifecycle;
 mod metadata;
+mod transactions;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::message::{
     ToBroker,
 };
 use crate::topology::PARTS;
+use transactions::Transactions;
 
 /// `replica.lag.time.max.ms`.
 const LAG_MS: i64 = 1_000;
@@ -76,8 +78,30 @@ struct Waiting {
 
 #[derive(Debug)]
 enum Whom {
-    Producer { to: Node, correlation: Correlation, base: i64, id: u64 },
-    Coordinator { append_id: AppendId },
+    Producer {
+        to: Node,
+        correlation: Correlation,
+        base: i64,
+        id: u64,
+    },
+    Coordinator {
+        append_id: AppendId,
+    },
+    TransactionCoordinator {
+        append_id: moldau_txn::AppendId,
+    },
+    /// Another broker.
+    Peer {
+        to: Node,
+        correlation: Correlation,
+    },
+}
+
+/// Who wants a producer id.
+#[derive(Clone, Copy, Debug)]
+enum Waiter {
+    Client(Node, Correlation),
+    Coordinator(moldau_txn::AllocationId),
 }
 
 /// A follower's side of a partition.
@@ -128,7 +152,7 @@ struct Process {
     asked: BTreeMap<Correlation, Asked>,
     hosted: BTreeMap<Part, Hosted>,
     producer_ids: std::ops::Range<i64>,
-    waiting_for_ids: VecDeque<(Node, Correlation)>,
+    waiting_for_ids: VecDeque<Waiter>,
     shard: GroupShard,
     /// Of the load or the activity under way.
     shard_epoch: Option<i32>,
@@ -138,6 +162,7 @@ struct Process {
     group_tokens: BTreeMap<RequestToken, (Node, Correlation)>,
     next_token: u64,
     group_tick_at: i64,
+    transactions: Transactions,
 }
 
 /// See the module.
@@ -200,10 +225,15 @@ impl Broker {
             Timer::Synced { part, ticket } => self.synced(core, part, ticket),
             Timer::GroupLoad { leader_epoch } => self.load_groups(core, leader_epoch),
             Timer::GroupTick => self.group_tick(core),
+            Timer::TransactionLoad { leader_epoch } => self.load_transactions(core, leader_epoch),
+            Timer::TransactionTick => self.transaction_tick(core),
+            Timer::Marker { number, part } => self.send_marker(core, number, part),
+            Timer::PeerTimeout(correlation) => self.peer_timed_out(core, correlation),
             Timer::GiveUpShutdown => self.exit = Some(Exit::Unclean),
             other => unreachable!("a broker was woken up for {other:?}"),
         }
         self.drain_group_inputs(core);
+        self.drain_transaction_inputs(core);
     }
 
     pub(crate) fn handle(&mut self, core: &mut Core, from: Node, message: Message) {
@@ -217,9 +247,11 @@ impl Broker {
             }
             Message::FollowerFetched(correlation, reply) => self.follower_fetched(core, correlation, reply),
             Message::ToBroker(correlation, request) => self.client_request(core, from, correlation, request),
+            Message::FromBroker(correlation, answer) => self.peer_answered(core, correlation, answer),
             message => unreachable!("{from:?} says to a broker: {message:?}"),
         }
         self.drain_group_inputs(core);
+        self.drain_transaction_inputs(core);
     }
 
     fn client_request(&mut self, core: &mut Core, from: Node, correlation: Correlation, request: ToBroker) {
@@ -227,12 +259,24 @@ impl Broker {
             return refuse_connection(core, self.id, from, Message::ToBroker(correlation, request));
         }
         match request {
-            ToBroker::InitProducerId => self.init_producer_id(core, from, correlation),
-            ToBroker::Produce { part, batch, is_acks_all } => {
-                self.produce(core, (from, correlation), part, batch, is_acks_all);
+            ToBroker::InitProducerId => self.want_producer_id(core, Waiter::Client(from, correlation)),
+            ToBroker::Produce { part, batch, is_acks_all, of } => {
+                let is_held = of.is_some_and(|of| self.holds(core, (from, correlation), part, of, &batch));
+                if !is_held {
+                    self.produce_now(core, (from, correlation), part, batch, is_acks_all);
+                }
             }
-            ToBroker::Fetch { part, offset, leader_epoch } => {
-                self.consumer_fetch(core, (from, correlation), part, offset, leader_epoch);
+            ToBroker::Fetch { part, offset, leader_epoch, is_committed } => {
+                self.consumer_fetch(core, (from, correlation), part, (offset, leader_epoch), is_committed);
+            }
+            ToBroker::Transaction { request, .. } => {
+                self.transaction_request(core, from, correlation, request);
+            }
+            ToBroker::TransactionOffsets { request, of, .. } => {
+                self.transaction_offsets(core, (from, correlation), request, of);
+            }
+            ToBroker::Marker { part, producer, marker } => {
+                self.write_marker(core, (from, correlation), part, producer, marker);
             }
             ToBroker::Group { request, .. } => self.group_request(core, from, correlation, request),
         }
@@ -341,6 +385,7 @@ impl Process {
             group_tokens: BTreeMap::new(),
             next_token: 0,
             group_tick_at: i64::MAX,
+            transactions: Transactions::new(),
         }
     }
 }

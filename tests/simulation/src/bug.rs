@@ -45,6 +45,16 @@ pub enum Bug {
     UncleanStopCalledClean,
     /// Blocks of producer ids are given out before they are committed.
     ProducerIdsBeforeCommit,
+    /// A reader of what is stable gets everything below the high watermark.
+    ReadOpenTransactions,
+    /// A partition takes the first batch of a transaction without asking the coordinator.
+    NoVerification,
+    /// A coordinator takes markers for written when they are sent.
+    CompleteBeforeMarkers,
+    /// A partition refuses a marker that is in its log already, where it may yet be lost.
+    RefuseMarkerThatIsThere,
+    /// A group's coordinator that loads takes offsets in transactions for committed.
+    LoadOffsetsOfOpenTransactions,
 }
 
 impl Bug {
@@ -70,6 +80,11 @@ impl Bug {
         Self::RolesBeforeRegistration,
         Self::UncleanStopCalledClean,
         Self::ProducerIdsBeforeCommit,
+        Self::ReadOpenTransactions,
+        Self::NoVerification,
+        Self::CompleteBeforeMarkers,
+        Self::RefuseMarkerThatIsThere,
+        Self::LoadOffsetsOfOpenTransactions,
     ];
 
     /// The name on the command line: the variant's, as it is written.

@@ -1,9 +1,11 @@
 //! The clients: producers, consumers, members of groups, an administrator.
 
 mod admin;
+mod committed_reader;
 mod consumer;
 mod member;
 mod producer;
+mod transactor;
 
 use moldau_model::BrokerId;
 
@@ -13,9 +15,11 @@ use crate::message::{Correlation, LeaderHint, Message, Node, ToBroker};
 use crate::topology::BROKERS;
 
 pub(crate) use admin::Admin;
+pub(crate) use committed_reader::CommittedReader;
 pub(crate) use consumer::Consumer;
 pub(crate) use member::Member;
 pub(crate) use producer::Producer;
+pub(crate) use transactor::Transactor;
 
 const TICK_MS: i64 = 20;
 
@@ -26,6 +30,8 @@ pub(crate) enum Client {
     Consumer(Consumer),
     Member(Member),
     Admin(Admin),
+    Transactor(Transactor),
+    CommittedReader(CommittedReader),
 }
 
 /// What a client knows of where a partition is led.
@@ -66,6 +72,8 @@ impl Client {
             Self::Consumer(consumer) => consumer.tick(core),
             Self::Member(member) => member.tick(core),
             Self::Admin(admin) => admin.tick(core),
+            Self::Transactor(transactor) => transactor.tick(core),
+            Self::CommittedReader(reader) => reader.tick(core),
         }
     }
 
@@ -80,6 +88,12 @@ impl Client {
             (Self::Member(client), Message::FromBroker(correlation, answer)) => {
                 client.handle(core, correlation, answer);
             }
+            (Self::Transactor(client), Message::FromBroker(correlation, answer)) => {
+                client.handle(core, correlation, answer);
+            }
+            (Self::CommittedReader(client), Message::FromBroker(correlation, answer)) => {
+                client.handle(core, correlation, answer);
+            }
             (Self::Admin(client), Message::FromController(correlation, answer)) => {
                 client.handle(core, correlation, &answer);
             }
@@ -91,6 +105,7 @@ impl Client {
     pub(crate) fn has_connection(&self, connection: u64) -> bool {
         match self {
             Self::Member(member) => member.connection() == connection,
+            Self::Transactor(transactor) => transactor.connection() == connection,
             _ => true,
         }
     }
@@ -101,7 +116,8 @@ impl Client {
             Self::Producer(producer) => producer.finish(),
             Self::Member(member) => member.finish(),
             Self::Admin(admin) => admin.finish(),
-            Self::Consumer(_) => {}
+            Self::Transactor(transactor) => transactor.finish(),
+            Self::Consumer(_) | Self::CommittedReader(_) => {}
         }
     }
 
@@ -112,14 +128,16 @@ impl Client {
             Self::Consumer(consumer) => consumer.unfinished(core),
             Self::Member(member) => member.unfinished(),
             Self::Admin(admin) => admin.unfinished(core),
+            Self::Transactor(transactor) => transactor.unfinished(),
+            Self::CommittedReader(reader) => reader.unfinished(core),
         }
     }
 }
 
 fn send(core: &mut Core, client: usize, broker: i32, request: ToBroker) -> Correlation {
     let correlation = core.correlation();
-    // A request of a group's member may be late, and never comes twice.
-    let is_connection = matches!(request, ToBroker::Group { .. });
+    // A request by a connection may be late, and never comes twice.
+    let is_connection = request.connection().is_some();
     let message = Message::ToBroker(correlation, request);
     core.send_by(Node::Client(client), Node::Broker(broker), message, is_connection);
     correlation

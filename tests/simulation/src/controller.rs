@@ -20,7 +20,9 @@ use crate::coverage::Happened;
 use crate::event::Timer;
 use crate::message::{Correlation, FromController, Message, MetadataEvent, Node, ToController};
 use crate::quorum::{QuorumDisk, Role, TICK_MS};
-use crate::topology::{CLUSTER_ID, CONTROLLER_ID_FIRST, DATA_TOPIC, LOOSE_TOPIC, OFFSETS_TOPIC};
+use crate::topology::{
+    CLUSTER_ID, CONTROLLER_ID_FIRST, DATA_TOPIC, LOOSE_TOPIC, OFFSETS_TOPIC, TRANSACTIONS_TOPIC,
+};
 
 const SESSION_MS: i64 = 1_500;
 const SESSION_CHECK_MS: i64 = 100;
@@ -414,6 +416,7 @@ fn new_topics(core: &Core) -> CreateTopicsRequest {
         topic(DATA_TOPIC, 2, 3, min_isr, is_unclean),
         topic(LOOSE_TOPIC, 1, 2, 1, true),
         topic(OFFSETS_TOPIC, 1, 3, min_isr, is_unclean),
+        topic(TRANSACTIONS_TOPIC, 1, 3, min_isr, is_unclean),
     ];
     CreateTopicsRequest { topics, validate_only: false }
 }

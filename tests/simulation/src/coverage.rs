@@ -51,6 +51,17 @@ pub enum Happened {
     OffsetCommitted,
     OffsetFetched,
     ProducerIdBlock,
+    TransactionCommitted,
+    TransactionAborted,
+    TransactionAbandoned,
+    TransactionProducerFenced,
+    TransactionsLoaded,
+    MarkerSentAgain,
+    LateBatchRefused,
+    CommittedRecordsRead,
+    ReadFromFollower,
+    TransactionOffsetsSeen,
+    UnstableOffset,
 }
 
 impl Happened {
@@ -101,6 +112,17 @@ impl Happened {
         Self::OffsetCommitted,
         Self::OffsetFetched,
         Self::ProducerIdBlock,
+        Self::TransactionCommitted,
+        Self::TransactionAborted,
+        Self::TransactionAbandoned,
+        Self::TransactionProducerFenced,
+        Self::TransactionsLoaded,
+        Self::MarkerSentAgain,
+        Self::LateBatchRefused,
+        Self::CommittedRecordsRead,
+        Self::ReadFromFollower,
+        Self::TransactionOffsetsSeen,
+        Self::UnstableOffset,
     ];
 }
 

@@ -73,6 +73,17 @@ pub(crate) enum Timer {
         leader_epoch: i32,
     },
     GroupTick,
+    TransactionLoad {
+        leader_epoch: i32,
+    },
+    TransactionTick,
+    /// A marker is sent again.
+    Marker {
+        number: u64,
+        part: Part,
+    },
+    /// Another broker does not answer.
+    PeerTimeout(Correlation),
     GiveUpShutdown,
     // Clients.
     ClientTick,

@@ -16,6 +16,7 @@ mod producer_ids_unique;
 mod producer_order;
 mod replicas_agree;
 mod single_leader_per_epoch;
+mod transactions_are_whole;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -53,6 +54,7 @@ pub(crate) struct Invariants {
     producers: producer_order::ProducerOrder,
     producer_ids: producer_ids_unique::ProducerIdsUnique,
     pub(crate) offsets: CommittedOffsets,
+    pub(crate) transactions: transactions_are_whole::Transactions,
     committed: [CommittedLog; PARTS.len()],
     /// Partitions of which somebody may lack what is committed, to be looked at when the step is done.
     suspects: [bool; PARTS.len()],
@@ -71,6 +73,7 @@ impl Default for Invariants {
             producers: producer_order::ProducerOrder::default(),
             producer_ids: producer_ids_unique::ProducerIdsUnique::default(),
             offsets: CommittedOffsets::default(),
+            transactions: transactions_are_whole::Transactions::default(),
             committed: std::array::from_fn(|_| CommittedLog::default()),
             suspects: [false; PARTS.len()],
             lacking: BTreeMap::new(),
@@ -186,8 +189,11 @@ impl Invariants {
                 let from = committed.len() - new;
                 let mut order = committed.batches()[from..].iter();
                 let verdict = order.try_for_each(|batch| self.producers.check(part, batch));
+                let mut ends = committed.batches()[from..].iter();
+                let ends = ends.try_for_each(|batch| self.transactions.committed(part, batch));
                 self.suspects[part.0] |= new > 0;
                 self.judge("producer_order", verdict);
+                self.judge("transactions_are_whole", ends);
             }
             Err(text) => {
                 let text = format!("leader {broker} of epoch {epoch}, {part:?}: {text}");
@@ -219,6 +225,12 @@ impl Invariants {
         let committed = &self.committed[part.0];
         let verdict = no_read_past_high_watermark::check(committed, broker, part, batches, high_watermark);
         self.judge("no_read_past_high_watermark", verdict);
+    }
+
+    /// A reader of what is stable saw these batches between two offsets.
+    pub(crate) fn read_committed(&mut self, part: Part, span: (i64, i64), seen: &[u64]) {
+        let verdict = self.transactions.read(&self.committed[part.0], part, span, seen);
+        self.judge("transactions_are_whole", verdict);
     }
 
     pub(crate) fn producer_block(&mut self, first: i64, count: i32) {

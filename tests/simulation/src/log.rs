@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use moldau_group::CoordinatorRecord;
-use moldau_model::Offset;
+use moldau_model::{ErrorCode, Offset};
 use moldau_replica::LogEnds;
 
 /// As many batches of a producer are known again as may be in flight.
@@ -17,11 +17,34 @@ const BATCHES_KEPT: usize = 5;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sequenced {
     pub(crate) producer_id: i64,
+    pub(crate) producer_epoch: i16,
+    /// [`NO_SEQUENCE`] where a coordinator wrote it.
     pub(crate) base_sequence: i32,
 }
 
+/// Of batches that no producer counts.
+pub(crate) const NO_SEQUENCE: i32 = -1;
+
+/// A batch's part in its producer's transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InTransaction {
+    /// Its records belong to the transaction that the client knows by this number.
+    Records { transaction: u64 },
+    /// It ends the transaction.
+    Marker { is_commit: bool, coordinator_epoch: i32, transaction_version: i16 },
+}
+
+/// A transaction that has ended in this log.
+#[derive(Clone, Copy, Debug)]
+struct Ended {
+    producer_id: i64,
+    first: i64,
+    marker: i64,
+    is_commit: bool,
+}
+
 /// A batch before it has a place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct NewBatch {
     /// No two batches that were made share one: it stands for the bytes.
     pub(crate) id: u64,
@@ -29,6 +52,9 @@ pub(crate) struct NewBatch {
     pub(crate) sequenced: Option<Sequenced>,
     /// A group coordinator's records.
     pub(crate) group: Option<Rc<Vec<CoordinatorRecord>>>,
+    /// A transaction coordinator's records.
+    pub(crate) transactions: Option<Rc<Vec<moldau_txn::CoordinatorRecord>>>,
+    pub(crate) in_transaction: Option<InTransaction>,
 }
 
 /// A batch in a log. Equal are those whose bytes would be.
@@ -55,6 +81,10 @@ impl Batch {
 
 #[derive(Clone, Debug, Default)]
 struct ProducerEntry {
+    epoch: i16,
+    coordinator_epoch: i32,
+    /// Where its open transaction begins.
+    open_from: Option<i64>,
     /// First sequence, last sequence and first offset, oldest first.
     batches: Vec<(i32, i32, i64)>,
 }
@@ -74,10 +104,6 @@ pub(crate) struct Appended {
     pub(crate) is_duplicate: bool,
 }
 
-/// The batch neither continues its producer's sequence nor repeats one of the last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct OutOfOrderSequence;
-
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SimulatedLog {
@@ -89,6 +115,8 @@ pub(crate) struct SimulatedLog {
     is_syncing: bool,
     epochs: Vec<(i32, i64)>,
     producers: BTreeMap<i64, ProducerEntry>,
+    /// In the order of their markers.
+    ended: Vec<Ended>,
     /// Up to where the batches were compared with what is committed. Lowered by whatever cuts the log.
     pub(crate) verified_end: i64,
 }
@@ -141,31 +169,72 @@ impl SimulatedLog {
         Some((above.checked_sub(1).map_or(epoch, |at| self.epochs[at].0), end))
     }
 
-    pub(crate) fn append_as_leader(
-        &mut self,
-        content: NewBatch,
-        epoch: i32,
-    ) -> Result<Appended, OutOfOrderSequence> {
-        if let Some(sequenced) = content.sequenced
-            && let Some(known) = self.producers.get(&sequenced.producer_id)
-        {
-            let last = sequenced.base_sequence + content.count - 1;
-            let repeated = known
-                .batches
-                .iter()
-                .find(|(first, end, _)| *first == sequenced.base_sequence && *end == last);
-            if let Some((_, _, base)) = repeated {
-                let end = base + i64::from(content.count);
-                return Ok(Appended { base: *base, end, is_duplicate: true });
-            }
-            if known.batches.last().is_some_and(|(_, end, _)| end + 1 != sequenced.base_sequence) {
-                return Err(OutOfOrderSequence);
-            }
+    pub(crate) fn append_as_leader(&mut self, content: NewBatch, epoch: i32) -> Result<Appended, ErrorCode> {
+        if let Some(known) = self.check(&content)? {
+            return Ok(known);
         }
         let batch = Batch { base: self.end(), epoch, content };
         let (base, end) = (batch.base, batch.end());
         self.push(batch);
         Ok(Appended { base, end, is_duplicate: false })
+    }
+
+    /// Where the batch is already, or nowhere; or why it is not taken.
+    fn check(&self, content: &NewBatch) -> Result<Option<Appended>, ErrorCode> {
+        let Some(by) = content.sequenced else { return Ok(None) };
+        let Some(known) = self.producers.get(&by.producer_id) else { return Ok(None) };
+        let is_known_epoch = by.producer_epoch == known.epoch;
+        let is_counted = by.base_sequence != NO_SEQUENCE;
+        let last = by.base_sequence + content.count - 1;
+        let mut batches = known.batches.iter().filter(|_| is_counted && is_known_epoch);
+        if let Some((_, _, base)) = batches.find(|(first, end, _)| *first == by.base_sequence && *end == last)
+        {
+            let end = base + i64::from(content.count);
+            return Ok(Some(Appended { base: *base, end, is_duplicate: true }));
+        }
+        if by.producer_epoch < known.epoch {
+            return Err(ErrorCode::InvalidProducerEpoch);
+        }
+        if let Some(InTransaction::Marker { coordinator_epoch, transaction_version, .. }) =
+            content.in_transaction
+        {
+            // A marker may come again where nothing is open: an answer was lost.
+            if transaction_version >= 2 && is_known_epoch && known.open_from.is_some() {
+                return Err(ErrorCode::InvalidProducerEpoch);
+            }
+            if coordinator_epoch < known.coordinator_epoch {
+                return Err(ErrorCode::TransactionCoordinatorFenced);
+            }
+        }
+        let before = known.batches.last().filter(|_| is_known_epoch).map_or(-1, |(_, end, _)| *end);
+        if is_counted && before + 1 != by.base_sequence {
+            return Err(ErrorCode::OutOfOrderSequenceNumber);
+        }
+        Ok(None)
+    }
+
+    /// Whether something of this epoch was written.
+    pub(crate) fn knows_epoch(&self, (producer_id, producer_epoch): (i64, i16)) -> bool {
+        self.producers.get(&producer_id).is_some_and(|known| known.epoch == producer_epoch)
+    }
+
+    /// Whether the producer's transaction is open here.
+    pub(crate) fn is_in_transaction(&self, (producer_id, producer_epoch): (i64, i16)) -> bool {
+        let known = self.producers.get(&producer_id);
+        known.is_some_and(|known| known.open_from.is_some() && known.epoch == producer_epoch)
+    }
+
+    /// Where the oldest transaction begins that is open, or whose end is not below the high watermark.
+    pub(crate) fn last_stable_offset(&self, high_watermark: i64) -> i64 {
+        let open = self.producers.values().filter_map(|known| known.open_from);
+        let ended = self.ended.iter().rev().take_while(|ended| ended.marker >= high_watermark);
+        open.chain(ended.map(|ended| ended.first)).fold(high_watermark, i64::min)
+    }
+
+    /// Producer and first offset of aborted transactions that may have records from `from` on.
+    pub(crate) fn aborted(&self, from: i64, upper: i64) -> Vec<(i64, i64)> {
+        let is_near = |ended: &&Ended| !ended.is_commit && ended.marker >= from && ended.first < upper;
+        self.ended.iter().filter(is_near).map(|ended| (ended.producer_id, ended.first)).collect()
     }
 
     /// Takes what a leader sent. It has to continue the log.
@@ -186,10 +255,30 @@ impl SimulatedLog {
     }
 
     fn note_producer(&mut self, batch: &Batch) {
-        let Some(sequenced) = batch.content.sequenced else { return };
-        let entry = self.producers.entry(sequenced.producer_id).or_default();
-        let last = sequenced.base_sequence + batch.content.count - 1;
-        entry.batches.push((sequenced.base_sequence, last, batch.base));
+        let Some(by) = batch.content.sequenced else { return };
+        let entry = self.producers.entry(by.producer_id).or_default();
+        if entry.epoch != by.producer_epoch {
+            entry.epoch = by.producer_epoch;
+            entry.batches.clear();
+        }
+        match batch.content.in_transaction {
+            None => {}
+            Some(InTransaction::Records { .. }) => {
+                entry.open_from.get_or_insert(batch.base);
+            }
+            Some(InTransaction::Marker { is_commit, coordinator_epoch, .. }) => {
+                entry.coordinator_epoch = entry.coordinator_epoch.max(coordinator_epoch);
+                if let Some(first) = entry.open_from.take() {
+                    let (producer_id, marker) = (by.producer_id, batch.base);
+                    self.ended.push(Ended { producer_id, first, marker, is_commit });
+                }
+            }
+        }
+        if by.base_sequence == NO_SEQUENCE {
+            return;
+        }
+        let last = by.base_sequence + batch.content.count - 1;
+        entry.batches.push((by.base_sequence, last, batch.base));
         if entry.batches.len() > BATCHES_KEPT {
             entry.batches.remove(0);
         }
@@ -230,6 +319,7 @@ impl SimulatedLog {
         }
         self.verified_end = self.verified_end.min(end);
         self.producers.clear();
+        self.ended.clear();
         for batch in std::mem::take(&mut self.batches) {
             self.note_producer(&batch);
             self.batches.push(batch);
@@ -286,8 +376,8 @@ mod tests {
     use super::*;
 
     fn batch(id: u64, sequence: i32) -> NewBatch {
-        let sequenced = Some(Sequenced { producer_id: 9, base_sequence: sequence });
-        NewBatch { id, count: 2, sequenced, group: None }
+        let sequenced = Some(Sequenced { producer_id: 9, producer_epoch: 0, base_sequence: sequence });
+        NewBatch { id, count: 2, sequenced, ..NewBatch::default() }
     }
 
     #[test]
@@ -298,8 +388,8 @@ mod tests {
         }
         let again = log.append_as_leader(batch(4, 8), 1).unwrap();
         assert_eq!(again, Appended { base: 8, end: 10, is_duplicate: true });
-        assert_eq!(log.append_as_leader(batch(0, 0), 1), Err(OutOfOrderSequence));
-        assert_eq!(log.append_as_leader(batch(9, 16), 1), Err(OutOfOrderSequence));
+        assert_eq!(log.append_as_leader(batch(0, 0), 1), Err(ErrorCode::OutOfOrderSequenceNumber));
+        assert_eq!(log.append_as_leader(batch(9, 16), 1), Err(ErrorCode::OutOfOrderSequenceNumber));
         assert!(log.truncate_to(12));
         assert_eq!(log.append_as_leader(batch(6, 12), 1).unwrap().base, 12);
     }
@@ -318,6 +408,34 @@ mod tests {
         assert_eq!(log.durable_end(), 0);
         assert!(log.lose_power(0));
         assert_eq!(log.end(), 0);
+    }
+
+    #[test]
+    fn an_open_transaction_holds_readers_back_until_its_marker_is_committed() {
+        let mut log = SimulatedLog::default();
+        let of = |epoch, sequence, in_transaction| {
+            let by = Sequenced { producer_id: 9, producer_epoch: epoch, base_sequence: sequence };
+            NewBatch {
+                count: 2,
+                sequenced: Some(by),
+                in_transaction: Some(in_transaction),
+                ..NewBatch::default()
+            }
+        };
+        let records = InTransaction::Records { transaction: 1 };
+        let abort = InTransaction::Marker { is_commit: false, coordinator_epoch: 3, transaction_version: 2 };
+        log.append_as_leader(batch(0, 0), 1).unwrap();
+        log.append_as_leader(of(0, 2, records), 1).unwrap();
+        assert!(log.is_in_transaction((9, 0)) && !log.is_in_transaction((9, 1)));
+        assert_eq!((log.last_stable_offset(4), log.aborted(0, 4)), (2, vec![]));
+        assert_eq!(log.append_as_leader(of(0, NO_SEQUENCE, abort), 1), Err(ErrorCode::InvalidProducerEpoch));
+        log.append_as_leader(of(1, NO_SEQUENCE, abort), 1).unwrap();
+        assert_eq!((log.last_stable_offset(4), log.last_stable_offset(6)), (2, 6));
+        assert!(log.append_as_leader(of(1, NO_SEQUENCE, abort), 1).is_ok(), "once more");
+        log.truncate_to(6);
+        assert_eq!((log.aborted(0, 4), log.aborted(0, 2), log.aborted(5, 6)), (vec![(9, 2)], vec![], vec![]));
+        assert_eq!(log.append_as_leader(of(0, 4, records), 1), Err(ErrorCode::InvalidProducerEpoch));
+        assert!(log.truncate_to(5) && log.is_in_transaction((9, 0)));
     }
 
     #[test]

@@ -6,11 +6,11 @@ use moldau_cluster::{
     AllocateProducerIds, AlterPartitionRequest, AlteredPartition, Heartbeat, HeartbeatReply, ProducerIdBlock,
     RegisterBroker,
 };
-use moldau_group::{Request, Response};
+use moldau_group::{OffsetCommitRequest, Request, Response};
 use moldau_metadata::{MetadataBatch, MetadataPosition};
 use moldau_model::{BrokerEpoch, BrokerId, ErrorCode, Offset};
 
-use crate::log::{Batch, NewBatch};
+use crate::log::{Batch, InTransaction, NewBatch};
 
 /// A process of the cluster, or a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -144,7 +144,21 @@ pub(crate) struct LeaderHint {
     pub(crate) leader_epoch: i32,
 }
 
-/// What clients ask brokers.
+/// The transaction that something is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OfTransaction {
+    pub(crate) transactional_id: &'static str,
+    pub(crate) producer: (i64, i16),
+    /// As its client knows it.
+    pub(crate) number: u64,
+    /// From 2 on brokers add partitions to it (KIP-890).
+    pub(crate) version: i16,
+}
+
+/// For a request that may come late and twice.
+pub(crate) const NO_CONNECTION: u64 = u64::MAX;
+
+/// What clients ask brokers, and brokers each other.
 #[derive(Clone, Debug)]
 pub(crate) enum ToBroker {
     InitProducerId,
@@ -152,11 +166,31 @@ pub(crate) enum ToBroker {
         part: Part,
         batch: NewBatch,
         is_acks_all: bool,
+        of: Option<OfTransaction>,
     },
     Fetch {
         part: Part,
         offset: i64,
         leader_epoch: i32,
+        /// At any replica, and only what is stable.
+        is_committed: bool,
+    },
+    /// To the transaction coordinator.
+    Transaction {
+        request: moldau_txn::Request,
+        connection: u64,
+    },
+    /// To the group's coordinator, in a transaction.
+    TransactionOffsets {
+        request: Box<OffsetCommitRequest>,
+        of: OfTransaction,
+        connection: u64,
+    },
+    /// From the transaction coordinator.
+    Marker {
+        part: Part,
+        producer: (i64, i16),
+        marker: InTransaction,
     },
     /// Sent on a connection of the client's, which may have been closed since.
     Group {
@@ -174,7 +208,10 @@ pub(crate) enum FromBroker {
         batches: Vec<Batch>,
         high_watermark: i64,
         leader_epoch: i32,
+        /// Of a fetch of what is stable: producers and first offsets of aborted transactions.
+        aborted: Vec<(i64, i64)>,
     },
+    Transaction(moldau_txn::Response),
     /// With the leader epoch of the coordinator that answers: `-1` where it is none.
     Group {
         response: Response,
@@ -200,6 +237,28 @@ pub(crate) enum Message {
     FromBroker(Correlation, FromBroker),
 }
 
+impl ToBroker {
+    /// The connection that it comes by, if it is nobody's who has closed it.
+    pub(crate) fn connection(&self) -> Option<u64> {
+        match self {
+            Self::Group { connection, .. }
+            | Self::Transaction { connection, .. }
+            | Self::TransactionOffsets { connection, .. } => {
+                Some(*connection).filter(|connection| *connection != NO_CONNECTION)
+            }
+            _ => None,
+        }
+    }
+
+    /// A marker whose epoch is also that of its producer's next transaction.
+    pub(crate) fn is_marker_of_version_1(&self) -> bool {
+        let Self::Marker { marker: InTransaction::Marker { transaction_version, .. }, .. } = self else {
+            return false;
+        };
+        *transaction_version < 2
+    }
+}
+
 impl Message {
     /// A few words for the trace.
     pub(crate) fn name(&self) -> String {
@@ -219,7 +278,7 @@ impl Message {
                 let ends = batches.first().zip(batches.last()).map(|(first, last)| (first.base, last.end()));
                 format!("batches {ends:?} high watermark {high_watermark}")
             }
-            Self::FromBroker(_, FromBroker::Fetched { batches, high_watermark, leader_epoch }) => {
+            Self::FromBroker(_, FromBroker::Fetched { batches, high_watermark, leader_epoch, .. }) => {
                 format!("{} batches, high watermark {high_watermark} epoch {leader_epoch}", batches.len())
             }
             Self::ToBroker(_, ToBroker::Group { request, .. }) => {

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use crate::broker::{Broker, Exit, refuse_connection};
 use crate::bug::Bug;
-use crate::client::{Admin, Client, Consumer, Member, Producer};
+use crate::client::{Admin, Client, CommittedReader, Consumer, Member, Producer, Transactor};
 use crate::controller::Controller;
 use crate::core::{Core, Plan};
 use crate::coverage::{Coverage, Happened};
 use crate::event::{Event, Timer};
 use crate::invariants::Violation;
-use crate::message::{Message, Node, ToBroker};
+use crate::message::{Message, Node};
 use crate::nemesis::Fault;
 use crate::random::Random;
 use crate::topology::{BROKERS, CONTROLLERS, DATA_PARTS, LOOSE_PART, PARTS};
@@ -111,6 +111,13 @@ impl World {
             clients.push(Client::Member(Member::new(clients.len(), "members", false)));
         }
         clients.push(Client::Member(Member::new(clients.len(), "simple", true)));
+        // Two that fence each other, and one that knows the older transactions.
+        for (transactional_id, version) in [("contended", 2), ("contended", 2), ("old", 0)] {
+            clients.push(Client::Transactor(Transactor::new(clients.len(), transactional_id, version)));
+        }
+        for part in DATA_PARTS {
+            clients.push(Client::CommittedReader(CommittedReader::new(clients.len(), part)));
+        }
         for (index, client) in clients.iter().enumerate() {
             client.start(core, index);
         }
@@ -173,9 +180,18 @@ impl World {
                 }
             }
             Node::Broker(id) => {
-                if let (Node::Client(client), Message::ToBroker(_, ToBroker::Group { connection, .. })) =
-                    (from, &message)
-                    && !clients[client].has_connection(*connection)
+                if let (Node::Client(client), Message::ToBroker(_, request)) = (from, &message)
+                    && request
+                        .connection()
+                        .is_some_and(|connection| !clients[client].has_connection(connection))
+                {
+                    return;
+                }
+                // A marker of version 1 has its producer's epoch, and would end the next transaction if it came late: it goes by
+                // a connection, which the coordinator closes when it asks again.
+                if let (Node::Broker(coordinator), Message::ToBroker(correlation, request)) = (from, &message)
+                    && request.is_marker_of_version_1()
+                    && !brokers[coordinator as usize - 1].waits_for(*correlation)
                 {
                     return;
                 }
@@ -275,6 +291,8 @@ impl World {
                 match self.unsettled() {
                     None => {
                         self.compare_replicas();
+                        let verdict = self.core.invariants.transactions.check_end();
+                        self.core.invariants.judge("transactions_are_whole", verdict);
                         self.phase = Phase::Over;
                     }
                     Some(text) if is_time => self.violate("liveness", text),

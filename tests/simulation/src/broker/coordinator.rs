@@ -6,14 +6,14 @@ use moldau_group::{
     AppendId, FetchedOffset, FetchedTopic, Input, OffsetFetchRequest, OffsetFetchResponse, Output, Request,
     RequestToken, Response, ShardState,
 };
-use moldau_model::{ErrorCode, LeaderEpoch, Offset};
+use moldau_model::{ErrorCode, LeaderEpoch, Offset, ProducerId};
 
 use super::{Broker, Waiting, Whom};
 use crate::bug::Bug;
 use crate::core::Core;
 use crate::coverage::Happened;
 use crate::event::Timer;
-use crate::log::NewBatch;
+use crate::log::{InTransaction, NewBatch};
 use crate::message::{Correlation, FromBroker, Node};
 use crate::topology::OFFSETS_PART;
 
@@ -57,8 +57,19 @@ impl Broker {
             self.process.hosted.get(&OFFSETS_PART).map_or(0, |hosted| hosted.replica.high_watermark().0);
         let end = if core.has(Bug::LoadToHighWatermarkOnly) { high_watermark } else { log.end() };
         for batch in log.from(0).iter().take_while(|batch| batch.end() <= end) {
+            let producer_id = batch.content.sequenced.map(|by| ProducerId(by.producer_id));
+            if let (Some(producer_id), Some(InTransaction::Marker { is_commit, .. })) =
+                (producer_id, batch.content.in_transaction)
+            {
+                self.process.shard.replay_marker(producer_id, is_commit);
+            }
+            let opens = producer_id.filter(|_| !core.has(Bug::LoadOffsetsOfOpenTransactions));
             for record in batch.content.group.iter().flat_map(|records| records.iter()) {
-                let replayed = self.process.shard.replay(&record.key, record.value.as_deref());
+                let (key, value, shard) = (&record.key, record.value.as_deref(), &mut self.process.shard);
+                let replayed = match opens {
+                    Some(producer_id) => shard.replay_in_transaction(producer_id, key, value),
+                    None => shard.replay(key, value),
+                };
                 replayed.expect("the coordinator reads what coordinators wrote");
             }
         }
@@ -120,10 +131,17 @@ impl Broker {
                         self.answer(core, to, correlation, answer);
                     }
                 }
-                Output::Append { append_id, leader_epoch, records, .. } => {
+                Output::Append { append_id, leader_epoch, kind, records } => {
+                    let Some((sequenced, in_transaction)) = self.in_transaction(kind) else {
+                        self.group_appended(append_id, Err(ErrorCode::InvalidTxnState));
+                        continue;
+                    };
                     let id = core.unique();
-                    let count = records.len() as i32;
-                    let batch = NewBatch { id, count, sequenced: None, group: Some(Rc::new(records)) };
+                    // A marker is one record of its own.
+                    let count = (records.len() as i32).max(1);
+                    let group = Some(Rc::new(records));
+                    let batch =
+                        NewBatch { id, count, sequenced, group, in_transaction, ..NewBatch::default() };
                     match self.append(core, OFFSETS_PART, Some(leader_epoch.0), batch, true) {
                         Ok(_) if core.has(Bug::AckOffsetsBeforeCommit) => {
                             self.group_appended(append_id, Ok(()));

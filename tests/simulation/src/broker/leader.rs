@@ -8,7 +8,7 @@ use crate::bug::Bug;
 use crate::core::Core;
 use crate::coverage::Happened;
 use crate::event::Timer;
-use crate::log::{Appended, NewBatch, SyncTicket};
+use crate::log::{Appended, Batch, NewBatch, SyncTicket};
 use crate::message::{
     Correlation, FollowerFetchReply, FollowerFetchRequest, FromBroker, Message, Node, Part,
 };
@@ -19,7 +19,7 @@ const BATCHES_MAX: usize = 16;
 const PARKED_MS: i64 = 250;
 
 impl Broker {
-    pub(super) fn produce(
+    pub(super) fn produce_now(
         &mut self,
         core: &mut Core,
         (from, correlation): (Node, Correlation),
@@ -62,11 +62,13 @@ impl Broker {
             return Err(ErrorCode::NotEnoughReplicas);
         }
         let log = &mut self.disk.logs[part.0];
-        let appended = log.append_as_leader(batch, epoch).map_err(|_| ErrorCode::OutOfOrderSequenceNumber)?;
+        let content = batch.clone();
+        let appended = log.append_as_leader(batch, epoch)?;
         if !appended.is_duplicate {
             if let Some(batch) = log.from(appended.base).first() {
                 core.invariants.appended(self.id, part, batch);
             }
+            self.written_in_transaction(part, &content);
             self.after_log_change(core, part);
             self.wake_parked(core, part);
         }
@@ -98,6 +100,15 @@ impl Broker {
                     self.group_appended(append_id, Ok(()));
                 }
             }
+            Whom::TransactionCoordinator { append_id } => {
+                if outcome == ErrorCode::None {
+                    self.transactions_appended(append_id, Ok(()));
+                }
+            }
+            Whom::Peer { to, correlation } if outcome == ErrorCode::None => {
+                self.answer(core, to, correlation, FromBroker::Produced);
+            }
+            Whom::Peer { to, correlation } => self.answer_error(core, to, correlation, part, outcome),
         }
     }
 
@@ -158,6 +169,7 @@ impl Broker {
         }
         self.wake_parked(core, part);
         self.loaded_groups_committed(core);
+        self.loaded_transactions_committed(core);
     }
 
     // ---- followers ----
@@ -301,16 +313,22 @@ impl Broker {
 
     // ---- consumers ----
 
+    /// What is stable any replica gives, as far as it knows of it (KIP-392).
     pub(super) fn consumer_fetch(
         &mut self,
         core: &mut Core,
         (from, correlation): (Node, Correlation),
         part: Part,
-        offset: i64,
-        leader_epoch: i32,
+        (offset, leader_epoch): (i64, i32),
+        is_committed: bool,
     ) {
-        let Some(epoch) = self.leads(part) else {
-            return self.answer_error(core, from, correlation, part, ErrorCode::NotLeaderOrFollower);
+        let epoch = match self.process.hosted.get(&part).map(|hosted| hosted.replica.role()) {
+            Some(Role::Leader { leader_epoch }) => leader_epoch.0,
+            Some(Role::Follower { leader_epoch, .. }) if is_committed => {
+                core.coverage.note(Happened::ReadFromFollower);
+                leader_epoch.0
+            }
+            _ => return self.answer_error(core, from, correlation, part, ErrorCode::NotLeaderOrFollower),
         };
         if leader_epoch > epoch {
             return self.answer_error(core, from, correlation, part, ErrorCode::UnknownLeaderEpoch);
@@ -320,7 +338,13 @@ impl Broker {
             return self.answer_error(core, from, correlation, part, ErrorCode::OffsetOutOfRange);
         }
         let high_watermark = self.process.hosted.get(&part).map_or(0, |h| h.replica.high_watermark().0);
-        let end = if core.has(Bug::ServeBeyondHighWatermark) { log.end() } else { high_watermark };
+        let end = if core.has(Bug::ServeBeyondHighWatermark) && !is_committed {
+            log.end()
+        } else if is_committed && !core.has(Bug::ReadOpenTransactions) {
+            log.last_stable_offset(high_watermark)
+        } else {
+            high_watermark
+        };
         let batches: Vec<_> = log
             .from(offset)
             .iter()
@@ -329,7 +353,9 @@ impl Broker {
             .cloned()
             .collect();
         core.invariants.served(self.id, part, &batches, high_watermark);
-        let fetched = FromBroker::Fetched { batches, high_watermark, leader_epoch: epoch };
+        let read_to = batches.last().filter(|_| is_committed).map_or(offset, Batch::end);
+        let aborted = log.aborted(offset, read_to);
+        let fetched = FromBroker::Fetched { batches, high_watermark, leader_epoch: epoch, aborted };
         self.answer(core, from, correlation, fetched);
     }
 }

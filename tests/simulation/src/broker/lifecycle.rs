@@ -3,13 +3,13 @@
 use moldau_cluster::{AllocateProducerIds, BrokerListener, FeatureRange, Heartbeat, RegisterBroker};
 use moldau_model::{BrokerEpoch, ErrorCode, Uuid};
 
-use super::{Asked, Broker, BrokerDisk, CHECKPOINT_MS, Exit, POLL_ISR_MS, Process, REQUEST_MS};
+use super::{Asked, Broker, BrokerDisk, CHECKPOINT_MS, Exit, POLL_ISR_MS, Process, REQUEST_MS, Waiter};
 use crate::bug::Bug;
 use crate::core::Core;
 use crate::coverage::Happened;
 use crate::event::Timer;
 use crate::message::{Correlation, FromBroker, FromController, Message, Node, ToController};
-use crate::topology::{CLUSTER_ID, CONTROLLERS};
+use crate::topology::{CLUSTER_ID, CONTROLLERS, OFFSETS_PART};
 
 const HEARTBEAT_MS: i64 = 300;
 /// While there is something to wait for.
@@ -148,14 +148,8 @@ impl Broker {
                 self.alter_partition_unknown(core, part, leader_epoch);
             }
             Asked::ProducerIds => {
-                for (to, correlation) in std::mem::take(&mut self.process.waiting_for_ids) {
-                    self.answer_error(
-                        core,
-                        to,
-                        correlation,
-                        crate::topology::OFFSETS_PART,
-                        ErrorCode::CoordinatorNotAvailable,
-                    );
+                for waiter in std::mem::take(&mut self.process.waiting_for_ids) {
+                    self.refuse_producer_id(core, waiter);
                 }
             }
         }
@@ -206,10 +200,20 @@ impl Broker {
         }
     }
 
-    pub(super) fn init_producer_id(&mut self, core: &mut Core, to: Node, correlation: Correlation) {
-        self.process.waiting_for_ids.push_back((to, correlation));
-        if self.process.waiting_for_ids.len() > WAITING_FOR_IDS_MAX {
-            self.process.waiting_for_ids.pop_front();
+    fn refuse_producer_id(&mut self, core: &mut Core, waiter: Waiter) {
+        let code = ErrorCode::CoordinatorNotAvailable;
+        match waiter {
+            Waiter::Client(to, correlation) => self.answer_error(core, to, correlation, OFFSETS_PART, code),
+            Waiter::Coordinator(allocation_id) => self.producer_id_allocated(allocation_id, Err(code)),
+        }
+    }
+
+    pub(super) fn want_producer_id(&mut self, core: &mut Core, waiter: Waiter) {
+        self.process.waiting_for_ids.push_back(waiter);
+        if self.process.waiting_for_ids.len() > WAITING_FOR_IDS_MAX
+            && let Some(waiter) = self.process.waiting_for_ids.pop_front()
+        {
+            self.refuse_producer_id(core, waiter);
         }
         self.give_producer_ids(core);
         let is_under_way = self.process.asked.values().any(|asked| matches!(asked, Asked::ProducerIds));
@@ -223,11 +227,16 @@ impl Broker {
     }
 
     fn give_producer_ids(&mut self, core: &mut Core) {
-        while let Some((to, correlation)) = self.process.waiting_for_ids.front().copied() {
+        while let Some(waiter) = self.process.waiting_for_ids.front().copied() {
             let Some(id) = self.process.producer_ids.next() else { return };
             self.process.waiting_for_ids.pop_front();
             core.invariants.producer_id(id);
-            self.answer(core, to, correlation, FromBroker::ProducerId(id));
+            match waiter {
+                Waiter::Client(to, correlation) => {
+                    self.answer(core, to, correlation, FromBroker::ProducerId(id));
+                }
+                Waiter::Coordinator(allocation_id) => self.producer_id_allocated(allocation_id, Ok(id)),
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::bug::Bug;
 use crate::core::Core;
 use crate::event::Timer;
 use crate::message::{Correlation, Message, MetadataEvent, Node, Part};
-use crate::topology::{CONTROLLERS, LOOSE_PART, OFFSETS_PART, PARTS};
+use crate::topology::{CONTROLLERS, LOOSE_PART, OFFSETS_PART, PARTS, TRANSACTIONS_PART};
 
 const WATCH_TIMEOUT_MS: i64 = 900;
 
@@ -166,6 +166,13 @@ impl Broker {
             self.elected_coordinator(core, epoch);
         } else {
             self.resigned_coordinator(core);
+        }
+        let Some((_, partition)) = TRANSACTIONS_PART.find(&self.process.image) else { return };
+        if partition.leader == self.broker_id() {
+            let epoch = partition.leader_epoch.0;
+            self.elected_transactions(core, epoch);
+        } else {
+            self.resigned_transactions(core);
         }
     }
 }

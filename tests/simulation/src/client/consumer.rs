@@ -36,7 +36,7 @@ impl Consumer {
             return;
         }
         let (part, offset, leader_epoch) = (self.part, self.position, self.leader.epoch);
-        let request = ToBroker::Fetch { part, offset, leader_epoch };
+        let request = ToBroker::Fetch { part, offset, leader_epoch, is_committed: false };
         let correlation = send(core, self.client, self.leader.broker, request);
         self.outstanding = Some((correlation, core.now + REQUEST_MS));
         self.poll_at = core.now + POLL_MS;

@@ -106,7 +106,7 @@ impl Producer {
     fn make_batch(&mut self, core: &mut Core) {
         let count = core.random.between(1, 3) as i32;
         let id = core.unique();
-        let batch = NewBatch { id, count, sequenced: self.sequence(count), group: None };
+        let batch = NewBatch { id, count, sequenced: self.sequence(count), ..NewBatch::default() };
         self.in_flight.push_back(InFlight { batch, sent: None, is_acked: false });
         if let Some(remaining) = &mut self.remaining {
             *remaining -= 1;
@@ -117,7 +117,7 @@ impl Producer {
         let producer_id = self.producer_id?;
         let base_sequence = self.next_sequence;
         self.next_sequence += count;
-        Some(Sequenced { producer_id, base_sequence })
+        Some(Sequenced { producer_id, producer_epoch: 0, base_sequence })
     }
 
     fn send_unsent(&mut self, core: &mut Core) {
@@ -129,7 +129,8 @@ impl Producer {
                 continue;
             }
             let batch = in_flight.batch.clone();
-            let request = ToBroker::Produce { part: self.part, batch, is_acks_all: self.is_idempotent };
+            let request =
+                ToBroker::Produce { part: self.part, batch, is_acks_all: self.is_idempotent, of: None };
             let correlation = send(core, self.client, self.leader.broker, request);
             self.in_flight[at].sent = Some((correlation, deadline));
         }

@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 
 use super::Verdict;
-use crate::log::Batch;
+use crate::log::{Batch, NO_SEQUENCE};
 use crate::message::Part;
 
 #[derive(Debug, Default)]
 pub(super) struct ProducerOrder {
-    next_sequences: BTreeMap<(Part, i64), i32>,
+    next_sequences: BTreeMap<(Part, i64, i16), i32>,
 }
 
 impl ProducerOrder {
     pub(super) fn check(&mut self, part: Part, batch: &Batch) -> Verdict {
-        let Some(sequenced) = batch.content.sequenced else { return Ok(()) };
-        let next = self.next_sequences.entry((part, sequenced.producer_id)).or_insert(0);
+        let counted = batch.content.sequenced.filter(|by| by.base_sequence != NO_SEQUENCE);
+        let Some(sequenced) = counted else { return Ok(()) };
+        let key = (part, sequenced.producer_id, sequenced.producer_epoch);
+        let next = self.next_sequences.entry(key).or_insert(0);
         if sequenced.base_sequence != *next {
             return Err(format!("sequence {next} was due in {part:?}, committed is {batch:?}"));
         }
