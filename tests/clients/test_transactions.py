@@ -1,5 +1,7 @@
 """Transactions through stock clients: librdkafka by confluent-kafka, and Kafka's own tools."""
 
+import socket
+import struct
 import subprocess
 import time
 import uuid
@@ -7,6 +9,7 @@ import uuid
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+from kafka.record.default_records import DefaultRecordBatchBuilder
 
 from conftest import SETUP, eventually
 
@@ -255,3 +258,63 @@ def test_kafkas_own_producer_has_an_epoch_for_each_transaction(moldau):
     described = tool(moldau, "describe", "--transactional-id", "java").splitlines()
     epoch = int(described[1].split()[described[0].split().index("ProducerEpoch")])
     assert epoch > 10, described
+
+
+def produce_in_transaction(node, topic, transactional_id, producer_id, value, timestamp):
+    """One batch of a transaction of which its coordinator is not told, by Produce version 8. Returns the error code."""
+    batch = DefaultRecordBatchBuilder(2, 0, True, producer_id, 0, 0, 1 << 16)
+    batch.append(0, timestamp, None, value, [])
+    records = bytes(batch.build())
+
+    def text(words):
+        return struct.pack(">h", len(words)) + words.encode()
+
+    body = (struct.pack(">hhi", 0, 8, 1) + text("by hand") + text(transactional_id) + struct.pack(">hi", -1, 30000)
+            + struct.pack(">i", 1) + text(topic) + struct.pack(">iii", 1, 0, len(records)) + records)
+    host, port = node.bootstrap.rsplit(":", 1)
+    with socket.create_connection((host, int(port)), timeout=SECONDS) as connection:
+        connection.sendall(struct.pack(">i", len(body)) + body)
+        answers = connection.makefile("rb")
+        answer = answers.read(struct.unpack(">i", answers.read(4))[0])
+    # Correlation, one topic, its name, one partition, its index.
+    at = 4 + 4 + 2 + len(topic) + 4 + 4
+    return struct.unpack(">h", answer[at:at + 2])[0]
+
+
+@pytest.mark.parametrize("which", ["ours", "kafkas"])
+def test_a_transaction_that_nobody_ends_is_found_and_aborted_by_hand(start_moldau, java, tools, which):
+    """Where partitions do not ask the coordinator, a batch of which it does not know opens a transaction that hangs."""
+    run = tools if which == "ours" else java
+    node = start_moldau(transaction_partition_verification_enable="false")
+    create(node, "t", 1)
+    hour_ago = int(time.time() * 1000) - 3_600_000
+    assert produce_in_transaction(node, "t", "lost", 4711, b"hanging", hour_ago) == 0
+    other = started(node, "other")
+    other.begin_transaction()
+    other.produce("t", b"behind", partition=0)
+    other.commit_transaction(SECONDS)
+
+    def rows(*words):
+        done = run("kafka-transactions", "--bootstrap-server", node.bootstrap, *words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        lines = [[cell.strip() for cell in line.split("\t")] for line in done.stdout.splitlines()]
+        return [dict(zip(lines[0], line)) for line in lines[1:]] if lines else []
+
+    for where in (["--topic", "t"], ["--broker-id", "1"]):
+        [hanging] = rows("find-hanging", *where)
+        assert (hanging["Topic"], hanging["Partition"], hanging["ProducerId"]) == ("t", "0", "4711")
+        assert hanging["StartOffset"] == "0" and int(hanging["Duration(min)"]) >= 59
+    assert rows("find-hanging", "--topic", "t", "--max-transaction-timeout", "120") == []
+    assert rows("abort", "--topic", "t", "--partition", "0", "--start-offset", "0") == []
+    assert committed(node, "t", 1) == [b"behind"]
+    assert rows("find-hanging", "--topic", "t") == []
+
+
+def test_where_partitions_ask_the_coordinator_no_transaction_hangs(moldau):
+    create(moldau, "t", 1)
+    assert produce_in_transaction(moldau, "t", "lost", 4711, b"hanging", int(time.time() * 1000)) != 0
+    other = started(moldau, "other")
+    other.begin_transaction()
+    other.produce("t", b"first", partition=0)
+    other.commit_transaction(SECONDS)
+    assert committed(moldau, "t", 1) == [b"first"]

@@ -1,9 +1,10 @@
 //! A whole cluster in one process, in simulated time, from one seed.
 //!
 //! Three controllers and five brokers run the code that decides in the real ones: `moldau_controller::manage` on the
-//! images of `moldau_metadata`, a `moldau_replica::Replica` for every partition, a `moldau_group::GroupShard` and
-//! a `moldau_txn::TransactionShard` over the replicated partitions of `__consumer_offsets` and `__transaction_state`. What stands around them is simulated: Raft's log, disks that lose what
-//! was not synced, a network that loses, delays, duplicates and reorders, processes that crash, sleep and come back.
+//! images of `moldau_metadata`, a `moldau_replica::Replica` for every partition, a `moldau_group::GroupShard` and a
+//! `moldau_txn::TransactionShard` over the replicated partitions of `__consumer_offsets` and `__transaction_state`. What
+//! stands around them is simulated: Raft's log, disks that lose what was not synced, a network that loses, delays,
+//! duplicates and reorders, processes that crash, sleep and come back.
 //!
 //! A run has three phases. *Safety*: faults, under which nothing promised may break. *Heal*: all faults end. *Liveness*:
 //! within a bound, everything is in sync, every producer and consumer has finished, and all replicas are equal. The
