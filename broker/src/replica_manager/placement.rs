@@ -22,7 +22,8 @@ impl ReplicaManager {
             let known =
                 image.topics().partition(id.topic_id, id.partition)?.directory(self.settings.broker_id);
             let dir = partition.dir();
-            (dir.is_online() && known != dir.id).then_some(ReplicaDirectory {
+            // Also one in a directory that failed: the controller may have it where it was before it moved there.
+            (known != dir.id).then_some(ReplicaDirectory {
                 topic_id: id.topic_id,
                 partition: id.partition,
                 directory: dir.id,

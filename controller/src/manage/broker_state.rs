@@ -132,13 +132,15 @@ pub fn note_cordoned_log_directories(
 
 /// Notes in which log directories a broker's replicas are. One that the metadata has in a directory that failed is left there:
 /// it has its records no more, and must not be taken for one that has; where it is in sync again, its leader's proposal
-/// tells the new place.
+/// tells the new place. One that moved into a directory and lost it before the metadata heard of the move is told of here, and
+/// leaves ISR and leadership as those do that the metadata had there.
 #[must_use]
 pub fn place_replicas(
     image: &MetadataImage,
     settings: &Settings,
     id: BrokerId,
     replicas: &[ReplicaDirectory],
+    failed: &[Uuid],
 ) -> Vec<MetadataRecord> {
     let Some(broker) = image.broker(id) else { return Vec::new() };
     let mut rules = CachedRules::new(image, settings);
@@ -150,16 +152,24 @@ pub fn place_replicas(
         else {
             continue;
         };
-        if !broker.log_directories.contains(directory)
+        let has_failed = failed.contains(directory);
+        if !(has_failed || broker.log_directories.contains(directory))
+            || partition.directory(id) == *directory
             || !has_online_directory(image, partition, id)
             || !placed.insert((*topic_id, *index))
         {
             continue;
         }
-        let may_lead =
-            |other: BrokerId| image.is_active_broker(other) && has_online_directory(image, partition, other);
+        let may_lead = |other: BrokerId| {
+            image.is_active_broker(other)
+                && has_online_directory(image, partition, other)
+                && !(has_failed && other == id)
+        };
         let mut wish = Wish::new(topic, *index, partition, rules.of(topic), &may_lead);
         wish.assignment.relocate(id, *directory);
+        if has_failed {
+            wish.isr.retain(|member| *member != id);
+        }
         records.extend(wish.record().map(MetadataRecord::from));
     }
     records

@@ -148,7 +148,8 @@ impl BrokerSessions {
         if stays && image.is_active_broker(id) {
             let mut records = note_full_log_directories(image, settings, id, &request.full_log_dirs);
             if records.is_empty() {
-                records = place_replicas(image, settings, id, &request.replica_directories);
+                let (replicas, failed) = (&request.replica_directories, &request.offline_log_dirs);
+                records = place_replicas(image, settings, id, replicas, failed);
             }
             if !records.is_empty() {
                 return Ok(Decision { records, response: self.reply(image, request, false, false) });

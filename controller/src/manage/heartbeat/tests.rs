@@ -223,6 +223,39 @@ fn replicas_are_noted_where_they_are_and_not_where_they_would_have_lost_their_re
 }
 
 #[test]
+fn a_replica_that_moved_into_a_directory_and_lost_it_before_that_was_known_leads_no_more() {
+    let mut life = Life::new(2);
+    let (first, second) = (Uuid::from_bytes([1; 16]), Uuid::from_bytes([2; 16]));
+    life.cluster.register_with(1, vec![first, second]);
+    life.cluster.topic("t", &[&[1, 2]], &[]);
+    let topic_id = life.cluster.image.topics().by_name("t").unwrap().id();
+    let at = |directory| moldau_cluster::ReplicaDirectory {
+        topic_id,
+        partition: moldau_model::PartitionIndex(0),
+        directory,
+    };
+    let placed = Heartbeat { replica_directories: vec![at(first)], ..life.cluster.heartbeat(1) };
+    life.beat(&placed, 0);
+    let moved = |life: &Life| Heartbeat {
+        offline_log_dirs: vec![second],
+        replica_directories: vec![at(second)],
+        ..life.cluster.heartbeat(1)
+    };
+    // The first such heartbeat takes the directory out, the next one the replica.
+    for now in 1..=2 {
+        let beat = moved(&life);
+        life.beat(&beat, now);
+    }
+    let partition = life.cluster.partition("t", 0);
+    assert_eq!((partition.leader, partition.isr.as_slice()), (BrokerId(2), [BrokerId(2)].as_slice()));
+    assert_eq!(partition.directory(BrokerId(1)), second);
+    let offset = life.cluster.next_offset();
+    let again = moved(&life);
+    life.beat(&again, 3);
+    assert_eq!(life.cluster.next_offset(), offset);
+}
+
+#[test]
 fn a_broker_of_cordoned_directories_alone_gets_no_new_replicas() {
     let mut life = Life::new(2);
     let cordoned =
