@@ -9,7 +9,6 @@ from conftest import SETUP, served
 MAY_BE_UNSERVED = {
     "listOffsets/EarliestPendingUploadSpec": (2, 11),
     "createAcls": (30, 1), "describeAcls": (29, 1), "deleteAcls": (31, 1),
-    "alterReplicaLogDirs": (34, 1),
     "createDelegationToken": (38, 1), "renewDelegationToken": (39, 1), "expireDelegationToken": (40, 1),
     "describeDelegationToken": (41, 1),
     "describeClientQuotas": (48, 0), "alterClientQuotas": (49, 0),

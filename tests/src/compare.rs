@@ -14,6 +14,7 @@ mod fetches;
 mod group_errors;
 mod groups;
 mod later_versions;
+mod log_dirs;
 mod migration;
 mod moves;
 mod peer;
@@ -88,6 +89,7 @@ pub fn cases() -> Vec<Case> {
         migration::cases(),
         share_groups::cases(),
         admin::cluster(),
+        log_dirs::cases(),
         moves::cases(),
         voters::cases(),
         configs::cases(),

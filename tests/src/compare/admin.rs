@@ -250,7 +250,6 @@ fn from_cursor(names: &[&str], from: &str, partition: i32, limit: i32) -> Reques
     )
 }
 
-#[expect(clippy::too_many_lines, reason = "a table of cases")]
 pub(super) fn cluster() -> Vec<Case> {
     use ApiKey::{DescribeCluster, DescribeLogDirs, DescribeQuorum, DescribeTopicPartitions};
     vec![
@@ -343,10 +342,6 @@ pub(super) fn cluster() -> Vec<Case> {
         }),
         Case::new("describe log directories of nothing", DescribeLogDirs, 1, 4, |_, _| {
             RequestKind::DescribeLogDirs(m::DescribeLogDirsRequest::default().with_topics(Some(vec![])))
-        }),
-        Case::bytes("describe log directories of nothing, by bytes", DescribeLogDirs, 5, |_| vec![1, 0]),
-        Case::bytes("describe log directories, by bytes", DescribeLogDirs, 5, |_| {
-            b"\x02\x05data\x02\x00\x00\x00\x00\x00\x00".to_vec()
         }),
         Case::new("describe log directories", DescribeLogDirs, 1, 4, |_, _| {
             RequestKind::DescribeLogDirs(m::DescribeLogDirsRequest::default().with_topics(Some(vec![

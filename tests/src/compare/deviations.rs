@@ -46,6 +46,7 @@ pub const DEVIATIONS: &[Deviation] = &[
             ApiKey::ListGroups,
             ApiKey::DeleteGroups,
             ApiKey::DescribeLogDirs,
+            ApiKey::AlterReplicaLogDirs,
             ApiKey::DescribeGroups,
             ApiKey::ConsumerGroupDescribe,
             ApiKey::ShareGroupDescribe,

@@ -15,6 +15,7 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 const ANSWER_WAIT: Duration = Duration::from_secs(20);
 
 use super::deviations;
+use super::log_dirs::without_volumes;
 
 /// Why there was no answer.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -127,7 +128,11 @@ impl Peer {
         if answer.is_err() {
             self.stream = None;
         }
-        let mut printed: String = answer?.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut answer = answer?;
+        if key == ApiKey::DescribeLogDirs {
+            answer = without_volumes(&answer).into();
+        }
+        let mut printed: String = answer.iter().map(|byte| format!("{byte:02x}")).collect();
         for (name, id) in &self.topic_ids {
             printed = printed.replace(&id.simple().to_string(), &format!("<id of {name}>"));
         }
