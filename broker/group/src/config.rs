@@ -115,6 +115,55 @@ impl Default for ShareGroupConfig {
     }
 }
 
+/// Settings of streams groups (KIP-1071). A group's own settings (`streams.*`) go before the first five.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamsGroupConfig {
+    /// `group.streams.session.timeout.ms`. Default: 45,000.
+    pub session_timeout_ms: i32,
+    /// `group.streams.heartbeat.interval.ms`. Default: 5000.
+    pub heartbeat_interval_ms: i32,
+    /// `group.streams.assignment.interval.ms`: a target assignment is that old before the next is computed (KIP-1263).
+    /// Default: 1000.
+    pub assignment_interval_ms: i32,
+    /// `group.streams.initial.rebalance.delay.ms`: how long the first members of a group wait for more. Default: 3000.
+    pub initial_rebalance_delay_ms: i32,
+    /// `group.streams.num.standby.replicas`: copies of each stateful task's state. Default: 0.
+    pub standby_replicas: i32,
+    /// What members are told, if it is less, while tasks move, or have just moved. Default: 500.
+    pub unsettled_heartbeat_interval_ms: i32,
+    /// `group.streams.max.size`: members of one group, GROUP_MAX_SIZE_REACHED beyond. Default: 2,147,483,647.
+    pub size_max: usize,
+    /// Tasks of one application, STREAMS_INVALID_TOPOLOGY beyond: a member's assignment has to have room in one record.
+    /// Default: 100,000.
+    pub tasks_max: i64,
+    /// Bytes of a topology, STREAMS_INVALID_TOPOLOGY beyond: what one record can carry. Default: 768 KiB.
+    pub topology_bytes_max: usize,
+    /// Requests of one group that wait until what was decided before them is written; COORDINATOR_NOT_AVAILABLE beyond.
+    /// Default: 10,000.
+    pub waiting_max: usize,
+    /// Bytes of records that waiting requests are answered together for, so that one append stays below what one batch may
+    /// have. Default: 256 KiB.
+    pub append_bytes: usize,
+}
+
+impl Default for StreamsGroupConfig {
+    fn default() -> Self {
+        Self {
+            session_timeout_ms: 45_000,
+            heartbeat_interval_ms: 5_000,
+            assignment_interval_ms: 1_000,
+            initial_rebalance_delay_ms: 3_000,
+            standby_replicas: 0,
+            unsettled_heartbeat_interval_ms: 500,
+            size_max: i32::MAX as usize,
+            tasks_max: 100_000,
+            topology_bytes_max: 768 << 10,
+            waiting_max: 10_000,
+            append_bytes: 256 << 10,
+        }
+    }
+}
+
 /// Settings of the group coordinator, one set for all shards of a broker.
 ///
 /// Every field is public since every value is taken as it is; the shell checks ranges when it parses Kafka's
@@ -164,6 +213,8 @@ pub struct GroupConfig {
     pub consumer: ConsumerGroupConfig,
     /// Share groups' own.
     pub share: ShareGroupConfig,
+    /// Streams groups' own.
+    pub streams: StreamsGroupConfig,
 }
 
 impl Default for GroupConfig {
@@ -187,6 +238,7 @@ impl Default for GroupConfig {
             records_per_append_max: 1_000,
             consumer: ConsumerGroupConfig::default(),
             share: ShareGroupConfig::default(),
+            streams: StreamsGroupConfig::default(),
         }
     }
 }

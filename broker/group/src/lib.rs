@@ -16,12 +16,13 @@ mod request;
 mod response;
 mod shard;
 mod share;
+mod streams;
 mod timers;
 
 #[cfg(test)]
 mod tests;
 
-pub use config::{ConsumerGroupConfig, GroupConfig, MigrationPolicy, ShareGroupConfig};
+pub use config::{ConsumerGroupConfig, GroupConfig, MigrationPolicy, ShareGroupConfig, StreamsGroupConfig};
 pub use consumer::{Assignor, CoordinatorMetadata, GroupOverrides, MetadataSource, NoMetadata, TopicSummary};
 pub use partitioner::partition_for_group;
 pub use records::{RecordError, Replayed};
@@ -42,3 +43,8 @@ pub use response::{
     ShareOffsetsAnswer, ShareStateToInitialize, SyncGroupResponse,
 };
 pub use shard::{AppendId, AppendKind, CoordinatorRecord, GroupShard, Input, Output, ShardState};
+pub use streams::{
+    DescribedStreamsGroup, DescribedStreamsMember, StreamsAssignment, StreamsCopartitionGroup,
+    StreamsEndpoint, StreamsEndpointPartitions, StreamsGroupHeartbeatRequest, StreamsGroupHeartbeatResponse,
+    StreamsStatus, StreamsStatusCode, StreamsSubtopology, StreamsTasks, StreamsTopicInfo, StreamsTopology,
+};

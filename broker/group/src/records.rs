@@ -1,8 +1,9 @@
 //! The records of `__consumer_offsets`, byte for byte Kafka's.
 //!
 //! A key opens with its version, and that says what the record is: 0 and 1 a committed offset, 2 a classic
-//! group, 3 to 8 and 16 a consumer group (KIP-848), 10 to 15 a share group (KIP-932), others the groups of later protocols. A
-//! value opens with a version of its own. Source: the record definitions of Apache Kafka 4.3's group coordinator.
+//! group, 3 to 8 and 16 a consumer group (KIP-848), 10 to 15 a share group (KIP-932), 17 and 19 to 23 a streams group
+//! (KIP-1071), others the groups of later protocols. A value opens with a version of its own. Source: the record definitions
+//! of Apache Kafka 4.3's group coordinator.
 
 mod consumer_group;
 mod consumer_protocol;
@@ -10,6 +11,7 @@ mod group_metadata;
 mod key;
 mod offset_commit;
 mod share_group;
+mod streams_group;
 mod wire;
 
 pub(crate) use consumer_group::{ConsumerRecord, GroupEpoch, ResolvedRegex, TargetEpoch};
@@ -21,6 +23,7 @@ pub(crate) use group_metadata::{GroupMetadataValue, MemberMetadata};
 pub(crate) use key::{RecordKey, group_key, offset_key};
 pub(crate) use offset_commit::OffsetCommitValue;
 pub(crate) use share_group::ShareRecord;
+pub(crate) use streams_group::{StreamsEpoch, StreamsRecord};
 pub(crate) use wire::STRING_BYTES_MAX;
 
 /// What [`GroupShard::replay`](crate::GroupShard::replay) made of a record.
@@ -34,6 +37,8 @@ pub enum Replayed {
     ConsumerGroup,
     /// Something of a share group, or its tombstone.
     ShareGroup,
+    /// Something of a streams group, or its tombstone.
+    StreamsGroup,
     /// A record of a kind this coordinator does not keep; the number is the key's version.
     Skipped(i16),
 }

@@ -6,6 +6,8 @@ use moldau_model::{
     VerificationGuard,
 };
 
+use crate::streams::StreamsGroupHeartbeatRequest;
+
 /// Names one request until it is answered. The shell hands them out; no two unanswered requests share one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestToken(pub u64);
@@ -37,6 +39,9 @@ pub enum Request {
     /// The partitions of a share group that have a state at the share coordinator.
     ViewShareOffsets(String),
     ShareOffsets(ShareOffsetsRequest),
+    StreamsGroupHeartbeat(Box<StreamsGroupHeartbeatRequest>),
+    /// StreamsGroupDescribe: the ids of those groups that live on this shard.
+    StreamsGroupDescribe(Vec<String>),
 }
 
 /// JoinGroup, versions 0 to 9.

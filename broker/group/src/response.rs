@@ -1,6 +1,7 @@
 //! What a shard answers. The shell gives it the shape of the request's version.
 
 use crate::request::TopicPartitions;
+use crate::streams::{DescribedStreamsGroup, StreamsGroupHeartbeatResponse};
 use bytes::Bytes;
 use moldau_model::{ErrorCode, GenerationId, LeaderEpoch, Offset, PartitionIndex, TopicId};
 
@@ -25,6 +26,8 @@ pub enum Response {
     ShareGroupDescribe(Vec<DescribedShareGroup>),
     /// To a view and to a change; with the words that Kafka says.
     ShareOffsets(Result<ShareOffsetsAnswer, (ErrorCode, String)>),
+    StreamsGroupHeartbeat(Box<StreamsGroupHeartbeatResponse>),
+    StreamsGroupDescribe(Vec<DescribedStreamsGroup>),
 }
 
 /// JoinGroup's answer.

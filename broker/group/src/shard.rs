@@ -13,6 +13,7 @@ mod offset_fetch;
 mod refusal;
 pub(crate) mod share;
 mod slot;
+mod streams;
 mod sync;
 mod transaction;
 
@@ -30,6 +31,7 @@ use crate::open_transactions::OpenTransactions;
 use crate::rebalance::Rebalance;
 use crate::records::{
     ConsumerRecord, GroupMetadataValue, OffsetCommitValue, RecordError, RecordKey, Replayed, ShareRecord,
+    StreamsRecord,
 };
 use crate::request::{EndTransactionRequest, InTransaction, Request, RequestToken};
 use crate::response::Response;
@@ -40,6 +42,7 @@ use append::{Appends, Completion, PendingAppend, append_error_to_response};
 use consumer::{ConsumerGroups, Work};
 use offset_fetch::WaitingFetches;
 use share::ShareGroups;
+use streams::StreamsGroups;
 
 /// Names one append until its outcome is known, and tells its place in the log; a shard never uses one twice. Records that
 /// were loaded have places too, before all appends.
@@ -135,6 +138,7 @@ pub struct GroupShard {
     /// No id is in two of them.
     pub(crate) consumer_groups: ConsumerGroups,
     pub(crate) share_groups: ShareGroups,
+    pub(crate) streams_groups: StreamsGroups,
     metadata: Arc<dyn MetadataSource>,
     offsets: OffsetStore,
     open_transactions: OpenTransactions,
@@ -160,6 +164,7 @@ impl GroupShard {
             groups: BTreeMap::new(),
             consumer_groups: ConsumerGroups::default(),
             share_groups: ShareGroups::default(),
+            streams_groups: StreamsGroups::default(),
             metadata,
             offsets: OffsetStore::default(),
             open_transactions: OpenTransactions::default(),
@@ -179,7 +184,10 @@ impl GroupShard {
     /// How many groups there are, for a gauge.
     #[must_use]
     pub fn group_count(&self) -> usize {
-        self.groups.len() + self.consumer_groups.by_id.len() + self.share_groups.by_id.len()
+        self.groups.len()
+            + self.consumer_groups.by_id.len()
+            + self.share_groups.by_id.len()
+            + self.streams_groups.by_id.len()
     }
 
     /// Starts to load as the leader of `leader_epoch`; whatever was there is forgotten. What clients still wait
@@ -192,7 +200,7 @@ impl GroupShard {
     }
 
     /// Takes in one committed record while loading, in the order of the log. Records of kinds that this
-    /// coordinator does not keep (those of streams groups) are skipped and said so.
+    /// coordinator does not keep are skipped and said so.
     ///
     /// # Errors
     /// A record that is no record of its kind. Nothing has changed then; Kafka fails the load, so should the shell.
@@ -228,6 +236,10 @@ impl GroupShard {
             RecordKey::ShareGroup { kind, group_id, member_id } => {
                 self.share_groups.replay_record(group_id, &ShareRecord::decode(kind, member_id, value)?);
                 Ok(Replayed::ShareGroup)
+            }
+            RecordKey::StreamsGroup { kind, group_id, member_id } => {
+                self.streams_groups.replay_record(group_id, &StreamsRecord::decode(kind, member_id, value)?);
+                Ok(Replayed::StreamsGroup)
             }
             RecordKey::Other { version } => Ok(Replayed::Skipped(version)),
         }
@@ -275,11 +287,13 @@ impl GroupShard {
         self.state = ShardState::Active { leader_epoch };
         self.finish_load_of_consumer_groups(now_ms);
         self.finish_load_of_share_groups(now_ms);
+        self.finish_load_of_streams_groups(now_ms);
         // Offsets without a group are those of a simple one.
         let with_offsets = self.offsets.groups().map(|(group_id, _)| group_id);
         for group_id in with_offsets.chain(self.open_transactions.groups()) {
-            let has_group =
-                self.groups.contains_key(group_id) || self.consumer_groups.by_id.contains_key(group_id);
+            let has_group = self.groups.contains_key(group_id)
+                || self.consumer_groups.by_id.contains_key(group_id)
+                || self.streams_groups.by_id.contains_key(group_id);
             if !has_group {
                 self.groups.insert(Arc::clone(group_id), ClassicGroup::new(Arc::clone(group_id), now_ms));
             }
@@ -332,6 +346,7 @@ impl GroupShard {
         }
         self.consumer_groups.unload(error, &mut out);
         self.share_groups.unload(error, &mut out);
+        self.streams_groups.unload(error, &mut out);
         self.deleted_while_loading.clear();
         self.offsets.clear();
         self.open_transactions.clear();
@@ -380,6 +395,11 @@ impl GroupShard {
         {
             return out.push(Output::Reply { token, response: share::response_of(refused) });
         }
+        if let Request::StreamsGroupHeartbeat(request) = &request
+            && let Err(refused) = crate::streams::check(&self.config, request)
+        {
+            return out.push(Output::Reply { token, response: streams::response_of(refused) });
+        }
         let refused = match (refusal::check(&self.config, &request), self.state) {
             (Err(error), _) => Some(refusal::refused(&request, error)),
             (Ok(()), ShardState::Inactive) => Some(refusal::inactive(&request)),
@@ -423,6 +443,12 @@ impl GroupShard {
             }
             Request::ViewShareOffsets(group_id) => {
                 out.push(Output::Reply { token, response: self.view_share_offsets(&group_id) });
+            }
+            Request::StreamsGroupHeartbeat(request) => {
+                self.streams_group_heartbeat(token, request, now_ms, out);
+            }
+            Request::StreamsGroupDescribe(group_ids) => {
+                out.push(Output::Reply { token, response: self.describe_streams_groups(&group_ids, now_ms) });
             }
             Request::ShareOffsets(request) => self.share_offsets(token, request, now_ms, out),
             Request::ListGroups(request) => {
@@ -496,6 +522,7 @@ impl GroupShard {
         self.appends.prune_overtaken();
         self.consumer_groups_appended(append_id, result, now_ms, out);
         self.share_groups_appended(append_id, result, now_ms, out);
+        self.streams_groups_appended(append_id, result, now_ms, out);
         if let Some(completion) = append.completion {
             self.complete(completion, result.map_err(append_error_to_response), now_ms, out);
         }
@@ -638,6 +665,21 @@ impl GroupShard {
             TimerKey::Session { group_id, member_id } if self.share_groups.by_id.contains_key(&group_id) => {
                 self.share_session_ended(&group_id, member_id, now_ms, out);
             }
+            TimerKey::Session { group_id, member_id }
+                if self.streams_groups.by_id.contains_key(&group_id) =>
+            {
+                let work = streams::Work::SessionEnds(member_id);
+                self.streams_group_timer(&group_id, work, now_ms, out);
+            }
+            TimerKey::Revocation { group_id, member_id }
+                if self.streams_groups.by_id.contains_key(&group_id) =>
+            {
+                let work = streams::Work::RevocationEnds(member_id);
+                self.streams_group_timer(&group_id, work, now_ms, out);
+            }
+            TimerKey::InitialDelay { group_id } => {
+                self.streams_group_timer(&group_id, streams::Work::InitialDelayEnds, now_ms, out);
+            }
             TimerKey::Revocation { group_id, member_id } => {
                 self.member_overdue(&group_id, Work::RevocationEnds(member_id), now_ms, out);
             }
@@ -667,6 +709,7 @@ impl GroupShard {
                 }
                 self.consumer_groups.overdue(append_id, out);
                 self.share_groups.overdue(append_id, out);
+                self.streams_groups.overdue(append_id, out);
             }
             TimerKey::Fetch { group_id, until, token } => self.fetch_timed_out(&group_id, until, token, out),
             TimerKey::Expiration => self.expire_offsets(now_ms, out),

@@ -14,5 +14,6 @@ mod records;
 mod session;
 mod share;
 mod static_member;
+mod streams;
 mod sync;
 mod transactions;

@@ -15,6 +15,8 @@ pub(crate) enum TimerKey {
     Revocation { group_id: Arc<str>, member_id: Arc<str> },
     /// The time a classic member of a consumer group has to join again, or to sync.
     Rejoin { group_id: Arc<str>, member_id: Arc<str> },
+    /// The time that the first members of a streams group wait for more.
+    InitialDelay { group_id: Arc<str> },
     /// The end of a group's join phase.
     Join { group_id: Arc<str> },
     /// The time by which all members must have asked for their assignment.

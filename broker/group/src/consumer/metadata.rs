@@ -29,6 +29,16 @@ pub struct GroupOverrides {
     pub share_heartbeat_interval_ms: Option<i32>,
     /// `share.assignment.interval.ms`.
     pub share_assignment_interval_ms: Option<i32>,
+    /// `streams.session.timeout.ms`.
+    pub streams_session_timeout_ms: Option<i32>,
+    /// `streams.heartbeat.interval.ms`.
+    pub streams_heartbeat_interval_ms: Option<i32>,
+    /// `streams.assignment.interval.ms`.
+    pub streams_assignment_interval_ms: Option<i32>,
+    /// `streams.initial.rebalance.delay.ms`.
+    pub streams_initial_rebalance_delay_ms: Option<i32>,
+    /// `streams.num.standby.replicas`.
+    pub streams_standby_replicas: Option<i32>,
 }
 
 /// The cluster's metadata as the group coordinator sees it, at one moment.

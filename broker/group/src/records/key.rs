@@ -20,6 +20,8 @@ pub(crate) enum RecordKey<'a> {
     ConsumerGroup { kind: ConsumerRecordKind, group_id: &'a str, name: &'a str },
     /// Versions 10 to 15: of a share group. The member is empty where the record is the group's.
     ShareGroup { kind: ShareRecordKind, group_id: &'a str, member_id: &'a str },
+    /// Versions 17 and 19 to 23: of a streams group. The member is empty where the record is the group's.
+    StreamsGroup { kind: StreamsRecordKind, group_id: &'a str, member_id: &'a str },
     /// Any other: kinds of groups that this coordinator does not keep.
     Other { version: i16 },
 }
@@ -46,7 +48,14 @@ impl<'a> RecordKey<'a> {
                         group_id: reader.string("group")?,
                         member_id: if kind.has_member() { reader.string("member")? } else { "" },
                     },
-                    None => return Ok(Self::Other { version }),
+                    None => match StreamsRecordKind::from_key_version(version) {
+                        Some(kind) => Self::StreamsGroup {
+                            kind,
+                            group_id: reader.string("group")?,
+                            member_id: if kind.has_member() { reader.string("member")? } else { "" },
+                        },
+                        None => return Ok(Self::Other { version }),
+                    },
                 },
             },
         };
@@ -155,6 +164,59 @@ impl ShareRecordKind {
 
 /// The key of a share group's record.
 pub(super) fn share_group_key(kind: ShareRecordKind, group_id: &str, member_id: &str) -> Bytes {
+    let mut writer = Writer::with_capacity(6 + group_id.len() + member_id.len());
+    writer.i16(kind.key_version());
+    writer.string(group_id);
+    if kind.has_member() {
+        writer.string(member_id);
+    }
+    writer.finish()
+}
+
+/// The kinds of a streams group's records (KIP-1071).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StreamsRecordKind {
+    Epoch,
+    Member,
+    TargetEpoch,
+    TargetMember,
+    CurrentAssignment,
+    Topology,
+}
+
+impl StreamsRecordKind {
+    const ALL: [Self; 6] = [
+        Self::Epoch,
+        Self::Member,
+        Self::TargetEpoch,
+        Self::TargetMember,
+        Self::CurrentAssignment,
+        Self::Topology,
+    ];
+
+    pub(super) fn key_version(self) -> i16 {
+        match self {
+            Self::Epoch => 17,
+            Self::Member => 19,
+            Self::TargetEpoch => 20,
+            Self::TargetMember => 21,
+            Self::CurrentAssignment => 22,
+            Self::Topology => 23,
+        }
+    }
+
+    fn from_key_version(version: i16) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.key_version() == version)
+    }
+
+    /// Whether the key names a member beside the group.
+    fn has_member(self) -> bool {
+        matches!(self, Self::Member | Self::TargetMember | Self::CurrentAssignment)
+    }
+}
+
+/// The key of a streams group's record.
+pub(super) fn streams_group_key(kind: StreamsRecordKind, group_id: &str, member_id: &str) -> Bytes {
     let mut writer = Writer::with_capacity(6 + group_id.len() + member_id.len());
     writer.i16(kind.key_version());
     writer.string(group_id);

@@ -215,6 +215,16 @@ impl Writer {
         self.raw(bytes);
     }
 
+    /// Ends a structure of a flexible version, with tagged fields in the order of their tags.
+    pub(super) fn tagged_fields(&mut self, fields: &[(u32, bytes::Bytes)]) {
+        self.unsigned_varint(fields.len());
+        for (tag, bytes) in fields {
+            self.unsigned_varint(*tag as usize);
+            self.unsigned_varint(bytes.len());
+            self.raw(bytes);
+        }
+    }
+
     /// Ends a structure of a flexible version.
     pub(super) fn no_tagged_fields(&mut self) {
         self.u8(0);

@@ -161,7 +161,9 @@ impl GroupShard {
                 let context = Context { config: &self.config, metadata: &*metadata, now_ms };
                 migration::check_upgrade(&context, group)?;
             }
-        } else if self.share_groups.by_id.contains_key(group_id) {
+        } else if self.share_groups.by_id.contains_key(group_id)
+            || self.streams_groups.by_id.contains_key(group_id)
+        {
             return not_found(format!("Group {group_id} is not a consumer group."));
         } else if !is_joining {
             let kind = if request.member_epoch > 0 { "Consumer group" } else { "Group" };
@@ -317,7 +319,8 @@ impl GroupShard {
         }
     }
 
-    fn set_timers(&mut self, group_id: &Arc<str>, changes: Vec<TimerChange>, now_ms: i64) {
+    /// Sets and stops timers of a group's members.
+    pub(super) fn set_timers(&mut self, group_id: &Arc<str>, changes: Vec<TimerChange>, now_ms: i64) {
         let session = |member_id| TimerKey::Session { group_id: Arc::clone(group_id), member_id };
         let revocation = |member_id| TimerKey::Revocation { group_id: Arc::clone(group_id), member_id };
         let rejoin = |member_id| TimerKey::Rejoin { group_id: Arc::clone(group_id), member_id };

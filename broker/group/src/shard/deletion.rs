@@ -23,7 +23,8 @@ impl GroupShard {
     ) {
         let classic = self.groups.get(&*request.group_id);
         let consumer = self.consumer_groups.get(&request.group_id);
-        if classic.is_none() && consumer.is_none() {
+        let streams = self.streams_groups.get(&request.group_id);
+        if classic.is_none() && consumer.is_none() && streams.is_none() {
             return out.push(Output::Reply { token, response: offsets_refused(ErrorCode::GroupIdNotFound) });
         }
         if classic.is_some_and(|group| group.state() != GroupState::Empty && !group.uses_consumer_protocol())
@@ -34,6 +35,7 @@ impl GroupShard {
         let is_subscribed_to = |topic: &str| {
             classic.is_some_and(|group| group.is_subscribed_to(topic))
                 || consumer.is_some_and(|group| group.is_subscribed_to(topic))
+                || streams.is_some_and(|group| group.is_subscribed_to(topic))
         };
         let present = self.offset_keys(&request.group_id);
         let mut records = Vec::new();
@@ -77,6 +79,7 @@ impl GroupShard {
         let mut results = Vec::with_capacity(distinct.len());
         let mut consumer_groups: Vec<Arc<str>> = Vec::new();
         let mut share_groups: Vec<Arc<str>> = Vec::new();
+        let mut streams_groups: Vec<Arc<str>> = Vec::new();
         for group_id in distinct {
             let error = match self.groups.get(&**group_id).map(ClassicGroup::state) {
                 None if self.remove_consumer_group(group_id, &mut append) => {
@@ -89,6 +92,11 @@ impl GroupShard {
                     ErrorCode::None
                 }
                 None if self.share_groups.get(group_id).is_some() => ErrorCode::NonEmptyGroup,
+                None if self.remove_streams_group(group_id, &mut append) => {
+                    streams_groups.push(group_id.as_str().into());
+                    ErrorCode::None
+                }
+                None if self.streams_groups.get(group_id).is_some() => ErrorCode::NonEmptyGroup,
                 None => ErrorCode::GroupIdNotFound,
                 Some(GroupState::Empty | GroupState::Dead) => {
                     self.remove_group(group_id, &mut append);
@@ -106,6 +114,7 @@ impl GroupShard {
         let append_id = self.append(append, now_ms, out);
         self.consumer_groups.go(append_id, &consumer_groups);
         self.share_groups.go(append_id, &share_groups);
+        self.streams_groups.go(append_id, &streams_groups);
     }
 
     /// Writes tombstones for the offsets of topics that are no more.

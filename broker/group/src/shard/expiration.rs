@@ -2,7 +2,7 @@
 //!
 //! Kafka's rules (KIP-211): a group without a protocol type only commits, and its offsets age from their commit.
 //! The offsets of an empty group age from when it became empty. Those of a stable consumer group age from their
-//! commit, but only where no member subscribes to the topic, and so do those of consumer groups (KIP-848). All others
+//! commit, but only where no member subscribes to the topic, and so do those of consumer and streams groups. All others
 //! stay.
 
 use std::sync::Arc;
@@ -56,27 +56,44 @@ impl GroupShard {
             };
             tombstones.extend(expired.into_iter().map(tombstone));
         }
+        for (group_id, slot) in &self.streams_groups.by_id {
+            let is_subscribed_to = |topic: &str| slot.group.is_subscribed_to(topic);
+            let (expired, has_more) =
+                self.expired_offsets(group_id, Some(AgesFrom::Commit), &is_subscribed_to, now_ms);
+            if !has_more && slot.is_idle_and_empty() {
+                finished.push(Arc::clone(group_id));
+                continue;
+            }
+            let tombstone = |(topic, partition): (String, PartitionIndex)| {
+                (Arc::clone(group_id), offset_tombstone(group_id, &topic, partition))
+            };
+            tombstones.extend(expired.into_iter().map(tombstone));
+        }
         self.append_tombstones(tombstones, now_ms, out);
         self.remove_finished_groups(&finished, now_ms, out);
     }
 
     fn remove_finished_groups(&mut self, finished: &[Arc<str>], now_ms: i64, out: &mut Vec<Output>) {
         let mut append = PendingAppend::default();
-        let mut consumer_groups = Vec::new();
+        let (mut consumer_groups, mut streams_groups) = (Vec::new(), Vec::new());
         for group_id in finished {
             if self.remove_consumer_group(group_id, &mut append) {
                 consumer_groups.push(Arc::clone(group_id));
+            } else if self.remove_streams_group(group_id, &mut append) {
+                streams_groups.push(Arc::clone(group_id));
             } else {
                 self.remove_group(group_id, &mut append);
             }
             if append.records.len() >= self.config.records_per_append_max {
                 let append_id = self.append(std::mem::take(&mut append), now_ms, out);
                 self.consumer_groups.go(append_id, &std::mem::take(&mut consumer_groups));
+                self.streams_groups.go(append_id, &std::mem::take(&mut streams_groups));
             }
         }
         if !append.records.is_empty() {
             let append_id = self.append(append, now_ms, out);
             self.consumer_groups.go(append_id, &consumer_groups);
+            self.streams_groups.go(append_id, &streams_groups);
         }
     }
 

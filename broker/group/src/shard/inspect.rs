@@ -1,5 +1,5 @@
 //! DescribeGroups (key 15), versions 0 to 6, ConsumerGroupDescribe (key 69), versions 0 and 1, ShareGroupDescribe (key 77),
-//! version 1, and ListGroups (key 16), versions 0 to 5.
+//! version 1, StreamsGroupDescribe (key 89), version 0, and ListGroups (key 16), versions 0 to 5.
 
 use bytes::Bytes;
 use moldau_model::ErrorCode;
@@ -9,13 +9,14 @@ use crate::consumer::{self, Context, unknown_group};
 use crate::group::{ClassicGroup, GroupState};
 use crate::request::{DescribeGroupsRequest, ListGroupsRequest};
 use crate::response::{DescribedGroup, DescribedMember, ListGroupsResponse, ListedGroup, Response};
-use crate::share;
+use crate::{share, streams};
 
 /// From this version on an unknown group is an error (KIP-1043).
 const GROUP_ID_NOT_FOUND_SINCE: i16 = 6;
 const CLASSIC_TYPE: &str = "classic";
 const CONSUMER_TYPE: &str = "consumer";
 const SHARE_TYPE: &str = "share";
+const STREAMS_TYPE: &str = "streams";
 /// The protocol type of consumer groups.
 const CONSUMER_PROTOCOL_TYPE: &str = "consumer";
 
@@ -24,8 +25,9 @@ impl GroupShard {
         let groups = request.groups.iter().map(|group_id| match self.groups.get(&**group_id) {
             Some(group) => described(group),
             None => {
-                let is_other =
-                    self.consumer_groups.get(group_id).is_some() || self.share_groups.get(group_id).is_some();
+                let is_other = self.consumer_groups.get(group_id).is_some()
+                    || self.share_groups.get(group_id).is_some()
+                    || self.streams_groups.get(group_id).is_some();
                 let reason = if is_other { "is not a classic group" } else { "not found" };
                 unknown(group_id, request.api_version, reason)
             }
@@ -40,8 +42,9 @@ impl GroupShard {
             _ if group_id.is_empty() => unknown_group(group_id, ErrorCode::InvalidGroupId, None),
             Some(group) => consumer::described(group, &context),
             None => {
-                let is_other =
-                    self.groups.contains_key(&**group_id) || self.share_groups.get(group_id).is_some();
+                let is_other = self.groups.contains_key(&**group_id)
+                    || self.share_groups.get(group_id).is_some()
+                    || self.streams_groups.get(group_id).is_some();
                 let reason = if is_other { "is not a consumer group" } else { "not found" };
                 let message = format!("Group {group_id} {reason}.");
                 unknown_group(group_id, ErrorCode::GroupIdNotFound, Some(message))
@@ -62,6 +65,20 @@ impl GroupShard {
             }
         });
         Response::ShareGroupDescribe(groups.collect())
+    }
+
+    pub(super) fn describe_streams_groups(&self, group_ids: &[String], now_ms: i64) -> Response {
+        let metadata = self.metadata.current();
+        let context = Context { config: &self.config, metadata: &*metadata, now_ms };
+        let groups = group_ids.iter().map(|group_id| match self.streams_groups.get(group_id) {
+            _ if group_id.is_empty() => streams::unknown_group(group_id, ErrorCode::InvalidGroupId, None),
+            Some(group) => streams::described(group, &context),
+            None => {
+                let (error, message) = self.no_streams_group(group_id);
+                streams::unknown_group(group_id, error, Some(message))
+            }
+        });
+        Response::StreamsGroupDescribe(groups.collect())
     }
 
     pub(super) fn list_groups(&self, request: &ListGroupsRequest) -> Response {
@@ -101,7 +118,18 @@ impl GroupShard {
                 state: group.state().to_owned(),
                 group_type: SHARE_TYPE.to_owned(),
             });
-        let groups = groups.chain(consumer_groups).chain(share_groups).collect();
+        let streams_groups = self
+            .streams_groups
+            .written()
+            .filter(|group| passes(&request.states_filter, group.state()))
+            .filter(|_| passes(&request.types_filter, STREAMS_TYPE))
+            .map(|group| ListedGroup {
+                group_id: group.group_id.to_string(),
+                protocol_type: STREAMS_TYPE.to_owned(),
+                state: group.state().to_owned(),
+                group_type: STREAMS_TYPE.to_owned(),
+            });
+        let groups = groups.chain(consumer_groups).chain(share_groups).chain(streams_groups).collect();
         Response::ListGroups(ListGroupsResponse { error: ErrorCode::None, groups })
     }
 }

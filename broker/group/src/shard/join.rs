@@ -55,6 +55,7 @@ impl GroupShard {
         let is_new_member = request.member_id.is_empty();
         if self.share_groups.by_id.contains_key(&*request.group_id)
             || !self.retire_empty_consumer_group(&request.group_id, now_ms, out)
+            || !self.retire_empty_streams_group(&request.group_id, now_ms, out)
         {
             let response = join_refused(ErrorCode::InconsistentGroupProtocol, &request.member_id);
             return out.push(Output::Reply { token, response });

@@ -81,6 +81,9 @@ impl GroupShard {
         if let Some(slot) = self.consumer_groups.by_id.get(&*request.group_id) {
             return slot.validate_commit(request, kind).map(|()| None);
         }
+        if let Some(slot) = self.streams_groups.by_id.get(&*request.group_id) {
+            return slot.validate_commit(request, kind).map(|()| None);
+        }
         if self.share_groups.by_id.contains_key(&*request.group_id) {
             return Err(ErrorCode::GroupIdNotFound);
         }

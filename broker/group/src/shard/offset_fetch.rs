@@ -11,6 +11,7 @@ use crate::consumer::validate_fetch;
 use crate::offsets::OffsetAndMetadata;
 use crate::request::{OffsetFetchRequest, RequestToken};
 use crate::response::{FetchedOffset, FetchedTopic, OffsetFetchResponse, Response};
+use crate::streams;
 use crate::timers::TimerKey;
 
 /// The fetches of one group that want to see what is being committed (`require_stable`), once it is: by the append they
@@ -27,6 +28,11 @@ impl GroupShard {
     ) {
         if let Some(group) = self.consumer_groups.get(&request.group_id)
             && let Err(error) = validate_fetch(group, &request)
+        {
+            return out.push(Output::Reply { token, response: refused(&request.group_id, error) });
+        }
+        if let Some(group) = self.streams_groups.get(&request.group_id)
+            && let Err(error) = streams::validate_fetch(group, &request)
         {
             return out.push(Output::Reply { token, response: refused(&request.group_id, error) });
         }

@@ -2,7 +2,7 @@
 
 use moldau_model::ErrorCode;
 
-use super::{consumer, inspect, join, offset_commit, offset_fetch, share, sync};
+use super::{consumer, inspect, join, offset_commit, offset_fetch, share, streams, sync};
 use crate::GroupConfig;
 use crate::rebalance::{join_refused, sync_refused};
 use crate::records::STRING_BYTES_MAX;
@@ -29,6 +29,8 @@ pub(super) fn check(config: &GroupConfig, request: &Request) -> Result<(), Error
         | Request::ConsumerGroupDescribe(_)
         | Request::ShareGroupHeartbeat(_)
         | Request::ShareGroupDescribe(_)
+        | Request::StreamsGroupHeartbeat(_)
+        | Request::StreamsGroupDescribe(_)
         | Request::ListGroups(_) => return Ok(()),
         Request::ViewShareOffsets(group_id) => (group_id, false),
         Request::ShareOffsets(r) => (&r.group_id, false),
@@ -59,6 +61,7 @@ pub(super) fn may_append(request: &Request) -> bool {
             | Request::ConsumerGroupHeartbeat(_)
             | Request::ShareGroupHeartbeat(_)
             | Request::ShareOffsets(_)
+            | Request::StreamsGroupHeartbeat(_)
     )
 }
 
@@ -96,6 +99,10 @@ pub(super) fn refused(request: &Request, error: ErrorCode) -> Response {
         Request::ShareGroupHeartbeat(_) => share::refused(error),
         Request::ShareGroupDescribe(group_ids) => Response::ShareGroupDescribe(
             group_ids.iter().map(|group_id| crate::share::unknown_group(group_id, error, None)).collect(),
+        ),
+        Request::StreamsGroupHeartbeat(_) => streams::refused(error),
+        Request::StreamsGroupDescribe(group_ids) => Response::StreamsGroupDescribe(
+            group_ids.iter().map(|group_id| crate::streams::unknown_group(group_id, error, None)).collect(),
         ),
         Request::ViewShareOffsets(_) | Request::ShareOffsets(_) => share::offsets_refused(error),
         Request::ListGroups(_) => Response::ListGroups(ListGroupsResponse { error, groups: Vec::new() }),

@@ -123,18 +123,22 @@ impl GroupShard {
 
     /// Why there is no share group of this id.
     pub(super) fn no_share_group(&self, group_id: &str) -> (ErrorCode, String) {
-        let is_other =
-            self.groups.contains_key(group_id) || self.consumer_groups.by_id.contains_key(group_id);
+        let is_other = self.has_group_besides_share_groups(group_id);
         let reason = if is_other { "is not a share group" } else { "not found" };
         (ErrorCode::GroupIdNotFound, format!("Group {group_id} {reason}."))
+    }
+
+    fn has_group_besides_share_groups(&self, group_id: &str) -> bool {
+        self.groups.contains_key(group_id)
+            || self.consumer_groups.by_id.contains_key(group_id)
+            || self.streams_groups.by_id.contains_key(group_id)
     }
 
     /// The group that the heartbeat is for; who joins makes it if there is none.
     fn share_group_for(&mut self, request: &ShareGroupHeartbeatRequest) -> Result<Arc<str>, Refused> {
         let group_id = request.group_id.as_str();
-        let is_known = self.share_groups.by_id.contains_key(group_id)
-            || self.groups.contains_key(group_id)
-            || self.consumer_groups.by_id.contains_key(group_id);
+        let is_known =
+            self.share_groups.by_id.contains_key(group_id) || self.has_group_besides_share_groups(group_id);
         if !is_known && request.member_epoch != 0 {
             let kind = if request.member_epoch > 0 { "Share group" } else { "Group" };
             return Err(Refused::new(ErrorCode::GroupIdNotFound, format!("{kind} {group_id} not found.")));
@@ -147,8 +151,7 @@ impl GroupShard {
         if let Some((group_id, _)) = self.share_groups.by_id.get_key_value(group_id) {
             return Ok(Arc::clone(group_id));
         }
-        let is_other =
-            self.groups.contains_key(group_id) || self.consumer_groups.by_id.contains_key(group_id);
+        let is_other = self.has_group_besides_share_groups(group_id);
         if is_other {
             let message = format!("Group {group_id} is not a share group.");
             return Err(Refused::new(ErrorCode::GroupIdNotFound, message));

@@ -5,7 +5,7 @@ mod assignors;
 mod lifecycle;
 mod migration;
 mod mixed_model;
-mod model;
+pub(super) mod model;
 mod offsets;
 mod reconciliation;
 mod records;

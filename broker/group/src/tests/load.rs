@@ -35,6 +35,8 @@ fn every_request() -> Vec<Request> {
             group_id: "g".into(),
             change: ShareOffsetsChange::DeleteAll,
         }),
+        Request::StreamsGroupHeartbeat(Box::new(super::streams::joining("m"))),
+        Request::StreamsGroupDescribe(vec!["g".into()]),
     ]
 }
 
@@ -59,6 +61,8 @@ fn error_of(response: Response) -> ErrorCode {
         Response::ShareGroupHeartbeat(response) => response.error,
         Response::ShareGroupDescribe(groups) => groups[0].error,
         Response::ShareOffsets(answer) => answer.map_or_else(|(error, _)| error, |_| ErrorCode::None),
+        Response::StreamsGroupHeartbeat(response) => response.error,
+        Response::StreamsGroupDescribe(groups) => groups[0].error,
     }
 }
 

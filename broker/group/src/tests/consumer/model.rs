@@ -16,14 +16,14 @@ const SEEDS: u64 = 100;
 const STEPS: usize = 600;
 const CLIENTS: usize = 5;
 
-pub(super) struct Random(u64);
+pub(in crate::tests) struct Random(u64);
 
 impl Random {
-    pub(super) fn of_seed(seed: u64) -> Self {
+    pub(in crate::tests) fn of_seed(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    pub(super) fn below(&mut self, bound: usize) -> usize {
+    pub(in crate::tests) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
