@@ -21,6 +21,7 @@ mod replica_fetch;
 mod schema;
 mod share;
 mod share_state;
+mod streams_group;
 mod throttle;
 mod topic_ids;
 mod wire;
@@ -56,6 +57,12 @@ pub use share_state::{
     DescribedShareOffset, DescribedShareOffsets, ReadShareGroupStateSummaryResponse, ShareStateBatch,
     ShareStateSummary, ShareStateWrite, WriteShareGroupStateRequest, decode_described_share_offsets,
     encode_described_share_offsets,
+};
+pub use streams_group::{
+    StreamsCopartitionedTopics, StreamsDescribeRequest, StreamsDescribeResponse, StreamsDescribedGroup,
+    StreamsDescribedMember, StreamsEndpointToPartitions, StreamsHeartbeatRequest, StreamsHeartbeatResponse,
+    StreamsHostAndPort, StreamsInternalTopic, StreamsTaskIds, StreamsTaskOffset, StreamsTaskRoles,
+    StreamsTopicPartitions, StreamsTopologyPart,
 };
 pub use throttle::throttle_time_position;
 pub use topic_ids::{
