@@ -19,6 +19,7 @@ use crate::producer_ids::ProducerIds;
 use crate::replica_manager::ReplicaManager;
 use crate::replication::FetcherManager;
 use crate::share::ShareService;
+use crate::streams_topics::StreamsTopics;
 use crate::sync::Syncer;
 use crate::verification::TransactionVerifier;
 
@@ -33,6 +34,8 @@ pub struct Broker {
     pub producer_ids: Arc<ProducerIds>,
     /// Share partitions that this broker leads, and the way to their coordinators.
     pub share: Arc<ShareService>,
+    /// Topics that streams applications need and that are being created.
+    pub streams_topics: Arc<StreamsTopics>,
     /// The way to the coordinators of transactions.
     pub transaction_verifier: TransactionVerifier,
     life: OnceLock<Life>,

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use moldau_cluster::{ControllerChannel, ReplicaDirectory};
-use moldau_group::{Assignor, ConsumerGroupConfig, GroupConfig, MigrationPolicy, ShareGroupConfig};
+use moldau_group::{
+    Assignor, ConsumerGroupConfig, GroupConfig, MigrationPolicy, ShareGroupConfig, StreamsGroupConfig,
+};
 use moldau_metadata::config::{BrokerConfig, BrokerSettings};
 use moldau_metadata::{ConfigResource, MetadataDelta, MetadataImage};
 use moldau_model::{BrokerId, Uuid};
@@ -132,6 +134,15 @@ fn group_config(config: &BrokerConfig) -> GroupConfig {
             size_max: usize::try_from(config.group.share.size_max).unwrap_or(usize::MAX),
             initialize_retry_interval_ms: i64::from(config.group.share.initialize_retry_interval_ms),
             ..ShareGroupConfig::default()
+        },
+        streams: StreamsGroupConfig {
+            session_timeout_ms: config.group.streams.session_timeout_ms,
+            heartbeat_interval_ms: config.group.streams.heartbeat_interval_ms,
+            assignment_interval_ms: config.group.streams.assignment_interval_ms,
+            initial_rebalance_delay_ms: config.group.streams.initial_rebalance_delay_ms,
+            standby_replicas: config.group.streams.standby_replicas,
+            size_max: usize::try_from(config.group.streams.size_max).unwrap_or(usize::MAX),
+            ..StreamsGroupConfig::default()
         },
         ..GroupConfig::default()
     }

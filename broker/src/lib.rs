@@ -31,6 +31,7 @@ pub mod replication;
 pub mod response;
 pub mod share;
 mod stop_signal;
+mod streams_topics;
 pub mod sync;
 pub mod telemetry;
 pub mod transaction_markers;

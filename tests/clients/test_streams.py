@@ -1,4 +1,5 @@
-"""Kafka Streams with exactly_once_v2 (tests/apps/java/WordCount.java): a word count whose counts are exact whatever is killed."""
+"""Kafka Streams with exactly_once_v2 (tests/apps/java/WordCount.java): a word count whose counts are exact whatever is killed,
+by the classic protocol and by that of streams groups (KIP-1071)."""
 
 import collections
 import random
@@ -20,11 +21,11 @@ SECONDS = 120
 class Application:
     """One JVM of the word count."""
 
-    def __init__(self, node, output, state):
+    def __init__(self, node, output, state, settings=()):
         self.output, self.state = output, state
         self.process = subprocess.Popen(
             ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx256m", "-cp", f"{SETUP}/jars/*:{SETUP}/apps/classes",
-             "WordCount", node.bootstrap, str(state)],
+             "WordCount", node.bootstrap, str(state), *settings],
             stdin=subprocess.DEVNULL, stdout=output.open("w"), stderr=subprocess.STDOUT)
 
     def runs(self):
@@ -42,8 +43,8 @@ class Application:
 def start_application(tmp_path):
     started = []
 
-    def start(node, state="state"):
-        started.append(Application(node, tmp_path / f"application-{len(started)}", tmp_path / state))
+    def start(node, state="state", *settings):
+        started.append(Application(node, tmp_path / f"application-{len(started)}", tmp_path / state, settings))
         return started[-1]
 
     yield start
@@ -87,7 +88,7 @@ class Feed:
         assert self.producer.flush(SECONDS) == 0
 
 
-def check_counts(node, start_application, replicas, strike):
+def check_counts(node, start_application, replicas, strike, *settings):
     """Counts lines while `strike` does something to what runs, twice, in the middle of the counting. Takes the application
     that runs, and returns the one that does afterwards."""
     seed = random.randrange(1 << 32)
@@ -96,7 +97,7 @@ def check_counts(node, start_application, replicas, strike):
     for future in admin.create_topics([NewTopic(topic, PARTITIONS, replicas) for topic in ("lines", "counts")]).values():
         future.result(20)
     feed, counts = Feed(node, seed), Counts(node)
-    application = start_application(node)
+    application = start_application(node, "state", *settings)
     eventually(application.runs, SECONDS, "the application")
     feed.produce()
     eventually(counts.read, SECONDS, "the first counts")
@@ -139,3 +140,86 @@ def test_every_word_is_counted_exactly_once_while_leaders_die(cluster, start_app
         return application
 
     check_counts(cluster, start_application, 3, strike)
+
+
+STREAMS_GROUP = "group.protocol=streams"
+# What a killed instance has left is taken over in a test's time.
+QUICK = {
+    "group.streams.min.session.timeout.ms": 6000, "group.streams.session.timeout.ms": 6000,
+    "group.streams.min.heartbeat.interval.ms": 500, "group.streams.heartbeat.interval.ms": 1000,
+    "group.streams.initial.rebalance.delay.ms": 500,
+}
+
+
+@pytest.fixture
+def java_groups(java):
+    """Runs Kafka's own kafka-streams-groups; gives what it prints, line by line, without the heading."""
+
+    def run(node, *arguments):
+        result = java("kafka-streams-groups", "--bootstrap-server", node.bootstrap, *arguments)
+        assert result.returncode == 0, result.stdout + result.stderr
+        lines = [line for line in result.stdout.splitlines() if line.strip()]
+        return [line for line in lines if not line.startswith("GROUP")]
+
+    return run
+
+
+@pytest.mark.parametrize("killed", ["application", "broker"])
+def test_a_streams_group_counts_every_word_exactly_once_whatever_is_killed(start_moldau, start_application, killed):
+    moldau = start_moldau(**QUICK)
+
+    def strike(application, turn):
+        if killed == "broker":
+            moldau.kill()
+            moldau.start()
+            return application
+        application.kill()
+        return start_application(moldau, f"state-{turn}", STREAMS_GROUP)
+
+    check_counts(moldau, start_application, 1, strike, STREAMS_GROUP)
+
+
+def test_two_instances_of_a_streams_group_share_the_work_and_one_goes_on_when_the_other_is_killed(
+        start_moldau, start_application, java_groups):
+    moldau = start_moldau(**QUICK, **{"group.streams.num.standby.replicas": 1})
+    instances = []
+
+    def members():
+        return {line.split()[1] for line in java_groups(moldau, "--describe", "--group", "word-count", "--members")}
+
+    def strike(application, turn):
+        if turn == 0:
+            instances.extend([application, start_application(moldau, "state-of-another", STREAMS_GROUP)])
+            eventually(instances[1].runs, SECONDS, "the second instance")
+            # Each has two threads, and each thread is a member.
+            eventually(lambda: len(members()) == 4, SECONDS, "four members")
+            return application
+        instances[0].kill()
+        eventually(lambda: len(members()) == 2, SECONDS, "two members")
+        return instances[1]
+
+    check_counts(moldau, start_application, 1, strike, STREAMS_GROUP)
+    state, = java_groups(moldau, "--describe", "--group", "word-count", "--state")
+    assert "Stable" in state
+    assert java_groups(moldau, "--list") == ["word-count"]
+    lags = [line.split() for line in java_groups(moldau, "--describe", "--group", "word-count", "--offsets")]
+    assert {line[1] for line in lags} >= {"lines", "word-count-words-repartition"}, lags
+    instances[1].kill()
+    eventually(lambda: " Empty " in java_groups(moldau, "--describe", "--group", "word-count", "--state")[-1], SECONDS, "nobody")
+    reset = java_groups(moldau, "--reset-offsets", "--group", "word-count", "--input-topic", "lines", "--to-earliest", "--execute")
+    assert [line.split()[1:] for line in reset] == [["lines", str(partition), "0"] for partition in range(PARTITIONS)]
+    java_groups(moldau, "--delete", "--group", "word-count")
+    assert java_groups(moldau, "--list") == []
+
+
+def test_a_streams_group_counts_every_word_exactly_once_while_leaders_die(start_cluster, start_application):
+    cluster = start_cluster(settings=QUICK)
+
+    def strike(application, turn):
+        leader = cluster.leader("counts", turn)
+        leader.kill()
+        leader.spawn()
+        leader.wait_until_it_answers(SECONDS)
+        return application
+
+    check_counts(cluster, start_application, 3, strike, STREAMS_GROUP)

@@ -79,29 +79,17 @@ impl Requester {
 /// them, or when the bound is reached; what went wrong the image tells.
 pub(crate) async fn create_topics(control: &ControlPlane, names: &[String], requester: &Requester) {
     let topics = names.iter().map(|name| creatable(control, name)).collect();
-    let request = CreateTopicsRequest::default()
-        .with_topics(topics)
-        .with_timeout_ms(i32::try_from(CREATION_LIMIT.as_millis()).unwrap_or(i32::MAX));
-    let mut body = BytesMut::new();
-    if let Err(error) = request.encode(&mut body, CREATE_TOPICS_VERSION) {
-        tracing::error!(%error, "cannot encode CreateTopics");
-        return;
+    match create(control, topics, requester).await {
+        Ok(refusals) => {
+            for (topic, refusal) in refusals {
+                tracing::warn!(topic, refusal, "topic not created");
+            }
+        }
+        Err(problem) => {
+            tracing::warn!(problem, ?names, "topics cannot be created");
+            return;
+        }
     }
-    let forward =
-        requester.forward(control.node_id, ApiKey::CreateTopics.code(), CREATE_TOPICS_VERSION, body.freeze());
-    let forwarded = match tokio::time::timeout(CREATION_LIMIT, control.channel.forward(forward)).await {
-        Ok(Ok(forwarded)) => forwarded,
-        Ok(Err(error)) => {
-            tracing::warn!(%error, ?names, "topics cannot be created");
-            return;
-        }
-        Err(_) => {
-            tracing::warn!(?names, "the controller has not created topics in time");
-            return;
-        }
-    };
-    note_refusals(&forwarded.body);
-    control.metadata.wait_for_offset(forwarded.metadata_offset, CREATION_LIMIT).await;
     // A topic is of use when somebody leads it: its leader may be elected one batch later.
     let all_led = |image: &moldau_metadata::MetadataImage| {
         names
@@ -110,6 +98,35 @@ pub(crate) async fn create_topics(control: &ControlPlane, names: &[String], requ
             .all(|topic| topic.partitions().all(|(_, partition)| partition.leader != BrokerId::NONE))
     };
     control.metadata.wait_until(CREATION_LIMIT, all_led).await;
+}
+
+/// Has the controller create these topics, and waits until the broker's image shows them. Gives those that it refused, and why;
+/// one that there is already is none of them.
+///
+/// # Errors
+/// Why nothing is known of the outcome.
+pub(crate) async fn create(
+    control: &ControlPlane,
+    topics: Vec<CreatableTopic>,
+    requester: &Requester,
+) -> Result<Vec<(String, String)>, String> {
+    let request = CreateTopicsRequest::default()
+        .with_topics(topics)
+        .with_timeout_ms(i32::try_from(CREATION_LIMIT.as_millis()).unwrap_or(i32::MAX));
+    let mut body = BytesMut::new();
+    if let Err(error) = request.encode(&mut body, CREATE_TOPICS_VERSION) {
+        return Err(format!("CreateTopics cannot be encoded: {error}"));
+    }
+    let forward =
+        requester.forward(control.node_id, ApiKey::CreateTopics.code(), CREATE_TOPICS_VERSION, body.freeze());
+    let forwarded = match tokio::time::timeout(CREATION_LIMIT, control.channel.forward(forward)).await {
+        Ok(Ok(forwarded)) => forwarded,
+        Ok(Err(error)) => return Err(error.to_string()),
+        Err(_) => return Err("the controller has not answered in time".to_owned()),
+    };
+    let refusals = refusals(&forwarded.body)?;
+    control.metadata.wait_for_offset(forwarded.metadata_offset, CREATION_LIMIT).await;
+    Ok(refusals)
 }
 
 fn creatable(control: &ControlPlane, name: &str) -> CreatableTopic {
@@ -185,18 +202,18 @@ fn config(name: &str, value: impl ToString) -> CreatableTopicConfig {
     CreatableTopicConfig::default().with_name(text(name)).with_value(Some(text(value.to_string())))
 }
 
-fn note_refusals(body: &Bytes) {
+fn refusals(body: &Bytes) -> Result<Vec<(String, String)>, String> {
     let mut body = body.clone();
-    let Ok(response) = CreateTopicsResponse::decode(&mut body, CREATE_TOPICS_VERSION) else {
-        tracing::error!("the controller's answer to CreateTopics is unreadable");
-        return;
-    };
-    for topic in response.topics {
+    let response = CreateTopicsResponse::decode(&mut body, CREATE_TOPICS_VERSION)
+        .map_err(|error| format!("the controller's answer is unreadable: {error}"))?;
+    let refused = response.topics.into_iter().filter_map(|topic| {
         let error = ErrorCode::from_code(topic.error_code);
-        if !error.is_none() && error != ErrorCode::TopicAlreadyExists {
-            tracing::warn!(topic = topic.name.as_str(), %error, message = ?topic.error_message, "topic not created");
-        }
-    }
+        let message = topic.error_message.map(|message| message.to_string());
+        let message = message.filter(|message| !message.is_empty());
+        (!error.is_none() && error != ErrorCode::TopicAlreadyExists)
+            .then(|| (topic.name.to_string(), message.unwrap_or_else(|| error.message().to_owned())))
+    });
+    Ok(refused.collect())
 }
 
 /// Makes sure that a coordinator's topic exists and that its partitions have leaders. Within a bound; the caller looks at the

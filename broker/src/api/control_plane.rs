@@ -8,8 +8,8 @@ use super::{
     describe_user_scram_credentials, end_txn, find_coordinator, forwarded, heartbeat,
     initialize_share_group_state, join_group, leave_group, list_config_resources, list_groups,
     list_transactions, metadata, offset_commit, offset_delete, offset_fetch, read_share_group_state,
-    read_share_group_state_summary, share_group_describe, share_group_heartbeat, sync_group,
-    txn_offset_commit, write_share_group_state,
+    read_share_group_state_summary, share_group_describe, share_group_heartbeat, streams_group_describe,
+    streams_group_heartbeat, sync_group, txn_offset_commit, write_share_group_state,
 };
 
 pub const ROWS: &[ApiSupport] = &[
@@ -60,6 +60,8 @@ pub const ROWS: &[ApiSupport] = &[
     write_share_group_state::SUPPORT,
     delete_share_group_state::SUPPORT,
     read_share_group_state_summary::SUPPORT,
+    streams_group_heartbeat::SUPPORT,
+    streams_group_describe::SUPPORT,
     describe_share_group_offsets::SUPPORT,
     alter_share_group_offsets::SUPPORT,
     delete_share_group_offsets::SUPPORT,

@@ -13,6 +13,8 @@ use crate::coordinator::Answer;
 
 /// The feature that brings consumer groups.
 const GROUP_VERSION: &str = "group.version";
+/// The feature that brings streams groups.
+const STREAMS_VERSION: &str = "streams.version";
 
 /// Whether the group id can be one: all but OffsetCommit, OffsetFetch and DescribeGroups refuse the empty one.
 pub(crate) fn check_group_id(group_id: &str) -> Result<(), ErrorCode> {
@@ -23,6 +25,12 @@ pub(crate) fn check_group_id(group_id: &str) -> Result<(), ErrorCode> {
 /// `group.coordinator.rebalance.protocols` both say so.
 pub(crate) fn serves_consumer_groups(control: &ControlPlane) -> bool {
     control.config.group.serves_consumer_groups && control.image().feature_level(GROUP_VERSION) > 0
+}
+
+/// Whether streams groups (KIP-1071) are served: the cluster's `streams.version` and the broker's
+/// `group.coordinator.rebalance.protocols` both say so.
+pub(crate) fn serves_streams_groups(control: &ControlPlane) -> bool {
+    control.config.group.streams.is_served && control.image().feature_level(STREAMS_VERSION) > 0
 }
 
 /// Submits a request and answers when its shard does. The request has taken its place when this returns.

@@ -133,6 +133,7 @@ impl BrokerHandle {
             fetch_sessions: FetchSessionCache::new(usize::try_from(config.fetch_sessions_max).unwrap_or(0)),
             producer_ids,
             share,
+            streams_topics: Arc::default(),
             transaction_verifier: TransactionVerifier::new(
                 config.node_id,
                 config.inter_broker_listener_name.as_str(),

@@ -95,6 +95,11 @@ impl CoordinatorMetadata for View {
             share_session_timeout_ms: number("share.session.timeout.ms"),
             share_heartbeat_interval_ms: number("share.heartbeat.interval.ms"),
             share_assignment_interval_ms: number("share.assignment.interval.ms"),
+            streams_session_timeout_ms: number("streams.session.timeout.ms"),
+            streams_heartbeat_interval_ms: number("streams.heartbeat.interval.ms"),
+            streams_assignment_interval_ms: number("streams.assignment.interval.ms"),
+            streams_initial_rebalance_delay_ms: number("streams.initial.rebalance.delay.ms"),
+            streams_standby_replicas: number("streams.num.standby.replicas"),
         }
     }
 }

@@ -18,8 +18,8 @@ mod value;
 
 pub use broker_config::{
     BrokerConfig, ConfigProblem, DEVIATIONS, Deviation, FlushPolicy, GroupSettings, HttpListener,
-    OffsetsTopicSettings, ProcessRoles, QuorumVoter, ReplicationSettings, ShareSettings, TransactionSettings,
-    UnknownSetting,
+    OffsetsTopicSettings, ProcessRoles, QuorumVoter, ReplicationSettings, ShareSettings, StreamsSettings,
+    TransactionSettings, UnknownSetting,
 };
 pub use cleaner::CleanerSettings;
 pub use definitions::{ConfigDefinition, ConfigType, DefaultValue, Importance, UpdateMode, ValidValues};

@@ -27,12 +27,12 @@ pub struct FeatureRange {
 }
 
 /// The features that this version knows, each with the levels it can work with; a new cluster starts with the highest.
-/// Streams join the list with the issue that brings them.
 pub const SUPPORTED_FEATURES: &[(&str, i16, i16)] = &[
     ("eligible.leader.replicas.version", 0, 1),
     ("group.version", 0, 1),
     ("metadata.version", 7, 30),
     ("share.version", 0, 1),
+    ("streams.version", 0, 1),
     ("transaction.version", 0, 2),
 ];
 

@@ -11,7 +11,8 @@ import org.apache.kafka.streams.kstream.Materialized;
 
 /**
  * Counts the words of the topic `lines` into the topic `counts`, exactly once, until it is stopped:
- * `WordCount BOOTSTRAP STATE_FOLDER`. Nothing is held back in a cache, so that each word leaves every count that it had.
+ * `WordCount BOOTSTRAP STATE_FOLDER [SETTING=VALUE ...]`. Nothing is held back in a cache, so that each word leaves every count
+ * that it had.
  */
 public class WordCount {
     public static void main(String[] arguments) throws InterruptedException {
@@ -25,9 +26,15 @@ public class WordCount {
         settings.put(StreamsConfig.NUM_STREAM_THREADS_CONFIG, 2);
         settings.put(StreamsConfig.DEFAULT_KEY_SERDE_CLASS_CONFIG, Serdes.StringSerde.class);
         settings.put(StreamsConfig.DEFAULT_VALUE_SERDE_CLASS_CONFIG, Serdes.StringSerde.class);
-        // What a killed instance has left is taken over in a test's time.
-        settings.put(StreamsConfig.consumerPrefix("session.timeout.ms"), 6000);
-        settings.put(StreamsConfig.consumerPrefix("heartbeat.interval.ms"), 1000);
+        for (String setting : List.of(arguments).subList(2, arguments.length)) {
+            String[] nameAndValue = setting.split("=", 2);
+            settings.put(nameAndValue[0], nameAndValue[1]);
+        }
+        // What a killed instance has left is taken over in a test's time. In a streams group the broker says how soon.
+        if (!"streams".equals(settings.get(StreamsConfig.GROUP_PROTOCOL_CONFIG))) {
+            settings.put(StreamsConfig.consumerPrefix("session.timeout.ms"), 6000);
+            settings.put(StreamsConfig.consumerPrefix("heartbeat.interval.ms"), 1000);
+        }
         settings.put(StreamsConfig.producerPrefix("transaction.timeout.ms"), 6000);
 
         StreamsBuilder topology = new StreamsBuilder();

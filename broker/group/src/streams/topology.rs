@@ -122,11 +122,8 @@ impl StreamsSubtopology {
 pub(super) fn check(topology: &StreamsTopology, bytes_max: usize) -> Result<(), Refused> {
     let invalid = |message: String| Err(Refused::new(ErrorCode::StreamsInvalidTopology, message));
     let internal = || {
-        let infos = topology
-            .subtopologies
-            .iter()
-            .flat_map(|each| each.repartition_source_topics.iter().chain(&each.changelog_topics));
-        infos
+        let subtopologies = topology.subtopologies.iter();
+        subtopologies.flat_map(|each| each.repartition_source_topics.iter().chain(&each.changelog_topics))
     };
     let topics = || {
         let listed = topology

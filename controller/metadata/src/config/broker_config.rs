@@ -22,7 +22,7 @@ use super::value::{as_list, parse_boolean};
 use crate::SecurityProtocol;
 
 pub use deviations::{DEVIATIONS, Deviation};
-pub use group::{GroupSettings, ShareSettings};
+pub use group::{GroupSettings, ShareSettings, StreamsSettings};
 use quorum::Quorum;
 pub use quorum::QuorumVoter;
 pub(super) use quorum::{check_bootstrap_servers, check_quorum_voters};

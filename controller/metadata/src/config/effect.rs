@@ -60,6 +60,19 @@ const HONOURED_BROKER: &[&str] = &[
     "group.max.session.timeout.ms",
     "group.max.size",
     "group.min.session.timeout.ms",
+    "group.streams.assignment.interval.ms",
+    "group.streams.heartbeat.interval.ms",
+    "group.streams.initial.rebalance.delay.ms",
+    "group.streams.max.assignment.interval.ms",
+    "group.streams.max.heartbeat.interval.ms",
+    "group.streams.max.session.timeout.ms",
+    "group.streams.max.size",
+    "group.streams.max.standby.replicas",
+    "group.streams.min.assignment.interval.ms",
+    "group.streams.min.heartbeat.interval.ms",
+    "group.streams.min.session.timeout.ms",
+    "group.streams.num.standby.replicas",
+    "group.streams.session.timeout.ms",
     "http.listener",
     "inter.broker.listener.name",
     "leader.imbalance.check.interval.seconds",
@@ -150,7 +163,6 @@ const QUORUM: &str =
     "the metadata quorum is openraft's; `controller.quorum.election.timeout.ms` sets its timers";
 const SECURITY: &str = "comes with authentication and encryption";
 const TRANSACTIONS: &str = "comes with transactions";
-const GROUPS: &str = "comes with the newer kinds of groups";
 const CONNECTIONS: &str = "connections are limited by `max.connections.per.ip`, and by an address's quota `connection_creation_rate`";
 const METRICS: &str = "Java's metrics reporters; `http.listener` serves the metrics";
 const INTERNALS: &str = "tunes a part of Kafka that has no counterpart here";
@@ -181,7 +193,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("transaction", TRANSACTIONS),
     ("group.share.assignors", INTERNALS),
     ("group.share.persister.class.name", INTERNALS),
-    ("group.streams.", GROUPS),
     ("share.coordinator.append.linger.ms", INTERNALS),
     ("share.coordinator.cached.buffer.max.bytes", INTERNALS),
     ("share.coordinator.load.buffer.size", INTERNALS),
@@ -209,7 +220,7 @@ const REFUSED: &[(&str, Effect)] = &[
     (
         "group.coordinator.rebalance.protocols",
         Effect::RefusedInPart(
-            "a list without `classic`, as in Kafka; of the other protocols `consumer` alone has an effect",
+            "a list without `classic`, as in Kafka; of the other protocols `consumer` and `streams` alone have an effect",
         ),
     ),
     (
@@ -270,12 +281,8 @@ pub fn topic_effect(name: &str) -> Effect {
 
 /// What a setting of a group does.
 #[must_use]
-pub fn group_effect(name: &str) -> Effect {
-    if name.starts_with("consumer.") || name.starts_with("share.") {
-        Effect::Honoured
-    } else {
-        Effect::WithoutEffect(GROUPS)
-    }
+pub const fn group_effect(_name: &str) -> Effect {
+    Effect::Honoured
 }
 
 /// What a setting of a client metrics subscription does.

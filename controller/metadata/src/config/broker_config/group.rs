@@ -2,7 +2,7 @@
 
 use super::{Reader, as_list};
 
-/// `group.*`: classic, consumer and share groups.
+/// `group.*`: classic, consumer, share and streams groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupSettings {
     pub initial_rebalance_delay_ms: i32,
@@ -27,6 +27,22 @@ pub struct GroupSettings {
     /// `group.consumer.migration.policy`, in any case.
     pub consumer_migration_policy: String,
     pub share: ShareSettings,
+    pub streams: StreamsSettings,
+}
+
+/// `group.streams.*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamsSettings {
+    /// Whether `group.coordinator.rebalance.protocols` names `streams`.
+    pub is_served: bool,
+    pub session_timeout_ms: i32,
+    pub heartbeat_interval_ms: i32,
+    pub assignment_interval_ms: i32,
+    pub initial_rebalance_delay_ms: i32,
+    /// `group.streams.num.standby.replicas`.
+    pub standby_replicas: i32,
+    /// `group.streams.max.size`.
+    pub size_max: i32,
 }
 
 /// `group.share.*` and `share.coordinator.*`.
@@ -65,7 +81,7 @@ pub struct ShareSettings {
 }
 
 impl Reader<'_> {
-    /// What a consumer group, or a share group, is told lies within what groups may choose for themselves.
+    /// What a consumer, share or streams group is told lies within what groups may choose for themselves.
     pub(super) fn consumer_group_checks(&self, refuse: &mut dyn FnMut(&str, String)) {
         for [name, least, most] in [
             [
@@ -82,6 +98,21 @@ impl Reader<'_> {
                 "group.consumer.session.timeout.ms",
                 "group.consumer.min.session.timeout.ms",
                 "group.consumer.max.session.timeout.ms",
+            ],
+            [
+                "group.streams.assignment.interval.ms",
+                "group.streams.min.assignment.interval.ms",
+                "group.streams.max.assignment.interval.ms",
+            ],
+            [
+                "group.streams.heartbeat.interval.ms",
+                "group.streams.min.heartbeat.interval.ms",
+                "group.streams.max.heartbeat.interval.ms",
+            ],
+            [
+                "group.streams.session.timeout.ms",
+                "group.streams.min.session.timeout.ms",
+                "group.streams.max.session.timeout.ms",
             ],
             [
                 "group.share.assignment.interval.ms",
@@ -127,10 +158,15 @@ impl Reader<'_> {
         for (heartbeat, session) in [
             ("group.consumer.heartbeat.interval.ms", "group.consumer.session.timeout.ms"),
             ("group.share.heartbeat.interval.ms", "group.share.session.timeout.ms"),
+            ("group.streams.heartbeat.interval.ms", "group.streams.session.timeout.ms"),
         ] {
             if self.int(heartbeat) >= self.int(session) {
                 refuse(heartbeat, format!("{heartbeat} must be less than {session}"));
             }
+        }
+        let (replicas, most) = ("group.streams.num.standby.replicas", "group.streams.max.standby.replicas");
+        if self.int(replicas) > self.int(most) {
+            refuse(replicas, format!("{replicas} must be less than or equal to {most}"));
         }
         for assignor in as_list(self.text("group.consumer.assignors")) {
             if !matches!(assignor, "uniform" | "range") {
@@ -156,6 +192,20 @@ impl Reader<'_> {
             consumer_assignors: assignors.into_iter().map(str::to_owned).collect(),
             consumer_migration_policy: self.text("group.consumer.migration.policy").to_owned(),
             share: self.share(),
+            streams: self.streams(),
+        }
+    }
+
+    fn streams(&self) -> StreamsSettings {
+        let protocols = as_list(self.text("group.coordinator.rebalance.protocols"));
+        StreamsSettings {
+            is_served: protocols.contains(&"streams"),
+            session_timeout_ms: self.int("group.streams.session.timeout.ms"),
+            heartbeat_interval_ms: self.int("group.streams.heartbeat.interval.ms"),
+            assignment_interval_ms: self.int("group.streams.assignment.interval.ms"),
+            initial_rebalance_delay_ms: self.int("group.streams.initial.rebalance.delay.ms"),
+            standby_replicas: self.int("group.streams.num.standby.replicas"),
+            size_max: self.int("group.streams.max.size"),
         }
     }
 
