@@ -21,6 +21,7 @@ mod peer;
 mod produces;
 mod quotas;
 mod share_groups;
+mod streams_groups;
 mod telemetry;
 mod transactional_offsets;
 mod transactions;
@@ -39,6 +40,9 @@ pub type Build = fn(&mut Peer, i16) -> RequestKind;
 /// What a request's body is built from, where kafka-protocol does not know the version.
 pub type BuildBody = fn(&Peer) -> Vec<u8>;
 
+/// A request of an API that kafka-protocol does not know at all, and its answer in words.
+pub type AskOwn = fn(&mut Peer, ignore: &[&str]) -> Result<String, Error>;
+
 /// One request that is asked in each of its versions.
 #[derive(Clone)]
 pub struct Case {
@@ -48,13 +52,15 @@ pub struct Case {
     pub build: Build,
     /// In its place where kafka-protocol does not know the version: the answers' bytes are compared.
     pub body: Option<BuildBody>,
+    /// In its place where kafka-protocol does not know the API.
+    pub own: Option<(moldau_kafka::ApiKey, AskOwn)>,
     /// Fields that are not compared in this case, by their Rust names, and why.
     pub ignore: (&'static [&'static str], &'static str),
 }
 
 impl Case {
     const fn new(name: &'static str, key: ApiKey, min: i16, max: i16, build: Build) -> Self {
-        Self { name, key, versions: min..=max, build, body: None, ignore: (&[], "") }
+        Self { name, key, versions: min..=max, build, body: None, own: None, ignore: (&[], "") }
     }
 
     /// A request in a version that kafka-protocol does not know.
@@ -62,6 +68,25 @@ impl Case {
         let build: Build =
             |_, _| RequestKind::ApiVersions(kafka_protocol::messages::ApiVersionsRequest::default());
         Self { body: Some(body), ..Self::new(name, key, version, version, build) }
+    }
+
+    /// A request of an API that kafka-protocol does not know, in its one version.
+    const fn own(name: &'static str, key: moldau_kafka::ApiKey, ask: AskOwn) -> Self {
+        let build: Build =
+            |_, _| RequestKind::ApiVersions(kafka_protocol::messages::ApiVersionsRequest::default());
+        Self { own: Some((key, ask)), ..Self::new(name, ApiKey::ApiVersions, 0, 0, build) }
+    }
+
+    /// The number of the API that is asked.
+    #[must_use]
+    pub fn api_code(&self) -> i16 {
+        self.own.map_or(self.key as i16, |(key, _)| key.code())
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn api_name(&self) -> String {
+        self.own.map_or_else(|| format!("{:?}", self.key), |(key, _)| key.name().to_owned())
     }
 
     /// For what only this one request shows; what all answers of an API have stands in [`deviations`].
@@ -88,6 +113,7 @@ pub fn cases() -> Vec<Case> {
         consumer_groups::cases(),
         migration::cases(),
         share_groups::cases(),
+        streams_groups::cases(),
         admin::cluster(),
         log_dirs::cases(),
         moves::cases(),
@@ -148,7 +174,7 @@ pub fn run(
             let [expected, got] = [expected, got].map(|answer| answer.unwrap_or_else(|_| NO_ANSWER.into()));
             compared += 1;
             if expected != got {
-                let name = format!("{} ({:?} v{version})", case.name, case.key);
+                let name = format!("{} ({} v{version})", case.name, case.api_name());
                 differences.push(Difference { case: name, kafka: expected, moldau: got });
             }
         }
@@ -157,6 +183,9 @@ pub fn run(
 }
 
 fn ask(peer: &mut Peer, case: &Case, version: i16) -> Result<String, Error> {
+    if let Some((_, ask)) = case.own {
+        return ask(peer, case.ignore.0);
+    }
     if let Some(body) = case.body {
         let body = body(peer);
         return peer.call_bytes(case.key, version, &body);

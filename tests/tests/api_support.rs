@@ -17,6 +17,8 @@ const OWN_CODECS: &[(&str, i16)] = &[
     ("ReadShareGroupStateSummary", 1),
     ("DescribeShareGroupOffsets", 1),
     ("DescribeLogDirs", 5),
+    ("StreamsGroupHeartbeat", 0),
+    ("StreamsGroupDescribe", 0),
 ];
 
 fn text(range: VersionRange) -> String {

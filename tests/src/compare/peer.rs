@@ -93,17 +93,23 @@ impl Peer {
             .with_request_api_version(version)
             .with_correlation_id(self.correlation_id)
             .with_client_id(Some(StrBytes::from_static_str("compare")));
-        let mut frame = BytesMut::new();
+        let mut frame = BytesMut::from(&[0; 4][..]);
         header.encode(&mut frame, key.request_header_version(version))?;
         frame.extend_from_slice(body);
+        let size = u32::try_from(frame.len() - 4)?;
+        frame[..4].copy_from_slice(&size.to_be_bytes());
+        self.write_frame(&frame)
+    }
+
+    /// Sends a frame with its size before it.
+    fn write_frame(&mut self, frame: &[u8]) -> Result<&mut TcpStream, Error> {
         let stream = match self.stream.take() {
             Some(stream) => stream,
             None => TcpStream::connect(&self.address)?,
         };
         let stream = self.stream.insert(stream);
         stream.set_read_timeout(Some(ANSWER_WAIT))?;
-        stream.write_all(&u32::try_from(frame.len())?.to_be_bytes())?;
-        stream.write_all(&frame)?;
+        stream.write_all(frame)?;
         Ok(stream)
     }
 
@@ -139,8 +145,41 @@ impl Peer {
         Ok(printed)
     }
 
+    /// Sends a request that was encoded for this correlation id, its size before it. Gives the answer's frame, without its size.
+    ///
+    /// # Errors
+    /// If the frame could not be encoded, or the peer closes the connection.
+    pub fn call_frame<E: Into<Error>>(
+        &mut self,
+        encode: impl FnOnce(i32) -> Result<BytesMut, E>,
+    ) -> Result<Bytes, Error> {
+        self.correlation_id += 1;
+        let frame = encode(self.correlation_id).map_err(Into::into)?;
+        let written = self.write_frame(&frame).map(|_| ());
+        let answer = written.and_then(|()| self.read_frame());
+        if answer.is_err() {
+            self.stream = None;
+        }
+        answer
+    }
+
+    /// The same as [`Self::normalise`] for an answer that kafka-protocol does not know.
+    #[must_use]
+    pub fn normalise_own(&self, response: &impl std::fmt::Debug, ignore: &[&str]) -> String {
+        super::answer::normalise(&format!("{response:#?}"), &self.words, &[], ignore)
+    }
+
     /// The next answer's body.
     fn read(&mut self, key: ApiKey, version: i16) -> Result<Bytes, Error> {
+        let mut answer = self.read_frame()?;
+        let header = ResponseHeader::decode(&mut answer, key.response_header_version(version))?;
+        if header.correlation_id != self.correlation_id {
+            return Err(format!("answer {} to request {}", header.correlation_id, self.correlation_id).into());
+        }
+        Ok(answer)
+    }
+
+    fn read_frame(&mut self) -> Result<Bytes, Error> {
         let stream = self.stream.as_mut().ok_or("no connection")?;
         let mut size = [0; 4];
         stream.read_exact(&mut size)?;
@@ -150,12 +189,7 @@ impl Peer {
         }
         let mut answer = vec![0; size];
         stream.read_exact(&mut answer)?;
-        let mut answer = Bytes::from(answer);
-        let header = ResponseHeader::decode(&mut answer, key.response_header_version(version))?;
-        if header.correlation_id != self.correlation_id {
-            return Err(format!("answer {} to request {}", header.correlation_id, self.correlation_id).into());
-        }
-        Ok(answer)
+        Ok(Bytes::from(answer))
     }
 
     /// Takes down what the system made up, so that it gets a word and can be asked about.
