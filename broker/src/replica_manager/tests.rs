@@ -223,7 +223,7 @@ async fn a_coordinator_learns_where_its_records_are_and_what_it_prunes_stays_gon
     assert_eq!(prune(1, 2), Err(ErrorCode::NotLeaderOrFollower), "another leadership's wish");
     assert_eq!(prune(0, 4), Err(ErrorCode::OffsetOutOfRange), "what is not committed");
     assert_eq!(prune(0, 2), Ok(()));
-    f.manager.write_checkpoints(&f.partition(7).dir).unwrap();
+    f.manager.write_checkpoints(&f.partition(7).dir()).unwrap();
     assert_eq!(f.load(7, 0).unwrap(), [(2, "third".to_owned())]);
     f.disk.power_cut(1);
     let mut again = Fixture::on(f.disk.clone());
