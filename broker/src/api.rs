@@ -71,6 +71,7 @@ mod share_state;
 pub(crate) mod share_state_request;
 mod streams_group_describe;
 mod streams_group_heartbeat;
+pub(crate) mod streams_topics;
 mod sync_group;
 mod throttle;
 mod topic_view;

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 pub use start::StartError;
 
+use crate::api::streams_topics::StreamsTopics;
 use crate::background::Background;
 use crate::control::ControlPlane;
 use crate::fetch_session::FetchSessionCache;
@@ -19,7 +20,6 @@ use crate::producer_ids::ProducerIds;
 use crate::replica_manager::ReplicaManager;
 use crate::replication::FetcherManager;
 use crate::share::ShareService;
-use crate::streams_topics::StreamsTopics;
 use crate::sync::Syncer;
 use crate::verification::TransactionVerifier;
 

@@ -31,7 +31,6 @@ pub mod replication;
 pub mod response;
 pub mod share;
 mod stop_signal;
-mod streams_topics;
 pub mod sync;
 pub mod telemetry;
 pub mod transaction_markers;

@@ -9,8 +9,8 @@ use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableT
 use moldau_group::StreamsTopicInfo;
 use parking_lot::Mutex;
 
-use crate::api::auto_create::{self, Requester};
-use crate::api::message::{text, topic_name};
+use super::auto_create::{self, Requester};
+use super::message::{text, topic_name};
 use crate::control::ControlPlane;
 
 /// Topics that are being created, or could not be, at one time; others wait for their next heartbeat. Above what a cluster's
