@@ -10,7 +10,7 @@ use moldau_kafka::{
     StreamsTaskOffset, StreamsTopologyPart,
 };
 
-use super::admin::text;
+use super::admin::{text, topic};
 use super::groups::{describe, group};
 use super::{Case, Error, Peer};
 
@@ -235,6 +235,13 @@ fn life() -> Vec<Case> {
         }),
         Case::own("describe a streams group alone", Key::StreamsGroupDescribe, |peer, ignore| {
             described(peer, &[GROUP], ignore)
+        }),
+        Case::new("the topics of a streams group", ApiKey::Metadata, 12, 12, |_, _| {
+            let names = ["st-store", "st-words"];
+            let topics = names.map(|name| {
+                m::metadata_request::MetadataRequestTopic::default().with_name(Some(topic(name)))
+            });
+            RequestKind::Metadata(m::MetadataRequest::default().with_topics(Some(topics.to_vec())))
         }),
         beats!("a streams group heartbeat", beat(GROUP, "m", 3)),
         beats!("a streams group heartbeat of a later epoch", beat(GROUP, "m", 9)),
