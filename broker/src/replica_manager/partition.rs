@@ -292,11 +292,11 @@ impl Partition {
         let mut wake = Wake::default();
         let mut guard = self.lock();
         let state = &mut *guard;
+        let log_config = log_config(&config, &self.settings);
         let copy = state.moving.as_ref().map(|moving| Arc::clone(&moving.future));
         if let Some(log) = &mut state.log {
-            log.update_config(log_config(&config, &self.settings));
+            log.update_config(log_config.clone());
         }
-        let future_config = copy.map(|copy| (copy, log_config(&config, &self.settings)));
         let min_isr = usize::try_from(config.min_insync_replicas).unwrap_or(1);
         state.config = config;
         let output = state.replica.handle_limits(min_isr, self.settings.lag_ms_max, clock::monotonic());
@@ -305,8 +305,9 @@ impl Partition {
         }
         drop(guard);
         wake.fire();
-        if let Some((copy, config)) = future_config {
-            copy.update_config(config);
+        // Its lock may wait for the disk: not under the partition's.
+        if let Some(copy) = copy {
+            copy.update_config(log_config);
         }
     }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use moldau_log::{
-    CleanReport, CleanerBudget, Cleaning, Dirtiness, LogError, PartitionCheckpoint, RemovedSegments,
+    CleanReport, CleanerBudget, Cleaning, Dirtiness, LogError, PartitionCheckpoint, PartitionLog,
+    RemovedSegments,
 };
 use moldau_model::{ErrorCode, LeaderEpoch, Offset, TimestampMs};
 use moldau_replica::Role;
@@ -124,10 +125,11 @@ impl Partition {
         Ok(log.dirtiness(end, now))
     }
 
-    /// Whether the cleaner has something to do here now.
+    /// Whether the cleaner has something to do here now, or is at it.
     #[must_use]
     pub fn is_cleaning_due(&self) -> bool {
-        matches!(self.dirtiness(clock::now()), Ok(Some(_)))
+        let is_under_way = self.lock().log.as_ref().is_some_and(PartitionLog::is_being_cleaned);
+        is_under_way || matches!(self.dirtiness(clock::now()), Ok(Some(_)))
     }
 
     /// Plans a pass of the cleaner. The lock is held for the plan and the renames only: what takes long, reading and
@@ -199,6 +201,6 @@ impl Partition {
     /// Bytes of the log's records; nothing once it was deleted.
     #[must_use]
     pub fn size_bytes(&self) -> Option<u64> {
-        self.lock().log.as_ref().map(moldau_log::PartitionLog::size_bytes)
+        self.lock().log.as_ref().map(PartitionLog::size_bytes)
     }
 }
