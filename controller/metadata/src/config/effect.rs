@@ -182,7 +182,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("security.inter.broker.", REPLICATION),
     ("early.start.listeners", SECURITY),
     ("replica.", REPLICATION),
-    ("num.replica.", REPLICATION),
     ("alter.log.dirs.", REPLICATION),
     ("log.dir.failure.timeout.ms", REPLICATION),
     ("unclean.leader.election.interval.ms", REPLICATION),
