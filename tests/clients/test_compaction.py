@@ -1,11 +1,15 @@
 """The same records, compacted by Apache Kafka and by Moldau: what is left has to be the same, batch by batch."""
 
+import asyncio
 import random
 import re
 import time
 
+import kafka
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from aiokafka import AIOKafkaConsumer
+from aiokafka import TopicPartition as AioTopicPartition
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 
 from conftest import Kafka, eventually
@@ -158,3 +162,79 @@ def test_what_the_cleaner_leaves_is_what_apache_kafkas_leaves(start_moldau, tmp_
         assert any("endTxnMarker: ABORT" in line for line in ours[1])
     finally:
         kafka.stop()
+
+
+def by_librdkafka(log, offset):
+    consumer = Consumer({"bootstrap.servers": log.bootstrap, "group.id": "librdkafka", "isolation.level": "read_committed",
+                         "enable.auto.commit": False, "enable.partition.eof": True})
+    consumer.assign([TopicPartition(TOPIC, 0, offset)])
+    found, deadline = [], time.monotonic() + PASS_SECONDS_MAX
+    while True:
+        assert time.monotonic() < deadline, f"the end, {len(found)} records from {offset} on"
+        message = consumer.poll(0.2)
+        if message is not None and message.error() and message.error().code() == KafkaError._PARTITION_EOF:
+            consumer.close()
+            return found
+        if message is not None:
+            assert not message.error(), message.error()
+            found.append((message.offset(), message.key(), message.value()))
+
+
+def by_kafka_python(log, offset):
+    at = kafka.TopicPartition(TOPIC, 0)
+    consumer = kafka.KafkaConsumer(bootstrap_servers=log.bootstrap, isolation_level="read_committed",
+                                   enable_auto_commit=False)
+    consumer.assign([at])
+    consumer.seek(at, offset)
+    found, deadline = [], time.monotonic() + PASS_SECONDS_MAX
+    while consumer.position(at) < log.end:
+        assert time.monotonic() < deadline, f"{log.end} of {consumer.position(at)}"
+        for message in consumer.poll(timeout_ms=200).get(at, []):
+            found.append((message.offset, message.key, message.value))
+    consumer.close()
+    return found
+
+
+def by_aiokafka(log, offset):
+    async def run():
+        at = AioTopicPartition(TOPIC, 0)
+        consumer = AIOKafkaConsumer(bootstrap_servers=log.bootstrap, isolation_level="read_committed",
+                                    enable_auto_commit=False)
+        await consumer.start()
+        consumer.assign([at])
+        consumer.seek(at, offset)
+        found, deadline = [], time.monotonic() + PASS_SECONDS_MAX
+        while await consumer.position(at) < log.end:
+            assert time.monotonic() < deadline, f"{log.end} of {await consumer.position(at)}"
+            for message in (await consumer.getmany(timeout_ms=200)).get(at, []):
+                found.append((message.offset, message.key, message.value))
+        await consumer.stop()
+        return found
+
+    return asyncio.run(run())
+
+
+def test_readers_of_committed_records_step_over_what_compaction_and_transactions_leave_empty(start_moldau, java):
+    """Markers, batches of which compaction kept the end alone, and offsets that nobody has: three clients get over them, see
+    the same records from wherever they begin, and reach the log's end, where there is nothing to see, either."""
+    log = Log("Moldau", start_moldau(**CLEANER), **{"delete.retention.ms": "0"})
+    for seed in range(2):
+        write([log], seed, "none", 60)
+        close_segment([log], seed)
+        log.compact()
+    now = int(time.time() * 1000)
+    for commits in (True, False):
+        log.transaction(log.producer("transactional-a", "none"), [[(b"key1", b"last", now)], [(b"key2", None, now)]], commits)
+    whole = by_librdkafka(log, 0)
+    offsets = [offset for offset, _, _ in whole]
+    assert len(offsets) < log.end - 100, "much is gone"
+    gaps = [offset + 1 for offset, following in zip(offsets, offsets[1:]) if following > offset + 1]
+    assert gaps, "offsets that nobody has"
+    for offset in [0, *random.Random(1).sample(gaps, min(4, len(gaps))), log.end - 1]:
+        expected = [record for record in whole if record[0] >= offset]
+        for read in (by_librdkafka, by_kafka_python, by_aiokafka):
+            assert read(log, offset) == expected, (read.__name__, offset)
+    shown = java("kafka-console-consumer", "--bootstrap-server", log.bootstrap, "--topic", TOPIC, "--from-beginning",
+                 "--timeout-ms", "10000", "--isolation-level", "read_committed", "--property", "print.offset=true",
+                 "--property", "print.value=false")
+    assert [int(offset) for offset in re.findall(r"Offset:(\d+)", shown.stdout)] == offsets, shown.stderr[-2000:]
