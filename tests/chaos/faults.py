@@ -5,6 +5,7 @@ import os
 import subprocess
 import time
 
+import wire
 from cluster import NodeEnded, eventually
 from harness import GROUP, PARTITIONS, TOPIC
 
@@ -63,6 +64,14 @@ class Faults:
     def kill_coordinator(self):
         self.kill("kill coordinator", self.cluster.coordinator(GROUP), self.rng.uniform(0, 3))
         self.cluster.coordinator(GROUP, 60)
+        self.settle()
+
+    def kill_copiers_coordinator(self):
+        """Of a copier's transactions, which is killed between any of their steps."""
+        coordinator = self.cluster.nodes[eventually(lambda: self.cluster.ask(wire.transaction_coordinator, "t0"), 30,
+                                                    "a coordinator of t0")]
+        self.kill("kill transaction coordinator", coordinator, self.rng.uniform(0, 2))
+        eventually(lambda: self.cluster.ask(wire.transaction_coordinator, "t0"), 60, "a coordinator of t0")
         self.settle()
 
     def kill_all(self):

@@ -1,5 +1,6 @@
 """One run: a cluster, the clients of its workloads, the faults that it went through, and the end at which all is judged."""
 
+import collections
 import contextlib
 import json
 import pathlib
@@ -10,7 +11,7 @@ import sys
 import threading
 import time
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 import histcheck
@@ -20,6 +21,8 @@ from cluster import HERE, SETUP, eventually
 from worker import value_of
 
 TOPIC, GROUP, CHURN_GROUP, PARTITIONS = "w1", "g1", "churn", 3
+# What copiers write, and their group.
+COPY, COPY_GROUP = "copied", "copiers"
 DRAIN_SECONDS_MAX = 60
 # A producer waits for its last answers as long as its message timeout, and some.
 STOP_SECONDS_MAX = 90
@@ -207,7 +210,7 @@ class Run:
         if not installed:
             raise AssertionError(f"the fault was not really installed: {kind} {proof}")
 
-    def start(self, producers=4, rate=150, java=0, churn=False, admin=False):
+    def start(self, producers=4, rate=150, java=0, churn=False, admin=False, copiers=0):
         """W1, and W3 and W4 where asked for: producers, three members of a group, one reader of everything."""
         self.cluster.create_topic(TOPIC, PARTITIONS)
         self.watcher = Watcher(self)
@@ -220,10 +223,16 @@ class Run:
         self.workers.append(Worker(self, "assign", "a0"))
         if admin:
             self.workers.append(Worker(self, "admin", "m0"))
+        if copiers:
+            self.cluster.create_topic(COPY, PARTITIONS)
+            self.topics += [COPY, "__transaction_state"]
+        self.workers += [Worker(self, "copy", f"t{n}", group=COPY_GROUP) for n in range(copiers)]
         if churn:
             self.churn = Churn(self)
         # Faults begin once everything is under way.
         eventually(lambda: len(self.cluster.committed(GROUP)) == PARTITIONS, 60, "the group's first commits")
+        if copiers:
+            eventually(lambda: len(self.cluster.committed(COPY_GROUP)) == PARTITIONS, 60, "the copiers' first commits")
         self.topics.append("__consumer_offsets")
 
     def finish(self):
@@ -245,16 +254,21 @@ class Run:
         writers = [worker for worker in self.workers if worker.kind in ("producer", "admin")]
         readers = [worker for worker in self.workers if worker.kind == "assign"]
         members = [worker for worker in self.workers if worker.kind == "group"]
+        copiers = [worker for worker in self.workers if worker.kind == "copy"]
         self.end(writers)
         ends = self.cluster.end_offsets(TOPIC)
         for reader in readers:
             reader.until(ends)
         self.wait_for_group(ends)
+        if copiers:
+            self.wait_for_group(ends, COPY_GROUP)
         deadline = time.monotonic() + DRAIN_SECONDS_MAX
         while any(reader.is_alive() for reader in readers) and time.monotonic() < deadline:
             time.sleep(0.05)
-        self.end(readers + members)
-        self.read_everything(ends)
+        self.end(readers + members + copiers)
+        read = self.read_everything(ends)
+        if copiers:
+            self.compare_copies(read)
         if any(worker.kind == "admin" for worker in self.workers):
             self.list_topics()
         self.watcher.end()
@@ -271,10 +285,10 @@ class Run:
         for worker in workers:
             self.record("worker", client=worker.client, code=worker.code())
 
-    def wait_for_group(self, ends):
+    def wait_for_group(self, ends, group=GROUP):
         """What a group has not read by the end of this wait is found as unseen."""
         with contextlib.suppress(TimeoutError):
-            eventually(lambda: all(self.cluster.committed(GROUP).get((TOPIC, p), -1) >= end for p, end in ends.items()),
+            eventually(lambda: all(self.cluster.committed(group).get((TOPIC, p), -1) >= end for p, end in ends.items()),
                        DRAIN_SECONDS_MAX, "the group at the end")
 
     def read_everything(self, ends):
@@ -291,6 +305,30 @@ class Run:
             # A read that did not get to the end is none: the partition stays unread for the judge.
             if end == 0 or (found[p] and found[p][-1][0] + 1 >= end):
                 self.record("final", topic=TOPIC, partition=p, records=found[p])
+        return {p: [value for _, value in records] for p, records in found.items()}
+
+    def compare_copies(self, read):
+        """Every record was copied once, and in its order: whatever died between a record's copy and its offset's commit."""
+        ends = self.cluster.end_offsets(COPY)
+        consumer = Consumer({"bootstrap.servers": self.cluster.bootstrap, "group.id": "copies", "enable.auto.commit": False,
+                             "isolation.level": "read_committed", "enable.partition.eof": True, "auto.offset.reset": "error"})
+        consumer.assign([TopicPartition(COPY, p, 0) for p in ends])
+        found, at_end, deadline = {p: [] for p in ends}, set(), time.monotonic() + DRAIN_SECONDS_MAX
+        while len(at_end) < len(ends) and time.monotonic() < deadline:
+            for message in consumer.consume(1000, 0.2):
+                if message.error() is None:
+                    found[message.partition()].append(value_of(message.value()))
+                elif message.error().code() == KafkaError._PARTITION_EOF:
+                    at_end.add(message.partition())
+        consumer.close()
+        for p, expected in read.items():
+            if found[p] != expected:
+                times = collections.Counter(found[p])
+                lost = [value for value in expected if value not in times]
+                again = [value for value, count in times.items() if count > 1]
+                code = f"of {len(expected)} records of {p} {len(found[p])} were copied, lost {lost[:5]}, twice {again[:5]}"
+                self.record("worker", client="the copies", code=code)
+        self.record("note", text=f"copied {sum(map(len, found.values()))} records")
 
     def list_topics(self):
         for node in self.cluster.nodes.values():

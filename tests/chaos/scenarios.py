@@ -49,6 +49,8 @@ SCENARIOS = [
     Scenario("kill the leader", each("kill_leader"), 6, 100, {"kill leader": (6, 100)}, load={"java": 1}, acked_min=1000),
     Scenario("kill the controller", each("kill_controller"), 4, 30, {"kill controller": (4, 30)}, load={"admin": True}),
     Scenario("kill the coordinator", each("kill_coordinator"), 3, 30, {"kill coordinator": (3, 30)}, load={"churn": True}),
+    Scenario("transactions", each("kill_leader", "kill_copiers_coordinator"), 2, 40,
+             {"kill leader": (1, 20), "kill transaction coordinator": (1, 20)}, load={"producers": 2, "copiers": 2}),
     Scenario("kill all nodes", each("kill_all"), 3, 30, {"kill all": (3, 30)}, load={"admin": True}),
     Scenario("rolling restart", each("roll"), 1, 10, {"roll": (3, 30)}, load={"churn": True}),
     Scenario("pause", each("pause_leader", "pause_controller"), 3, 30, {"pause leader": (2, 15), "pause controller": (1, 15)}),

@@ -145,8 +145,12 @@ def quorum_leader(port, timeout=2.0):
     return leader, epoch
 
 
-def coordinator(port, group, timeout=2.0):
-    reader = ask(port, FIND_COORDINATOR, 1, string(group) + b"\0", timeout)
+def transaction_coordinator(port, transactional_id, timeout=2.0):
+    return coordinator(port, transactional_id, timeout, kind=1)
+
+
+def coordinator(port, key, timeout=2.0, kind=0):
+    reader = ask(port, FIND_COORDINATOR, 1, string(key) + bytes([kind]), timeout)
     _, error = reader.take("ih")
     reader.string()
     node = reader.take("i")

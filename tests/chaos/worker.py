@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """One client of a workload, in a process of its own: a stock client that writes down what it asked and what it was told.
 
-    worker.py producer|assign|group|admin --client NAME --bootstrap HOSTS --history FILE ...
+    worker.py producer|assign|group|admin|copy --client NAME --bootstrap HOSTS --history FILE ...
 
 SIGTERM ends it: a producer waits for its last answers, an `assign` reader reads on until the offsets that it is told on
 standard input. The rows are described in histcheck.py; times are CLOCK_MONOTONIC nanoseconds, the same for all."""
@@ -276,9 +276,71 @@ def admin(options, history):
     return 0
 
 
+def copy(options, history):
+    """A member of a group that copies what it reads into another topic: records and offsets in one transaction. Now and then
+    it aborts one, or leaves it open for its next producer to abort."""
+    patience, assigned, rng = 20, [], random.Random(options.seed)
+
+    def seek_back(consumer):
+        """To what is committed: the last transaction came to nothing, or nobody knows what it came to."""
+        for at in consumer.committed(consumer.assignment(), timeout=patience):
+            consumer.seek(TopicPartition(at.topic, at.partition, max(at.offset, 0)))
+
+    def start():
+        producer = Producer({**CLIENT, "bootstrap.servers": options.bootstrap, "transactional.id": options.client,
+                             "transaction.timeout.ms": 20_000, "client.id": options.client, "linger.ms": 2})
+        while not stopped.is_set():
+            try:
+                producer.init_transactions(patience)
+                return producer
+            except KafkaException as error:
+                if error.args[0].fatal():
+                    producer = Producer({**CLIENT, "bootstrap.servers": options.bootstrap, "linger.ms": 2,
+                                         "transactional.id": options.client, "transaction.timeout.ms": 20_000})
+        return producer
+
+    consumer = Consumer({**CLIENT, **READER, "bootstrap.servers": options.bootstrap, "group.id": options.group,
+                         "isolation.level": "read_committed", "enable.auto.commit": False, "session.timeout.ms": 6_000,
+                         "auto.offset.reset": "earliest", "heartbeat.interval.ms": 500, "client.id": options.client})
+    consumer.subscribe([options.topic], on_assign=lambda _, partitions: assigned.extend(partitions))
+    producer, is_lost = start(), False
+    while not stopped.is_set():
+        try:
+            if is_lost:
+                seek_back(consumer)
+                is_lost = False
+            messages = [message for message in consumer.consume(200, 0.1) if message.error() is None]
+            if not messages:
+                continue
+            is_lost = True
+            producer.begin_transaction()
+            for message in messages:
+                producer.produce(options.target, message.value(), partition=message.partition())
+            chance = rng.random()
+            if chance < 0.1:
+                producer.flush(patience)
+                if chance < 0.05:
+                    producer.abort_transaction(patience)
+                else:
+                    producer = start()
+                continue
+            producer.send_offsets_to_transaction(consumer.position(consumer.assignment()),
+                                                 consumer.consumer_group_metadata(), patience)
+            producer.commit_transaction(patience)
+            is_lost = False
+        except (KafkaException, BufferError) as error:
+            history.write("note", text=f"copy: {name_of(error.args[0])}", end=now())
+            try:
+                producer.abort_transaction(patience)
+            except KafkaException:
+                producer = start()
+    consumer.close()
+    return 0 if assigned else 4
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("kind", choices=("producer", "assign", "group", "admin"))
+    parser.add_argument("kind", choices=("producer", "assign", "group", "admin", "copy"))
     for name in ("--client", "--bootstrap", "--history"):
         parser.add_argument(name, required=True)
     parser.add_argument("--topic", default="w1")
@@ -286,13 +348,14 @@ def main():
     parser.add_argument("--rate", type=float, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--group", default="g1")
+    parser.add_argument("--target", default="copied")
     parser.add_argument("--instance")
     parser.add_argument("--compression", default="none")
     parser.add_argument("--abrupt", action="store_true", help="a group member that ends without leaving its group")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     history = History(options.history, options.client)
-    code = {"producer": produce, "assign": assign, "group": group, "admin": admin}[options.kind](options, history)
+    code = {"producer": produce, "assign": assign, "group": group, "admin": admin, "copy": copy}[options.kind](options, history)
     history.close()
     return code
 
