@@ -25,6 +25,8 @@ pub(crate) struct Plan {
     pub(crate) fetches_ahead: bool,
     /// How long the faults last.
     pub(crate) faults_ms: i64,
+    /// Whether producers write in transactions, and readers of committed records follow them.
+    pub(crate) has_transactions: bool,
     pub(crate) group_size: usize,
     /// Which kinds of faults there are, one bit each: a run of few kinds goes deeper than one of all.
     pub(crate) strikes: u32,
