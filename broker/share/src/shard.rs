@@ -127,6 +127,8 @@ struct Known {
 #[derive(Debug)]
 struct Pending {
     append_id: AppendId,
+    /// Its offset is this or a later one.
+    not_before: Offset,
     /// `None` takes the share partition out.
     record: Option<ShareRecord>,
     /// Gone once the broker was told that it takes too long.
@@ -322,6 +324,7 @@ impl ShareStateShard {
         now_ms: i64,
         out: &mut Vec<Output>,
     ) {
+        let not_before = self.committed_end();
         let Some(entry) = self.entries.get_mut(key) else { return };
         let ShardState::Active { leader_epoch } = self.state else { return };
         let append_id = AppendId(self.next_append_id);
@@ -334,7 +337,7 @@ impl ShareStateShard {
             None => CoordinatorRecord { key: records::tombstone_key(key), value: None },
         };
         out.push(Output::Append { append_id, leader_epoch, records: vec![written] });
-        entry.pending = Some(Pending { append_id, record, reply });
+        entry.pending = Some(Pending { append_id, not_before, record, reply });
         self.appends.insert(append_id, key.clone());
         self.deadlines.insert((now_ms.saturating_add(self.config.write_timeout_ms), append_id));
     }

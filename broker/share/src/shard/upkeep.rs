@@ -72,12 +72,20 @@ impl ShareStateShard {
         self.upkeep.next = Some(next);
     }
 
-    /// Says what is not needed any more, if that is more than before. A record that is not committed yet lies behind all that
-    /// are, so that none is named whose snapshot may still fail.
+    /// What was known to be committed: a record that is appended now lies behind it.
+    pub(super) fn committed_end(&self) -> Offset {
+        self.upkeep.end
+    }
+
+    /// Says what is not needed any more, if that is more than before. Outcomes of appends come in any order: one that is out
+    /// may be committed, and lie before others that are known to be.
     fn prune(&mut self, out: &mut Vec<Output>) {
         let snapshots = self.entries.values().filter_map(|entry| entry.known.as_ref());
         let oldest = snapshots.map(|known| known.snapshot_offset).min();
+        let on_their_way = self.entries.values().filter_map(|entry| entry.pending.as_ref());
+        let first_on_its_way = on_their_way.map(|pending| pending.not_before).min();
         let before = oldest.unwrap_or(self.upkeep.end);
+        let before = first_on_its_way.map_or(before, |first| before.min(first));
         if self.upkeep.pruned.is_some_and(|pruned| pruned < before) {
             self.upkeep.pruned = Some(before);
             out.push(Output::Prune { before });

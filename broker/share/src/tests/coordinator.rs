@@ -68,6 +68,19 @@ impl Harness {
         token
     }
 
+    /// All appends under way are committed in their order, but the last outcome comes first.
+    pub(super) fn settle_last_first(&mut self) {
+        let appends = std::mem::take(&mut self.in_flight);
+        let mut outcomes = Vec::new();
+        for (append_id, records) in appends {
+            outcomes.push((append_id, Offset(self.log.len() as i64)));
+            self.log.extend(records);
+        }
+        for (append_id, offset) in outcomes.into_iter().rev() {
+            self.handle(Input::Appended { append_id, result: Ok(offset) });
+        }
+    }
+
     /// All appends under way are committed, or refused.
     pub(super) fn settle(&mut self, result: Result<(), ErrorCode>) {
         while !self.in_flight.is_empty() {

@@ -96,3 +96,19 @@ fn a_snapshot_that_is_not_committed_replaces_none() {
     harness.restart();
     assert_eq!(harness.read_at(0, 0).unwrap().start_offset, 7);
 }
+
+#[test]
+fn what_is_committed_is_kept_though_its_outcome_comes_late() {
+    let mut harness = Harness::new();
+    harness.answer(initialize_at(1, 3, 0));
+    for start_offset in 1..=2 {
+        harness.answer(write_at(1, 3, start_offset));
+    }
+    // The first snapshot of one, and behind it a new one of the other, of which is heard first, when it is time to delete.
+    harness.ask(initialize_at(0, 3, 7));
+    harness.ask(write_at(1, 3, 3));
+    harness.now_ms += PRUNING;
+    harness.settle_last_first();
+    harness.restart();
+    assert_eq!(harness.read_at(0, 0).unwrap().start_offset, 7);
+}
