@@ -133,8 +133,8 @@ pub struct StreamsGroupConfig {
     pub unsettled_heartbeat_interval_ms: i32,
     /// `group.streams.max.size`: members of one group, GROUP_MAX_SIZE_REACHED beyond. Default: 2,147,483,647.
     pub size_max: usize,
-    /// Tasks of one application, STREAMS_INVALID_TOPOLOGY beyond: a member's assignment has to have room in one record.
-    /// Default: 100,000.
+    /// Tasks of one application, STREAMS_INVALID_TOPOLOGY beyond: what all members are to have, standby tasks among it,
+    /// has to have room in one batch. Default: 30,000.
     pub tasks_max: i64,
     /// Bytes of a topology, STREAMS_INVALID_TOPOLOGY beyond: what one record can carry. Default: 768 KiB.
     pub topology_bytes_max: usize,
@@ -156,7 +156,7 @@ impl Default for StreamsGroupConfig {
             standby_replicas: 0,
             unsettled_heartbeat_interval_ms: 500,
             size_max: i32::MAX as usize,
-            tasks_max: 100_000,
+            tasks_max: 30_000,
             topology_bytes_max: 768 << 10,
             waiting_max: 10_000,
             append_bytes: 256 << 10,

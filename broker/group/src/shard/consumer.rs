@@ -398,23 +398,17 @@ impl GroupShard {
         self.set_timers(group_id, changes, now_ms);
     }
 
-    /// Makes room for a classic group of this id: an empty consumer group goes, and its offsets stay. False if it is in
-    /// use.
-    pub(super) fn retire_empty_consumer_group(
-        &mut self,
-        group_id: &str,
-        now_ms: i64,
-        out: &mut Vec<Output>,
-    ) -> bool {
-        let Some(slot) = self.consumer_groups.by_id.get(group_id) else { return true };
+    /// Makes room for a classic group of this id: an empty consumer group goes, and its offsets stay. Nothing
+    /// happens to one in use.
+    pub(super) fn retire_empty_consumer_group(&mut self, group_id: &str, now_ms: i64, out: &mut Vec<Output>) {
+        let Some(slot) = self.consumer_groups.by_id.get(group_id) else { return };
         if !slot.is_idle_and_empty() {
-            return false;
+            return;
         }
         let records = slot.group.tombstones().iter().map(|record| record.encode(group_id)).collect();
         self.consumer_groups.by_id.remove(group_id);
         let append = PendingAppend { records, ..PendingAppend::default() };
         self.append(append, now_ms, out);
-        true
     }
 
     /// Takes an empty consumer group out, with tombstones for all that is written of it; it stays if they cannot be

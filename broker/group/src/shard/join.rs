@@ -9,6 +9,8 @@ use bytes::Bytes;
 use moldau_model::{ErrorCode, Uuid};
 
 use super::append::{Completion, StaticMemberReplaced};
+use super::consumer::ConsumerSlot;
+use super::streams::StreamsSlot;
 use super::{CoordinatorRecord, GroupShard, Output};
 use crate::group::{ClassicGroup, GroupState, Member, metadata_bytes, own_protocols};
 use crate::rebalance::{Rebalance, join_refused};
@@ -53,9 +55,10 @@ impl GroupShard {
         out: &mut Vec<Output>,
     ) {
         let is_new_member = request.member_id.is_empty();
-        if self.share_groups.by_id.contains_key(&*request.group_id)
-            || !self.retire_empty_consumer_group(&request.group_id, now_ms, out)
-            || !self.retire_empty_streams_group(&request.group_id, now_ms, out)
+        let group_id = request.group_id.as_str();
+        if self.share_groups.by_id.contains_key(group_id)
+            || !self.consumer_groups.by_id.get(group_id).is_none_or(ConsumerSlot::is_idle_and_empty)
+            || !self.streams_groups.by_id.get(group_id).is_none_or(StreamsSlot::is_idle_and_empty)
         {
             let response = join_refused(ErrorCode::InconsistentGroupProtocol, &request.member_id);
             return out.push(Output::Reply { token, response });
@@ -74,6 +77,11 @@ impl GroupShard {
             if let Some(response) = refusal {
                 return out.push(Output::Reply { token, response });
             }
+        }
+        // Who is let in takes the place of an empty group of another kind.
+        self.retire_empty_consumer_group(&request.group_id, now_ms, out);
+        self.retire_empty_streams_group(&request.group_id, now_ms, out);
+        if is_new_group {
             let group_id: Arc<str> = request.group_id.as_str().into();
             self.groups.insert(Arc::clone(&group_id), ClassicGroup::new(group_id, now_ms));
         }

@@ -272,20 +272,14 @@ impl GroupShard {
     }
 
     /// Makes room for a classic group of this id: an empty streams group goes, and its offsets stay. False if it is in use.
-    pub(super) fn retire_empty_streams_group(
-        &mut self,
-        group_id: &str,
-        now_ms: i64,
-        out: &mut Vec<Output>,
-    ) -> bool {
-        let Some(slot) = self.streams_groups.by_id.get(group_id) else { return true };
+    pub(super) fn retire_empty_streams_group(&mut self, group_id: &str, now_ms: i64, out: &mut Vec<Output>) {
+        let Some(slot) = self.streams_groups.by_id.get(group_id) else { return };
         if !slot.is_idle_and_empty() {
-            return false;
+            return;
         }
         let records = slot.group.tombstones().iter().map(|record| record.encode(group_id)).collect();
         self.streams_groups.by_id.remove(group_id);
         self.append(PendingAppend { records, ..PendingAppend::default() }, now_ms, out);
-        true
     }
 
     /// Takes an empty streams group out, with tombstones for all that is written of it; it stays if they cannot be written.

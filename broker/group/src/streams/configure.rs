@@ -76,10 +76,11 @@ fn settle(
     check_sources(topology, metadata)?;
     let mut counts = Counts { metadata, decided: BTreeMap::new() };
     decide_repartition_topics(topology, &mut counts)?;
+    let fixed = repartition_topics(topology);
     for subtopology in topology.by_id().values() {
         for group in &subtopology.copartition_groups {
             let topics = subtopology.copartitioned(group).unwrap_or_default();
-            enforce_copartitioning(topology, &topics, &mut counts)?;
+            enforce_copartitioning(&fixed, &topics, &mut counts)?;
         }
     }
     let mut subtopologies = BTreeMap::new();
@@ -184,15 +185,23 @@ fn decide_repartition_topics<'a>(
     Ok(())
 }
 
+/// All repartition topics that are read, and whether the topology says how many partitions each has.
+fn repartition_topics(topology: &StreamsTopology) -> BTreeMap<&str, bool> {
+    let mut topics = BTreeMap::new();
+    for info in topology.subtopologies.iter().flat_map(|each| &each.repartition_source_topics) {
+        *topics.entry(info.name.as_str()).or_default() |= info.partitions != 0;
+    }
+    topics
+}
+
 /// Topics that are joined have equally many partitions: those that the user made have to, and repartition topics follow.
 fn enforce_copartitioning<'a>(
-    topology: &'a StreamsTopology,
+    repartition_topics: &BTreeMap<&'a str, bool>,
     topics: &BTreeSet<&'a str>,
     counts: &mut Counts<'a>,
 ) -> Result<(), Failure> {
-    let infos = || topology.subtopologies.iter().flat_map(|each| &each.repartition_source_topics);
-    let is_repartition = |topic: &str| infos().any(|info| info.name == topic);
-    let is_fixed = |topic: &str| infos().any(|info| info.name == topic && info.partitions != 0);
+    let is_repartition = |topic: &str| repartition_topics.contains_key(topic);
+    let is_fixed = |topic: &str| repartition_topics.get(topic).copied().unwrap_or_default();
     let with_counts = |wanted: &dyn Fn(&str) -> bool| -> BTreeMap<&'a str, i32> {
         let wanted = topics.iter().filter(|topic| wanted(topic));
         wanted.filter_map(|topic| Some((*topic, counts.of(topic)?))).collect()

@@ -10,6 +10,10 @@ use super::message::StreamsEndpointPartitions;
 use super::tasks::StreamsTasks;
 use crate::consumer::CoordinatorMetadata;
 
+/// Partitions that one answer names. With more of them no endpoint is told: the application's instances ask for what they need
+/// to know again, and members by the thousand must not be sent megabytes each.
+const PARTITIONS_MAX: usize = 20_000;
+
 /// What the members have that said an endpoint.
 pub(crate) fn of_group(
     group: &StreamsGroup,
@@ -25,7 +29,18 @@ pub(crate) fn of_group(
             standby: partitions(&assigned.standby, configured, metadata),
         })
     });
-    with_endpoints.collect()
+    let mut named = 0;
+    let mut endpoints = Vec::new();
+    for endpoint in with_endpoints {
+        let topics = endpoint.active.iter().chain(&endpoint.standby);
+        // A topic without one costs something, too.
+        named += topics.map(|(_, partitions)| 1 + partitions.len()).sum::<usize>();
+        if named > PARTITIONS_MAX {
+            return Vec::new();
+        }
+        endpoints.push(endpoint);
+    }
+    endpoints
 }
 
 /// A task has the partition of its number of each topic that its subtopology reads, of those that have so many.

@@ -471,6 +471,8 @@ fn assign(
     let interval_ms = context.streams_assignment_interval_ms(&group.group_id);
     let is_too_soon = group.target_timestamp_ms != 0
         && interval_ms != 0
+        // A target from a time to come is by another broker's clock.
+        && context.now_ms >= group.target_timestamp_ms
         && context.now_ms < group.target_timestamp_ms.saturating_add(interval_ms);
     if is_too_soon {
         return Some("Assignment delayed due to the configured assignment interval.");

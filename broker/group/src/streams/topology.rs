@@ -11,6 +11,12 @@ use crate::records::STRING_BYTES_MAX;
 /// Topics of the cluster's own, which no application may use.
 const INTERNAL_TOPICS: [&str; 3] = ["__consumer_offsets", "__transaction_state", "__share_group_state"];
 
+/// Far above what applications have. What is computed of a topology, at heartbeats and for who describes the group, takes the
+/// product of both at worst, under the lock of the group's shard.
+const SUBTOPOLOGIES_MAX: usize = 500;
+/// In all lists of all subtopologies, and so many places in copartition groups.
+const TOPICS_MAX: usize = 5_000;
+
 /// A topology, as the group's record has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StreamsTopology {
@@ -91,7 +97,28 @@ impl StreamsTopology {
     fn bytes(&self) -> usize {
         /// A string's length, or a number, and what is around it.
         const FIELD_BYTES: usize = 8;
-        self.texts().map(|text| text.len() + FIELD_BYTES).sum()
+        let texts: usize = self.texts().map(|text| text.len() + FIELD_BYTES).sum();
+        let groups = self.subtopologies.iter().flat_map(|each| &each.copartition_groups);
+        texts + groups.map(|group| FIELD_BYTES + 2 * group.places()).sum::<usize>()
+    }
+
+    /// Whether there are more subtopologies, topics or copartitioned topics than any application has.
+    fn is_too_wide(&self) -> bool {
+        let topics = self.subtopologies.iter().map(|each| {
+            let lists = [&each.source_topics, &each.source_topic_regexes, &each.repartition_sink_topics];
+            let named: usize = lists.iter().map(|list| list.len()).sum();
+            named + each.changelog_topics.len() + each.repartition_source_topics.len()
+        });
+        let groups = self.subtopologies.iter().flat_map(|each| &each.copartition_groups);
+        self.subtopologies.len() > SUBTOPOLOGIES_MAX
+            || topics.sum::<usize>() > TOPICS_MAX
+            || groups.map(|group| 1 + group.places()).sum::<usize>() > TOPICS_MAX
+    }
+}
+
+impl StreamsCopartitionGroup {
+    fn places(&self) -> usize {
+        self.source_topics.len() + self.source_topic_regexes.len() + self.repartition_source_topics.len()
     }
 }
 
@@ -121,6 +148,13 @@ impl StreamsSubtopology {
 /// What is wrong with a topology itself, whatever topics there are.
 pub(super) fn check(topology: &StreamsTopology, bytes_max: usize) -> Result<(), Refused> {
     let invalid = |message: String| Err(Refused::new(ErrorCode::StreamsInvalidTopology, message));
+    // First, for all that follows walks over it.
+    if topology.is_too_wide()
+        || topology.texts().any(|text| text.len() > STRING_BYTES_MAX)
+        || topology.bytes() > bytes_max
+    {
+        return invalid("The topology is too large to be kept.".to_owned());
+    }
     let internal = || {
         let subtopologies = topology.subtopologies.iter();
         subtopologies.flat_map(|each| each.repartition_source_topics.iter().chain(&each.changelog_topics))
@@ -143,14 +177,16 @@ pub(super) fn check(topology: &StreamsTopology, bytes_max: usize) -> Result<(), 
     if !unnamable.is_empty() {
         return invalid(format!("Topic names {} are not valid topic names.", unnamable.join(",")));
     }
-    if topology.texts().any(|text| text.len() > STRING_BYTES_MAX) || topology.bytes() > bytes_max {
-        return invalid("The topology is too large to be kept.".to_owned());
-    }
     if topology.epoch < 0 {
         return invalid("The topology's epoch is negative.".to_owned());
     }
     if topology.by_id().len() < topology.subtopologies.len() {
         return invalid("A subtopology is there twice.".to_owned());
+    }
+    let reads_twice =
+        |each: &StreamsSubtopology| each.inputs().collect::<BTreeSet<&str>>().len() < each.inputs().count();
+    if topology.subtopologies.iter().any(reads_twice) {
+        return invalid("A subtopology names a topic that it reads twice.".to_owned());
     }
     // Applications say -1 where they leave the number of replicas to the cluster.
     if internal().any(|topic| topic.partitions < 0 || topic.replication_factor < -1) {

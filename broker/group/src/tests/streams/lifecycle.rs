@@ -262,6 +262,11 @@ fn a_group_is_of_one_kind_while_it_is_in_use() {
     assert_eq!(h.commit(commit("g", "", -1, 3)), ErrorCode::UnknownMemberId);
     h.streams_beat(beat("a", -1));
     assert_eq!(h.commit(commit("g", "", -1, 3)), ErrorCode::None);
+    // Who is refused takes nobody's place.
+    let token = h.send_join(JoinGroupRequest { member_id: "stranger".into(), ..classic.clone() });
+    let Response::Join(refused) = h.answer(token) else { panic!() };
+    assert_eq!(refused.error, ErrorCode::UnknownMemberId);
+    assert_eq!(h.describe_streams_group("g").state, "Empty");
     // An empty one gives its place to a classic group, and the other way round; offsets stay.
     let token = h.send_join(classic);
     h.advance(10);

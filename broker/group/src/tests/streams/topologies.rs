@@ -178,6 +178,28 @@ fn what_is_wrong_with_a_topology_is_said_before_anything_is_made_of_it() {
             },
             "A copartition group has a topic that its subtopology does not have.",
         ),
+        (
+            |t| {
+                let again = t.subtopologies[0].source_topics[0].clone();
+                t.subtopologies[0].source_topics.push(again);
+            },
+            "A subtopology names a topic that it reads twice.",
+        ),
+        (
+            |t| {
+                let one = |n| StreamsSubtopology { subtopology_id: format!("s{n}"), ..Default::default() };
+                t.subtopologies.extend((0..500).map(one));
+            },
+            "The topology is too large to be kept.",
+        ),
+        (
+            |t| t.subtopologies[0].repartition_sink_topics = (0..5_000).map(|n| format!("r{n}")).collect(),
+            "The topology is too large to be kept.",
+        ),
+        (
+            |t| t.subtopologies[0].copartition_groups = vec![StreamsCopartitionGroup::default(); 5_001],
+            "The topology is too large to be kept.",
+        ),
     ] {
         assert_eq!(refused(&change), (invalid, message.to_owned()));
     }
