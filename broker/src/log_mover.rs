@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use moldau_model::TopicIdPartition;
 use parking_lot::{Condvar, Mutex};
 
 use crate::io_throttle::IoThrottle;
@@ -36,14 +35,14 @@ pub(crate) struct MoveQueue {
 struct QueueState {
     waiting: VecDeque<Arc<Partition>>,
     /// Those in the queue, and those that a thread has.
-    known: HashSet<TopicIdPartition>,
+    known: HashSet<usize>,
 }
 
 impl MoveQueue {
     /// A move has begun. Nothing where the partition is known already.
     pub(crate) fn push(&self, partition: Arc<Partition>) {
         let mut state = self.state.lock();
-        if state.known.insert(partition.id()) {
+        if state.known.insert(address_of(&partition)) {
             state.waiting.push_back(partition);
             drop(state);
             self.more.notify_one();
@@ -64,9 +63,14 @@ impl MoveQueue {
         if partition.is_moving() {
             state.waiting.push_back(partition);
         } else {
-            state.known.remove(&partition.id());
+            state.known.remove(&address_of(&partition));
         }
     }
+}
+
+/// What tells a partition from one of the same id that was here before, and of which a thread may hold the last of it.
+fn address_of(partition: &Arc<Partition>) -> usize {
+    Arc::as_ptr(partition).addr()
 }
 
 /// The running threads; they end when this is dropped, wherever a move stands.
@@ -139,6 +143,8 @@ impl Shared {
                         partition = %partition.topic_partition(), from = %from.log.path().display(),
                         to = %partition.dir().log.path().display(), "moved a log"
                     );
+                    // Before anything can go wrong with the old directory: the replica is not in it any more.
+                    self.replicas.dirs().note_moved();
                     if let Err(error) = partition.finish_move(old, &from) {
                         // The next start deletes what is left of the old log.
                         tracing::warn!(partition = %partition.topic_partition(), %error, "a move left something behind");

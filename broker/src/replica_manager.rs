@@ -251,6 +251,8 @@ impl ReplicaManager {
                 });
             }
         }
+        // Moves go on as soon as their logs are open, and not faster than they may.
+        self.apply_move_rate(delta, image);
         self.open_all(to_open);
         self.apply_brokers(delta);
         self.apply_configs(delta, image);
@@ -470,16 +472,24 @@ impl ReplicaManager {
         state.is_some_and(|state| state.replicas.contains(&self.settings.broker_id))
     }
 
+    fn have_broker_settings_changed(&self, delta: &MetadataDelta) -> bool {
+        let own = ConfigResource::broker(self.settings.broker_id);
+        delta.configs.contains_key(&own) || delta.configs.contains_key(&ConfigResource::default_broker())
+    }
+
+    fn apply_move_rate(&self, delta: &MetadataDelta, image: &MetadataImage) {
+        if self.have_broker_settings_changed(delta) {
+            *self.move_rate.lock() = move_rate(&self.broker_settings(image));
+        }
+    }
+
     /// Settings that changed reach the logs they concern: one topic's, or all.
     fn apply_configs(&self, delta: &MetadataDelta, image: &MetadataImage) {
-        let own = ConfigResource::broker(self.settings.broker_id);
-        let all = ConfigResource::default_broker();
-        if delta.configs.contains_key(&own) || delta.configs.contains_key(&all) {
+        if self.have_broker_settings_changed(delta) {
             let settings = self.broker_settings(image);
             self.settings.throttles.set_limits(&settings);
             *self.cleaner_settings.lock() = CleanerSettings::of(&settings);
             self.dirs.set_cordoned(&cordoned_log_dirs(&settings));
-            *self.move_rate.lock() = move_rate(&settings);
             let mut configs: HashMap<Arc<str>, Arc<TopicConfig>> = HashMap::new();
             for partition in self.partitions() {
                 let topic = &partition.topic_partition().topic;

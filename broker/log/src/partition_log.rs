@@ -401,7 +401,14 @@ impl PartitionLog {
         self.epochs_dirty = true;
         self.producers = current.producers.clone();
         self.first_dirty_offset = current.first_dirty_offset;
+        self.config = current.config.clone();
         self.check();
+    }
+
+    /// Whether compaction may have taken records out, or may do so.
+    #[must_use]
+    pub fn may_be_compacted(&self) -> bool {
+        self.config.cleanup_policy.compact || self.first_dirty_offset > Offset::ZERO
     }
 
     /// Makes all of the log durable at once: records, names, producers, epochs. Nobody else has a ticket.

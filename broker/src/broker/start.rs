@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use moldau_cluster::{BrokerListener, ControllerChannel, FeatureRange, SUPPORTED_FEATURES};
 use moldau_log::{FileSystem, LogError, RealFileSystem};
-use moldau_metadata::MetadataDelta;
 use moldau_metadata::config::{BrokerConfig, HttpListener, Listener};
+use moldau_metadata::{MetadataDelta, MetadataImage};
 use moldau_model::BrokerEpoch;
 use tokio::sync::watch;
 
@@ -327,6 +327,9 @@ fn lifecycle_options(
     }
 }
 
+/// How long clients wait for the broker's own image to have it active. It is a matter of milliseconds, but on a busy machine.
+const UNFENCED_LIMIT: Duration = Duration::from_secs(10);
+
 /// Serves clients from the moment the controller sends them here.
 async fn serve_when_ready(
     listeners: Vec<BoundListener>,
@@ -339,6 +342,20 @@ async fn serve_when_ready(
         ready = state.wait_for(|state| *state == crate::lifecycle::BrokerState::Running) => {
             if ready.is_err() {
                 return;
+            }
+        }
+        () = net::stopped(&mut stop) => return,
+    }
+    // The controller said so; this broker's own image may still have it fenced, and would tell clients of no broker at all.
+    // A fresh librdkafka client that is told so asks for metadata only minutes later.
+    let own_id = broker.options.config.node_id;
+    let is_seen = |image: &MetadataImage| {
+        broker.replica_manager.is_registered(image) && image.broker(own_id).is_some_and(|own| own.is_active())
+    };
+    tokio::select! {
+        is_seen = broker.control.metadata.wait_until(UNFENCED_LIMIT, is_seen) => {
+            if !is_seen {
+                tracing::warn!("clients are served before this broker has seen that the cluster counts on it");
             }
         }
         () = net::stopped(&mut stop) => return,

@@ -254,8 +254,23 @@ impl Partition {
         };
         let Some(ticket) = ticket else { return Ok(false) };
         let result = ticket.run();
+        self.end_sync(dir, ticket, result)
+    }
+
+    /// What a ticket that was run came to.
+    pub(super) fn end_sync(
+        self: &Arc<Self>,
+        dir: Arc<LogDir>,
+        ticket: SyncTicket,
+        result: io::Result<()>,
+    ) -> Result<bool, SyncFailed> {
+        let is_of_log = self.lock().log.as_ref().is_some_and(|log| log.issued(&ticket));
         let is_due_again = self.finish_sync(ticket);
-        result.map(|()| is_due_again).map_err(|source| SyncFailed { dir, source })
+        match result {
+            // The log was deleted, or has moved, while the ticket was out: its names are gone, and nothing has failed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !is_of_log => Ok(is_due_again),
+            result => result.map(|()| is_due_again).map_err(|source| SyncFailed { dir, source }),
+        }
     }
 
     /// Takes the ticket back once it was run, well or not. Whether the next sync is due at once.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use moldau_log::{
     AppendError, FileSlice, LogConfig, LogError, PartitionCheckpoint, PartitionLog, PartitionOnDisk,
 };
-use moldau_model::{ErrorCode, Offset, Uuid};
+use moldau_model::{ErrorCode, Offset, TimestampMs, Uuid};
 use moldau_record::BatchView;
 use moldau_replica::{DirectoryMove, EpochEndOffset, LogEnds, MoveStep, TAIL_BYTES_MAX, truncation_offset};
 use parking_lot::Mutex;
@@ -145,8 +145,10 @@ impl FutureLog {
         };
         let Some(ticket) = ticket else { return MoveProgress::Copied(0) };
         let result = ticket.run();
-        if let Some(copied) = self.copy.lock().as_mut().filter(|copied| copied.log.issued(&ticket)) {
-            copied.log.complete_sync(ticket);
+        match self.copy.lock().as_mut().filter(|copied| copied.log.issued(&ticket)) {
+            Some(copied) => drop(copied.log.complete_sync(ticket)),
+            // It was given up meanwhile, and its names are gone: nothing has failed.
+            None => return MoveProgress::Ended,
         }
         match result {
             Ok(()) => MoveProgress::Copied(0),
@@ -154,8 +156,9 @@ impl FutureLog {
         }
     }
 
-    /// Appends a piece of the log that was read from the copy's end on.
-    fn append(&self, from: Offset, bytes: &[u8], asked: usize) -> MoveProgress {
+    /// Appends a piece of the log that was read from the copy's end on, when the log ended at `log_end`. A piece ends with its
+    /// segment, so that a short one says nothing.
+    fn append(&self, from: Offset, bytes: &[u8], log_end: Offset) -> MoveProgress {
         let mut slot = self.copy.lock();
         let Some(copied) = slot.as_mut() else { return MoveProgress::Ended };
         if copied.log.log_end_offset() != from {
@@ -163,7 +166,7 @@ impl FutureLog {
         }
         match copied.append(bytes) {
             Ok(()) => {
-                copied.is_near_end = bytes.len() < asked;
+                copied.is_near_end = copied.log.log_end_offset() >= log_end;
                 MoveProgress::Copied(bytes.len() as u64)
             }
             Err(error) if error.is_disk_full() => {
@@ -180,6 +183,11 @@ impl FutureLog {
 }
 
 impl Copied {
+    /// Unlinks what was cut: nobody reads a copy.
+    fn purge(&mut self) {
+        self.log.purge_deleted(TimestampMs(i64::MAX));
+    }
+
     fn append(&mut self, bytes: &[u8]) -> Result<(), AppendError> {
         let now = clock::now();
         // The log's start may lie in the middle of a batch.
@@ -297,6 +305,10 @@ impl Partition {
             leader_epoch: end.leader_epoch,
             end_offset: end.end_offset,
         };
+        if log.may_be_compacted() {
+            // What was compacted since is not in the log, but may be in the copy, and without what took it out.
+            return copy.truncate_fully_and_start_at(log.log_start_offset(), clock::now());
+        }
         loop {
             let before = (copy.log_end_offset(), copy.latest_epoch());
             let Some(epoch) = before.1 else { return Ok(()) };
@@ -327,7 +339,9 @@ impl Partition {
         match step {
             MoveStep::Restart { at } => future.change(|copied| {
                 copied.is_near_end = false;
-                copied.log.truncate_fully_and_start_at(at, clock::now())
+                copied.log.truncate_fully_and_start_at(at, clock::now())?;
+                copied.purge();
+                Ok(())
             }),
             MoveStep::Cut { to } => self.cut_copy(&future, to),
             MoveStep::RaiseStart { to } => future
@@ -359,7 +373,9 @@ impl Partition {
     fn cut_copy(&self, future: &Arc<FutureLog>, to: Offset) -> MoveProgress {
         let progress = future.change(|copied| {
             copied.is_near_end = false;
-            copied.log.truncate_to(to, clock::now()).map(drop)
+            copied.log.truncate_to(to, clock::now())?;
+            copied.purge();
+            Ok(())
         });
         let mut state = self.lock();
         if let Some(moving) = &mut state.moving
@@ -383,7 +399,7 @@ impl Partition {
             bytes.map(|bytes| (bytes, log_end)).map_err(|error| error.to_string())
         });
         match read {
-            Ok((Some(bytes), _)) => future.append(from, &bytes, PIECE_BYTES),
+            Ok((Some(bytes), log_end)) => future.append(from, &bytes, log_end),
             // Compaction left nothing up to the log's end.
             Ok((None, log_end)) => future.change(|copied| copied.log.pass_over_to(log_end, clock::now())),
             Err(error) => {
@@ -439,6 +455,13 @@ impl Partition {
         if copied.log.log_end_offset() != log.log_end_offset() {
             copied.is_near_end = false;
             return MoveProgress::Copied(tail_bytes);
+        }
+        if log.failure().is_some() {
+            // It is the log's directory that fails, and a sync says so.
+            drop(slot);
+            drop(guard);
+            self.schedule_sync();
+            return MoveProgress::Waits;
         }
         let (from, to) = (self.dir(), Arc::clone(&future.dir));
         if let Err(error) = to.log.install_future(log, &mut copied.log, (from.id, to.id)) {

@@ -231,6 +231,22 @@ async fn a_coordinator_learns_where_its_records_are_and_what_it_prunes_stays_gon
     assert_eq!(again.load(7, 0).unwrap(), [(2, "third".to_owned())]);
 }
 
+#[tokio::test]
+async fn a_topic_that_is_deleted_while_it_is_synced_takes_no_directory_offline() {
+    let mut f = Fixture::new();
+    f.create();
+    f.manager.make_logs();
+    f.append_only(7);
+    let partition = f.partition(7);
+    let dir = partition.dir();
+    let begun = partition.lock().log.as_mut().and_then(|log| log.begin_sync());
+    let ticket = begun.unwrap();
+    f.remove();
+    let result = ticket.run();
+    assert_eq!(result.as_ref().unwrap_err().kind(), std::io::ErrorKind::NotFound, "its names are gone");
+    assert!(partition.end_sync(dir, ticket, result).is_ok());
+}
+
 #[test]
 fn a_topic_that_is_deleted_before_its_files_are_made_leaves_none() {
     let mut f = Fixture::new();
