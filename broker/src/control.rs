@@ -100,12 +100,20 @@ impl ControlPlane {
     }
 }
 
+/// Also with `group.initial.rebalance.delay.ms=0` members that come at once are one generation, as they are in Kafka, whose
+/// coordinator takes what is queued before a timer of no time. Alone in the first generation, the first one would keep all others
+/// waiting until its next heartbeat.
+const INITIAL_REBALANCE_DELAY_MS_MIN: i32 = 20;
+
 /// The coordinator's settings, out of the broker's.
 fn group_config(config: &BrokerConfig) -> GroupConfig {
     GroupConfig {
         min_session_timeout_ms: config.group.session_timeout_ms_min,
         max_session_timeout_ms: config.group.session_timeout_ms_max,
-        initial_rebalance_delay_ms: config.group.initial_rebalance_delay_ms,
+        initial_rebalance_delay_ms: config
+            .group
+            .initial_rebalance_delay_ms
+            .max(INITIAL_REBALANCE_DELAY_MS_MIN),
         group_max_size: usize::try_from(config.group.size_max).unwrap_or(usize::MAX),
         offset_metadata_bytes_max: usize::try_from(config.offsets_topic.metadata_bytes_max).unwrap_or(0),
         offsets_retention_ms: config.offsets_topic.retention_ms,
