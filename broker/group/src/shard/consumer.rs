@@ -363,18 +363,10 @@ impl GroupShard {
         }
     }
 
-    /// The load is over: members get fresh sessions. A group is of one kind, and a change of it is two appends: if the
-    /// second came without the first, members tell which it is.
+    /// The load is over: members get fresh sessions.
     pub(super) fn finish_load_of_consumer_groups(&mut self, now_ms: i64) {
-        let group_ids: Vec<Arc<str>> = self.consumer_groups.by_id.keys().cloned().collect();
-        for group_id in group_ids {
-            let is_empty = self.consumer_groups.get(&group_id).is_none_or(ConsumerGroup::is_empty);
-            if is_empty && self.groups.contains_key(&group_id) {
-                self.consumer_groups.by_id.remove(&group_id);
-            } else {
-                self.groups.remove(&group_id);
-                self.arm_timers(&group_id, now_ms);
-            }
+        for group_id in self.consumer_groups.settle_kinds(&mut self.groups) {
+            self.arm_timers(&group_id, now_ms);
         }
     }
 

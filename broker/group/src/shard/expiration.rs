@@ -30,44 +30,30 @@ impl GroupShard {
         self.timers.schedule(TimerKey::Expiration, now_ms.saturating_add(interval_ms));
         let mut tombstones: Vec<(Arc<str>, CoordinatorRecord)> = Vec::new();
         let mut finished: Vec<Arc<str>> = Vec::new();
-        for group in self.groups.values() {
-            let is_subscribed_to = |topic: &str| group.is_subscribed_to(topic);
-            let (expired, has_more) =
-                self.expired_offsets(&group.group_id, ages_from(group), &is_subscribed_to, now_ms);
-            if !has_more && group.state() == GroupState::Empty && group.pending_join.is_empty() {
-                // Its offsets' tombstones are written with its own.
-                finished.push(Arc::clone(&group.group_id));
-                continue;
-            }
-            tombstones.extend(expired.into_iter().map(|(topic, partition)| {
-                (Arc::clone(&group.group_id), offset_tombstone(&group.group_id, &topic, partition))
-            }));
-        }
-        for (group_id, slot) in &self.consumer_groups.by_id {
-            let is_subscribed_to = |topic: &str| slot.group.is_subscribed_to(topic);
-            let (expired, has_more) =
-                self.expired_offsets(group_id, Some(AgesFrom::Commit), &is_subscribed_to, now_ms);
-            if !has_more && slot.is_idle_and_empty() {
-                finished.push(Arc::clone(group_id));
-                continue;
-            }
-            let tombstone = |(topic, partition): (String, PartitionIndex)| {
-                (Arc::clone(group_id), offset_tombstone(group_id, &topic, partition))
+        let mut expire =
+            |group_id: &Arc<str>, from: Option<AgesFrom>, is_empty, subscribed: &dyn Fn(&str) -> bool| {
+                let (expired, has_more) = self.expired_offsets(group_id, from, subscribed, now_ms);
+                if !has_more && is_empty {
+                    // Its offsets' tombstones are written with its own.
+                    return finished.push(Arc::clone(group_id));
+                }
+                let tombstone = |(topic, partition): (String, PartitionIndex)| {
+                    (Arc::clone(group_id), offset_tombstone(group_id, &topic, partition))
+                };
+                tombstones.extend(expired.into_iter().map(tombstone));
             };
-            tombstones.extend(expired.into_iter().map(tombstone));
+        for (group_id, group) in &self.groups {
+            let is_empty = group.state() == GroupState::Empty && group.pending_join.is_empty();
+            expire(group_id, ages_from(group), is_empty, &|topic| group.is_subscribed_to(topic));
+        }
+        let from_commit = Some(AgesFrom::Commit);
+        for (group_id, slot) in &self.consumer_groups.by_id {
+            let is_empty = slot.is_idle_and_empty();
+            expire(group_id, from_commit, is_empty, &|topic| slot.group.is_subscribed_to(topic));
         }
         for (group_id, slot) in &self.streams_groups.by_id {
-            let is_subscribed_to = |topic: &str| slot.group.is_subscribed_to(topic);
-            let (expired, has_more) =
-                self.expired_offsets(group_id, Some(AgesFrom::Commit), &is_subscribed_to, now_ms);
-            if !has_more && slot.is_idle_and_empty() {
-                finished.push(Arc::clone(group_id));
-                continue;
-            }
-            let tombstone = |(topic, partition): (String, PartitionIndex)| {
-                (Arc::clone(group_id), offset_tombstone(group_id, &topic, partition))
-            };
-            tombstones.extend(expired.into_iter().map(tombstone));
+            let is_empty = slot.is_idle_and_empty();
+            expire(group_id, from_commit, is_empty, &|topic| slot.group.is_subscribed_to(topic));
         }
         self.append_tombstones(tombstones, now_ms, out);
         self.remove_finished_groups(&finished, now_ms, out);

@@ -10,6 +10,7 @@ use moldau_model::ErrorCode;
 
 use super::append::append_error_to_response;
 use super::{AppendId, Output};
+use crate::group::ClassicGroup;
 use crate::request::RequestToken;
 use crate::response::Response;
 
@@ -76,6 +77,22 @@ pub(crate) struct Groups<K: GroupKind> {
 impl<K: GroupKind> Default for Groups<K> {
     fn default() -> Self {
         Self { by_id: BTreeMap::new(), in_flight: BTreeMap::new() }
+    }
+}
+
+impl<K: GroupKind> Groups<K> {
+    /// At the end of a load an id is of one kind. A change of kind is two appends: if the second came without the first, members
+    /// tell which it is. Gives the groups that stay.
+    pub(super) fn settle_kinds(&mut self, classic: &mut BTreeMap<Arc<str>, ClassicGroup>) -> Vec<Arc<str>> {
+        self.by_id.retain(|group_id, slot| {
+            let is_empty = !slot.is_written || K::is_empty(&slot.group);
+            let gives_way = is_empty && classic.contains_key(group_id);
+            if !gives_way {
+                classic.remove(group_id);
+            }
+            !gives_way
+        });
+        self.by_id.keys().cloned().collect()
     }
 }
 

@@ -247,9 +247,7 @@ impl GroupShard {
 
     /// The load is over: members get fresh sessions, and those that were giving up tasks have their time for it again.
     pub(super) fn finish_load_of_streams_groups(&mut self, now_ms: i64) {
-        let group_ids: Vec<Arc<str>> = self.streams_groups.by_id.keys().cloned().collect();
-        for group_id in group_ids {
-            self.groups.remove(&group_id);
+        for group_id in self.streams_groups.settle_kinds(&mut self.groups) {
             self.arm_streams_timers(&group_id, now_ms);
         }
     }
@@ -271,7 +269,8 @@ impl GroupShard {
         self.set_timers(group_id, changes, now_ms);
     }
 
-    /// Makes room for a classic group of this id: an empty streams group goes, and its offsets stay. False if it is in use.
+    /// Makes room for a classic group of this id: an empty streams group goes, and its offsets stay. Nothing
+    /// happens to one in use.
     pub(super) fn retire_empty_streams_group(&mut self, group_id: &str, now_ms: i64, out: &mut Vec<Output>) {
         let Some(slot) = self.streams_groups.by_id.get(group_id) else { return };
         if !slot.is_idle_and_empty() {

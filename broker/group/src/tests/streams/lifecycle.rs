@@ -280,6 +280,22 @@ fn a_group_is_of_one_kind_while_it_is_in_use() {
 }
 
 #[test]
+fn a_classic_group_stays_where_the_end_of_the_empty_one_before_it_was_not_written() {
+    let mut h = cluster(&TOPICS);
+    h.streams_beat(joining("a"));
+    h.streams_beat(beat("a", -1));
+    h.auto_commit = false;
+    h.send_join(JoinGroupRequest { api_version: 3, ..join("g", "") });
+    let tombstones = *h.pending.keys().next().unwrap();
+    h.settle(tombstones, Err(ErrorCode::NotEnoughReplicas));
+    h.commit_all();
+    h.auto_commit = true;
+    h.fail_over();
+    assert_eq!(h.describe_streams_group("g").error, ErrorCode::GroupIdNotFound);
+    assert_eq!((h.state("g").as_str(), h.shard.group_count()), ("Empty", 1));
+}
+
+#[test]
 fn a_heartbeat_whose_append_fails_changes_nothing() {
     let mut h = cluster(&TOPICS);
     h.auto_commit = false;
