@@ -114,6 +114,10 @@ fn group_config(config: &BrokerConfig) -> GroupConfig {
             .group
             .initial_rebalance_delay_ms
             .max(INITIAL_REBALANCE_DELAY_MS_MIN),
+        initial_rebalance_quiet_ms: config
+            .group
+            .initial_rebalance_quiet_ms
+            .max(INITIAL_REBALANCE_DELAY_MS_MIN),
         group_max_size: usize::try_from(config.group.size_max).unwrap_or(usize::MAX),
         offset_metadata_bytes_max: usize::try_from(config.offsets_topic.metadata_bytes_max).unwrap_or(0),
         offsets_retention_ms: config.offsets_topic.retention_ms,

@@ -177,6 +177,8 @@ pub struct GroupConfig {
     /// `group.initial.rebalance.delay.ms`: how long the first rebalance of an empty group waits for more members.
     /// It starts anew with each arrival, up to the members' rebalance timeout. Default: 3000.
     pub initial_rebalance_delay_ms: i32,
+    /// `group.initial.rebalance.quiet.ms`: that wait ends early once nobody has joined for so long. Default: 500.
+    pub initial_rebalance_quiet_ms: i32,
     /// `group.max.size`: members of one group, GROUP_MAX_SIZE_REACHED beyond. Default: 2,147,483,647.
     pub group_max_size: usize,
     /// `offset.metadata.max.bytes`: metadata of one committed offset, OFFSET_METADATA_TOO_LARGE beyond. Default: 4096.
@@ -223,6 +225,7 @@ impl Default for GroupConfig {
             min_session_timeout_ms: 6_000,
             max_session_timeout_ms: 1_800_000,
             initial_rebalance_delay_ms: 3_000,
+            initial_rebalance_quiet_ms: 500,
             group_max_size: i32::MAX as usize,
             offset_metadata_bytes_max: 4_096,
             offsets_retention_ms: 7 * 24 * 60 * 60 * 1_000,

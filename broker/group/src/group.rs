@@ -22,8 +22,9 @@ const CONSUMER_PROTOCOL_TYPE: &str = "consumer";
 /// What the join timer of a group means when it fires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum JoinPhase {
-    /// The first rebalance of an empty group waits for more members (KIP-134).
-    Initial { delay_ms: i64, remaining_ms: i64 },
+    /// The first rebalance of an empty group waits for more members (KIP-134): for `delay_ms` at most, until
+    /// `window_end_ms`, after which another such window may follow out of `remaining_ms`.
+    Initial { delay_ms: i64, window_end_ms: i64, remaining_ms: i64 },
     /// Members have until then to join again.
     Rebalance,
 }

@@ -76,6 +76,7 @@ impl Rebalance<'_> {
             && self.group.previous_state() == GroupState::Empty;
         if initial {
             self.group.new_member_added = true;
+            self.wait_for_quiet();
         }
         if self.group.member_count() == 0 {
             self.group.protocol_type = Some(protocol_type.to_owned());
@@ -164,7 +165,7 @@ impl Rebalance<'_> {
         if initial {
             let delay_ms = i64::from(self.config.initial_rebalance_delay_ms.max(0));
             let remaining_ms = (self.group.rebalance_timeout_ms() - delay_ms).max(0);
-            self.schedule_join(delay_ms, JoinPhase::Initial { delay_ms, remaining_ms });
+            self.open_join_window(delay_ms, remaining_ms);
         } else if self.group.has_all_members_joined() {
             self.complete_join();
         } else {
@@ -176,6 +177,22 @@ impl Rebalance<'_> {
         self.group.join_phase = phase;
         let key = self.join_key();
         self.timers.schedule(key, self.now_ms.saturating_add(delay_ms));
+    }
+
+    /// A window in which the first members of a group wait for more.
+    fn open_join_window(&mut self, delay_ms: i64, remaining_ms: i64) {
+        let window_end_ms = self.now_ms.saturating_add(delay_ms);
+        self.group.join_phase = JoinPhase::Initial { delay_ms, window_end_ms, remaining_ms };
+        self.wait_for_quiet();
+    }
+
+    /// The first rebalance begins once nobody has come for a while, and at the end of its window at the latest.
+    fn wait_for_quiet(&mut self) {
+        if let JoinPhase::Initial { window_end_ms, .. } = self.group.join_phase {
+            let quiet_ms = i64::from(self.config.initial_rebalance_quiet_ms.max(0));
+            let key = self.join_key();
+            self.timers.schedule(key, self.now_ms.saturating_add(quiet_ms).min(window_end_ms));
+        }
     }
 
     /// The group's first rebalance takes its time, whoever has joined.
@@ -202,17 +219,22 @@ impl Rebalance<'_> {
             return;
         }
         match self.group.join_phase {
-            JoinPhase::Initial { delay_ms, remaining_ms }
+            // Nobody came for a while, unless somebody was given an id and is to come with it at once.
+            JoinPhase::Initial { window_end_ms, .. } if self.now_ms < window_end_ms => {
+                if self.group.pending_join.is_empty() {
+                    self.complete_join();
+                } else {
+                    self.wait_for_quiet();
+                }
+            }
+            JoinPhase::Initial { delay_ms, remaining_ms, .. }
                 if self.group.new_member_added && remaining_ms > 0 =>
             {
                 self.group.new_member_added = false;
                 let next_delay_ms =
                     i64::from(self.config.initial_rebalance_delay_ms.max(0)).min(remaining_ms);
                 let remaining_ms = (remaining_ms - delay_ms).max(0);
-                self.schedule_join(
-                    next_delay_ms,
-                    JoinPhase::Initial { delay_ms: next_delay_ms, remaining_ms },
-                );
+                self.open_join_window(next_delay_ms, remaining_ms);
             }
             JoinPhase::Initial { .. } | JoinPhase::Rebalance => self.complete_join(),
         }

@@ -5,6 +5,7 @@ mod consumer;
 mod cooperative;
 mod deletion;
 mod expiration;
+mod first_rebalance;
 mod harness;
 mod inspect;
 mod join;

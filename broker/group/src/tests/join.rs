@@ -112,43 +112,6 @@ fn only_the_leader_learns_the_members() {
 }
 
 #[test]
-fn the_first_rebalance_waits_and_each_newcomer_makes_it_wait_longer_up_to_the_rebalance_timeout() {
-    let mut h = Harness::with_config(GroupConfig::default());
-    let request = |h: &Harness| JoinGroupRequest {
-        api_version: 3,
-        rebalance_timeout_ms: 7_000,
-        new_member_uuid: h.uuid(),
-        ..join("g", "")
-    };
-    let first = request(&h);
-    let first = h.send_join(first);
-    h.advance(2_999);
-    let second = request(&h);
-    let second = h.send_join(second);
-    h.advance(2_999);
-    assert!(h.is_parked(first), "3 s were over, but somebody came");
-    let third = request(&h);
-    let third = h.send_join(third);
-    h.advance(1_001);
-    assert!(h.is_parked(first), "a third one came within the second 3 s");
-    h.advance(1);
-    assert_eq!(h.joined(first).generation_id, GenerationId(1), "7 s are over");
-    assert_eq!(h.joined(second).generation_id, GenerationId(1));
-    assert_eq!(h.joined(third).generation_id, GenerationId(1));
-}
-
-#[test]
-fn the_first_rebalance_does_not_wait_longer_for_nobody() {
-    let mut h = Harness::with_config(GroupConfig::default());
-    let member_id = h.new_member_id("g");
-    let token = h.send_join(join("g", &member_id));
-    h.advance(2_999);
-    assert!(h.is_parked(token));
-    h.advance(1);
-    assert_eq!(h.joined(token).error, ErrorCode::None);
-}
-
-#[test]
 fn a_member_must_share_a_protocol_with_all_others() {
     let mut h = Harness::new();
     let (ids, _) = h.stable_group("g", 1);

@@ -146,6 +146,7 @@ fn a_rebalance_waits_for_a_member_that_was_given_an_id() {
 fn ten_thousand_members_need_no_scan_to_know_the_next_deadline() {
     let config = GroupConfig {
         initial_rebalance_delay_ms: 1_000,
+        initial_rebalance_quiet_ms: 1_000,
         groups_per_shard_max: 5_000,
         ..GroupConfig::default()
     };

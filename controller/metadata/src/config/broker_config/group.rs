@@ -6,6 +6,7 @@ use super::{Reader, as_list};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupSettings {
     pub initial_rebalance_delay_ms: i32,
+    pub initial_rebalance_quiet_ms: i32,
     pub session_timeout_ms_min: i32,
     pub session_timeout_ms_max: i32,
     /// `group.max.size`.
@@ -180,6 +181,7 @@ impl Reader<'_> {
         let assignors = as_list(self.text("group.consumer.assignors"));
         GroupSettings {
             initial_rebalance_delay_ms: self.int("group.initial.rebalance.delay.ms"),
+            initial_rebalance_quiet_ms: self.int("group.initial.rebalance.quiet.ms"),
             session_timeout_ms_min: self.int("group.min.session.timeout.ms"),
             session_timeout_ms_max: self.int("group.max.session.timeout.ms"),
             size_max: self.int("group.max.size"),
