@@ -31,6 +31,7 @@ use moldau_replica::Role;
 use parking_lot::{Mutex, RwLock};
 
 pub use append::AppendRefused;
+pub(crate) use append::SyncFailed;
 pub(crate) use follower::{FetchPosition, FollowError, Followed};
 pub(crate) use leader::FollowerNews;
 pub use moving::FutureView;

@@ -1,6 +1,7 @@
-//! Makes records durable. Every append queues its partition; threads of their own take partitions off the queue and
-//! sync them, several at a time. What is appended while a partition's sync runs is covered by the next one: group
-//! commit falls out of the queue, across producers and across requests.
+//! Makes records durable. Every append queues its partition; threads of their own take partitions off the queue. A thread
+//! takes all that wait for one round: what they have of little size goes into the directory's journal by one write and one
+//! sync, and the others are synced file by file, several at a time. What is appended while a round is out is covered by
+//! the next one: group commit falls out of the queue, across producers, requests and partitions.
 //!
 //! A partition is in the queue at most once, and at most one ticket of it is out. A sync that fails is never repeated: the
 //! kernel may have dropped the pages that it could not write, and the next sync would say that all is well.
@@ -15,13 +16,32 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
+use moldau_log::{JOURNAL_COMMIT_BYTES_MAX, SyncTicket};
 use parking_lot::{Condvar, Mutex};
 
 use crate::log_dirs::LogDir;
-use crate::replica_manager::Partition;
+use crate::replica_manager::{Partition, SyncFailed};
 
 /// Partitions of one directory that are synced at the same time. A disk gains by some depth; each is a thread.
 const PARALLELISM: usize = 4;
+/// Partitions in one round: the tickets of all of them are out until it has ended.
+const ROUND_PARTITIONS_MAX: usize = 1024;
+
+/// A partition whose ticket is out.
+pub(crate) struct Syncing {
+    pub(crate) partition: Arc<Partition>,
+    /// Where the log was when the ticket was taken.
+    pub(crate) dir: Arc<LogDir>,
+    pub(crate) ticket: SyncTicket,
+}
+
+/// What a thread does next.
+enum Work {
+    /// The partitions whose tickets are still to be taken. One thread has a round at a time.
+    Round(Vec<Arc<Partition>>),
+    /// A ticket that is not the journal's.
+    Own(Syncing),
+}
 
 /// The partitions of one log directory that have something to sync.
 #[derive(Default)]
@@ -35,7 +55,21 @@ pub struct SyncQueue {
 #[derive(Default)]
 struct QueueState {
     waiting: VecDeque<Arc<Partition>>,
+    own: VecDeque<Syncing>,
+    /// A thread has a round.
+    is_round_out: bool,
+    /// A thread was woken for the next one.
+    is_wake_sent: bool,
     is_closed: bool,
+}
+
+impl QueueState {
+    /// Whether somebody is to be woken for those who wait. At the end of a round that thread looks again.
+    fn is_wake_due(&mut self) -> bool {
+        let is_due = !self.waiting.is_empty() && !self.is_round_out && !self.is_wake_sent;
+        self.is_wake_sent |= is_due;
+        is_due
+    }
 }
 
 impl SyncQueue {
@@ -46,18 +80,40 @@ impl SyncQueue {
             return;
         }
         state.waiting.push_back(partition);
+        let is_wake_due = state.is_wake_due();
         drop(state);
-        self.more.notify_one();
+        if is_wake_due {
+            self.more.notify_one();
+        }
     }
 
-    /// Adds a partition that the calling thread of the directory has just synced: it looks here next, so that a
-    /// sleeper is woken only where others wait before it.
-    fn push_back_own(&self, partition: Arc<Partition>) {
+    /// Adds a partition that the calling thread of the directory has just synced: it looks here next, so nobody is woken.
+    fn push_back(&self, partition: Arc<Partition>) {
+        self.state.lock().waiting.push_back(partition);
+    }
+
+    /// Has the tickets run, by whoever is free.
+    fn push_own(&self, tickets: impl IntoIterator<Item = Syncing>) {
         let mut state = self.state.lock();
-        state.waiting.push_back(partition);
-        let others = state.waiting.len() > 1;
+        let before = state.own.len();
+        state.own.extend(tickets);
+        let added = state.own.len() - before;
         drop(state);
-        if others {
+        for _ in 0..added.min(PARALLELISM) {
+            self.more.notify_one();
+        }
+    }
+
+    /// The thread that had the round takes the next one, if `goes_on`; or else somebody is woken for those who wait.
+    fn end_round(&self, goes_on: bool) {
+        let mut state = self.state.lock();
+        state.is_round_out = false;
+        let is_closed = state.is_closed;
+        let is_wake_due = !goes_on && state.is_wake_due();
+        drop(state);
+        if is_closed {
+            self.more.notify_all();
+        } else if is_wake_due {
             self.more.notify_one();
         }
     }
@@ -74,13 +130,24 @@ impl SyncQueue {
         self.state.lock().waiting.len()
     }
 
-    fn pop(&self) -> Option<Arc<Partition>> {
+    /// Waits for something to do; `None` once the queue is closed and worked off.
+    fn next(&self) -> Option<Work> {
         let mut state = self.state.lock();
         loop {
-            if let Some(partition) = state.waiting.pop_front() {
-                return Some(partition);
+            if let Some(own) = state.own.pop_front() {
+                if state.is_wake_due() {
+                    self.more.notify_one();
+                }
+                return Some(Work::Own(own));
             }
-            if state.is_closed {
+            if !state.waiting.is_empty() && !state.is_round_out {
+                state.is_round_out = true;
+                state.is_wake_sent = false;
+                let count = state.waiting.len().min(ROUND_PARTITIONS_MAX);
+                return Some(Work::Round(state.waiting.drain(..count).collect()));
+            }
+            // With a round out, who has it comes back for those who wait.
+            if state.is_closed && !state.is_round_out {
                 return None;
             }
             self.more.wait(&mut state);
@@ -110,6 +177,10 @@ impl Syncer {
                 .spawn(move || run(&dir, &*failed))?;
             syncer.threads.push(thread);
         }
+        let (dir, failed) = (Arc::clone(&syncer.dir), Arc::clone(&failed));
+        let thread =
+            std::thread::Builder::new().name("journal".into()).spawn(move || settle(&dir, &*failed))?;
+        syncer.threads.push(thread);
         Ok(syncer)
     }
 }
@@ -117,6 +188,9 @@ impl Syncer {
 impl Drop for Syncer {
     fn drop(&mut self) {
         self.dir.sync.close();
+        if let Some(journal) = self.dir.log.journal() {
+            journal.close();
+        }
         for thread in self.threads.drain(..) {
             // It has nothing to say beyond its end: a panic in it has aborted the process.
             let _ = thread.join();
@@ -175,26 +249,111 @@ pub(crate) fn push_or_hold(partition: &Arc<Partition>) {
 }
 
 fn run(dir: &LogDir, failed: &(dyn Fn(&LogDir) + Send + Sync)) {
-    while let Some(partition) = dir.sync.pop() {
-        match partition.sync() {
-            Ok(is_due_again) => {
-                dir.sync.completed.fetch_add(1, Ordering::Relaxed);
-                if is_due_again && partition.dir().id == dir.id {
-                    dir.sync.push_back_own(partition);
-                } else if is_due_again {
-                    // It has moved.
-                    partition.push_to_sync_queue();
-                }
+    while let Some(work) = dir.sync.next() {
+        match work {
+            Work::Own(syncing) => run_own(dir, syncing, failed),
+            Work::Round(partitions) => run_round(dir, partitions, failed),
+        }
+    }
+}
+
+/// Takes the tickets, and commits those to the journal that are for it.
+fn run_round(dir: &LogDir, partitions: Vec<Arc<Partition>>, failed: &(dyn Fn(&LogDir) + Send + Sync)) {
+    let (mut small, mut own) = (Vec::new(), Vec::new());
+    for partition in partitions {
+        match partition.begin_sync() {
+            Ok(None) => {}
+            Ok(Some((dir, ticket))) => {
+                let group = if ticket.journal_bytes().is_some() { &mut small } else { &mut own };
+                group.push(Syncing { partition, dir, ticket });
             }
+            Err(error) => report(&partition, &error, failed),
+        }
+    }
+    // What is left for this thread alone needs nobody else woken.
+    let last = if small.is_empty() { own.pop() } else { None };
+    dir.sync.push_own(own);
+    while !small.is_empty() {
+        let rest = small.split_off(commit_size(&small));
+        commit(dir, std::mem::replace(&mut small, rest), failed);
+    }
+    dir.sync.end_round(last.is_none());
+    if let Some(last) = last {
+        run_own(dir, last, failed);
+    }
+}
+
+/// How many of these one commit takes, at least one.
+fn commit_size(small: &[Syncing]) -> usize {
+    let mut bytes = 0;
+    let fits = |syncing: &&Syncing| {
+        bytes += syncing.ticket.journal_bytes().unwrap_or(0);
+        bytes <= JOURNAL_COMMIT_BYTES_MAX
+    };
+    small.iter().take_while(fits).count().max(1)
+}
+
+fn commit(dir: &LogDir, small: Vec<Syncing>, failed: &(dyn Fn(&LogDir) + Send + Sync)) {
+    let tickets: Vec<&SyncTicket> = small.iter().map(|syncing| &syncing.ticket).collect();
+    let result = dir.log.journal().map_or(Ok(false), |journal| journal.commit(&tickets));
+    match result {
+        Ok(false) => dir.sync.push_own(small),
+        Ok(true) => small.into_iter().for_each(|syncing| finish(dir, syncing, Ok(()), failed)),
+        Err(error) => {
+            for syncing in small {
+                let error = io::Error::new(error.kind(), format!("the sync journal: {error}"));
+                finish(dir, syncing, Err(error), failed);
+            }
+        }
+    }
+}
+
+fn run_own(dir: &LogDir, syncing: Syncing, failed: &(dyn Fn(&LogDir) + Send + Sync)) {
+    let result = syncing.ticket.run();
+    finish(dir, syncing, result, failed);
+}
+
+fn finish(dir: &LogDir, syncing: Syncing, result: io::Result<()>, failed: &(dyn Fn(&LogDir) + Send + Sync)) {
+    let Syncing { partition, dir: of_ticket, ticket } = syncing;
+    match partition.end_sync(of_ticket, ticket, result) {
+        Ok(is_due_again) => {
+            dir.sync.completed.fetch_add(1, Ordering::Relaxed);
+            if is_due_again && partition.dir().id == dir.id {
+                dir.sync.push_back(partition);
+            } else if is_due_again {
+                // It has moved.
+                partition.push_to_sync_queue();
+            }
+        }
+        Err(error) => report(&partition, &error, failed),
+    }
+}
+
+/// The partition's directory goes offline.
+fn report(partition: &Partition, error: &SyncFailed, failed: &(dyn Fn(&LogDir) + Send + Sync)) {
+    let dir = &error.dir;
+    if dir.log.take_offline(format!("sync of {} failed: {error}", partition.topic_partition())) {
+        tracing::error!(
+            path = %dir.log.path().display(), partition = %partition.topic_partition(), %error,
+            "sync failed, the log directory goes offline"
+        );
+    }
+    failed(dir);
+}
+
+/// Syncs in bulk what only the journal has, whenever that is to take more.
+fn settle(dir: &LogDir, failed: &(dyn Fn(&LogDir) + Send + Sync)) {
+    let Some(journal) = dir.log.journal() else { return };
+    loop {
+        match journal.settle_next() {
+            Ok(true) => {}
+            Ok(false) => return,
             Err(error) => {
-                let dir = &error.dir;
-                if dir.log.take_offline(format!("sync of {} failed: {error}", partition.topic_partition())) {
-                    tracing::error!(
-                        path = %dir.log.path().display(), partition = %partition.topic_partition(), %error,
-                        "sync failed, the log directory goes offline"
-                    );
+                if dir.log.take_offline(format!("a sync failed: {error}")) {
+                    tracing::error!(path = %dir.log.path().display(), %error, "sync failed, the log directory goes offline");
                 }
                 failed(dir);
+                return;
             }
         }
     }

@@ -17,8 +17,8 @@ use crate::file_system::{FileLock, OpenFile, Space};
 use crate::partition_log::LogEnvironment;
 use crate::sync::DirectorySync;
 use crate::{
-    FileCache, FileSystem, LogConfig, LogError, MetaProperties, MovedFrom, OpenMode, PartitionLog,
-    RecoveryReport, meta_properties, partition_metadata,
+    FileCache, FileSystem, Journal, LogConfig, LogError, MetaProperties, MovedFrom, OpenMode, PartitionLog,
+    RecoveryReport, journal, meta_properties, partition_metadata,
 };
 use clean_shutdown::CleanShutdown;
 
@@ -88,6 +88,12 @@ impl LogDirectory {
             Checkpoints::load(Arc::clone(&file_system), path.clone()).map_err(LogError::io(&path))?;
         let checkpoints = Arc::new(checkpoints);
         let clean_shutdown = clean_shutdown::take(&*file_system, &path).map_err(LogError::io(&path))?;
+        if clean_shutdown.is_some() {
+            // Everything is in the segments.
+            journal::remove(&*file_system, &path).map_err(LogError::io(&path))?;
+        } else if let Some(replayed) = journal::replay(&*file_system, &path).map_err(LogError::io(&path))? {
+            tracing::info!(path = %path.display(), ?replayed, "the sync journal was replayed");
+        }
         // Also makes durable the names of partitions that a killed process left in the page cache.
         file_system.sync_dir(&path).map_err(LogError::io(&path))?;
         let sync_has_failed = file_system
@@ -103,6 +109,7 @@ impl LogDirectory {
             rewrites_recovered: sync_has_failed,
             parent: Some(Arc::new(DirectorySync::new(path.clone()))),
             checkpoints: Some(Arc::clone(&checkpoints)),
+            journal: Some(Arc::new(Journal::new(Arc::clone(&file_system), path.clone()))),
         };
         Ok(Self {
             path,
@@ -120,6 +127,12 @@ impl LogDirectory {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The sync journal of this directory's partitions.
+    #[must_use]
+    pub fn journal(&self) -> Option<&Arc<Journal>> {
+        self.environment.journal.as_ref()
     }
 
     /// `None` in a directory that was never formatted.
@@ -228,6 +241,7 @@ impl LogDirectory {
     /// Renames the partition's directory to `<topic>-<partition>.<hex>-delete`; `purge_deleted` removes it later.
     /// Reads under way go on.
     pub fn delete_partition(&self, mut log: PartitionLog, now: TimestampMs) -> Result<(), LogError> {
+        log.abandon_journal().map_err(LogError::io(&self.path))?;
         log.poison("the partition was deleted".into());
         let topic_partition = log.topic_partition().clone();
         let directory = log.directory();
@@ -317,6 +331,9 @@ impl LogDirectory {
     ) -> Result<(), LogError> {
         self.write_checkpoints(partitions)?;
         self.file_system.sync_volume(&self.path).map_err(LogError::io(&self.path))?;
+        if let Some(journal) = self.journal() {
+            journal.discard().map_err(LogError::io(&self.path))?;
+        }
         let sync_failed = self.path.join(SYNC_FAILED_FILE);
         if self.environment.rewrites_recovered {
             self.file_system.remove_file(&sync_failed).map_err(LogError::io(&sync_failed))?;

@@ -2,6 +2,7 @@
 
 mod append;
 mod declare;
+mod journaled;
 mod open;
 mod reading;
 mod recent;
@@ -22,6 +23,7 @@ use crate::batch_header::BatchHeader;
 use crate::checkpoint::Checkpoints;
 use crate::file_cache::{FileKind, Storage, segment_path};
 use crate::file_system::OpenFile;
+use crate::journal::{Journal, JournalSeat};
 use crate::leader_epoch_cache::LeaderEpochCache;
 use crate::producer_state::{ProducerAppend, ProducerState};
 use crate::segment::Segment;
@@ -37,6 +39,7 @@ pub struct LogEnvironment {
     pub(crate) file_cache: Arc<FileCache>,
     pub(crate) parent: Option<Arc<DirectorySync>>,
     pub(crate) checkpoints: Option<Arc<Checkpoints>>,
+    pub(crate) journal: Option<Arc<Journal>>,
     /// A sync has failed in this directory: what recovery finds beyond the recovery point is written again before it is
     /// believed.
     pub(crate) rewrites_recovered: bool,
@@ -46,7 +49,14 @@ impl LogEnvironment {
     /// For a log on its own; the logs of a [`crate::LogDirectory`] get theirs from it.
     #[must_use]
     pub fn new(file_system: Arc<dyn FileSystem>, file_cache: Arc<FileCache>) -> Self {
-        Self { file_system, file_cache, parent: None, checkpoints: None, rewrites_recovered: false }
+        Self {
+            file_system,
+            file_cache,
+            parent: None,
+            checkpoints: None,
+            journal: None,
+            rewrites_recovered: false,
+        }
     }
 }
 
@@ -183,6 +193,7 @@ pub struct PartitionLog {
     storage: Arc<Storage>,
     parent: Option<Arc<DirectorySync>>,
     checkpoints: Option<Arc<Checkpoints>>,
+    journal: Option<JournalSeat>,
     config: LogConfig,
     /// By base offset; never empty, the last is active.
     segments: VecDeque<Segment>,
@@ -334,7 +345,10 @@ impl PartitionLog {
         if self.offline.is_some() {
             return None;
         }
-        self.durability.begin(self.log_end_offset, &self.storage, self.parent.as_ref())
+        let active = self.segments.back();
+        let active = active.map(|active| (active.base_offset(), active.size_bytes()));
+        let active = self.journal.as_ref().zip(active).map(|(seat, (base, size))| (seat, base, size));
+        self.durability.begin(self.log_end_offset, &self.storage, self.parent.as_ref(), active)
     }
 
     /// Takes back a ticket that was run. Returns the durable end, which moves only if the run succeeded. If it failed,
@@ -417,8 +431,8 @@ impl PartitionLog {
         let snapshot =
             segment_path(&self.storage.directory(), self.log_end_offset, FileKind::ProducerSnapshot.suffix());
         self.storage.file_system.open(&snapshot, OpenFile::Read)?.sync_data()?;
-        if let Some(ticket) = self.durability.begin(self.log_end_offset, &self.storage, self.parent.as_ref())
-        {
+        let (end, parent) = (self.log_end_offset, self.parent.as_ref());
+        if let Some(ticket) = self.durability.begin(end, &self.storage, parent, None) {
             let result = ticket.run();
             self.durability.complete(ticket);
             result?;

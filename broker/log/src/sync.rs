@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use crate::file_cache::Storage;
 use crate::file_system::OpenFile;
+use crate::journal::{JournalRange, JournalSeat};
 use crate::{File, FileSystem};
 
 /// Syncs the log directory's own names, once for all partitions made since the last time.
@@ -66,6 +67,9 @@ pub struct SyncTicket {
     made: Option<u64>,
     storage: Arc<Storage>,
     parent: Option<Arc<DirectorySync>>,
+    /// What the log directory's journal could take instead.
+    journal_range: Option<JournalRange>,
+    was_journaled: AtomicBool,
     succeeded: AtomicBool,
 }
 
@@ -91,6 +95,22 @@ impl SyncTicket {
         Ok(())
     }
 
+    /// What it would take in the journal, if [`crate::Journal::commit`] may take it.
+    #[must_use]
+    pub fn journal_bytes(&self) -> Option<usize> {
+        self.journal_range.as_ref().map(JournalRange::entry_bytes)
+    }
+
+    pub(crate) fn journal_range(&self) -> Option<&JournalRange> {
+        self.journal_range.as_ref()
+    }
+
+    /// The journal has it, durably.
+    pub(crate) fn note_journaled(&self) {
+        self.was_journaled.store(true, Ordering::Release);
+        self.succeeded.store(true, Ordering::Release);
+    }
+
     pub(crate) fn storage(&self) -> &Arc<Storage> {
         &self.storage
     }
@@ -107,6 +127,12 @@ impl SyncTicket {
 pub(crate) struct Durability {
     durable_end_offset: Offset,
     dirty: Vec<Arc<dyn File>>,
+    /// Where the dirty bytes begin, if all of them were appended to the one dirty file.
+    appended_from: Option<u64>,
+    /// Durable in the journal, and not yet in the file itself, as far as is known here.
+    unsettled: Option<Arc<dyn File>>,
+    /// The journal may have entries that are not void.
+    may_be_journaled: bool,
     names: NamesToSync,
     /// The partition itself is new in the log directory: its number there, until a ticket has made its name durable.
     made: Option<u64>,
@@ -121,6 +147,9 @@ impl Durability {
         Self {
             durable_end_offset,
             dirty: Vec::new(),
+            appended_from: None,
+            unsettled: None,
+            may_be_journaled: false,
             names: NamesToSync::default(),
             made: None,
             truncations: 0,
@@ -160,22 +189,42 @@ impl Durability {
     /// The file was written. It stays open until it is synced: an error of writeback is reported to the descriptors
     /// that were open when it happened.
     pub(crate) fn mark(&mut self, file: &Arc<dyn File>) {
+        self.appended_from = None;
+        self.add_dirty(file);
+    }
+
+    /// The same of a segment to which something was appended at `position`, and nothing else.
+    pub(crate) fn mark_appended(&mut self, file: &Arc<dyn File>, position: u64) {
+        if self.dirty.is_empty() {
+            self.appended_from = Some(position);
+        } else if !self.dirty.iter().all(|dirty| Arc::ptr_eq(dirty, file)) {
+            self.appended_from = None;
+        }
+        self.add_dirty(file);
+    }
+
+    fn add_dirty(&mut self, file: &Arc<dyn File>) {
         if !self.dirty.iter().any(|dirty| Arc::ptr_eq(dirty, file)) {
             self.dirty.push(Arc::clone(file));
         }
     }
 
+    /// A ticket for all that is dirty. `active` is the log's seat in the journal, and base offset and size of its active segment.
     pub(crate) fn begin(
         &mut self,
         end_offset: Offset,
         storage: &Arc<Storage>,
         parent: Option<&Arc<DirectorySync>>,
+        active: Option<(&JournalSeat, Offset, u64)>,
     ) -> Option<SyncTicket> {
         if self.in_flight || (self.dirty.is_empty() && end_offset == self.durable_end_offset) {
             return None;
         }
         self.in_flight = true;
+        let journal_range = self.journal_range(active);
+        self.may_be_journaled |= journal_range.is_some();
         let files = std::mem::take(&mut self.dirty);
+        self.appended_from = None;
         self.in_flight_files.clone_from(&files);
         Some(SyncTicket {
             end_offset,
@@ -185,8 +234,20 @@ impl Durability {
             made: self.made,
             storage: Arc::clone(storage),
             parent: parent.cloned(),
+            journal_range,
+            was_journaled: AtomicBool::new(false),
             succeeded: AtomicBool::new(false),
         })
+    }
+
+    /// Only what was appended to one file, whose names are durable.
+    fn journal_range(&self, active: Option<(&JournalSeat, Offset, u64)>) -> Option<JournalRange> {
+        let (seat, base_offset, end) = active?;
+        let ([file], Some(from)) = (self.dirty.as_slice(), self.appended_from) else { return None };
+        if self.names.directory || self.names.partition_metadata || self.made.is_some() {
+            return None;
+        }
+        seat.range(file, base_offset, from, end)
     }
 
     /// Returns whether the ticket had succeeded. If the log was cut meanwhile, what the ticket promised is not there any
@@ -199,6 +260,13 @@ impl Durability {
         self.in_flight = false;
         self.in_flight_files.clear();
         self.made = None;
+        if ticket.was_journaled.load(Ordering::Acquire) {
+            self.unsettled = ticket.files.first().cloned();
+        } else if let Some(unsettled) = &self.unsettled
+            && ticket.files.iter().any(|file| Arc::ptr_eq(file, unsettled))
+        {
+            self.unsettled = None;
+        }
         if ticket.truncations != self.truncations {
             for file in &ticket.files {
                 self.mark(file);
@@ -215,16 +283,25 @@ impl Durability {
 
     /// Syncs all files at once, under the lock, those of a ticket under way included.
     pub(crate) fn sync_files_now(&mut self) -> io::Result<()> {
-        for file in self.dirty.iter().chain(&self.in_flight_files) {
+        for file in self.dirty.iter().chain(&self.in_flight_files).chain(&self.unsettled) {
             file.sync_data()?;
         }
         self.dirty.clear();
+        self.appended_from = None;
+        self.unsettled = None;
         Ok(())
+    }
+
+    /// Whether the journal may have entries of the log that count; from now on it has none.
+    pub(crate) fn leave_journal(&mut self) -> bool {
+        std::mem::take(&mut self.may_be_journaled)
     }
 
     /// The log ends at `end_offset` now, and that is durable.
     pub(crate) fn truncated(&mut self, end_offset: Offset) {
         self.truncations += 1;
+        // What is dirty may lie behind the log's end now.
+        self.appended_from = None;
         self.durable_end_offset = self.durable_end_offset.min(end_offset);
     }
 

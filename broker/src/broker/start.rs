@@ -38,7 +38,9 @@ const REQUEST_MEMORY_BYTES: usize = 256 * 1024 * 1024;
 /// Log files kept open that nobody is using; the rest are opened on demand.
 const OPEN_FILES_MAX: usize = 2048;
 /// Descriptors that connections leave to the logs, to listeners and to everything else.
-const RESERVED_FILES: u64 = OPEN_FILES_MAX as u64 + 512;
+const RESERVED_FILES: u64 = (OPEN_FILES_MAX + JOURNAL_PARTITIONS_MAX) as u64 + 512;
+/// Partitions that a log directory's sync journal keeps open, where there are descriptors enough.
+const JOURNAL_PARTITIONS_MAX: usize = 2048;
 
 /// Why a broker does not start.
 #[derive(Debug, thiserror::Error)]
@@ -265,6 +267,12 @@ async fn open_replicas(
     let opened = tokio::task::spawn_blocking(move || {
         let dirs =
             LogDirs::open(&file_system, &config.log_dirs, &cluster_id, config.node_id, OPEN_FILES_MAX)?;
+        for dir in dirs.iter() {
+            if let Some(journal) = dir.log.journal() {
+                let partitions_max = journal_partitions_max(files_max());
+                journal.enable(u64::try_from(config.flush_journal_bytes).unwrap_or(0), partitions_max);
+            }
+        }
         let settings = PartitionSettings {
             broker_id: config.node_id,
             incarnation_id,
@@ -384,8 +392,7 @@ fn network_shared(broker: Arc<Broker>) -> NetworkShared {
     let count = |value: i32| usize::try_from(value).unwrap_or(0);
     let memory = usize::try_from(config.queued_request_bytes_max).unwrap_or(REQUEST_MEMORY_BYTES);
     let memory = RequestMemory::new(memory, count(config.request_bytes_max));
-    let files_max = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let connections_max = connections_max(count(config.connections_max), files_max);
+    let connections_max = connections_max(count(config.connections_max), files_max());
     let limits = ConnectionLimits::new(connections_max, count(config.connections_per_ip_max));
     NetworkShared { limits: Arc::new(limits), memory, broker }
 }
@@ -404,6 +411,17 @@ fn connections_max(configured: usize, files_max: Option<u64>) -> usize {
     configured.min(usize::try_from(room).unwrap_or(usize::MAX))
 }
 
+/// Descriptors that the process may have; `None` for any number.
+fn files_max() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+}
+
+/// An eighth of the descriptors at most goes to what the sync journals have yet to sync.
+fn journal_partitions_max(files_max: Option<u64>) -> usize {
+    let share = files_max.map_or(usize::MAX, |files| usize::try_from(files / 8).unwrap_or(usize::MAX));
+    share.min(JOURNAL_PARTITIONS_MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -412,7 +430,7 @@ mod tests {
     fn connections_leave_descriptors_for_the_rest() {
         for (configured, files_max, expected) in [
             (5, Some(1_000_000), 5),
-            (1_000_000, Some(10_000), 10_000 - 2560),
+            (1_000_000, Some(10_000), 10_000 - 4608),
             (1_000_000, Some(1024), 512),
             (1_000_000, None, 1_000_000),
             (0, Some(1024), 0),

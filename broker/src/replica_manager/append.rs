@@ -229,36 +229,40 @@ impl Partition {
         self.dir().sync.push(Arc::clone(self));
     }
 
-    /// One sync round, on a thread of the directory's own: whether the next one is due at once, for which the caller
-    /// queues the partition. After an error its directory has to go offline.
-    pub(crate) fn sync(self: &Arc<Self>) -> Result<bool, SyncFailed> {
-        let (dir, ticket) = {
-            let mut state = self.lock();
-            state.dirty_since_ms = None;
-            let ticket = match &mut state.log {
-                None => Ok(None),
-                Some(log) => match log.failure() {
-                    Some(reason) => Err(io::Error::other(reason.to_string())),
-                    None => Ok(log.begin_sync()),
-                },
-            };
-            if !matches!(ticket, Ok(Some(_))) {
-                self.is_sync_pending.store(false, Ordering::Release);
-            }
-            // Under the lock: the log may have moved to another directory by the time the ticket was run.
-            let dir = self.dir();
-            match ticket {
-                Ok(ticket) => (dir, ticket),
-                Err(source) => return Err(SyncFailed { dir, source }),
-            }
+    /// A ticket for all that is not durable, and the directory that it is about; `None` where there is nothing. For a thread
+    /// of the directory's own. After an error the directory has to go offline.
+    pub(crate) fn begin_sync(&self) -> Result<Option<(Arc<LogDir>, SyncTicket)>, SyncFailed> {
+        let mut state = self.lock();
+        state.dirty_since_ms = None;
+        let ticket = match &mut state.log {
+            None => Ok(None),
+            Some(log) => match log.failure() {
+                Some(reason) => Err(io::Error::other(reason.to_string())),
+                None => Ok(log.begin_sync()),
+            },
         };
-        let Some(ticket) = ticket else { return Ok(false) };
+        if !matches!(ticket, Ok(Some(_))) {
+            self.is_sync_pending.store(false, Ordering::Release);
+        }
+        // Under the lock: the log may have moved to another directory by the time the ticket was run.
+        let dir = self.dir();
+        match ticket {
+            Ok(ticket) => Ok(ticket.map(|ticket| (dir, ticket))),
+            Err(source) => Err(SyncFailed { dir, source }),
+        }
+    }
+
+    /// A whole round at once: whether the next one is due.
+    #[cfg(test)]
+    pub(crate) fn sync(self: &Arc<Self>) -> Result<bool, SyncFailed> {
+        let Some((dir, ticket)) = self.begin_sync()? else { return Ok(false) };
         let result = ticket.run();
         self.end_sync(dir, ticket, result)
     }
 
-    /// What a ticket that was run came to.
-    pub(super) fn end_sync(
+    /// What a ticket that was run came to: whether the next sync is due at once, for which the caller queues the partition. After
+    /// an error its directory has to go offline.
+    pub(crate) fn end_sync(
         self: &Arc<Self>,
         dir: Arc<LogDir>,
         ticket: SyncTicket,

@@ -13,6 +13,7 @@ use moldau_model::{Offset, TimestampMs, TopicId, TopicPartition, Uuid};
 
 use super::{LogDirectory, PartitionOnDisk, names, partition_metadata};
 use crate::moved_from::{self, MovedFrom};
+use crate::partition_log::LogEnvironment;
 use crate::{LogConfig, LogError, OpenMode, PartitionLog, RecoveryReport};
 
 impl LogDirectory {
@@ -60,7 +61,9 @@ impl LogDirectory {
             log_start_offset: checkpointed.log_start_offset.unwrap_or(Offset::ZERO),
         };
         let topic_partition = topic_partition.clone();
-        PartitionLog::open(&self.environment, directory, topic_partition, topic_id, config, mode, now)
+        // Its directory is going to be renamed: the journal would not find it again.
+        let environment = LogEnvironment { journal: None, ..self.environment.clone() };
+        PartitionLog::open(&environment, directory, topic_partition, topic_id, config, mode, now)
     }
 
     /// Removes a copy that is not wanted any more.
@@ -115,6 +118,7 @@ impl LogDirectory {
             return Err(LogError::Io { path: final_path, source });
         }
         future.storage().set_directory(&final_path);
+        future.enter_journal(self.journal());
         future.moved_from = current.moved_from.next(from, to);
         Ok(())
     }

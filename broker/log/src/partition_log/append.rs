@@ -352,7 +352,7 @@ impl PartitionLog {
             }
             return Err(error.into());
         }
-        self.durability.mark(&file);
+        self.durability.mark_appended(&file, position);
         for header in &self.scratch_headers {
             active.note_batch(position, header, self.config.index_interval_bytes);
             self.recent.push(position, header);

@@ -15,6 +15,7 @@ use crate::batch_header::{BatchHeader, HeaderWalk, WALK_BUFFER_BYTES, WalkError}
 use crate::checkpoint;
 use crate::file_cache::{FileKind, Storage, segment_path};
 use crate::file_system::OpenFile;
+use crate::journal::JournalSeat;
 use crate::leader_epoch_cache::{self, LeaderEpochCache};
 use crate::partition_metadata;
 use crate::producer_state::{ProducerAppend, ProducerState, Source};
@@ -79,6 +80,10 @@ impl PartitionLog {
         Self {
             topic_partition,
             topic_id,
+            journal: environment
+                .journal
+                .as_ref()
+                .map(|journal| JournalSeat::new(journal, &directory, topic_id)),
             storage: Arc::new(storage),
             parent: environment.parent.clone(),
             checkpoints: environment.checkpoints.clone(),

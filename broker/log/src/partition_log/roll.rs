@@ -128,7 +128,7 @@ impl PartitionLog {
     }
 
     fn sync_before_roll(&mut self) -> io::Result<()> {
-        if let Err(error) = self.durability.sync_files_now() {
+        if let Err(error) = self.durability.sync_files_now().and_then(|()| self.leave_journal()) {
             self.fail(format!("a sync failed: {error}").into());
             return Err(error);
         }

@@ -48,6 +48,7 @@ impl PartitionLog {
     }
 
     fn try_truncate(&mut self, offset: Offset, now: TimestampMs) -> io::Result<()> {
+        self.leave_journal()?;
         self.recent.clear();
         // From the end backwards, and durably before the segment before them loses its end: a crash in between leaves a
         // log without a hole.
@@ -104,6 +105,7 @@ impl PartitionLog {
     }
 
     fn try_restart(&mut self, offset: Offset, now: TimestampMs) -> io::Result<()> {
+        self.leave_journal()?;
         self.recent.clear();
         while !self.segments.is_empty() {
             self.remove_last_segment(now)?;

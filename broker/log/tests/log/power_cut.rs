@@ -49,16 +49,19 @@ fn seeds() -> u64 {
 }
 
 fn cut_everywhere(flavour: Flavour) {
+    let mut journaled = 0;
     for seed in 0..seeds() {
         let mut whole = Workload::new(flavour, seed);
         whole.run();
         assert!(!whole.interrupted, "{flavour:?} seed {seed} does not run through");
         let mutations = whole.disk.mutations();
         assert!(mutations > 60, "{flavour:?} seed {seed}: a workload of {mutations} changes shows little");
+        journaled += whole.journaled;
         for at in 0..=mutations {
             cut_at(flavour, seed, at, seed + at);
         }
     }
+    assert!(journaled > seeds() / 2, "{flavour:?}: the journal took {journaled} tickets");
 }
 
 #[test]

@@ -218,6 +218,8 @@ pub struct BrokerConfig {
     pub recovery_threads_per_dir: i32,
 
     pub flush_policy: FlushPolicy,
+    /// `flush.journal.bytes`: of each log directory's sync journal; 0 for none.
+    pub flush_journal_bytes: i64,
     pub http_listener: HttpListener,
     /// `cluster.secret`.
     pub cluster_secret: Option<String>,
@@ -689,6 +691,7 @@ impl Reader<'_> {
                 "interval" => FlushPolicy::Interval,
                 _ => FlushPolicy::OnAck,
             },
+            flush_journal_bytes: self.long("flush.journal.bytes"),
             http_listener,
             cluster_secret: optional("cluster.secret"),
         }

@@ -48,6 +48,8 @@ pub(super) struct Workload {
     sequence: i32,
     epoch: i32,
     ticket: Option<SyncTicket>,
+    /// Tickets that the journal took.
+    pub(super) journaled: u64,
 }
 
 fn partition() -> TopicPartition {
@@ -57,7 +59,7 @@ fn partition() -> TopicPartition {
 fn config(flavour: Flavour) -> LogConfig {
     let compact = flavour == Flavour::Compact;
     LogConfig {
-        segment_bytes: 600,
+        segment_bytes: 900,
         index_interval_bytes: 100,
         retention_bytes: if flavour == Flavour::Delete { 1800 } else { -1 },
         cleanup_policy: CleanupPolicy { delete: !compact, compact },
@@ -72,6 +74,10 @@ pub(super) fn open(
     flavour: Flavour,
 ) -> Result<(LogDirectory, PartitionLog), LogError> {
     let directory = LogDirectory::open(Arc::new(disk.clone()), Arc::new(FileCache::new(3)), "/data".into())?;
+    if let Some(journal) = directory.journal() {
+        // So small that its halves take turns.
+        journal.enable(2 * 900, 8);
+    }
     let (log, _) = directory.open_partition(&partition(), topic_id(), config(flavour), NOW)?;
     Ok((directory, log))
 }
@@ -107,6 +113,7 @@ impl Workload {
             sequence: 0,
             epoch: 0,
             ticket: None,
+            journaled: 0,
         }
     }
 
@@ -121,7 +128,7 @@ impl Workload {
                 0..=7 => self.append(&mut log)?,
                 8 if self.random.below(2) == 0 => self.epoch += 1,
                 8 => self.begin_sync(&mut log),
-                9 | 10 => self.sync(&mut log)?,
+                9 | 10 => self.sync(&directory, &mut log)?,
                 11 => log.roll(NOW).map_err(stop)?,
                 12 => self.checkpoint(&directory, &log)?,
                 _ => self.special(&directory, &mut log)?,
@@ -135,8 +142,14 @@ impl Workload {
 
     fn special(&mut self, directory: &LogDirectory, log: &mut PartitionLog) -> Step {
         match self.flavour {
-            Flavour::Append | Flavour::Close => self.sync(log),
-            Flavour::Transact if self.random.below(3) > 0 => self.sync(log),
+            // The first of the two makes names durable that are new, which is not the journal's.
+            Flavour::Truncate | Flavour::Delete if self.random.below(3) == 0 => {
+                self.sync(directory, log)?;
+                self.append(log)?;
+                self.sync(directory, log)
+            }
+            Flavour::Append | Flavour::Close => self.sync(directory, log),
+            Flavour::Transact if self.random.below(3) > 0 => self.sync(directory, log),
             Flavour::Truncate if self.random.below(6) == 0 => {
                 let at = (log.log_end_offset().0 + 5 - self.random.below(30) as i64).max(0);
                 self.restart(log, at)
@@ -145,7 +158,7 @@ impl Workload {
             Flavour::Truncate | Flavour::Transact => self.truncate(log),
             Flavour::Delete if self.random.below(2) == 0 => self.delete_records(directory, log),
             Flavour::Delete => self.retain(log),
-            Flavour::Compact => self.clean(log),
+            Flavour::Compact => self.clean(directory, log),
         }
     }
 
@@ -202,12 +215,28 @@ impl Workload {
     }
 
     /// Runs the ticket that is out, which may be older than the last appends, or a new one.
-    fn sync(&mut self, log: &mut PartitionLog) -> Step {
+    fn sync(&mut self, directory: &LogDirectory, log: &mut PartitionLog) -> Step {
         self.begin_sync(log);
         let Some(ticket) = self.ticket.take() else { return Ok(()) };
-        ticket.run().map_err(stop)?;
+        if !self.commit(directory, &ticket)? {
+            ticket.run().map_err(stop)?;
+        }
         self.model.durable = log.complete_sync(ticket).0;
         Ok(())
+    }
+
+    /// By the journal, mostly; whether that took it.
+    fn commit(&mut self, directory: &LogDirectory, ticket: &SyncTicket) -> Result<bool, Stop> {
+        let Some(journal) = directory.journal() else { return Ok(false) };
+        if self.random.below(3) == 0 {
+            journal.settle_if_due().map_err(stop)?;
+        }
+        if self.random.below(4) == 0 {
+            return Ok(false);
+        }
+        let is_committed = journal.commit(&[ticket]).map_err(stop)?;
+        self.journaled += u64::from(is_committed);
+        Ok(is_committed)
     }
 
     fn checkpoint(&mut self, directory: &LogDirectory, log: &PartitionLog) -> Step {
@@ -260,9 +289,9 @@ impl Workload {
         Ok(())
     }
 
-    fn clean(&mut self, log: &mut PartitionLog) -> Step {
+    fn clean(&mut self, directory: &LogDirectory, log: &mut PartitionLog) -> Step {
         log.roll(NOW).map_err(stop)?;
-        self.sync(log)?;
+        self.sync(directory, log)?;
         self.model.compacted = true;
         log.clean(log.durable_end_offset(), NOW).map_err(stop)?;
         log.purge_deleted(NOW);
@@ -270,8 +299,8 @@ impl Workload {
     }
 
     fn close(&mut self, directory: &LogDirectory, log: &mut PartitionLog) -> Step {
-        self.sync(log)?;
-        self.sync(log)?;
+        self.sync(directory, log)?;
+        self.sync(directory, log)?;
         let checkpoint = checkpoint_of(log);
         log.close(NOW).map_err(stop)?;
         directory.close_clean(&[checkpoint], BrokerEpoch(3)).map_err(stop)?;
