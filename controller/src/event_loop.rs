@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
-use moldau_cluster::ControllerError;
+use moldau_cluster::{ControllerError, KRAFT_VERSION, SUPPORTED_FEATURES};
 use moldau_metadata::{MetadataBatch, MetadataImage, MetadataRecord, encode_batch};
 use moldau_model::{Offset, TimestampMs};
 use tokio::sync::{mpsc, watch};
@@ -242,8 +242,8 @@ impl EventLoop {
         let is_new = image.cluster_id().is_none();
         let mut records = Vec::new();
         if is_new {
-            let features = moldau_cluster::SUPPORTED_FEATURES;
-            let levels: Vec<(&str, i16)> = features.iter().map(|(name, _, max)| (*name, *max)).collect();
+            let features = SUPPORTED_FEATURES.iter().filter(|(name, _, _)| *name != KRAFT_VERSION.0);
+            let levels: Vec<(&str, i16)> = features.map(|(name, _, max)| (*name, *max)).collect();
             records = bootstrap_records(&self.cluster_id, &levels);
         }
         if is_new || image.feature_level(ELIGIBLE_LEADER_REPLICAS) > 0 {

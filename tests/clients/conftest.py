@@ -136,8 +136,11 @@ class Kafka:
             "group.initial.rebalance.delay.ms=0",
             *(f"{key.replace('_', '.')}={value}" for key, value in overrides.items()), ""]))
         java = ["java", f"-Xms{heap}", f"-Xmx{heap}", "-cp", f"{SETUP}/jars/*"]
-        subprocess.run([*java, "kafka.tools.StorageTool", "format", "-t", "5L6g3nShT-eMCtK--X86sw", "-c",
-                        str(properties)], check=True, capture_output=True, timeout=120)
+        # As Moldau's: controllers can be added and removed, for which the tool wants settings that do not name the voters.
+        for_format = self.folder / "format.properties"
+        for_format.write_text(properties.read_text().replace("quorum.voters=1@", "quorum.bootstrap.servers="))
+        subprocess.run([*java, "kafka.tools.StorageTool", "format", "-t", "5L6g3nShT-eMCtK--X86sw", "--standalone", "-c",
+                        str(for_format)], check=True, capture_output=True, timeout=120)
         log = open(self.folder / "kafka.log", "ab")
         self.process = subprocess.Popen([*java, "kafka.Kafka", str(properties)], stdin=subprocess.DEVNULL, stdout=log,
                                         stderr=log)

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use kafka_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
 use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
+use moldau_cluster::KRAFT_VERSION;
 use moldau_model::ErrorCode;
 
 use super::message::text;
@@ -61,11 +62,12 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
             .with_min_version(range.min_level)
             .with_max_version(range.max_level)
     });
-    let finalized = image.features().iter().map(|(name, level)| {
+    let levels = image.features().iter().map(|(name, level)| (&**name, *level));
+    let finalized = levels.chain([KRAFT_VERSION]).map(|(name, level)| {
         FinalizedFeatureKey::default()
             .with_name(text(name))
-            .with_min_version_level(*level)
-            .with_max_version_level(*level)
+            .with_min_version_level(level)
+            .with_max_version_level(level)
     });
     let response = response
         .with_supported_features(supported.collect())

@@ -18,7 +18,7 @@ pub use channel::ControllerChannel;
 pub use error::{ControllerError, LeaderHint};
 pub use forward::{Forward, Forwarded};
 pub use lifecycle::{
-    BrokerListener, FeatureRange, Heartbeat, HeartbeatReply, RegisterBroker, RegisteredBroker,
+    BrokerListener, FeatureRange, Heartbeat, HeartbeatReply, KRAFT_VERSION, RegisterBroker, RegisteredBroker,
     ReplicaDirectory, SUPPORTED_FEATURES,
 };
 pub use partition::{

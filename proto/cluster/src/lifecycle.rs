@@ -26,10 +26,15 @@ pub struct FeatureRange {
     pub max: i16,
 }
 
+/// The feature that says whether controllers can be added and removed, and its level: here they always can. As in Kafka it is no
+/// part of the metadata, but of the quorum.
+pub const KRAFT_VERSION: (&str, i16) = ("kraft.version", 1);
+
 /// The features that this version knows, each with the levels it can work with; a new cluster starts with the highest.
 pub const SUPPORTED_FEATURES: &[(&str, i16, i16)] = &[
     ("eligible.leader.replicas.version", 0, 1),
     ("group.version", 0, 1),
+    (KRAFT_VERSION.0, 0, KRAFT_VERSION.1),
     ("metadata.version", 7, 30),
     ("share.version", 0, 1),
     ("streams.version", 0, 1),

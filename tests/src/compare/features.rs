@@ -65,6 +65,36 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("lower the metadata's version whatever is lost", UpdateFeatures, 1, 2, |_, v| {
             update(v, &[("metadata.version", 25, UNSAFE_DOWNGRADE)], false)
         }),
+        Case::new("have controllers be changed, as they can be", UpdateFeatures, 0, 2, |_, v| {
+            update(v, &[("kraft.version", 1, UPGRADE)], false)
+        }),
+        Case::new("let controllers be as they are for good", UpdateFeatures, 0, 2, |_, v| {
+            update(v, &[("kraft.version", 0, SAFE_DOWNGRADE)], false)
+        }),
+        Case::new("let controllers be as they are, whatever is lost", UpdateFeatures, 1, 2, |_, v| {
+            update(v, &[("kraft.version", 0, UNSAFE_DOWNGRADE)], true)
+        }),
+        Case::new("let controllers be as they are without saying so", UpdateFeatures, 0, 2, |_, v| {
+            update(v, &[("kraft.version", 0, UPGRADE)], false)
+        }),
+        Case::new("lower the controllers' feature to its level", UpdateFeatures, 1, 2, |_, v| {
+            update(v, &[("kraft.version", 1, SAFE_DOWNGRADE)], false)
+        }),
+        Case::new("raise the controllers' feature beyond what there is", UpdateFeatures, 0, 2, |_, v| {
+            update(v, &[("kraft.version", 2, UPGRADE)], false)
+        }),
+        Case::new("all features of a release", UpdateFeatures, 1, 2, |_, v| {
+            let release = [
+                ("metadata.version", 30, UPGRADE),
+                ("kraft.version", 1, UPGRADE),
+                ("transaction.version", 2, UPGRADE),
+                ("group.version", 1, UPGRADE),
+                ("eligible.leader.replicas.version", 1, UPGRADE),
+                ("share.version", 1, UPGRADE),
+                ("streams.version", 1, UPGRADE),
+            ];
+            update(v, &release, true)
+        }),
         Case::new("one feature that can be and one that cannot", UpdateFeatures, 0, 2, |_, v| {
             update(v, &[("group.version", 1, UPGRADE), ("no.such.version", 1, UPGRADE)], false)
         }),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use kafka_protocol::messages::update_features_response::UpdatableFeatureResult;
 use kafka_protocol::messages::{UpdateFeaturesRequest, UpdateFeaturesResponse};
-use moldau_cluster::{ControllerError, SUPPORTED_FEATURES};
+use moldau_cluster::{ControllerError, KRAFT_VERSION, SUPPORTED_FEATURES};
 use moldau_metadata::{MetadataImage, MetadataRecord, records};
 use moldau_model::{BrokerId, ErrorCode, Offset};
 
@@ -71,7 +71,10 @@ fn decide(
         updates.iter().map(|update| (update.feature.as_str(), update)).collect();
     let mut records: Vec<MetadataRecord> = Vec::new();
     for update in updates.into_values() {
-        let current = image.feature_level(&update.feature);
+        let current = match update.feature == KRAFT_VERSION.0 {
+            true => KRAFT_VERSION.1,
+            false => image.feature_level(&update.feature),
+        };
         if let Err(error) = check(image, node_id, update, current) {
             let text = format!(
                 "The update failed for all features since the following feature had an error: {}",
@@ -134,6 +137,11 @@ fn check(image: &MetadataImage, node_id: BrokerId, update: &Update, current: i16
         ),
         UpgradeType::SafeDowngrade | UpgradeType::UnsafeDowngrade if *level > current => {
             invalid("Can't downgrade to a newer version.".to_owned())
+        }
+        UpgradeType::SafeDowngrade | UpgradeType::UnsafeDowngrade
+            if feature == KRAFT_VERSION.0 && *level < current =>
+        {
+            invalid("Can't downgrade the version of this feature.".to_owned())
         }
         // Records of a later level may be in the log already, and nobody has checked whether they are.
         UpgradeType::SafeDowngrade | UpgradeType::UnsafeDowngrade
