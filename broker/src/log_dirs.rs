@@ -48,8 +48,8 @@ pub enum LogDirsError {
     OtherCluster { path: PathBuf, found: String, expected: String },
     #[error("{path} belongs to node {found}, this is node {expected}")]
     OtherNode { path: PathBuf, found: BrokerId, expected: BrokerId },
-    #[error("no log directory can be used")]
-    NoneOnline,
+    #[error("no log directory can be used: {0}")]
+    NoneOnline(String),
     #[error("the operating system gives no random numbers: {0}")]
     Random(#[from] getrandom::Error),
 }
@@ -57,6 +57,8 @@ pub enum LogDirsError {
 /// All log directories, in the order of `log.dirs`.
 pub struct LogDirs {
     dirs: Vec<Arc<LogDir>>,
+    /// Those that could not be opened. They are offline until the next start, and nobody knows their ids.
+    unopened: Vec<PathBuf>,
     /// Turns true with the last directory's failure, and stays so.
     all_failed: watch::Sender<bool>,
     /// Counts failures, and directories that are full or have room again: the controller is to hear of them at once.
@@ -72,22 +74,38 @@ pub fn random_uuid() -> Result<Uuid, getrandom::Error> {
 
 impl LogDirs {
     /// Opens the directories and formats those that are new. One that is another's is refused, whichever it is: starting
-    /// with the rest would hide a mistake.
+    /// with the rest would hide a mistake. One that the disk does not give is left, as are those that have `failed` already:
+    /// what lies in the others is served.
     pub fn open(
         file_system: &Arc<dyn FileSystem>,
         paths: &[PathBuf],
+        failed: &[PathBuf],
         cluster_id: &str,
         node_id: BrokerId,
         open_files_max: usize,
     ) -> Result<Self, LogDirsError> {
         let cache = Arc::new(FileCache::new(open_files_max));
-        let mut dirs = Vec::with_capacity(paths.len());
+        let (mut dirs, mut unopened) = (Vec::with_capacity(paths.len()), Vec::new());
+        let mut reasons = Vec::new();
         let changed = watch::Sender::new(0);
         for path in paths {
-            let log = LogDirectory::open(Arc::clone(file_system), Arc::clone(&cache), path.clone())?;
-            let id = match log.meta_properties() {
-                Some(found) => check_identity(path, &found, cluster_id, node_id)?,
-                None => format(&log, cluster_id, node_id)?,
+            if failed.contains(path) {
+                unopened.push(path.clone());
+                continue;
+            }
+            let opened = open_one(file_system, &cache, path, cluster_id, node_id);
+            let (log, id) = match opened {
+                Ok(opened) => opened,
+                Err(LogDirsError::Log(error @ (LogError::Io { .. } | LogError::Corrupt { .. }))) => {
+                    tracing::error!(
+                        path = %path.display(), %error,
+                        "cannot open a log directory: it is offline until the next start"
+                    );
+                    reasons.push(error.to_string());
+                    unopened.push(path.clone());
+                    continue;
+                }
+                Err(error) => return Err(error),
             };
             dirs.push(Arc::new(LogDir {
                 log,
@@ -100,9 +118,21 @@ impl LogDirs {
             }));
         }
         if dirs.is_empty() {
-            return Err(LogDirsError::NoneOnline);
+            return Err(LogDirsError::NoneOnline(reasons.join("; ")));
         }
-        Ok(Self { dirs, all_failed: watch::Sender::new(false), changed })
+        Ok(Self { dirs, unopened, all_failed: watch::Sender::new(false), changed })
+    }
+
+    /// The directories that could not be opened at the start.
+    #[must_use]
+    pub fn unopened(&self) -> &[PathBuf] {
+        &self.unopened
+    }
+
+    /// How many directories are offline.
+    #[must_use]
+    pub fn offline_count(&self) -> usize {
+        self.unopened.len() + self.dirs.iter().filter(|dir| !dir.is_online()).count()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<LogDir>> {
@@ -249,6 +279,21 @@ impl LogDir {
             self.changed.send_modify(|changes| *changes += 1);
         }
     }
+}
+
+fn open_one(
+    file_system: &Arc<dyn FileSystem>,
+    cache: &Arc<FileCache>,
+    path: &PathBuf,
+    cluster_id: &str,
+    node_id: BrokerId,
+) -> Result<(LogDirectory, Uuid), LogDirsError> {
+    let log = LogDirectory::open(Arc::clone(file_system), Arc::clone(cache), path.clone())?;
+    let id = match log.meta_properties() {
+        Some(found) => check_identity(path, &found, cluster_id, node_id)?,
+        None => format(&log, cluster_id, node_id)?,
+    };
+    Ok((log, id))
 }
 
 fn check_identity(

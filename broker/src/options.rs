@@ -1,6 +1,7 @@
 //! What a broker is started with.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use moldau_metadata::config::BrokerConfig;
 use moldau_model::Uuid;
@@ -13,6 +14,8 @@ pub struct BrokerOptions {
     pub cluster_id: String,
     /// This start of the process: random, never reused.
     pub incarnation_id: Uuid,
+    /// Those of `log.dirs` that were found to be unusable before the broker was started, and are to be left alone.
+    pub failed_log_dirs: Vec<PathBuf>,
 }
 
 /// Where one listener ended up.

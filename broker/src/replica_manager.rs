@@ -20,6 +20,7 @@ mod wake;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use moldau_log::{FoundPartitions, LogError, PartitionOnDisk};
 use moldau_metadata::config::{BrokerSettings, CleanerSettings, FlushPolicy, TopicConfig, as_list};
@@ -69,6 +70,8 @@ pub struct ReplicaManager {
     move_rate: Mutex<Option<f64>>,
     /// Of those who wish for another directory one at a time has the floor.
     altering: Mutex<()>,
+    /// The image was complete once since the start: replicas that come later are new.
+    is_loaded: AtomicBool,
 }
 
 /// A partition, or that its log cannot be used.
@@ -84,7 +87,8 @@ struct ToOpen {
     topic_partition: TopicPartition,
     registration: moldau_replica::PartitionRegistration,
     config: Arc<TopicConfig>,
-    dir: Option<Arc<LogDir>>,
+    /// The directory that metadata names; zero where it names none.
+    directory: Uuid,
 }
 
 impl ReplicaManager {
@@ -97,6 +101,9 @@ impl ReplicaManager {
         let by_number: Vec<&Arc<LogDir>> = dirs.iter().collect();
         let with_ids: Vec<_> = by_number.iter().map(|dir| (dir.id, &dir.log)).collect();
         let found = FoundPartitions::look(&with_ids, clock::now())?;
+        if dirs.offline_count() > 0 {
+            dirs.note_failure();
+        }
         let mut unclaimed = HashMap::new();
         for (number, found) in found.partitions {
             unclaimed.insert(found.topic_partition.clone(), (Arc::clone(by_number[number]), found));
@@ -127,6 +134,7 @@ impl ReplicaManager {
             moves: MoveQueue::default(),
             move_rate,
             altering: Mutex::default(),
+            is_loaded: AtomicBool::new(false),
         })
     }
 
@@ -248,7 +256,7 @@ impl ReplicaManager {
                     topic_partition: TopicPartition { topic: Arc::clone(topic.name()), partition },
                     registration,
                     config: Arc::clone(config),
-                    dir: self.dirs.by_id(change.after.directory(self.settings.broker_id)).cloned(),
+                    directory: change.after.directory(self.settings.broker_id),
                 });
             }
         }
@@ -373,11 +381,14 @@ impl ReplicaManager {
     }
 
     fn open(&self, open: ToOpen) -> Option<Arc<Partition>> {
-        let ToOpen { id, topic_partition, registration, config, dir } = open;
-        let found = self.unclaimed.lock().get(&topic_partition).map(|(dir, _)| Arc::clone(dir));
+        let ToOpen { id, topic_partition, registration, config, directory } = open;
+        let found = self.unclaimed.lock().get(&topic_partition).cloned();
         let is_found = found.is_some();
+        let may_have_failed = self.may_lie_in_failed(directory, found.as_ref().map(|(_, on_disk)| on_disk));
         let wished = if is_found { None } else { self.take_preferred(&topic_partition) };
-        let opened = match found.or(wished).or(dir).or_else(|| self.dirs.least_loaded().cloned()) {
+        let dir = found.map(|(dir, _)| dir).or(wished).or_else(|| self.dirs.by_id(directory).cloned());
+        let opened = match dir.or_else(|| self.dirs.least_loaded().cloned()) {
+            _ if may_have_failed => Err("it may lie in a log directory that is offline".to_owned()),
             Some(dir) => {
                 let partition = Partition::open(
                     dir,
@@ -453,12 +464,13 @@ impl ReplicaManager {
                     topic_partition: TopicPartition { topic: Arc::clone(topic.name()), partition },
                     registration: self.registration(image, state),
                     config: Arc::new(self.topic_config(image, topic.name())),
-                    dir: self.dirs.by_id(state.directory(self.settings.broker_id)).cloned(),
+                    directory: state.directory(self.settings.broker_id),
                 });
             }
         }
         let opened: Vec<_> = to_open.iter().map(|open| open.id).collect();
         self.open_all(to_open);
+        self.is_loaded.store(true, Ordering::Release);
         opened.into_iter().map(|id| self.follow_change(id)).collect()
     }
 

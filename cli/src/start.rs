@@ -39,6 +39,8 @@ pub(crate) struct Prepared {
     pub(crate) metadata_directory_id: moldau_model::Uuid,
     /// Directories that this start made.
     pub(crate) new_directories: Vec<PathBuf>,
+    /// Those of `log.dirs` that cannot be used: the broker goes on without them.
+    pub(crate) failed_log_dirs: Vec<PathBuf>,
 }
 
 /// Runs a node until it is told to stop. Returns the exit code.
@@ -121,6 +123,8 @@ fn prepare(arguments: &StartArguments, environment: &Environment) -> Result<Prep
         directories.push(config.metadata_log_dir.clone());
     }
     let metadata_log_dir = keeps_metadata.then_some(config.metadata_log_dir.as_path());
+    let failed_log_dirs =
+        storage::set_failed_apart(&mut directories, metadata_log_dir).map_err(|error| one(&error))?;
     storage::check_nothing_is_lost(&directories, metadata_log_dir).map_err(|error| one(&error))?;
     let cluster_id = cluster_id(&config, &directories, environment)?;
     let mut random = || storage::random_id();
@@ -136,6 +140,7 @@ fn prepare(arguments: &StartArguments, environment: &Environment) -> Result<Prep
         cluster_id: identity.cluster_id,
         metadata_directory_id: identity.directory_id,
         new_directories: formatted.into_iter().filter(|d| d.is_new).map(|d| d.path).collect(),
+        failed_log_dirs,
         config,
     })
 }
@@ -230,6 +235,34 @@ mod tests {
         assert_eq!(second.new_directories.len(), 0);
         assert_eq!(second.cluster_id, first.cluster_id);
         assert_eq!(second.metadata_directory_id, first.metadata_directory_id);
+    }
+
+    #[test]
+    fn a_log_directory_that_cannot_be_used_does_not_end_the_start_unless_it_is_the_last_or_the_metadatas() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name).display().to_string();
+        let start = |metadata: &str| {
+            let dirs = format!("log.dirs={},{}", path("a"), path("b"));
+            prepared(&[&dirs, &format!("metadata.log.dir={}", path(metadata))])
+        };
+        let first = start("a").unwrap();
+        assert_eq!(first.failed_log_dirs, Vec::<PathBuf>::new());
+        // A disk that is gone, here a file in the place of the directory.
+        std::fs::rename(path("b"), path("away")).unwrap();
+        std::fs::write(path("b"), "").unwrap();
+        let second = start("a").unwrap();
+        assert_eq!(second.failed_log_dirs, [PathBuf::from(path("b"))]);
+        assert_eq!(second.cluster_id, first.cluster_id);
+        let told = start("b").unwrap_err();
+        assert!(told.len() == 1 && told[0].contains("/b"), "{told:?}");
+        // One that never was there, and cannot be made.
+        let third = prepared(&[&format!("log.dirs={},{}/below", path("a"), path("b"))]).unwrap();
+        assert_eq!(third.failed_log_dirs, [PathBuf::from(format!("{}/below", path("b")))]);
+        // Of an identity that nobody can read it is not known what it is.
+        std::fs::remove_file(path("b")).unwrap();
+        std::fs::rename(path("away"), path("b")).unwrap();
+        std::fs::write(format!("{}/meta.properties", path("b")), "version=1\n").unwrap();
+        assert_eq!(start("a").unwrap().failed_log_dirs, [PathBuf::from(path("b"))]);
     }
 
     #[test]

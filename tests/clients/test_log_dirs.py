@@ -5,6 +5,7 @@ import json
 import pathlib
 import socket
 import struct
+import subprocess
 import threading
 import time
 
@@ -244,3 +245,96 @@ def refuses(admin):
         return False
     except Exception as error:
         return "cordoned" in str(error)
+
+
+def offline(java, node):
+    """The directories that kafka-log-dirs shows with an error."""
+    done = java("kafka-log-dirs", "--bootstrap-server", node.bootstrap, "--describe")
+    line = next(line for line in done.stdout.splitlines() if line.startswith("{"))
+    found = [directory for broker in json.loads(line)["brokers"] for directory in broker["logDirs"] if directory["error"]]
+    assert all("KafkaStorageException" in directory["error"] for directory in found), found
+    return [directory["logDir"] for directory in found]
+
+
+def test_a_directory_that_cannot_be_opened_at_the_start_is_offline_and_the_others_are_served(start_moldau, java, tmp_path):
+    node = start(start_moldau, tmp_path)
+    first, second, third = directories(node)
+    admin = AdminClient({"bootstrap.servers": node.bootstrap})
+    admin.create_topics([NewTopic("spread", 9, 1)])["spread"].result(10)
+    producer = Producer({"bootstrap.servers": node.bootstrap, "acks": "all"})
+    for partition in range(9):
+        producer.produce("spread", b"%d" % partition, partition=partition)
+    assert producer.flush(30) == 0
+    places = {partition: holders(node, f"spread-{partition}")[0][0] for partition in range(9)}
+    assert set(places.values()) == {first, second, third}
+    node.stop()
+
+    def value(partition):
+        consumer = Consumer({"bootstrap.servers": node.bootstrap, "group.id": "g", "enable.auto.commit": False,
+                             "auto.offset.reset": "earliest"})
+        consumer.assign([TopicPartition("spread", partition, 0)])
+        found = consumer.poll(3)
+        consumer.close()
+        return None if found is None or found.error() else found.value()
+
+    # The disk is gone: something is in its place that is no directory.
+    away = tmp_path / "away"
+    pathlib.Path(second).rename(away)
+    pathlib.Path(second).write_text("")
+    node.start()
+    assert offline(java, node) == [second]
+    for partition, place in places.items():
+        assert value(partition) == (None if place == second else b"%d" % partition), (partition, place)
+    admin.create_topics([NewTopic("later", 6, 1)])["later"].result(10)
+    eventually(lambda: all((pathlib.Path(first) / f"later-{n}").exists() or (pathlib.Path(third) / f"later-{n}").exists()
+                           for n in range(6)), 20, "the new partitions")
+    assert not any(holder.joinpath(f"spread-{n}").exists() for n, place in places.items() if place == second
+                   for holder in map(pathlib.Path, (first, third))), "an empty log stands for none that is away"
+    node.stop()
+    # The disk is back.
+    pathlib.Path(second).unlink()
+    away.rename(second)
+    node.start()
+    assert offline(java, node) == []
+    assert [value(partition) for partition in places] == [b"%d" % partition for partition in places]
+    node.stop()
+    # Without the directory of the metadata there is no start.
+    pathlib.Path(first).rename(away)
+    pathlib.Path(first).write_text("")
+    assert ended(node).returncode == 1
+    pathlib.Path(first).unlink()
+    away.rename(first)
+    node.start()
+
+
+def ended(node):
+    """The end of a start that cannot be."""
+    return subprocess.run(node.command(), stdin=subprocess.DEVNULL, text=True, capture_output=True, timeout=60)
+
+
+def test_cordoned_directories_are_directories_of_the_broker(start_moldau, java, tmp_path):
+    node = start(start_moldau, tmp_path, count=2)
+    first, _ = directories(node)
+
+    def altered(value):
+        return java("kafka-configs", "--bootstrap-server", node.bootstrap, "--alter", "--entity-type", "brokers",
+                    "--entity-name", "1", "--add-config", f"cordoned.log.dirs=[{value}]")
+
+    # The words of Apache Kafka 4.3.0.
+    missing = ("requirement failed: All entries in cordoned.log.dirs must be present in log.dirs or log.dir. "
+               "Missing entries : /nope, /nor-this")
+    done = altered(f"/nope,{first},/nor-this")
+    assert missing in done.stdout + done.stderr, done.stdout + done.stderr
+    star = "requirement failed: When cordoned.log.dirs is set to *, it must not contain other values"
+    done = altered(f"*,{first}")
+    assert star in done.stdout + done.stderr, done.stdout + done.stderr
+    assert cordoned(node) == []
+    assert "Completed updating config for broker 1." in altered(first).stdout
+    eventually(lambda: cordoned(node) == [first], 20, "the cordon")
+    node.stop()
+    for value, problem in ((f"/nope,{first},/nor-this", missing), (f"*,{first}", star)):
+        node.settings["cordoned.log.dirs"] = value
+        done = ended(node)
+        assert done.returncode == 1 and problem.removeprefix("requirement failed: ") in done.stderr, done.stderr
+    node.settings["cordoned.log.dirs"] = "*"
+    node.start()

@@ -15,8 +15,8 @@ pub struct FoundPartitions {
 }
 
 impl FoundPartitions {
-    /// Looks into all log directories. Where a move between two of them was interrupted at its end, both have the partition:
-    /// the older one is deleted.
+    /// Looks into all log directories; one into which the disk lets nobody look goes offline. Where a move between two of them
+    /// was interrupted at its end, both have the partition: the older one is deleted.
     ///
     /// # Errors
     /// [`LogError::Duplicate`] where nothing says which of two is the partition.
@@ -24,10 +24,22 @@ impl FoundPartitions {
         let mut by_name: BTreeMap<TopicPartition, Vec<(usize, PartitionOnDisk)>> = BTreeMap::new();
         let mut found = Self::default();
         for (number, (_, directory)) in directories.iter().enumerate() {
-            for partition in directory.list_partitions()? {
+            let listed = directory.list_partitions().and_then(|found| Ok((found, directory.list_futures()?)));
+            let (partitions, futures) = match listed {
+                Ok(listed) => listed,
+                Err(error @ LogError::Io { .. }) => {
+                    tracing::error!(
+                        path = %directory.path().display(), %error, "cannot look into a log directory: it goes offline"
+                    );
+                    directory.take_offline(error.to_string());
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            for partition in partitions {
                 by_name.entry(partition.topic_partition.clone()).or_default().push((number, partition));
             }
-            found.futures.extend(directory.list_futures()?.into_iter().map(|future| (number, future)));
+            found.futures.extend(futures.into_iter().map(|future| (number, future)));
         }
         for holders in by_name.into_values() {
             found.partitions.push(settle(directories, holders, now)?);

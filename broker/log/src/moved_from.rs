@@ -31,6 +31,12 @@ impl MovedFrom {
         Self { generation: self.generation + 1, directories }
     }
 
+    /// Whether a log in this directory is older than the one that says this.
+    #[must_use]
+    pub fn supersedes(&self, directory: Uuid) -> bool {
+        self.directories.contains(&directory)
+    }
+
     pub(crate) fn encode(&self) -> String {
         let mut text = format!("version: 0\ngeneration: {}\n", self.generation);
         for id in &self.directories {

@@ -4,6 +4,7 @@
 //!   cordoned (KIP-1066).
 
 use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use kafka_protocol::messages::describe_log_dirs_response::{
@@ -40,8 +41,9 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     Reply::Pending(Box::pin(async move {
         let described = tokio::task::spawn_blocking(move || {
             let response = describe_all(&broker, &context, &request);
-            let dirs = broker.replica_manager.dirs().iter();
-            let cordoned: Vec<bool> = dirs.map(|dir| dir.is_online() && dir.is_cordoned()).collect();
+            let dirs = broker.replica_manager.dirs();
+            let opened = dirs.iter().map(|dir| dir.is_online() && dir.is_cordoned());
+            let cordoned: Vec<bool> = opened.chain(dirs.unopened().iter().map(|_| false)).collect();
             answer(&context, &response, &cordoned)
         });
         described.await.unwrap_or_else(|error| {
@@ -77,22 +79,27 @@ fn describe_all(
         wanted.as_ref().is_none_or(|wanted| wanted.contains(&(&*id.topic, id.partition.0)))
     });
     partitions.sort_by(|a, b| a.topic_partition().cmp(b.topic_partition()));
-    let results =
-        broker.replica_manager.dirs().iter().map(|dir| describe(dir, context.api_version, &partitions));
-    DescribeLogDirsResponse::default().with_results(results.collect())
+    let dirs = broker.replica_manager.dirs();
+    let opened = dirs.iter().map(|dir| describe(dir, context.api_version, &partitions));
+    let unopened = dirs.unopened().iter().map(|path| offline(path, context.api_version));
+    DescribeLogDirsResponse::default().with_results(opened.chain(unopened).collect())
+}
+
+fn offline(path: &Path, version: i16) -> DescribeLogDirsResult {
+    let mut result = DescribeLogDirsResult::default()
+        .with_log_dir(text(path.display().to_string()))
+        .with_error_code(ErrorCode::KafkaStorageError.code());
+    if version >= 4 {
+        (result.total_bytes, result.usable_bytes) = (-1, -1);
+    }
+    result
 }
 
 fn describe(dir: &LogDir, version: i16, partitions: &[Arc<Partition>]) -> DescribeLogDirsResult {
+    let space = if dir.is_online() { dir.log.space().ok() } else { None };
+    let Some(space) = space else { return offline(dir.log.path(), version) };
     let mut result =
         DescribeLogDirsResult::default().with_log_dir(text(dir.log.path().display().to_string()));
-    let space = if dir.is_online() { dir.log.space().ok() } else { None };
-    let Some(space) = space else {
-        result.error_code = ErrorCode::KafkaStorageError.code();
-        if version >= 4 {
-            (result.total_bytes, result.usable_bytes) = (-1, -1);
-        }
-        return result;
-    };
     if version >= 4 {
         result.total_bytes = i64::try_from(space.total_bytes).unwrap_or(i64::MAX);
         result.usable_bytes = i64::try_from(space.usable_bytes).unwrap_or(i64::MAX);

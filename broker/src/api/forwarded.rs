@@ -6,12 +6,13 @@
 //! its own image shows what was done, so that whoever created a topic can produce to it at once. Where the controller
 //! cannot be reached, the answer is Kafka's for that: each part of the request with the same code.
 
+mod own_log_dirs;
 mod refused;
 
 use std::sync::Arc;
 
-use bytes::{BufMut, BytesMut};
-use moldau_cluster::{ControllerError, Forwarded};
+use bytes::{BufMut, Bytes, BytesMut};
+use moldau_cluster::ControllerError;
 use moldau_kafka::ApiKey;
 use moldau_model::ErrorCode;
 
@@ -49,6 +50,18 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     let control = Arc::clone(&broker.control);
     // Deferred: what a client sends next may rely on what this one changes.
     Reply::Deferred(Box::pin(async move {
+        let version = context.api_version;
+        let checked = own_log_dirs::check(&control, api_key, version, &body);
+        let body = match checked {
+            Some(checked) if checked.is_empty => {
+                return match checked.completed(api_key, version, Bytes::new()) {
+                    Some(body) => Reply::Ready(framed(api_key, &context, &body)),
+                    None => Reply::Ready(ResponseFrame::unanswerable()),
+                };
+            }
+            Some(ref checked) => checked.body.clone(),
+            None => body,
+        };
         let forward = Requester::of(&context).forward(
             control.node_id,
             context.api_key,
@@ -58,7 +71,12 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         match control.channel.forward(forward).await {
             Ok(forwarded) => {
                 control.metadata.wait_for_offset(forwarded.metadata_offset, CATCH_UP_LIMIT).await;
-                Reply::Ready(passed_back(api_key, &context, &forwarded))
+                let body = match checked {
+                    Some(checked) => checked.completed(api_key, version, forwarded.body),
+                    None => Some(forwarded.body),
+                };
+                let answer = body.map(|body| framed(api_key, &context, &body));
+                Reply::Ready(answer.unwrap_or_else(ResponseFrame::unanswerable))
             }
             // Kafka's broker closes the connection where the controller does not know the request.
             Err(ControllerError::Kafka(ErrorCode::UnsupportedVersion)) => {
@@ -73,23 +91,23 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
 }
 
 /// The controller's answer, under this connection's header.
-fn passed_back(api_key: ApiKey, context: &RequestContext, forwarded: &Forwarded) -> ResponseFrame {
+fn framed(api_key: ApiKey, context: &RequestContext, body: &[u8]) -> ResponseFrame {
     let is_flexible = api_key.response_header_version(context.api_version) >= 1;
     let header_length = 4 + usize::from(is_flexible);
-    let Ok(size) = i32::try_from(header_length + forwarded.body.len()) else {
+    let Ok(size) = i32::try_from(header_length + body.len()) else {
         return ResponseFrame::unanswerable();
     };
-    let mut frame = BytesMut::with_capacity(4 + header_length + forwarded.body.len());
+    let mut frame = BytesMut::with_capacity(4 + header_length + body.len());
     frame.put_i32(size);
     frame.put_i32(context.correlation_id);
     if is_flexible {
         // No tagged fields.
         frame.put_u8(0);
     }
-    frame.put_slice(&forwarded.body);
+    frame.put_slice(body);
     // Who had too many partitions created or deleted has to wait, as the controller says.
     let throttle_ms = moldau_kafka::throttle_time_position(api_key, context.api_version)
-        .and_then(|position| forwarded.body.get(position..position + 4))
+        .and_then(|position| body.get(position..position + 4))
         .and_then(|field| field.try_into().ok())
         .map_or(0, i32::from_be_bytes);
     ResponseFrame::new(frame).telling_throttle(throttle_ms)

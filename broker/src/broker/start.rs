@@ -264,9 +264,16 @@ async fn open_replicas(
     let config = options.config.clone();
     let cluster_id = options.cluster_id.clone();
     let incarnation_id = options.incarnation_id;
+    let failed_log_dirs = options.failed_log_dirs.clone();
     let opened = tokio::task::spawn_blocking(move || {
-        let dirs =
-            LogDirs::open(&file_system, &config.log_dirs, &cluster_id, config.node_id, OPEN_FILES_MAX)?;
+        let dirs = LogDirs::open(
+            &file_system,
+            &config.log_dirs,
+            &failed_log_dirs,
+            &cluster_id,
+            config.node_id,
+            OPEN_FILES_MAX,
+        )?;
         for dir in dirs.iter() {
             if let Some(journal) = dir.log.journal() {
                 let partitions_max = journal_partitions_max(files_max());

@@ -9,7 +9,7 @@ use crate::broker::Broker;
 pub(super) fn text(broker: &Broker) -> String {
     let survey = Survey::of(&broker.control);
     let image = broker.control.image();
-    let offline_dirs = broker.replica_manager.dirs().offline_ids().len();
+    let offline_dirs = broker.replica_manager.dirs().offline_count();
     let mut out = Text::default();
     out.gauge("kafka_server_replicamanager_partitioncount", "Partitions held here", survey.held);
     out.gauge("kafka_server_replicamanager_leadercount", "Partitions led here", survey.led);

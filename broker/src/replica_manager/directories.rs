@@ -1,6 +1,7 @@
 //! Which log directory a replica is to be in, and moves there (KIP-113).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use moldau_log::{LogDirectory, LogError, PartitionOnDisk};
 use moldau_metadata::MetadataImage;
@@ -31,7 +32,9 @@ impl ReplicaManager {
         if !LogDirectory::can_hold_future(&topic_partition) {
             return Err(ErrorCode::InvalidTopicException);
         }
-        let dir = self.dirs.by_path(path).ok_or(ErrorCode::LogDirNotFound)?;
+        let is_unopened = self.dirs.unopened().iter().any(|unopened| unopened == std::path::Path::new(path));
+        let missing = if is_unopened { ErrorCode::KafkaStorageError } else { ErrorCode::LogDirNotFound };
+        let dir = self.dirs.by_path(path).ok_or(missing)?;
         if !dir.is_online() {
             return Err(ErrorCode::KafkaStorageError);
         }
@@ -101,6 +104,19 @@ impl ReplicaManager {
     pub(super) fn remove_stray_copies(&self) {
         for (dir, found) in std::mem::take(&mut *self.futures.lock()).into_values().flatten() {
             delete_copy(&dir, &found);
+        }
+    }
+
+    /// Whether the replica may lie in a directory that failed: the one that metadata names, or, where metadata names none, any,
+    /// as long as it is not known which replicas are new. What lies elsewhere may be older than what was acknowledged, and an
+    /// empty log is.
+    pub(super) fn may_lie_in_failed(&self, named: Uuid, found: Option<&PartitionOnDisk>) -> bool {
+        if self.dirs.offline_count() == 0 || self.dirs.by_id(named).is_some_and(|dir| dir.is_online()) {
+            return false;
+        }
+        match found {
+            Some(found) => !named.is_zero() && !found.moved_from.supersedes(named),
+            None => !named.is_zero() || !self.is_loaded.load(Ordering::Acquire),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod moving;
 mod replication;
+mod unopened;
 
 use std::path::{Path, PathBuf};
 
@@ -42,7 +43,7 @@ impl Fixture {
     fn over(disk: FaultFileSystem, dirs: &[&str]) -> Self {
         let file_system: Arc<dyn FileSystem> = Arc::new(disk.clone());
         let dirs: Vec<PathBuf> = dirs.iter().map(PathBuf::from).collect();
-        let dirs = LogDirs::open(&file_system, &dirs, "cluster", NODE, 100).unwrap();
+        let dirs = LogDirs::open(&file_system, &dirs, &[], "cluster", NODE, 100).unwrap();
         let settings = PartitionSettings {
             broker_id: NODE,
             incarnation_id: INCARNATION,

@@ -308,7 +308,7 @@ mod tests {
     fn partition(config: TopicConfig, throttles: Arc<Throttles>) -> Arc<Partition> {
         let file_system: Arc<dyn FileSystem> = Arc::new(FaultFileSystem::new());
         let dirs =
-            LogDirs::open(&file_system, &[PathBuf::from("/data")], "cluster", BrokerId(1), 10).unwrap();
+            LogDirs::open(&file_system, &[PathBuf::from("/data")], &[], "cluster", BrokerId(1), 10).unwrap();
         let settings = PartitionSettings {
             broker_id: BrokerId(1),
             incarnation_id: Uuid::from_bytes([3; 16]),

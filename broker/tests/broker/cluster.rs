@@ -103,6 +103,7 @@ impl Cluster {
             config: BrokerConfig::from_settings(member.settings.clone()).unwrap(),
             cluster_id: CLUSTER.to_owned(),
             incarnation_id: random_uuid(),
+            failed_log_dirs: Vec::new(),
         };
         let file_system: Arc<dyn FileSystem> = Arc::new(member.disk.clone());
         let data = runtime(2);

@@ -95,6 +95,7 @@ impl Node {
             config: BrokerConfig::from_settings(self.settings.clone()).unwrap(),
             cluster_id: CLUSTER.to_owned(),
             incarnation_id: random_uuid(),
+            failed_log_dirs: Vec::new(),
         };
         let data = runtime(2);
         let channel = Arc::new(self.controller.clone());

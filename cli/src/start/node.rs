@@ -185,6 +185,7 @@ async fn start_broker(
         config: prepared.config.clone(),
         cluster_id: prepared.cluster_id.clone(),
         incarnation_id,
+        failed_log_dirs: prepared.failed_log_dirs.clone(),
     };
     let channel = channel(prepared, controller, control)?;
     BrokerHandle::start(options, channel).await.map_err(|error| error.to_string())

@@ -48,6 +48,48 @@ pub(crate) enum StorageError {
     Foreign { path: PathBuf, what: &'static str, found: String, expected: String },
 }
 
+/// Takes out of `directories` those that the disk does not give, as Kafka does; they are told of in the log. The start goes on
+/// with the others.
+///
+/// # Errors
+/// The metadata log's directory is among them, or all are.
+pub(crate) fn set_failed_apart(
+    directories: &mut Vec<PathBuf>,
+    metadata_log_dir: Option<&Path>,
+) -> Result<Vec<PathBuf>, StorageError> {
+    let (mut usable, mut failed) = (Vec::with_capacity(directories.len()), Vec::new());
+    let mut last = None;
+    for path in directories.drain(..) {
+        match check_usable(&path) {
+            Ok(()) => usable.push(path),
+            Err(error) if metadata_log_dir == Some(path.as_path()) => return Err(error),
+            Err(error) => {
+                tracing::error!(%error, "a log directory cannot be used: it is offline until the next start");
+                last = Some(error);
+                failed.push(path);
+            }
+        }
+    }
+    *directories = usable;
+    match last {
+        Some(error) if directories.is_empty() => Err(error),
+        _ => Ok(failed),
+    }
+}
+
+/// Whether the directory can be looked into, and, where it has no identity yet, be given one.
+fn check_usable(directory: &Path) -> Result<(), StorageError> {
+    let io = |source| StorageError::Io { path: directory.to_owned(), source };
+    trace_of_use(directory)?;
+    if read(directory)?.is_none() {
+        fs::create_dir_all(directory).map_err(io)?;
+        let temporary = directory.join(format!("{FILE_NAME}.tmp"));
+        File::create(&temporary).map_err(io)?;
+        fs::remove_file(&temporary).map_err(io)?;
+    }
+    Ok(())
+}
+
 /// Whoever loses the metadata log must not silently get a new, empty cluster beside the old one's records: topics would
 /// be created anew, and their partitions' folders be taken for strays.
 ///

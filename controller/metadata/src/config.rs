@@ -36,6 +36,6 @@ pub use suggest::nearest_name;
 pub use synonyms::{broker_synonyms, group_broker_synonym, topic_broker_synonym};
 pub use topic_config::{CompressionType, ThrottledReplicas, TimestampType, TopicConfig};
 pub use value::{
-    InvalidValue, as_list, validate_client_match, validate_client_metrics_config,
+    InvalidValue, as_list, check_cordoned_log_dirs, validate_client_match, validate_client_metrics_config,
     validate_dynamic_broker_config, validate_group_config, validate_group_configs, validate_topic_configs,
 };

@@ -29,7 +29,7 @@ impl Fixture {
         DIRS.into_iter().find(|path| *path != self.path(partition)).unwrap()
     }
 
-    fn append_durably(&self, partition: i32) {
+    pub(super) fn append_durably(&self, partition: i32) {
         self.append_only(partition);
         while self.partition(partition).sync().unwrap() {}
     }

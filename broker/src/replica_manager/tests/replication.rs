@@ -39,7 +39,7 @@ fn id() -> TopicIdPartition {
 
 fn open(id_: BrokerId, disk: &FaultFileSystem) -> Arc<Partition> {
     let file_system: Arc<dyn FileSystem> = Arc::new(disk.clone());
-    let dirs = LogDirs::open(&file_system, &[PathBuf::from("/data")], "cluster", id_, 100).unwrap();
+    let dirs = LogDirs::open(&file_system, &[PathBuf::from("/data")], &[], "cluster", id_, 100).unwrap();
     let statics = BTreeMap::new();
     let broker = BrokerSettings { statics: &statics, of_this_broker: None, of_all_brokers: None };
     let config = Arc::new(TopicConfig { segment_bytes: 2000, ..broker.topic_config(None) });
@@ -562,7 +562,7 @@ fn no_history_of_elections_and_power_cuts_loses_what_was_committed_or_leaves_rep
 /// A second log directory of a host.
 fn other_directory(host: &Host, path: &str) -> Arc<LogDir> {
     let file_system: Arc<dyn FileSystem> = Arc::new(host.disk.clone());
-    let dirs = LogDirs::open(&file_system, &[PathBuf::from(path)], "cluster", host.id, 100).unwrap();
+    let dirs = LogDirs::open(&file_system, &[PathBuf::from(path)], &[], "cluster", host.id, 100).unwrap();
     Arc::clone(dirs.least_loaded().unwrap())
 }
 

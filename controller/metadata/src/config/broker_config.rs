@@ -18,7 +18,7 @@ use super::effective::BrokerSettings;
 use super::listener::{Listener, parse_listeners};
 use super::suggest::nearest_name;
 use super::topic_config::TopicConfig;
-use super::value::{as_list, parse_boolean};
+use super::value::{as_list, check_cordoned_log_dirs, parse_boolean};
 use crate::SecurityProtocol;
 
 pub use deviations::{DEVIATIONS, Deviation};
@@ -128,6 +128,7 @@ pub struct ReplicationSettings {
     pub reads_from_closest: bool,
 }
 
+const CORDONED_LOG_DIRS: &str = "cordoned.log.dirs";
 const RACK_AWARE_SELECTOR: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
 
 /// What a broker or controller is started with. Everything Kafka knows besides is in [`Self::settings`], by name.
@@ -273,6 +274,12 @@ impl BrokerConfig {
         Ok(Self { settings, ..config })
     }
 
+    /// `log.dirs` or `log.dir` as the user wrote it, where [`Self::log_dirs`] may have been made absolute.
+    #[must_use]
+    pub fn log_dirs_as_named(&self) -> Vec<&str> {
+        named_directories(&BrokerSettings::of_statics(&self.settings)).1
+    }
+
     /// The settings that were given and that nobody reads, by name.
     #[must_use]
     pub fn unknown_settings(&self) -> Vec<UnknownSetting> {
@@ -336,6 +343,13 @@ impl Listening {
             problems.push(ConfigProblem::new("listeners", problem));
         }
     }
+}
+
+/// The setting that names the log directories, and what it says.
+fn named_directories<'a>(settings: &BrokerSettings<'a>) -> (&'static str, Vec<&'a str>) {
+    let is_set = |key: &str| settings.set_value(key).is_some();
+    let key = if is_set("log.dirs") || !is_set("log.dir") { "log.dirs" } else { "log.dir" };
+    (key, settings.value(key).map(as_list).unwrap_or_default())
 }
 
 /// Reads settings that were validated one by one already: what is looked at here is how they fit together.
@@ -546,9 +560,13 @@ impl Reader<'_> {
     }
 
     fn directories(&self, problems: &mut Vec<ConfigProblem>) -> (Vec<PathBuf>, PathBuf) {
-        let key = if self.is_set("log.dirs") || !self.is_set("log.dir") { "log.dirs" } else { "log.dir" };
+        let (key, named) = named_directories(&self.settings);
+        let cordoned = as_list(self.text(CORDONED_LOG_DIRS));
+        if let Err(error) = check_cordoned_log_dirs(&cordoned, &named) {
+            problems.push(ConfigProblem::new(CORDONED_LOG_DIRS, error));
+        }
         let mut dirs: Vec<PathBuf> = Vec::new();
-        for dir in as_list(self.text(key)) {
+        for dir in named {
             let dir = PathBuf::from(dir);
             if !dirs.contains(&dir) {
                 dirs.push(dir);

@@ -375,6 +375,25 @@ pub fn validate_client_match(patterns: &str) -> Result<(), InvalidValue> {
     }
 }
 
+/// Checks that `cordoned.log.dirs` names directories of `log.dirs`, or all of them by `*` alone, in Kafka's words.
+///
+/// # Errors
+/// What is wrong.
+pub fn check_cordoned_log_dirs(cordoned: &[&str], log_dirs: &[&str]) -> Result<(), InvalidValue> {
+    if cordoned.contains(&"*") {
+        let text = "When cordoned.log.dirs is set to *, it must not contain other values";
+        return if cordoned.len() == 1 { Ok(()) } else { Err(InvalidValue(text.to_owned())) };
+    }
+    let missing: Vec<&str> = cordoned.iter().copied().filter(|dir| !log_dirs.contains(dir)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(InvalidValue(format!(
+        "All entries in cordoned.log.dirs must be present in log.dirs or log.dir. Missing entries : {}",
+        missing.join(", ")
+    )))
+}
+
 /// Checks settings that brokers take while they run: of one broker (`per_broker`), or of all.
 ///
 /// # Errors

@@ -181,6 +181,25 @@ fn every_deviation_is_of_a_setting_of_kafkas() {
 }
 
 #[test]
+fn cordoned_directories_are_some_of_the_brokers_or_all() {
+    let with = |cordoned| read(&[("log.dirs", "/a,/b"), ("cordoned.log.dirs", cordoned)]);
+    for cordoned in ["", "/a", "/b,/a", "*"] {
+        assert!(with(cordoned).is_ok(), "{cordoned}");
+    }
+    for (cordoned, told) in [
+        ("*,/a", "When cordoned.log.dirs is set to *, it must not contain other values"),
+        (
+            "/c,/a,/d",
+            "All entries in cordoned.log.dirs must be present in log.dirs or log.dir. Missing entries : /c, /d",
+        ),
+    ] {
+        let problems = with(cordoned).unwrap_err();
+        assert_eq!((problems.len(), problems[0].problem.as_str()), (1, told));
+    }
+    assert!(read(&[("log.dir", "/a"), ("cordoned.log.dirs", "/a")]).is_ok());
+}
+
+#[test]
 fn what_would_be_dangerous_to_ignore_ends_the_start() {
     for (name, value, text) in [
         ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer", "no ACLs yet"),
