@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::io_throttle::IoThrottle;
+use crate::log_dirs::LogDir;
 use crate::replica_manager::{MoveProgress, Partition, ReplicaManager};
 use crate::stop_signal::StopSignal;
 
@@ -145,26 +146,31 @@ impl Shared {
                     );
                     // Before anything can go wrong with the old directory: the replica is not in it any more.
                     self.replicas.dirs().note_moved();
-                    if let Err(error) = partition.finish_move(old, &from) {
+                    let finished = partition.finish_move(old, &from);
+                    if let Err((dir, error)) = finished {
                         // The next start deletes what is left of the old log.
-                        tracing::warn!(partition = %partition.topic_partition(), %error, "a move left something behind");
+                        self.fail(partition, &dir, &error.to_string());
                     }
                     self.replicas.note_moved(&from, &partition.dir());
                     return false;
                 }
                 MoveProgress::Failed { dir, reason } => {
-                    if dir.log.take_offline(reason.as_str()) {
-                        tracing::error!(
-                            path = %dir.log.path().display(), partition = %partition.topic_partition(), reason,
-                            "a move failed, the log directory goes offline"
-                        );
-                    }
-                    self.replicas.handle_offline_dir(&dir);
+                    self.fail(partition, &dir, &reason);
                     return false;
                 }
             }
         }
         false
+    }
+
+    fn fail(&self, partition: &Partition, dir: &LogDir, reason: &str) {
+        if dir.log.take_offline(reason) {
+            tracing::error!(
+                path = %dir.log.path().display(), partition = %partition.topic_partition(), reason,
+                "a move failed, the log directory goes offline"
+            );
+        }
+        self.replicas.handle_offline_dir(dir);
     }
 
     /// Waits until as much may be copied. `false` if the move, or the broker, has ended meanwhile.

@@ -133,6 +133,8 @@ pub struct FetchedTopic {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FetchedOffset {
     pub partition: PartitionIndex,
+    /// The topic that it was committed for; zero where the commit did not say, or nothing was committed.
+    pub topic_id: TopicId,
     pub committed_offset: Offset,
     pub committed_leader_epoch: LeaderEpoch,
     pub metadata: String,

@@ -38,7 +38,7 @@ use crate::response::Response;
 use crate::timers::{TimerKey, Timers};
 pub(crate) use offset_commit::CommitKind;
 
-use append::{Appends, Completion, PendingAppend, append_error_to_response};
+use append::{Appends, Completion, PendingAppend, Retired, append_error_to_response};
 use consumer::{ConsumerGroups, Work};
 use offset_fetch::WaitingFetches;
 use share::ShareGroups;
@@ -516,6 +516,17 @@ impl GroupShard {
                     let group_id = Arc::clone(&group.group_id);
                     self.groups.entry(Arc::clone(&group_id)).or_insert(group);
                     self.resume_classic_group(&group_id, now_ms, out);
+                }
+                match append.retired {
+                    Some(Retired::Consumer(group)) => {
+                        let group_id = Arc::clone(&group.group_id);
+                        self.consumer_groups.put_back(&group_id, *group);
+                    }
+                    Some(Retired::Streams(group)) => {
+                        let group_id = Arc::clone(&group.group_id);
+                        self.streams_groups.put_back(&group_id, *group);
+                    }
+                    None => {}
                 }
             }
         }

@@ -62,7 +62,8 @@ impl ShareSessions {
     ///
     /// # Errors
     /// SHARE_SESSION_NOT_FOUND, INVALID_SHARE_SESSION_EPOCH and SHARE_SESSION_LIMIT_REACHED; INVALID_REQUEST where the session would
-    /// have more partitions than a session may have, and then it is as it was but for its epoch.
+    /// have more partitions than a session may have, and then it is as it was but for its epoch; one that would be opened anew, as
+    /// it was altogether.
     pub fn fetch(
         &mut self,
         key: &SessionKey,
@@ -71,15 +72,11 @@ impl ShareSessions {
         added: impl IntoIterator<Item = TopicIdPartition>,
         forgotten: &[TopicIdPartition],
     ) -> Result<Vec<TopicIdPartition>, SessionError> {
-        if epoch == FIRST_EPOCH {
-            if self.by_key.len() >= self.sessions_max && !self.by_key.contains_key(key) {
-                return Err(ErrorCode::ShareSessionLimitReached);
-            }
-            let session = Session { epoch: FIRST_EPOCH, partitions: Vec::new(), connection };
-            self.by_key.insert(key.clone(), session);
+        let is_first = epoch == FIRST_EPOCH;
+        if is_first && self.by_key.len() >= self.sessions_max && !self.by_key.contains_key(key) {
+            return Err(ErrorCode::ShareSessionLimitReached);
         }
-        let session = self.check(key, epoch)?;
-        let mut partitions = session.partitions.clone();
+        let mut partitions = if is_first { Vec::new() } else { self.check(key, epoch)?.partitions.clone() };
         let mut known: BTreeSet<TopicIdPartition> = partitions.iter().copied().collect();
         partitions.extend(added.into_iter().filter(|partition| known.insert(*partition)));
         let forgotten: BTreeSet<&TopicIdPartition> = forgotten.iter().collect();
@@ -87,7 +84,12 @@ impl ShareSessions {
         if partitions.len() > PARTITIONS_MAX {
             return Err(ErrorCode::InvalidRequest);
         }
-        session.partitions.clone_from(&partitions);
+        if is_first {
+            let session = Session { epoch: FIRST_EPOCH + 1, partitions: partitions.clone(), connection };
+            self.by_key.insert(key.clone(), session);
+        } else if let Some(session) = self.by_key.get_mut(key) {
+            session.partitions.clone_from(&partitions);
+        }
         if !partitions.is_empty() {
             let first = usize::try_from(epoch).unwrap_or(0) % partitions.len();
             partitions.rotate_left(first);
@@ -187,6 +189,12 @@ mod tests {
         assert_eq!(sessions.fetch(&key("m"), 1, peer(1), one_more, &[]), Err(ErrorCode::InvalidRequest));
         let swapped = sessions.fetch(&key("m"), 2, peer(1), many(PARTITIONS_MAX + 1), &[partition(0)]);
         assert_eq!(swapped.unwrap().len(), PARTITIONS_MAX);
+        // One that is opened anew with too many does not take the place of the one there is.
+        let again = sessions.fetch(&key("m"), 0, peer(2), many(PARTITIONS_MAX + 1), &[]);
+        assert_eq!(again, Err(ErrorCode::InvalidRequest));
+        assert_eq!(sessions.fetch(&key("m"), 3, peer(1), [], &[]).unwrap().len(), PARTITIONS_MAX);
+        assert_eq!(sessions.connection_closed(peer(2)), []);
+        assert_eq!(sessions.connection_closed(peer(1)).len(), 1);
     }
 
     #[test]

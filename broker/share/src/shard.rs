@@ -56,6 +56,9 @@ impl Default for ShareStateConfig {
     }
 }
 
+/// Topics deleted during one load that are remembered. Of others the state stays, a record each, until their group deletes it.
+const DELETED_WHILE_LOADING_MAX: usize = 10_000;
+
 /// Names one append until its outcome is known; a shard never uses one twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AppendId(pub u64);
@@ -76,8 +79,9 @@ pub enum Input {
     /// log.
     /// While the outcome is unknown, say nothing: the shard answers itself after `share.coordinator.write.timeout.ms`.
     Appended { append_id: AppendId, result: Result<Offset, ErrorCode> },
-    /// All topics that there are, after some were deleted: what is known of others goes.
-    TopicsThatExist(Arc<BTreeSet<TopicId>>),
+    /// Topics that were deleted: what is known of them goes. What this broker's metadata does not have may be there all the
+    /// same, and be known to the one that asked.
+    TopicsDeleted(Arc<BTreeSet<TopicId>>),
     /// [`ShareStateShard::next_deadline_ms`] has come.
     Tick,
 }
@@ -113,6 +117,8 @@ struct Entry {
     /// The record that is being written. There is one at a time.
     pending: Option<Pending>,
     waiting: VecDeque<(RequestToken, Request)>,
+    /// Its topic was deleted while a record was being written: it goes after that.
+    is_doomed: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,8 +156,11 @@ pub struct ShareStateShard {
     config: Arc<ShareStateConfig>,
     state: ShardState,
     entries: BTreeMap<SharePartitionKey, Entry>,
-    appends: BTreeMap<AppendId, SharePartitionKey>,
+    /// Each with its deadline.
+    appends: BTreeMap<AppendId, (SharePartitionKey, i64)>,
     deadlines: BTreeSet<(i64, AppendId)>,
+    /// What the load that is under way may bring back.
+    deleted_while_loading: BTreeSet<TopicId>,
     next_append_id: u64,
     upkeep: Upkeep,
 }
@@ -166,6 +175,7 @@ impl ShareStateShard {
             entries: BTreeMap::new(),
             appends: BTreeMap::new(),
             deadlines: BTreeSet::new(),
+            deleted_while_loading: BTreeSet::new(),
             next_append_id: 0,
             upkeep: Upkeep::default(),
         }
@@ -234,7 +244,10 @@ impl ShareStateShard {
         };
         self.state = ShardState::Active { leader_epoch };
         self.upkeep.begin(&self.config, now_ms);
-        Vec::new()
+        let mut out = Vec::new();
+        let deleted = std::mem::take(&mut self.deleted_while_loading);
+        self.topics_deleted(&deleted, now_ms, &mut out);
+        out
     }
 
     /// The broker no longer leads the partition: everything is forgotten, every waiting request is answered with
@@ -250,6 +263,7 @@ impl ShareStateShard {
         }
         self.appends.clear();
         self.deadlines.clear();
+        self.deleted_while_loading.clear();
         self.upkeep = Upkeep::default();
         out
     }
@@ -263,10 +277,12 @@ impl ShareStateShard {
             Input::Appended { append_id, result } if is_active => {
                 self.appended(append_id, result, now_ms, &mut out);
             }
-            Input::TopicsThatExist(topics) if is_active => self.topics_exist(&topics, now_ms, &mut out),
-            // A load may bring back what belongs to a topic that was deleted meanwhile: it stays until topics are deleted the
-            // next time, and nobody asks for it.
-            Input::Appended { .. } | Input::TopicsThatExist(_) | Input::Tick => {}
+            Input::TopicsDeleted(topics) if is_active => self.topics_deleted(&topics, now_ms, &mut out),
+            Input::TopicsDeleted(topics) if matches!(self.state, ShardState::Loading { .. }) => {
+                let room = DELETED_WHILE_LOADING_MAX.saturating_sub(self.deleted_while_loading.len());
+                self.deleted_while_loading.extend(topics.iter().take(room));
+            }
+            Input::Appended { .. } | Input::TopicsDeleted(_) | Input::Tick => {}
         }
         self.tell_overdue(now_ms, &mut out);
         self.keep_up(now_ms, &mut out);
@@ -338,8 +354,9 @@ impl ShareStateShard {
         };
         out.push(Output::Append { append_id, leader_epoch, records: vec![written] });
         entry.pending = Some(Pending { append_id, not_before, record, reply });
-        self.appends.insert(append_id, key.clone());
-        self.deadlines.insert((now_ms.saturating_add(self.config.write_timeout_ms), append_id));
+        let deadline_ms = now_ms.saturating_add(self.config.write_timeout_ms);
+        self.appends.insert(append_id, (key.clone(), deadline_ms));
+        self.deadlines.insert((deadline_ms, append_id));
     }
 
     fn appended(
@@ -349,11 +366,11 @@ impl ShareStateShard {
         now_ms: i64,
         out: &mut Vec<Output>,
     ) {
-        let Some(key) = self.appends.remove(&append_id) else { return };
+        let Some((key, deadline_ms)) = self.appends.remove(&append_id) else { return };
         if let Ok(offset) = result {
             self.upkeep.note_record(offset);
         }
-        self.deadlines.retain(|(_, id)| *id != append_id);
+        self.deadlines.remove(&(deadline_ms, append_id));
         let Some(entry) = self.entries.get_mut(&key) else { return };
         let Some(pending) = entry.pending.take_if(|pending| pending.append_id == append_id) else { return };
         if let Ok(offset) = result {
@@ -366,6 +383,13 @@ impl ShareStateShard {
             };
             out.push(Output::Reply { token, response });
         }
+        if result.is_ok()
+            && let Some(entry) = self.entries.get_mut(&key)
+            && std::mem::take(&mut entry.is_doomed)
+            && entry.known.is_some()
+        {
+            self.append(&key, None, None, now_ms, out);
+        }
         self.run(&key, now_ms, out);
     }
 
@@ -376,7 +400,8 @@ impl ShareStateShard {
             && deadline_ms <= now_ms
         {
             self.deadlines.pop_first();
-            let Some(entry) = self.appends.get(&append_id).and_then(|key| self.entries.get_mut(key)) else {
+            let Some(entry) = self.appends.get(&append_id).and_then(|(key, _)| self.entries.get_mut(key))
+            else {
                 continue;
             };
             let error = ErrorCode::CoordinatorNotAvailable;
@@ -387,11 +412,15 @@ impl ShareStateShard {
         }
     }
 
-    fn topics_exist(&mut self, topics: &BTreeSet<TopicId>, now_ms: i64, out: &mut Vec<Output>) {
-        let gone = self.entries.iter().filter(|(key, entry)| {
-            !topics.contains(&key.topic_id) && entry.known.is_some() && entry.pending.is_none()
-        });
-        let gone: Vec<SharePartitionKey> = gone.map(|(key, _)| key.clone()).collect();
+    fn topics_deleted(&mut self, topics: &BTreeSet<TopicId>, now_ms: i64, out: &mut Vec<Output>) {
+        let mut gone = Vec::new();
+        for (key, entry) in self.entries.iter_mut().filter(|(key, _)| topics.contains(&key.topic_id)) {
+            if entry.pending.is_some() {
+                entry.is_doomed = true;
+            } else if entry.known.is_some() {
+                gone.push(key.clone());
+            }
+        }
         for key in gone {
             self.append(&key, None, None, now_ms, out);
         }

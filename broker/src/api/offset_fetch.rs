@@ -52,7 +52,12 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     let answers = all(fetches.into_iter().map(submit).collect());
     Reply::Pending(Box::pin(async move {
         let outcomes = answers.await.into_iter().map(|answer| match answer {
-            Ok(GroupResponse::OffsetFetch(fetched)) => Ok(fetched),
+            Ok(GroupResponse::OffsetFetch(mut fetched)) => {
+                if by_id.is_some() {
+                    forget_former_topics(&mut fetched, &image);
+                }
+                Ok(fetched)
+            }
             Ok(other) => Err(mismatched(&other)),
             Err(error) => Err(error),
         });
@@ -63,6 +68,15 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
             Some(unknown) => with_ids(&context, &image, response, unknown),
         }
     }))
+}
+
+/// A topic's id must not be told with what was committed for an earlier topic of its name.
+fn forget_former_topics(fetched: &mut Fetched, image: &MetadataImage) {
+    for topic in &mut fetched.topics {
+        let Some(id) = image.topics().by_name(&topic.name).map(|topic| topic.id()) else { continue };
+        topic.partitions.retain(|offset| offset.topic_id.is_zero() || offset.topic_id == id);
+    }
+    fetched.topics.retain(|topic| !topic.partitions.is_empty());
 }
 
 type Decoded = (RequestContext, OffsetFetchRequest, Option<UnknownTopics>);

@@ -32,18 +32,13 @@ impl<S: Shard> Coordinator<S> {
         if let Some(topic) = image.topics().by_name(S::TOPIC) {
             self.partition_count.store(topic.partition_count().max(1), Ordering::Relaxed);
         }
-        let deleted = || delta.deleted_topics.values().map(|topic| topic.name());
         // Made anew in the same step it is another topic, whatever its leader epochs are.
-        if deleted().any(|name| &**name == S::TOPIC) {
+        if delta.deleted_topics.values().any(|topic| &**topic.name() == S::TOPIC) {
             for partition in self.partitions() {
                 self.resigned(partition);
             }
         }
-        let deleted: Vec<String> = deleted()
-            .filter(|name| image.topics().by_name(name).is_none())
-            .map(ToString::to_string)
-            .collect();
-        let input = S::follow(&self.settings, &deleted, image);
+        let input = S::follow(&self.settings, delta, image);
         for topic in delta.topics.values().filter(|topic| &**topic.topic.name() == S::TOPIC) {
             for (partition, change) in &topic.partitions {
                 if change.after.leader == node_id {

@@ -8,7 +8,7 @@ use moldau_group::{
     AppendId, GroupConfig, GroupShard, Input, MetadataSource, Output, Request, RequestToken, Response,
     ShardState, partition_for_group,
 };
-use moldau_metadata::MetadataImage;
+use moldau_metadata::{MetadataDelta, MetadataImage};
 use moldau_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex};
 
 use super::group_metadata::GroupMetadata;
@@ -99,9 +99,13 @@ impl Shard for GroupShard {
         Input::Tick
     }
 
-    fn follow(settings: &GroupSettings, deleted: &[String], image: &MetadataImage) -> Option<Input> {
+    fn follow(settings: &GroupSettings, delta: &MetadataDelta, image: &MetadataImage) -> Option<Input> {
         settings.metadata.update(image);
-        (!deleted.is_empty()).then(|| Input::TopicsDeleted(deleted.to_vec()))
+        // Of one that was made anew in the same step the offsets are told apart by its id.
+        let names = delta.deleted_topics.values().map(|topic| topic.name());
+        let gone = names.filter(|name| image.topics().by_name(name).is_none());
+        let deleted: Vec<String> = gone.map(ToString::to_string).collect();
+        (!deleted.is_empty()).then_some(Input::TopicsDeleted(deleted))
     }
 
     fn effect(output: Output) -> Effect<Self> {

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use moldau_metadata::MetadataImage;
+use moldau_metadata::{MetadataDelta, MetadataImage};
 use moldau_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex};
 
 use super::{AppendKind, CoordinatorRecord, Loaded};
@@ -48,8 +48,9 @@ pub trait Shard: Sized + Send + 'static {
     fn appended(append_id: u64, result: Result<Offset, ErrorCode>) -> Self::Input;
     fn tick() -> Self::Input;
 
-    /// What new metadata means to every shard, if anything. `deleted` are topics that are gone.
-    fn follow(settings: &Self::Settings, deleted: &[String], image: &MetadataImage) -> Option<Self::Input>;
+    /// What new metadata means to every shard, if anything.
+    fn follow(settings: &Self::Settings, delta: &MetadataDelta, image: &MetadataImage)
+    -> Option<Self::Input>;
 
     /// What an output asks for.
     fn effect(output: Self::Output) -> Effect<Self>;

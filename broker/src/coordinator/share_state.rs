@@ -3,8 +3,8 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use moldau_metadata::MetadataImage;
 use moldau_metadata::config::ShareSettings;
+use moldau_metadata::{MetadataDelta, MetadataImage};
 use moldau_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex};
 use moldau_share::{
     AppendId, Input, Output, Request, RequestToken, Response, ShardState, ShareStateConfig, ShareStateShard,
@@ -102,9 +102,9 @@ impl Shard for ShareStateShard {
         Input::Tick
     }
 
-    fn follow(_: &ShareStateConfig, deleted: &[String], image: &MetadataImage) -> Option<Input> {
-        let all = || image.topics().iter().map(|topic| topic.id()).collect();
-        (!deleted.is_empty()).then(|| Input::TopicsThatExist(Arc::new(all())))
+    fn follow(_: &ShareStateConfig, delta: &MetadataDelta, _: &MetadataImage) -> Option<Input> {
+        let deleted = || delta.deleted_topics.keys().copied().collect();
+        (!delta.deleted_topics.is_empty()).then(|| Input::TopicsDeleted(Arc::new(deleted())))
     }
 
     fn effect(output: Output) -> Effect<Self> {

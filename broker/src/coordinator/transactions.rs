@@ -4,7 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI16, Ordering};
 
-use moldau_metadata::MetadataImage;
+use moldau_metadata::{MetadataDelta, MetadataImage};
 use moldau_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex};
 use moldau_txn::{
     AllocationId, AppendId, Input, Output, Request, RequestToken, Response, ShardState, TransactionConfig,
@@ -112,7 +112,7 @@ impl Shard for TransactionShard {
         Input::Tick
     }
 
-    fn follow(settings: &TransactionSettings, _: &[String], image: &MetadataImage) -> Option<Input> {
+    fn follow(settings: &TransactionSettings, _: &MetadataDelta, image: &MetadataImage) -> Option<Input> {
         let level = image.feature_level(TRANSACTION_VERSION);
         let before = settings.transaction_version.swap(level, Ordering::Relaxed);
         (before != level).then_some(Input::TransactionVersion(level))

@@ -486,13 +486,28 @@ impl Partition {
     }
 
     /// After a move: the old log goes, durably, and then the claim to be newer than it.
-    pub(crate) fn finish_move(&self, old: Box<PartitionLog>, from: &LogDir) -> Result<(), LogError> {
-        from.log.delete_partition(*old, clock::now())?;
-        from.log.sync_names()?;
+    ///
+    /// # Errors
+    /// The directory in which that failed, and is to go offline.
+    pub(crate) fn finish_move(
+        &self,
+        old: Box<PartitionLog>,
+        from: &Arc<LogDir>,
+    ) -> Result<(), (Arc<LogDir>, LogError)> {
+        let deleted = from.log.delete_partition(*old, clock::now()).and_then(|()| from.log.sync_names());
+        deleted.map_err(|error| (Arc::clone(from), error))?;
         let dir = self.dir();
+        let Some(claimant) = self.lock().log.as_ref().map(PartitionLog::directory) else { return Ok(()) };
+        // Without the lock, for it waits for the disk.
+        let ended = dir.log.end_replacement(&claimant);
         match &mut self.lock().log {
-            Some(log) => dir.log.end_replacement(log),
-            None => Ok(()),
+            Some(log) if log.directory() == claimant => {
+                ended.map_err(|error| (dir, error))?;
+                log.note_replacement_ended(&claimant);
+                Ok(())
+            }
+            // The log was deleted meanwhile, and its claim with it.
+            Some(_) | None => Ok(()),
         }
     }
 

@@ -10,10 +10,12 @@ use bytes::Bytes;
 use moldau_model::{ErrorCode, GenerationId, LeaderEpoch, PartitionIndex, ProducerId};
 
 use super::{AppendId, AppendKind, CoordinatorRecord, Output};
+use crate::consumer::ConsumerGroup;
 use crate::group::{ClassicGroup, Member};
 use crate::records::RecordKey;
 use crate::request::RequestToken;
 use crate::response::Response;
+use crate::streams::StreamsGroup;
 
 /// What a reply, or a group, waits for.
 #[derive(Debug)]
@@ -26,6 +28,13 @@ pub(crate) enum Completion {
     StaticMember(Box<StaticMemberReplaced>),
     /// A response that is ready but for the append. With an error, `simple_group` was never there.
     Reply { token: RequestToken, response: Response, simple_group: Option<Arc<str>> },
+}
+
+/// An empty group that gave its place.
+#[derive(Debug)]
+pub(crate) enum Retired {
+    Consumer(Box<ConsumerGroup>),
+    Streams(Box<StreamsGroup>),
 }
 
 /// What it takes to answer the new static member, or to give its place back to the old one.
@@ -50,6 +59,8 @@ pub(crate) struct PendingAppend {
     pub(crate) completion: Option<Completion>,
     /// Groups that its tombstones remove; they come back if it fails.
     pub(crate) removed_groups: Vec<ClassicGroup>,
+    /// The empty group of another kind whose place a classic one takes; it comes back if that fails.
+    pub(crate) retired: Option<Retired>,
     /// Groups whose offsets it changes.
     pub(crate) offsets_of: BTreeSet<Arc<str>>,
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use moldau_model::ErrorCode;
 
-use super::append::PendingAppend;
+use super::append::{PendingAppend, Retired};
 use super::offset_commit::CommitKind;
 use super::slot::{Becomes, GroupKind, GroupSlot, Groups};
 use super::{AppendId, CoordinatorRecord, GroupShard, Output, refusal};
@@ -70,8 +70,6 @@ impl GroupKind for Consumers {
             _ => refused(error),
         }
     }
-
-    fn forget_draft((): &mut ()) {}
 }
 
 impl ConsumerSlot {
@@ -283,7 +281,7 @@ impl GroupShard {
         let append_id = self.appends.append_with(append, out);
         let deadline_ms = now_ms.saturating_add(self.config.offset_commit_timeout_ms);
         self.timers.schedule(TimerKey::Append(append_id), deadline_ms);
-        self.consumer_groups.begin_append(group_id, append_id, becomes, replies);
+        self.consumer_groups.begin_append(group_id, append_id, becomes, (), replies);
     }
 
     /// The outcome of an append that changes consumer groups is known.
@@ -390,17 +388,19 @@ impl GroupShard {
         self.set_timers(group_id, changes, now_ms);
     }
 
-    /// Makes room for a classic group of this id: an empty consumer group goes, and its offsets stay. Nothing
-    /// happens to one in use.
-    pub(super) fn retire_empty_consumer_group(&mut self, group_id: &str, now_ms: i64, out: &mut Vec<Output>) {
-        let Some(slot) = self.consumer_groups.by_id.get(group_id) else { return };
+    /// Makes room for a classic group of this id: an empty consumer group goes, and its offsets stay. Gives the tombstones, and
+    /// what comes back if they cannot be written. Nothing happens to one in use.
+    pub(super) fn retire_empty_consumer_group(
+        &mut self,
+        group_id: &str,
+    ) -> Option<(Vec<CoordinatorRecord>, Retired)> {
+        let slot = self.consumer_groups.by_id.get(group_id)?;
         if !slot.is_idle_and_empty() {
-            return;
+            return None;
         }
         let records = slot.group.tombstones().iter().map(|record| record.encode(group_id)).collect();
-        self.consumer_groups.by_id.remove(group_id);
-        let append = PendingAppend { records, ..PendingAppend::default() };
-        self.append(append, now_ms, out);
+        let slot = self.consumer_groups.by_id.remove(group_id)?;
+        Some((records, Retired::Consumer(Box::new(slot.group))))
     }
 
     /// Takes an empty consumer group out, with tombstones for all that is written of it; it stays if they cannot be

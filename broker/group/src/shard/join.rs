@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use moldau_model::{ErrorCode, Uuid};
 
-use super::append::{Completion, StaticMemberReplaced};
+use super::append::{Completion, PendingAppend, StaticMemberReplaced};
 use super::consumer::ConsumerSlot;
 use super::streams::StreamsSlot;
 use super::{CoordinatorRecord, GroupShard, Output};
@@ -78,9 +78,12 @@ impl GroupShard {
                 return out.push(Output::Reply { token, response });
             }
         }
-        // Who is let in takes the place of an empty group of another kind.
-        self.retire_empty_consumer_group(&request.group_id, now_ms, out);
-        self.retire_empty_streams_group(&request.group_id, now_ms, out);
+        // Who is let in takes the place of an empty group of another kind, by one append.
+        let retired = self
+            .retire_empty_consumer_group(&request.group_id)
+            .or_else(|| self.retire_empty_streams_group(&request.group_id));
+        let (mut records, retired) =
+            retired.map_or_else(Default::default, |(records, group)| (records, Some(group)));
         if is_new_group {
             let group_id: Arc<str> = request.group_id.as_str().into();
             self.groups.insert(Arc::clone(&group_id), ClassicGroup::new(group_id, now_ms));
@@ -92,8 +95,12 @@ impl GroupShard {
             let group_id = Arc::clone(&rebalance.group.group_id);
             let empty = ClassicGroup::new(Arc::clone(&group_id), now_ms);
             let value = Some(empty.to_record(|_| Bytes::new()));
-            let record = CoordinatorRecord { key: group_key(&group_id), value };
-            rebalance.append(record, Completion::NewGroup { group_id });
+            records.push(CoordinatorRecord { key: group_key(&group_id), value });
+            let completion = Some(Completion::NewGroup { group_id });
+            let append = PendingAppend { records, completion, retired, ..PendingAppend::default() };
+            self.append(append, now_ms, out);
+        } else if !records.is_empty() {
+            self.append(PendingAppend { records, retired, ..PendingAppend::default() }, now_ms, out);
         }
     }
 

@@ -143,6 +143,7 @@ impl GroupShard {
 fn fetched(partition: PartitionIndex, offset: Option<&OffsetAndMetadata>) -> FetchedOffset {
     FetchedOffset {
         partition,
+        topic_id: offset.map_or(TopicId::ZERO, |offset| offset.topic_id),
         committed_offset: offset.map_or(Offset::NONE, |offset| offset.offset),
         committed_leader_epoch: offset.map_or(LeaderEpoch::NONE, |offset| offset.leader_epoch),
         metadata: offset.map(|offset| offset.metadata.to_string()).unwrap_or_default(),

@@ -64,10 +64,6 @@ impl GroupKind for Shares {
             _ => refused(error),
         }
     }
-
-    fn forget_draft(memory: &mut ShareMemory) {
-        memory.asked_to_initialize_ms = None;
-    }
 }
 
 impl ShareGroups {
@@ -199,12 +195,13 @@ impl GroupShard {
             }
         }
         let timers = std::mem::take(&mut draft.timers);
-        slot.memory.asked_to_initialize_ms = draft.asked_to_initialize_ms;
+        let memory = ShareMemory { asked_to_initialize_ms: draft.asked_to_initialize_ms };
         if !draft.is_metadata_stale {
             slot.metadata_version = Some(metadata.version());
         }
         if records.is_empty() {
             drop(draft);
+            slot.memory = memory;
             out.extend(replies.into_iter().map(|(token, response)| Output::Reply { token, response }));
             self.share_groups.forget_unwritten(group_id);
         } else {
@@ -213,7 +210,7 @@ impl GroupShard {
             let append_id = self.appends.append_with(append, out);
             let deadline_ms = now_ms.saturating_add(self.config.offset_commit_timeout_ms);
             self.timers.schedule(TimerKey::Append(append_id), deadline_ms);
-            self.share_groups.begin_append(group_id, append_id, becomes, replies);
+            self.share_groups.begin_append(group_id, append_id, becomes, memory, replies);
         }
         self.set_share_timers(group_id, timers, now_ms);
     }

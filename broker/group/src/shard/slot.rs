@@ -30,8 +30,6 @@ pub(crate) trait GroupKind: Debug {
     fn refused(work: &Self::Work, error: ErrorCode) -> Option<Output>;
     /// The same kind of answer, when its append failed.
     fn failed(response: &Response, error: ErrorCode) -> Response;
-    /// Forgets what a draft took note of whose append failed.
-    fn forget_draft(memory: &mut Self::Memory);
 }
 
 /// One group of the shard.
@@ -53,6 +51,8 @@ pub(crate) struct GroupSlot<K: GroupKind> {
 struct InFlight<K: GroupKind> {
     append_id: AppendId,
     becomes: Becomes<K>,
+    /// What is known of the group beyond its records from then on.
+    memory: K::Memory,
     replies: Vec<(RequestToken, Response)>,
     /// The clients were told that it takes too long; whoever comes is told so too.
     is_overdue: bool,
@@ -81,8 +81,8 @@ impl<K: GroupKind> Default for Groups<K> {
 }
 
 impl<K: GroupKind> Groups<K> {
-    /// At the end of a load an id is of one kind. A change of kind is two appends: if the second came without the first, members
-    /// tell which it is. Gives the groups that stay.
+    /// At the end of a load an id is of one kind. A change of kind is one append, and was two once: if the second came without
+    /// the first, members tell which it is. Gives the groups that stay.
     pub(super) fn settle_kinds(&mut self, classic: &mut BTreeMap<Arc<str>, ClassicGroup>) -> Vec<Arc<str>> {
         self.by_id.retain(|group_id, slot| {
             let is_empty = !slot.is_written || K::is_empty(&slot.group);
@@ -164,6 +164,14 @@ impl<K: GroupKind> Groups<K> {
         group_id
     }
 
+    /// A written group is what it was: what was to take its place did not come to be.
+    pub(super) fn put_back(&mut self, group_id: &Arc<str>, group: K::Group) {
+        if !self.by_id.contains_key(group_id) {
+            let slot = GroupSlot { group, is_written: true, ..GroupSlot::new(Arc::clone(group_id)) };
+            self.by_id.insert(Arc::clone(group_id), slot);
+        }
+    }
+
     /// Takes in a record of a load. A tombstone of a group that is not there tells nothing.
     pub(super) fn replay(&mut self, group_id: &str, is_tombstone: bool, apply: impl FnOnce(&mut K::Group)) {
         if is_tombstone && !self.by_id.contains_key(group_id) {
@@ -195,10 +203,11 @@ impl<K: GroupKind> Groups<K> {
         group_id: &Arc<str>,
         append_id: AppendId,
         becomes: Becomes<K>,
+        memory: K::Memory,
         replies: Vec<(RequestToken, Response)>,
     ) {
         if let Some(slot) = self.by_id.get_mut(group_id) {
-            slot.in_flight = Some(InFlight { append_id, becomes, replies, is_overdue: false });
+            slot.in_flight = Some(InFlight { append_id, becomes, memory, replies, is_overdue: false });
             self.in_flight.entry(append_id).or_default().push(Arc::clone(group_id));
         }
     }
@@ -206,7 +215,7 @@ impl<K: GroupKind> Groups<K> {
     /// Holds requests of groups back while their tombstones are on their way.
     pub(super) fn go(&mut self, append_id: AppendId, group_ids: &[Arc<str>]) {
         for group_id in group_ids {
-            self.begin_append(group_id, append_id, Becomes::Nothing, Vec::new());
+            self.begin_append(group_id, append_id, Becomes::Nothing, K::Memory::default(), Vec::new());
         }
     }
 
@@ -229,6 +238,7 @@ impl<K: GroupKind> Groups<K> {
         match (result, in_flight.becomes) {
             (Ok(()), Becomes::Group(group)) => {
                 slot.group = group;
+                slot.memory = in_flight.memory;
                 slot.is_written = true;
             }
             (Ok(()), Becomes::Successor(next)) => successor = Some(next),
@@ -238,10 +248,7 @@ impl<K: GroupKind> Groups<K> {
                 *slot = GroupSlot { waiting, ..GroupSlot::new(Arc::clone(group_id)) };
             }
             // The draft took note of the topics; the group that stays did not.
-            (Err(_), _) => {
-                slot.metadata_version = None;
-                K::forget_draft(&mut slot.memory);
-            }
+            (Err(_), _) => slot.metadata_version = None,
         }
         for (token, response) in in_flight.replies {
             let response = match result {

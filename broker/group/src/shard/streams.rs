@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use moldau_model::ErrorCode;
 
-use super::append::PendingAppend;
+use super::append::{PendingAppend, Retired};
 use super::offset_commit::CommitKind;
 use super::slot::{Becomes, GroupKind, GroupSlot, Groups};
 use super::{AppendId, CoordinatorRecord, GroupShard, Output};
@@ -58,10 +58,6 @@ impl GroupKind for Streams {
 
     fn failed(_: &Response, error: ErrorCode) -> Response {
         refused(error)
-    }
-
-    fn forget_draft(memory: &mut StreamsMemory) {
-        memory.configured = None;
     }
 }
 
@@ -189,10 +185,11 @@ impl GroupShard {
         }
         let timers = std::mem::take(&mut draft.timers);
         let initial_delay_ms = draft.initial_delay_ms;
-        slot.memory = draft.memory.clone();
+        let memory = draft.memory.clone();
         slot.metadata_version = (!draft.is_metadata_stale).then(|| metadata.version());
         if records.is_empty() {
             drop(draft);
+            slot.memory = memory;
             out.extend(replies.into_iter().map(|(token, response)| Output::Reply { token, response }));
             self.forget_unwritten_streams_group(group_id);
         } else {
@@ -207,7 +204,7 @@ impl GroupShard {
             let append_id = self.appends.append_with(append, out);
             let deadline_ms = now_ms.saturating_add(self.config.offset_commit_timeout_ms);
             self.timers.schedule(TimerKey::Append(append_id), deadline_ms);
-            self.streams_groups.begin_append(group_id, append_id, becomes, replies);
+            self.streams_groups.begin_append(group_id, append_id, becomes, memory, replies);
         }
         if let Some(delay_ms) = initial_delay_ms {
             let key = TimerKey::InitialDelay { group_id: Arc::clone(group_id) };
@@ -269,16 +266,19 @@ impl GroupShard {
         self.set_timers(group_id, changes, now_ms);
     }
 
-    /// Makes room for a classic group of this id: an empty streams group goes, and its offsets stay. Nothing
-    /// happens to one in use.
-    pub(super) fn retire_empty_streams_group(&mut self, group_id: &str, now_ms: i64, out: &mut Vec<Output>) {
-        let Some(slot) = self.streams_groups.by_id.get(group_id) else { return };
+    /// Makes room for a classic group of this id: an empty streams group goes, and its offsets stay. Gives the tombstones, and
+    /// what comes back if they cannot be written. Nothing happens to one in use.
+    pub(super) fn retire_empty_streams_group(
+        &mut self,
+        group_id: &str,
+    ) -> Option<(Vec<CoordinatorRecord>, Retired)> {
+        let slot = self.streams_groups.by_id.get(group_id)?;
         if !slot.is_idle_and_empty() {
-            return;
+            return None;
         }
         let records = slot.group.tombstones().iter().map(|record| record.encode(group_id)).collect();
-        self.streams_groups.by_id.remove(group_id);
-        self.append(PendingAppend { records, ..PendingAppend::default() }, now_ms, out);
+        let slot = self.streams_groups.by_id.remove(group_id)?;
+        Some((records, Retired::Streams(Box::new(slot.group))))
     }
 
     /// Takes an empty streams group out, with tombstones for all that is written of it; it stays if they cannot be written.

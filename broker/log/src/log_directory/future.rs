@@ -128,11 +128,10 @@ impl LogDirectory {
         self.file_system.sync_dir(&self.path).map_err(LogError::io(&self.path))
     }
 
-    /// No other directory has this partition any more: the log's claim to be the newer one goes. Blocks on a sync.
-    pub fn end_replacement(&self, log: &mut PartitionLog) -> Result<(), LogError> {
-        self.remove_moved_from(&log.directory())?;
-        log.moved_from = MovedFrom::default();
-        Ok(())
+    /// No other directory has the partition any more whose log is in `partition`: its claim to be the newer one goes. Blocks on
+    /// a sync. [`PartitionLog::note_replacement_ended`] comes after it.
+    pub fn end_replacement(&self, partition: &std::path::Path) -> Result<(), LogError> {
+        self.remove_moved_from(partition)
     }
 
     pub(crate) fn write_moved_from(
@@ -169,6 +168,13 @@ impl LogDirectory {
 }
 
 impl PartitionLog {
+    /// The claim of the log that was in `partition` is gone; nothing to this one if that was another.
+    pub fn note_replacement_ended(&mut self, partition: &std::path::Path) {
+        if *self.directory() == *partition {
+            self.moved_from = MovedFrom::default();
+        }
+    }
+
     /// Takes over what a copy of the records alone does not tell, and makes itself durable as a whole.
     fn take_state_of(&mut self, current: &Self) -> Result<(), LogError> {
         assert_eq!(self.topic_id(), current.topic_id(), "a copy of another topic");

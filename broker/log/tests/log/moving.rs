@@ -98,7 +98,10 @@ impl Broker {
     ) -> Result<(), LogError> {
         self.directories[from].delete_partition(old, NOW)?;
         self.directories[from].sync_names()?;
-        self.directories[to].end_replacement(log)
+        let claimant = log.directory();
+        self.directories[to].end_replacement(&claimant)?;
+        log.note_replacement_ended(&claimant);
+        Ok(())
     }
 }
 

@@ -125,6 +125,17 @@ impl Harness {
         }
         self.shard.finish_load(self.now_ms);
     }
+
+    /// A restart during which something happens.
+    fn restart_with(&mut self, input: Input) {
+        self.shard.begin_load(LeaderEpoch(5));
+        for (offset, record) in self.log.iter().enumerate().skip(self.pruned) {
+            self.shard.replay(Offset(offset as i64), &record.key, record.value.as_deref()).unwrap();
+        }
+        self.handle(input);
+        let outputs = self.shard.finish_load(self.now_ms);
+        self.carry_out(outputs);
+    }
 }
 
 fn initialize(state_epoch: i32, start_offset: i64) -> Request {
@@ -246,12 +257,26 @@ fn what_is_deleted_is_gone_and_can_begin_anew() {
 fn the_state_of_deleted_topics_goes_with_them() {
     let mut harness = Harness::new();
     harness.answer(initialize(3, 5));
-    harness.handle(Input::TopicsThatExist(Arc::new(BTreeSet::from([TopicId::ONE]))));
+    let other = TopicId::from_bytes([7; 16]);
+    harness.handle(Input::TopicsDeleted(Arc::new(BTreeSet::from([other]))));
     assert_eq!(harness.shard.key_count(), 1);
-    harness.handle(Input::TopicsThatExist(Arc::default()));
+    let deleted = || Input::TopicsDeleted(Arc::new(BTreeSet::from([TopicId::ONE])));
+    harness.handle(deleted());
     harness.settle(Ok(()));
     assert_eq!(harness.shard.key_count(), 0);
     harness.restart();
+    assert_eq!(harness.shard.key_count(), 0);
+    // While a record of it is on its way it goes after that one.
+    let initialized = harness.ask(initialize(3, 5));
+    harness.handle(deleted());
+    harness.settle(Ok(()));
+    assert_eq!(harness.answers[&initialized], Response::Changed(Ok(())));
+    harness.settle(Ok(()));
+    assert_eq!(harness.shard.key_count(), 0);
+    // While it is being loaded it goes after the load.
+    harness.answer(initialize(3, 5));
+    harness.restart_with(deleted());
+    harness.settle(Ok(()));
     assert_eq!(harness.shard.key_count(), 0);
 }
 

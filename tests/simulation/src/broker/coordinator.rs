@@ -193,6 +193,7 @@ fn zeros(request: &OffsetFetchRequest) -> Response {
             .iter()
             .map(|partition| FetchedOffset {
                 partition: *partition,
+                topic_id: topic.topic_id,
                 committed_offset: Offset(0),
                 committed_leader_epoch: LeaderEpoch::NONE,
                 metadata: String::new(),

@@ -280,19 +280,46 @@ fn a_group_is_of_one_kind_while_it_is_in_use() {
 }
 
 #[test]
-fn a_classic_group_stays_where_the_end_of_the_empty_one_before_it_was_not_written() {
+fn an_empty_group_gives_its_place_and_a_classic_one_takes_it_by_one_append_or_neither_does() {
     let mut h = cluster(&TOPICS);
     h.streams_beat(joining("a"));
     h.streams_beat(beat("a", -1));
     h.auto_commit = false;
-    h.send_join(JoinGroupRequest { api_version: 3, ..join("g", "") });
-    let tombstones = *h.pending.keys().next().unwrap();
-    h.settle(tombstones, Err(ErrorCode::NotEnoughReplicas));
+    let joining_classic = || JoinGroupRequest { api_version: 3, ..join("g", "") };
+    let refused = h.send_join(joining_classic());
+    assert_eq!(h.pending.len(), 1);
+    h.fail_all(ErrorCode::NotEnoughReplicas);
+    assert_eq!(h.joined(refused).error, ErrorCode::CoordinatorNotAvailable);
+    assert_eq!(h.describe_streams_group("g").state, "Empty");
+    assert_eq!(h.shard.group_count(), 1);
+    h.send_join(joining_classic());
     h.commit_all();
     h.auto_commit = true;
     h.fail_over();
     assert_eq!(h.describe_streams_group("g").error, ErrorCode::GroupIdNotFound);
     assert_eq!((h.state("g").as_str(), h.shard.group_count()), ("Empty", 1));
+}
+
+#[test]
+fn what_a_heartbeat_asks_for_beyond_records_counts_once_those_are_written() {
+    let mut h = cluster(&TOPICS);
+    let epoch = h.streams_beat(joining("a")).member_epoch;
+    let asking = || StreamsGroupHeartbeatRequest {
+        shutdown_application: true,
+        rebalance_timeout_ms: 1_234,
+        ..having("a", epoch, &[], &[])
+    };
+    h.auto_commit = false;
+    let token = h.send_streams_beat(asking());
+    assert_eq!(h.pending.len(), 1);
+    h.fail_all(ErrorCode::NotEnoughReplicas);
+    h.answer(token);
+    h.auto_commit = true;
+    assert!(!codes(&h.streams_beat(beat("a", epoch))).contains(&StreamsStatusCode::ShutdownApplication));
+    let heard = h.streams_beat(asking());
+    assert!(codes(&heard).contains(&StreamsStatusCode::ShutdownApplication));
+    let heard = h.streams_beat(beat("a", heard.member_epoch));
+    assert!(codes(&heard).contains(&StreamsStatusCode::ShutdownApplication));
 }
 
 #[test]
