@@ -19,6 +19,7 @@ pub(crate) mod producer;
 pub(crate) mod quorum;
 pub(crate) mod quotas;
 pub(crate) mod regex;
+pub(crate) mod replica_moves;
 pub(crate) mod reset;
 pub(crate) mod share_consumer;
 pub(crate) mod share_groups;
@@ -93,6 +94,10 @@ impl Client {
     /// The bootstrap servers as the user would write them.
     pub(crate) fn servers(&self) -> String {
         self.options.bootstrap.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+    }
+
+    pub(crate) fn bootstrap_servers(&self) -> &[HostPort] {
+        &self.options.bootstrap
     }
 
     /// The connection for requests that any broker answers; dials the bootstrap servers in turn.

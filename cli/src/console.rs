@@ -43,7 +43,19 @@ pub(crate) fn note(text: &str) {
     drop(writeln!(io::stderr(), "{text}"));
 }
 
+/// What a terminal obeys, straight to it: our own lock on standard output lets the same thread in again. Without the
+/// terminal nobody needs it.
+pub(crate) fn raw(sequence: &str) {
+    let mut out = io::stdout();
+    drop(out.write_all(sequence.as_bytes()).and_then(|()| out.flush()));
+}
+
 /// Whether to write colours: on a terminal, unless `NO_COLOR` is set.
 pub(crate) fn colours() -> bool {
-    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    io::stdout().is_terminal() && wants_colours()
+}
+
+/// Whether the user has nothing against colours where they can be shown.
+pub(crate) fn wants_colours() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -2,17 +2,30 @@
 //!
 //! 0 done, 1 failed, 2 wrong usage, 3 no broker reachable, 4 not healthy.
 
+mod apply;
+mod bench;
+mod broker;
 mod cluster;
+mod completion;
+mod config;
+mod dev;
+mod doctor;
 mod group;
 mod health;
+mod histogram;
+mod http;
+mod load;
+mod progress;
 mod records;
+mod top;
 mod topic;
+mod verify;
 
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::client::{Client, ClientError, ClientOptions, HostPort, WhenUnreachable};
 use crate::compat::tool::default_bootstrap;
@@ -60,8 +73,13 @@ enum Command {
         /// One setting, over the environment and the files
         #[arg(long = "override", value_name = "KEY=VALUE")]
         overrides: Vec<String>,
+        /// Stop when the process that started this one ends
+        #[arg(long, hide = true)]
+        end_with_parent: bool,
     },
-    /// Topics: list, create, describe, alter, delete
+    /// A whole cluster in this terminal, for trying things out; Ctrl-C ends it
+    Dev(dev::Arguments),
+    /// Topics: list, create, describe, alter, delete, apply
     Topic {
         #[command(flatten)]
         common: Common,
@@ -89,12 +107,54 @@ enum Command {
         #[command(flatten)]
         arguments: records::ConsumeArguments,
     },
-    /// The cluster: info, health, quorum
+    /// Make topics as a file says they should be, showing first what changes
+    Apply {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        arguments: apply::Arguments,
+    },
+    /// Brokers: list, drain, decommission
+    Broker {
+        #[command(flatten)]
+        common: Common,
+        #[command(subcommand)]
+        verb: broker::Verb,
+    },
+    /// Settings: explain, diff
+    Config {
+        #[command(flatten)]
+        common: Common,
+        #[command(subcommand)]
+        verb: config::Verb,
+    },
+    /// The cluster: info, health, quorum, restart-safe, rolling-restart
     Cluster {
         #[command(flatten)]
         common: Common,
         #[command(subcommand)]
         verb: cluster::Verb,
+    },
+    /// How many records the cluster takes and gives, and how long each is on its way
+    Bench {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        arguments: bench::Arguments,
+    },
+    /// Write and read while you break things, and see whether a record is lost; exit code 4 if one is
+    Verify {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        arguments: verify::Arguments,
+    },
+    /// Look for what usually keeps a cluster from working, and say what to do; exit code 4 if something does
+    Doctor {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        arguments: doctor::Arguments,
     },
     /// Whether this node is ready, for a container's HEALTHCHECK
     Health {
@@ -109,8 +169,23 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// A completion script for a shell
+    /// The busiest topics, the groups that are behind and what is amiss, drawn anew each second
+    Top {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        arguments: top::Arguments,
+    },
+    /// A completion script for a shell, which knows the topics, groups and brokers there are
     Completions { shell: clap_complete::Shell },
+    /// Names for completion scripts
+    #[command(hide = true)]
+    Names {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        arguments: completion::NamesArguments,
+    },
     /// The version
     Version,
 }
@@ -157,9 +232,13 @@ pub(crate) fn run(arguments: &[String], console: &mut Console<'_>) -> io::Result
         }
     };
     let result = match cli.command {
-        Command::Start { config, overrides } => {
+        Command::Start { config, overrides, end_with_parent } => {
+            if end_with_parent {
+                start::end_with_parent();
+            }
             return start::run(&StartArguments { files: config, overrides }, console);
         }
+        Command::Dev(arguments) => dev::run(&arguments, console),
         Command::Compat { arguments } => {
             let names = crate::compat::names().collect::<Vec<_>>().join(", ");
             debug_assert!(arguments.is_empty(), "main takes these before");
@@ -167,9 +246,7 @@ pub(crate) fn run(arguments: &[String], console: &mut Console<'_>) -> io::Result
             return Ok(2);
         }
         Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "moldau", &mut script);
-            console.out.write_all(&script)?;
+            completion::script(shell, console)?;
             return Ok(0);
         }
         Command::Version => {
@@ -180,7 +257,15 @@ pub(crate) fn run(arguments: &[String], console: &mut Console<'_>) -> io::Result
         Command::Group { common, verb } => group::run(&common, verb, console),
         Command::Produce { common, arguments } => records::produce(&common, &arguments, console),
         Command::Consume { common, arguments } => records::consume(&common, &arguments, console),
+        Command::Apply { common, arguments } => apply::run(&common, &arguments, console),
+        Command::Broker { common, verb } => broker::run(&common, &verb, console),
+        Command::Config { common, verb } => config::run(&common, &verb, console),
         Command::Cluster { common, verb } => cluster::run(&common, &verb, console),
+        Command::Bench { common, arguments } => bench::run(&common, &arguments, console),
+        Command::Verify { common, arguments } => verify::run(&common, &arguments, console),
+        Command::Top { common, arguments } => top::run(&common, &arguments, console),
+        Command::Names { common, arguments } => completion::names(&common, &arguments, console),
+        Command::Doctor { common, arguments } => doctor::run(&common, &arguments, console),
         Command::Health { common, arguments } => health::run(&common, &arguments, console),
     };
     finish(result, console)
@@ -239,6 +324,11 @@ impl Common {
         }))
     }
 
+    #[cfg(test)]
+    pub(super) fn for_tests() -> Self {
+        Self { bootstrap_server: None, format: Format::Text, timeout_ms: 1 }
+    }
+
     pub(super) fn is_json(&self) -> bool {
         self.format == Format::Json
     }
@@ -275,6 +365,8 @@ pub(super) fn join(numbers: &[i32]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     fn outcome(line: &str) -> (u8, String, String) {

@@ -1,6 +1,7 @@
 //! `moldau start`: settings from files, the environment and the command line; storage; then the node itself.
 
 mod banner;
+mod create_topics;
 pub(crate) mod environment;
 mod health;
 mod listeners;
@@ -16,6 +17,7 @@ use std::time::Instant;
 
 use moldau_metadata::config::{BrokerConfig, UnknownSetting};
 
+use crate::client::topics::NewTopic;
 use crate::console::{Console, errln};
 use environment::Environment;
 
@@ -41,6 +43,8 @@ pub(crate) struct Prepared {
     pub(crate) new_directories: Vec<PathBuf>,
     /// Those of `log.dirs` that cannot be used: the broker goes on without them.
     pub(crate) failed_log_dirs: Vec<PathBuf>,
+    /// What `KAFKA_CREATE_TOPICS` asks for.
+    pub(crate) create_topics: Vec<NewTopic>,
 }
 
 /// Runs a node until it is told to stop. Returns the exit code.
@@ -136,11 +140,16 @@ fn prepare(arguments: &StartArguments, environment: &Environment) -> Result<Prep
         .or(formatted.first());
     let identity = of_metadata.map(|directory| directory.identity.clone());
     let identity = identity.ok_or_else(|| vec!["log.dirs: no directory is named".to_owned()])?;
+    let separator = environment.create_topics_separator.as_deref().unwrap_or_default();
+    let (create_topics, warnings) =
+        create_topics::parse(environment.create_topics.as_deref().unwrap_or_default(), separator);
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     Ok(Prepared {
         cluster_id: identity.cluster_id,
         metadata_directory_id: identity.directory_id,
         new_directories: formatted.into_iter().filter(|d| d.is_new).map(|d| d.path).collect(),
         failed_log_dirs,
+        create_topics,
         config,
     })
 }
@@ -193,6 +202,15 @@ fn log_to_stderr() {
         .with_ansi(colours)
         .with_target(false)
         .try_init();
+}
+
+/// Has this process told to stop when the one that started it ends, however it ends.
+pub(crate) fn end_with_parent() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
+    {
+        crate::console::note(&format!("this node will not notice the end of what started it: {error}"));
+    }
 }
 
 /// A node may hold thousands of files and connections: takes as many descriptors as it may without asking.

@@ -150,6 +150,17 @@ impl Client {
         name: &str,
         changes: &[ConfigChange],
     ) -> Result<(), ClientError> {
+        self.change_configs(kind, name, changes, false)
+    }
+
+    /// As `alter_configs`; `validate_only` asks whether it could be.
+    pub(crate) fn change_configs(
+        &mut self,
+        kind: ResourceKind,
+        name: &str,
+        changes: &[ConfigChange],
+        validate_only: bool,
+    ) -> Result<(), ClientError> {
         let configs = changes
             .iter()
             .map(|change| match change {
@@ -167,7 +178,9 @@ impl Client {
             .with_resource_type(kind as i8)
             .with_resource_name(string(name))
             .with_configs(configs);
-        let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+        let request = IncrementalAlterConfigsRequest::default()
+            .with_resources(vec![resource])
+            .with_validate_only(validate_only);
         let response = match own_broker(kind, &[name.to_owned()]) {
             Some(broker) => {
                 let deadline = self.deadline();

@@ -259,6 +259,16 @@ impl Client {
         topics: &[(String, Option<Vec<Vec<i32>>>)],
         count: i32,
     ) -> Result<(), ClientError> {
+        self.grow_topics(topics, count, false)
+    }
+
+    /// As `create_partitions`; `validate_only` asks whether it could be.
+    pub(crate) fn grow_topics(
+        &mut self,
+        topics: &[(String, Option<Vec<Vec<i32>>>)],
+        count: i32,
+        validate_only: bool,
+    ) -> Result<(), ClientError> {
         let topics = topics
             .iter()
             .map(|(name, new)| {
@@ -276,8 +286,10 @@ impl Client {
                     .with_assignments(assignments)
             })
             .collect();
-        let request =
-            CreatePartitionsRequest::default().with_topics(topics).with_timeout_ms(CHANGE_TIMEOUT_MS);
+        let request = CreatePartitionsRequest::default()
+            .with_topics(topics)
+            .with_timeout_ms(CHANGE_TIMEOUT_MS)
+            .with_validate_only(validate_only);
         self.change(&request, |response| {
             response.results.iter().map(|t| (t.error_code, t.error_message.as_deref())).collect()
         })

@@ -1,5 +1,7 @@
 //! `moldau cluster`.
 
+mod restart;
+
 use clap::Subcommand;
 use kafka_protocol::messages::DescribeClusterRequest;
 use serde_json::{Value, json};
@@ -16,6 +18,14 @@ pub(super) enum Verb {
     Health,
     /// The metadata quorum
     Quorum,
+    /// Whether a broker can be restarted without any partition missing it; exit code 4 if not
+    RestartSafe { broker: i32 },
+    /// Whether all brokers can be restarted one by one, and in which order; exit code 4 if not
+    RollingRestart {
+        /// Only check: the restarts are done by whatever runs the nodes
+        #[arg(long, required = true)]
+        check: bool,
+    },
 }
 
 pub(super) fn run(common: &Common, verb: &Verb, console: &mut Console<'_>) -> Result<(), Failure> {
@@ -24,6 +34,8 @@ pub(super) fn run(common: &Common, verb: &Verb, console: &mut Console<'_>) -> Re
         Verb::Info => info(common, &mut client, console),
         Verb::Health => health(common, &mut client, console),
         Verb::Quorum => quorum(common, &mut client, console),
+        Verb::RestartSafe { broker } => restart::one(common, &mut client, *broker, console),
+        Verb::RollingRestart { .. } => restart::rolling(common, &mut client, console),
     }
 }
 

@@ -1,20 +1,17 @@
 //! `moldau health`: this node alone, fast enough for a container's HEALTHCHECK every second.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::json;
 
+use super::http::{self, dialled};
 use super::{Common, Failure};
 use crate::console::{Console, errln, outln};
 
 /// Where a node serves health unless its configuration says otherwise.
 const HTTP_DEFAULT: &str = "127.0.0.1:9644";
-
-/// Of an answer, as much is read: a line or two.
-const ANSWER_BYTES_MAX: u64 = 4096;
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -119,50 +116,19 @@ pub(super) fn run(common: &Common, arguments: &Arguments, console: &mut Console<
     if yes { Ok(()) } else { Err(Failure::Unhealthy) }
 }
 
-/// The address to dial for a listener: one on every interface is reached by the loopback's.
-fn dialled(listener: &str) -> Option<SocketAddr> {
-    let address: SocketAddr = listener.trim().parse().ok()?;
-    let mut address = address;
-    if address.ip().is_unspecified() {
-        let loopback = if address.is_ipv4() { "127.0.0.1" } else { "::1" };
-        address.set_ip(loopback.parse().ok()?);
-    }
-    Some(address)
-}
-
 fn ask(address: SocketAddr, question: Question, timeout: Duration) -> Answer {
-    let answer = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect_timeout(&address, timeout)?;
-        stream.set_read_timeout(Some(timeout))?;
-        let path = question.path();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes())?;
-        let mut answer = Vec::new();
-        stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
-        Ok(String::from_utf8_lossy(&answer).into_owned())
-    };
-    let Ok(answer) = answer() else { return Answer::None };
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    if head.starts_with("HTTP/1.1 200") {
-        Answer::Yes(body.to_owned())
-    } else if head.starts_with("HTTP/1.1 503") {
-        Answer::No(body.to_owned())
-    } else {
-        Answer::None
+    match http::get(address, question.path(), timeout, http::SMALL_ANSWER_BYTES_MAX) {
+        Some(answer) if answer.status == 200 => Answer::Yes(answer.body),
+        Some(answer) if answer.status == 503 => Answer::No(answer.body),
+        _ => Answer::None,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::io::{Read, Write};
 
-    #[test]
-    fn a_listener_on_every_interface_is_asked_on_the_loopback() {
-        assert_eq!(dialled("0.0.0.0:9644"), Some("127.0.0.1:9644".parse().unwrap()));
-        assert_eq!(dialled("[::]:9644"), Some("[::1]:9644".parse().unwrap()));
-        assert_eq!(dialled("10.0.0.1:1"), Some("10.0.0.1:1".parse().unwrap()));
-        assert_eq!(dialled("off"), None);
-    }
+    use super::*;
 
     #[test]
     fn an_answer_is_told_by_its_status() {

@@ -47,6 +47,8 @@ pub(super) enum Verb {
         #[arg(long, value_name = "KEY")]
         delete_config: Vec<String>,
     },
+    /// Make topics as a file says they should be; the same as `moldau apply`
+    Apply(super::apply::Arguments),
     /// Delete topics with all their records
     Delete {
         #[arg(required = true)]
@@ -55,6 +57,9 @@ pub(super) enum Verb {
 }
 
 pub(super) fn run(common: &Common, verb: Verb, console: &mut Console<'_>) -> Result<(), Failure> {
+    if let Verb::Apply(arguments) = &verb {
+        return super::apply::run(common, arguments, console);
+    }
     let mut client = common.client("moldau")?;
     match verb {
         Verb::List { internal } => {
@@ -109,6 +114,7 @@ pub(super) fn run(common: &Common, verb: Verb, console: &mut Console<'_>) -> Res
             }
             done(common, &format!("altered topic {name}"), json!({"altered": name}), console)
         }
+        Verb::Apply(_) => Ok(()),
         Verb::Delete { names } => {
             client.delete_topics(&names)?;
             done(common, &format!("deleted {}", names.join(", ")), json!({"deleted": names}), console)

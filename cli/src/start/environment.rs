@@ -9,6 +9,9 @@ pub(crate) struct Environment {
     pub(crate) settings: BTreeMap<String, String>,
     /// The cluster id to format storage with.
     pub(crate) cluster_id: Option<String>,
+    /// `KAFKA_CREATE_TOPICS`, and what stands between its topics.
+    pub(crate) create_topics: Option<String>,
+    pub(crate) create_topics_separator: Option<String>,
     /// Variables that are accepted and mean nothing here.
     pub(crate) ignored: Vec<String>,
     /// Sentences for the user, each about something that will not happen.
@@ -30,8 +33,35 @@ const IGNORED: &[&str] = &[
     "LOG",
     "CONF_FILE",
     "MOUNTED_CONF_DIR",
+    // Bitnami's scripts: where things lie, and that storage is formatted, which a start here does where it has to.
+    "BASE_DIR",
+    "CLIENT_LISTENER_NAME",
+    "CONF_DIR",
+    "DAEMON_GROUP",
+    "DAEMON_USER",
+    "DATA_DIR",
+    "EXTRA_FLAGS",
+    "INITSCRIPTS_DIR",
+    "KRAFT_VERSION",
+    "SKIP_KRAFT_STORAGE_INIT",
+    "VOLUME_DIR",
 ];
-const IGNORED_PREFIXES: &[&str] = &["JMX_", "LOG4J_", "JAVA_"];
+/// `CONFLUENT_` holds the license, telemetry and balancer of Confluent's own server.
+const IGNORED_PREFIXES: &[&str] = &["CONFLUENT_", "JMX_", "LOG4J_", "JAVA_", "TOOLS_LOG4J_"];
+/// Users and certificates as Bitnami's scripts take them, which write Kafka's settings from them. To go on without
+/// would be to run open where somebody asked for a lock.
+const BITNAMI_SECURITY: &[&str] = &[
+    "CERTIFICATE_PASSWORD",
+    "CLIENT_PASSWORDS",
+    "CLIENT_USERS",
+    "CONTROLLER_PASSWORD",
+    "CONTROLLER_USER",
+    "INTER_BROKER_PASSWORD",
+    "INTER_BROKER_USER",
+    "TLS_CLIENT_AUTH",
+    "TLS_TRUSTSTORE_FILE",
+    "TLS_TYPE",
+];
 
 /// What sets a variable against another of the same meaning: the later ones win.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,9 +93,11 @@ pub(crate) fn read(variables: impl IntoIterator<Item = (String, String)>) -> Env
             }
             "ADVERTISED_HOST_NAME" => advertised.0 = Some(value),
             "ADVERTISED_PORT" => advertised.1 = Some(value),
-            "CREATE_TOPICS" => environment
-                .warnings
-                .push(format!("{variable} is not supported, create topics with: moldau topic create NAME")),
+            "CREATE_TOPICS" => environment.create_topics = Some(value),
+            "CREATE_TOPICS_SEPARATOR" => environment.create_topics_separator = Some(value),
+            _ if BITNAMI_SECURITY.contains(&name) => environment.warnings.push(format!(
+                "{variable} is ignored: write Kafka's own settings (sasl.*, ssl.*), as docs/CONFIGURATION.md has them"
+            )),
             _ if name.starts_with("ZOOKEEPER_") => environment
                 .warnings
                 .push(format!("{variable} is ignored: no ZooKeeper needed, its service can be removed")),
@@ -100,7 +132,7 @@ fn family_of(variable: &str) -> Option<(Family, &str)> {
 }
 
 /// `LOG_DIRS` is `log.dirs`.
-fn key_of(name: &str) -> String {
+pub(crate) fn key_of(name: &str) -> String {
     // The long ones first, and by way of characters that no name has, so that nothing is replaced twice.
     name.to_ascii_lowercase()
         .replace("___", "\u{1}")
@@ -214,6 +246,37 @@ mod tests {
             read.warnings,
             ["KAFKA_CFG_ZOOKEEPER_CONNECT is ignored: no ZooKeeper needed, its service can be removed"]
         );
+    }
+
+    #[test]
+    fn confluents_own_server_is_not_needed_and_bitnamis_scripts_neither() {
+        let read = environment(&[
+            ("KAFKA_CONFLUENT_LICENSE_TOPIC_REPLICATION_FACTOR", "1"),
+            ("CONFLUENT_METRICS_ENABLE", "false"),
+            ("KAFKA_TOOLS_LOG4J_LOGLEVEL", "ERROR"),
+            ("KAFKA_SKIP_KRAFT_STORAGE_INIT", "true"),
+            ("KAFKA_ENABLE_KRAFT", "yes"),
+            ("BITNAMI_DEBUG", "true"),
+        ]);
+        assert!(read.settings.is_empty(), "{:?}", read.settings);
+        assert_eq!(read.warnings, Vec::<String>::new());
+        assert_eq!(read.ignored.len(), 4);
+    }
+
+    #[test]
+    fn a_lock_that_is_not_put_on_is_named() {
+        let read = environment(&[("KAFKA_CLIENT_USERS", "user")]);
+        assert!(read.settings.is_empty());
+        assert_eq!(read.warnings.len(), 1);
+        assert!(read.warnings[0].starts_with("KAFKA_CLIENT_USERS is ignored"), "{:?}", read.warnings);
+    }
+
+    #[test]
+    fn topics_to_create_are_no_setting() {
+        let read = environment(&[("KAFKA_CREATE_TOPICS", "a:1:1"), ("KAFKA_CREATE_TOPICS_SEPARATOR", ";")]);
+        assert_eq!(read.create_topics.as_deref(), Some("a:1:1"));
+        assert_eq!(read.create_topics_separator.as_deref(), Some(";"));
+        assert!(read.settings.is_empty() && read.warnings.is_empty());
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::banner::Banner;
 use super::health::ControllerHealth;
-use super::{Prepared, listeners, storage, waiting};
+use super::{Prepared, create_topics, listeners, storage, waiting};
 use crate::console::Console;
 
 /// Exit code of a second signal: the one of a process that SIGINT ended.
@@ -63,6 +63,9 @@ async fn serve(
         Some(ended) => ended.map_err(named),
         None => {
             announce(&prepared, &node, started, console);
+            if let Some(broker) = &node.broker {
+                create_topics::start(prepared.create_topics.clone(), broker.addresses());
+            }
             tokio::select! {
                 reason = node.failed() => Err(reason),
                 name = signals.next() => Ok(name),

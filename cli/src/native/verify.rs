@@ -1,0 +1,356 @@
+//! `moldau verify`: a load that remembers what it was promised. Kill nodes, cut networks, fill disks while it runs; at the
+//! end it says whether an acknowledged record is lost, doubled, out of order or changed. Of any cluster of Kafka's protocol.
+
+mod history;
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde_json::json;
+
+use super::load::{Target, TopicArguments, join, spawn};
+use super::{Common, Failure};
+use crate::client::ClientError;
+use crate::client::consumer::Fetcher;
+use crate::client::offsets::{EARLIEST, LATEST, Partition};
+use crate::client::producer::{OutgoingRecord, Producer, ProducerOptions};
+use crate::console::{Console, errln, outln};
+use crate::consume::stop_on_signals;
+use history::{History, Judgement, Name, Outcome, Seen};
+
+/// Records of a run are remembered, some fifty bytes each.
+const RECORDS_MAX: u64 = 20_000_000;
+const PRODUCERS_MAX: usize = 64;
+/// Facts under way from the threads to the history.
+const FACTS_MAX: usize = 4096;
+/// Records of one batch.
+const BATCH_MAX: u64 = 100;
+/// How long one batch is tried again before its fate counts as unknown.
+const DELIVERY_MAX: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(200);
+/// How long the cluster may take at the end until every partition can be read to its end.
+const LAST_READ_MAX: Duration = Duration::from_secs(120);
+
+#[derive(Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    topic: TopicArguments,
+    /// How long to write, in seconds; Ctrl-C ends it earlier, and judges
+    #[arg(short, long, default_value_t = 30)]
+    duration_s: u64,
+    /// Producers, each of which writes to one partition in turn
+    #[arg(long, default_value_t = 4)]
+    producers: usize,
+    /// Records a second, of all producers together
+    #[arg(long, default_value_t = 1000)]
+    rate: u64,
+}
+
+/// What threads tell the history.
+enum Fact {
+    Sent(Name, Outcome),
+    Read(Seen),
+}
+
+/// What all threads see.
+struct Run {
+    id: u64,
+    until: Instant,
+    stop: Arc<AtomicBool>,
+    producers_are_done: AtomicBool,
+    acked: AtomicU64,
+    read: AtomicU64,
+    /// The longest time in which nothing was acknowledged, in milliseconds.
+    longest_pause_ms: AtomicU64,
+}
+
+impl Run {
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.until || self.stop.load(Ordering::Relaxed)
+    }
+}
+
+pub(super) fn run(common: &Common, arguments: &Arguments, console: &mut Console<'_>) -> Result<(), Failure> {
+    if !(1..=PRODUCERS_MAX).contains(&arguments.producers) {
+        return Err(Failure::Text(format!("--producers {}: from 1 to {PRODUCERS_MAX}", arguments.producers)));
+    }
+    let records = arguments.rate.saturating_mul(arguments.duration_s);
+    if arguments.rate == 0 || records > RECORDS_MAX {
+        return Err(Failure::Text(format!(
+            "{} records a second for {} s: from 1 to {RECORDS_MAX} records can be remembered",
+            arguments.rate, arguments.duration_s
+        )));
+    }
+    let target = Arc::new(Target::prepare(common, &arguments.topic, "verify")?);
+    if !common.is_json() {
+        errln!(
+            console,
+            "writing to {} for {} s; now is the time to kill a node",
+            target.topic,
+            arguments.duration_s
+        );
+    }
+    let result = load(arguments, &target, console);
+    let (judgement, longest_pause) = result?;
+    let is_sound = judgement.faults.is_empty();
+    report(common, &judgement, longest_pause, console)?;
+    if is_sound {
+        // Whoever finds a fault needs the topic.
+        target.clean()?;
+        return Ok(());
+    }
+    errln!(console, "the topic {} stays, to be looked at", target.topic);
+    Err(Failure::Unhealthy)
+}
+
+fn load(
+    arguments: &Arguments,
+    target: &Arc<Target>,
+    console: &mut Console<'_>,
+) -> Result<(Judgement, Duration), Failure> {
+    let run = Arc::new(Run {
+        id: u64::from(std::process::id()) << 32 | u64::from(crate::client::producer::now().0 as u32),
+        until: Instant::now() + Duration::from_secs(arguments.duration_s),
+        stop: stop_on_signals(),
+        producers_are_done: AtomicBool::new(false),
+        acked: AtomicU64::new(0),
+        read: AtomicU64::new(0),
+        longest_pause_ms: AtomicU64::new(0),
+    });
+    // A topic that holds records already is read from where it ends now.
+    let mut client = target.client("moldau-verify");
+    let asked: Vec<(Partition, i64)> =
+        target.partitions.iter().map(|p| ((target.topic.clone(), *p), LATEST)).collect();
+    let mut starts = Vec::with_capacity(asked.len());
+    for (partition, at) in client.list_offsets(&asked, false)? {
+        starts.push((partition, at?.offset));
+    }
+    let (facts, told) = sync_channel(FACTS_MAX);
+    let mut producers = Vec::with_capacity(arguments.producers);
+    for number in 0..arguments.producers {
+        let (run, target, facts) = (Arc::clone(&run), Arc::clone(target), facts.clone());
+        let rate = arguments.rate as f64 / arguments.producers as f64;
+        producers.push(spawn("producer", move || produce(&run, &target, number, rate, &facts))?);
+    }
+    let reader = {
+        let (run, target, starts) = (Arc::clone(&run), Arc::clone(target), starts.clone());
+        spawn("reader", move || read_live(&run, &target, starts, &facts))?
+    };
+    let mut history = History::default();
+    gather(
+        &run,
+        &told,
+        &mut history,
+        || producers.iter().all(std::thread::JoinHandle::is_finished),
+        console,
+    )?;
+    for producer in producers {
+        join(producer)?.map_err(Failure::from)?;
+    }
+    run.producers_are_done.store(true, Ordering::SeqCst);
+    gather(&run, &told, &mut history, || reader.is_finished(), console)?;
+    join(reader)?.map_err(Failure::from)?;
+    // Both have ended: what is left in the channel is all there is.
+    told.try_iter().for_each(|fact| take(&mut history, fact));
+    let last = read_all(&mut client, run.id, starts)?;
+    let pause = Duration::from_millis(run.longest_pause_ms.load(Ordering::Relaxed));
+    Ok((history.judge(&last), pause))
+}
+
+fn take(history: &mut History, fact: Fact) {
+    match fact {
+        Fact::Sent(name, outcome) => history.sent(name, outcome),
+        Fact::Read(seen) => history.read_live(seen),
+    }
+}
+
+/// Takes facts until `is_over`, and tells each second how it goes.
+fn gather(
+    run: &Run,
+    facts: &Receiver<Fact>,
+    history: &mut History,
+    is_over: impl Fn() -> bool,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
+    let is_terminal = std::io::stderr().is_terminal();
+    let mut told_at = Instant::now();
+    let mut acked_at = (run.acked.load(Ordering::Relaxed), Instant::now());
+    while !is_over() {
+        match facts.recv_timeout(POLL) {
+            Ok(fact) => take(history, fact),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        }
+        let acked = run.acked.load(Ordering::Relaxed);
+        if acked != acked_at.0 || run.producers_are_done.load(Ordering::Relaxed) {
+            acked_at = (acked, Instant::now());
+        }
+        let pause = u64::try_from(acked_at.1.elapsed().as_millis()).unwrap_or(u64::MAX);
+        run.longest_pause_ms.fetch_max(pause, Ordering::Relaxed);
+        if is_terminal && told_at.elapsed() >= Duration::from_secs(1) {
+            told_at = Instant::now();
+            let read = run.read.load(Ordering::Relaxed);
+            let left = run.until.saturating_duration_since(Instant::now()).as_secs();
+            let state =
+                if pause > 1000 { format!(", nothing acknowledged for {pause} ms") } else { String::new() };
+            errln!(console, "{left:4} s left: {acked} acknowledged, {read} read{state}");
+        }
+    }
+    Ok(())
+}
+
+/// Writes records one after another to one partition, and notes what the cluster says of each.
+fn produce(
+    run: &Run,
+    target: &Target,
+    number: usize,
+    rate: f64,
+    facts: &SyncSender<Fact>,
+) -> Result<(), ClientError> {
+    let options = ProducerOptions {
+        delivery_timeout: DELIVERY_MAX,
+        batch_bytes: usize::MAX,
+        ..ProducerOptions::default()
+    };
+    let make = || Producer::new(target.client("moldau-verify"), &target.topic, options.clone());
+    let mut producer = make();
+    let partition = target.partitions.get(number % target.partitions.len().max(1)).copied();
+    let producer_number = u32::try_from(number).unwrap_or(u32::MAX);
+    let begun = Instant::now();
+    let mut next = 0u64;
+    while !run.is_over() {
+        let due = (begun.elapsed().as_secs_f64() * rate) as u64 + 1;
+        let count = due.saturating_sub(next).min(BATCH_MAX);
+        if count == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+            continue;
+        }
+        let names: Vec<Name> =
+            (next..next + count).map(|sequence| Name { producer: producer_number, sequence }).collect();
+        next += count;
+        let outcome = match send(&mut producer, run, &names, partition) {
+            Ok(outcome) => outcome,
+            // It may be written all the same: a producer of the same name could have its next batch taken for it.
+            Err(_) => {
+                producer = make();
+                Outcome::Unknown
+            }
+        };
+        if outcome == Outcome::Acknowledged {
+            run.acked.fetch_add(count, Ordering::Relaxed);
+        }
+        for name in names {
+            // Whoever gathers has ended only where everything has.
+            drop(facts.send(Fact::Sent(name, outcome)));
+        }
+    }
+    Ok(())
+}
+
+/// Sends a batch, which is written whole or not at all.
+fn send(
+    producer: &mut Producer,
+    run: &Run,
+    names: &[Name],
+    partition: Option<i32>,
+) -> Result<Outcome, ClientError> {
+    for name in names {
+        let value = Some(name.text(run.id).into_bytes());
+        producer.send(&OutgoingRecord { value, partition, ..OutgoingRecord::default() })?;
+    }
+    let is_written = producer.flush()?.is_empty();
+    Ok(if is_written { Outcome::Acknowledged } else { Outcome::Unknown })
+}
+
+/// Reads what is written, as it is written, until a while after the last producer has ended.
+fn read_live(
+    run: &Run,
+    target: &Target,
+    starts: Vec<(Partition, i64)>,
+    facts: &SyncSender<Fact>,
+) -> Result<(), ClientError> {
+    let mut client = target.client("moldau-verify-reader");
+    let mut fetcher = Fetcher::new(false, EARLIEST);
+    fetcher.assign(&mut client, starts)?;
+    loop {
+        // Asked before: what was written by then is read by the poll that comes back empty.
+        let is_last = run.producers_are_done.load(Ordering::SeqCst);
+        let records = fetcher.poll(&mut client, POLL)?;
+        if records.is_empty() && is_last {
+            return Ok(());
+        }
+        for record in records {
+            let Some(name) = record.value.as_deref().and_then(|value| Name::parse(value, run.id)) else {
+                continue;
+            };
+            run.read.fetch_add(1, Ordering::Relaxed);
+            let seen = Seen { partition: record.partition, offset: record.offset, name };
+            drop(facts.send(Fact::Read(seen)));
+        }
+    }
+}
+
+/// Everything that the partitions hold now, from where the run began.
+fn read_all(
+    client: &mut crate::client::Client,
+    run: u64,
+    starts: Vec<(Partition, i64)>,
+) -> Result<Vec<Seen>, Failure> {
+    let deadline = Instant::now() + LAST_READ_MAX;
+    let asked: Vec<(Partition, i64)> =
+        starts.iter().map(|(partition, _)| (partition.clone(), LATEST)).collect();
+    let mut ends = std::collections::BTreeMap::new();
+    for (partition, at) in client.list_offsets(&asked, false)? {
+        ends.insert(partition, at?.offset);
+    }
+    let mut fetcher = Fetcher::new(false, EARLIEST);
+    fetcher.assign(client, starts)?;
+    let mut seen = Vec::new();
+    while fetcher.positions().iter().any(|(partition, at)| ends.get(partition).is_some_and(|end| at < end)) {
+        if Instant::now() >= deadline {
+            return Err(Failure::Text(
+                "the topic cannot be read to its end; is a partition without a leader? see `moldau cluster health`".to_owned(),
+            ));
+        }
+        for record in fetcher.poll(client, POLL)? {
+            if let Some(name) = record.value.as_deref().and_then(|value| Name::parse(value, run)) {
+                seen.push(Seen { partition: record.partition, offset: record.offset, name });
+            }
+        }
+    }
+    seen.sort_by_key(|seen| (seen.partition, seen.offset));
+    Ok(seen)
+}
+
+fn report(
+    common: &Common,
+    judgement: &Judgement,
+    longest_pause: Duration,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
+    let Judgement { acknowledged, unknown, found, faults } = judgement;
+    if common.is_json() {
+        let faults: Vec<_> = faults
+            .iter()
+            .map(|fault| json!({"kind": fault.kind, "count": fault.count, "examples": fault.examples}))
+            .collect();
+        let value = json!({"sound": faults.is_empty(), "acknowledged": acknowledged, "unknown": unknown,
+            "found": found, "longest_pause_ms": longest_pause.as_millis() as u64, "faults": faults});
+        return Ok(super::json(&value, console)?);
+    }
+    outln!(console, "acknowledged   {acknowledged} records");
+    outln!(console, "unknown        {unknown} (given up; they may be there or not)");
+    outln!(console, "found          {found}");
+    outln!(console, "longest pause  {} ms without an acknowledgement", longest_pause.as_millis());
+    for fault in faults {
+        outln!(console, "FAULT          {} {}: {}", fault.count, fault.kind, fault.examples.join("; "));
+    }
+    if faults.is_empty() {
+        outln!(console, "\nnothing lost, nothing doubled, nothing out of order, nothing changed");
+    }
+    Ok(())
+}
