@@ -20,12 +20,18 @@ use tokio::sync::watch;
 
 use crate::broker::Broker;
 use crate::net;
+use crate::options::BoundAddress;
 use survey::Survey;
 
-/// Serves until `stop` says so.
+/// Makes what else a node serves over HTTP, once the broker is there: of the broker, of where its listeners are, and of what
+/// tells that the node stops, when answers without an end have to end.
+pub type MoreRoutes = Box<dyn FnOnce(&Arc<Broker>, &[BoundAddress], watch::Receiver<bool>) -> Router + Send>;
+
+/// Serves these routes and `more` until `stop` says so.
 pub async fn serve(
     listener: TcpListener,
     broker: Arc<Broker>,
+    more: Router,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let routes = Router::new()
@@ -37,7 +43,8 @@ pub async fn serve(
         .route("/restart-safe", get(restart_safe))
         .route("/metrics", get(metrics))
         .route("/public_metrics", get(metrics))
-        .with_state(broker);
+        .with_state(broker)
+        .merge(more);
     let stopped = async move { net::stopped(&mut stop).await };
     axum::serve(listener, routes).with_graceful_shutdown(stopped).await
 }

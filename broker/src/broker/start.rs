@@ -71,6 +71,18 @@ impl BrokerHandle {
         Self::start_on(Arc::new(RealFileSystem), options, channel).await
     }
 
+    /// As [`BrokerHandle::start`], and serves more over HTTP than a broker does by itself.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start_with_routes(
+        options: BrokerOptions,
+        channel: Arc<dyn ControllerChannel>,
+        more: http::MoreRoutes,
+    ) -> Result<Self, StartError> {
+        Self::start_all(Arc::new(RealFileSystem), options, channel, more).await
+    }
+
     /// Starts a broker. When this returns, it listens and is on its way to register; clients that connect are served as
     /// soon as the broker is unfenced, and wait in the listeners' queues until then.
     ///
@@ -80,6 +92,16 @@ impl BrokerHandle {
         file_system: Arc<dyn FileSystem>,
         options: BrokerOptions,
         channel: Arc<dyn ControllerChannel>,
+    ) -> Result<Self, StartError> {
+        let none: http::MoreRoutes = Box::new(|_, _, _| axum::Router::new());
+        Self::start_all(file_system, options, channel, none).await
+    }
+
+    async fn start_all(
+        file_system: Arc<dyn FileSystem>,
+        options: BrokerOptions,
+        channel: Arc<dyn ControllerChannel>,
+        more: http::MoreRoutes,
     ) -> Result<Self, StartError> {
         let config = &options.config;
         let (listeners, addresses) = bind_listeners(config).await?;
@@ -154,7 +176,8 @@ impl BrokerHandle {
         ))];
         let http_address = http_socket.as_ref().and_then(|socket| socket.local_addr().ok());
         if let Some(socket) = http_socket {
-            servers.push(tokio::spawn(serve_http(socket, Arc::clone(&broker), stopping)));
+            let more = more(&broker, &addresses, stopping.clone());
+            servers.push(tokio::spawn(serve_http(socket, Arc::clone(&broker), more, stopping)));
         }
         Ok(Self {
             broker,
@@ -404,8 +427,13 @@ fn network_shared(broker: Arc<Broker>) -> NetworkShared {
     NetworkShared { limits: Arc::new(limits), memory, broker }
 }
 
-async fn serve_http(socket: tokio::net::TcpListener, broker: Arc<Broker>, stop: watch::Receiver<bool>) {
-    if let Err(error) = http::serve(socket, broker, stop).await {
+async fn serve_http(
+    socket: tokio::net::TcpListener,
+    broker: Arc<Broker>,
+    more: axum::Router,
+    stop: watch::Receiver<bool>,
+) {
+    if let Err(error) = http::serve(socket, broker, more, stop).await {
         tracing::error!(%error, "HTTP ended");
     }
 }

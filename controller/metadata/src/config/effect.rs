@@ -95,6 +95,8 @@ const HONOURED_BROKER: &[&str] = &[
     "group.streams.num.standby.replicas",
     "group.streams.session.timeout.ms",
     "http.listener",
+    "http.ui.allowed.hosts",
+    "http.ui.readonly",
     "inter.broker.listener.name",
     "leader.imbalance.check.interval.seconds",
     "leader.replication.throttled.rate",

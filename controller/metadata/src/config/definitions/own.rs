@@ -10,6 +10,8 @@ definitions! {
         "flush.policy": String = "on-ack", OneOf(&["on-ack", "interval"]), High, ReadOnly, "When an acks=all record counts as stored: on-ack after fdatasync on every in-sync replica, interval once it is in the page cache, as Apache Kafka does; interval may lose acknowledged records when machines lose power.";
         "group.initial.rebalance.quiet.ms": Int = "500", AtLeast(0), Medium, ReadOnly, "Once nobody has joined a new classic group for so long, its first rebalance waits no longer, however much of group.initial.rebalance.delay.ms is left; as much as that delay, and the wait is Apache Kafka's.";
         "http.listener": String = "127.0.0.1:9644", Any, Medium, ReadOnly, "Address of the console, of metrics and of health over HTTP; off switches it off.";
+        "http.ui.allowed.hosts": List = "", Any, Low, ReadOnly, "Names by which browsers may reach the console, besides addresses, localhost, names of one word or in .local, .internal and .svc, and the names that brokers advertise; others are refused, for a foreign page could have its name point here.";
+        "http.ui.readonly": String = "auto", OneOf(&["auto", "true", "false"]), Medium, ReadOnly, "Whether the console and /api/v1 refuse every change: auto refuses where a listener asks clients who they are.";
     }
 }
 
