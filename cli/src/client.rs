@@ -11,6 +11,7 @@ pub(crate) mod consumer;
 pub(crate) mod error;
 pub(crate) mod features;
 pub(crate) mod groups;
+pub(crate) mod log_sizes;
 pub(crate) mod membership;
 pub(crate) mod metadata;
 pub(crate) mod offsets;
@@ -89,6 +90,11 @@ impl Client {
     /// When the operation that starts now must be over.
     pub(crate) fn deadline(&self) -> Instant {
         Instant::now() + self.options.api_timeout
+    }
+
+    /// Gives the operations from now on this time each.
+    pub(crate) fn set_api_timeout(&mut self, api_timeout: Duration) {
+        self.options.api_timeout = api_timeout;
     }
 
     /// The bootstrap servers as the user would write them.

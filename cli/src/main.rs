@@ -8,6 +8,7 @@ mod native;
 mod produce;
 mod properties;
 mod start;
+mod web;
 
 use std::process::ExitCode;
 

@@ -42,13 +42,21 @@ pub(crate) struct Fetcher {
     pub(crate) read_committed: bool,
     /// Where to go on when a position does not exist any more: `EARLIEST` or `LATEST`.
     pub(crate) reset_to: i64,
+    /// Of one partition, as much is asked for at a time.
+    pub(crate) partition_bytes_max: i32,
     positions: BTreeMap<Partition, i64>,
     leaders: BTreeMap<Partition, i32>,
 }
 
 impl Fetcher {
     pub(crate) fn new(read_committed: bool, reset_to: i64) -> Self {
-        Self { read_committed, reset_to, positions: BTreeMap::new(), leaders: BTreeMap::new() }
+        Self {
+            read_committed,
+            reset_to,
+            partition_bytes_max: PARTITION_BYTES_MAX,
+            positions: BTreeMap::new(),
+            leaders: BTreeMap::new(),
+        }
     }
 
     /// The next offset to read, by partition.
@@ -170,7 +178,7 @@ impl Fetcher {
                     .with_fetch_offset(self.positions.get(partition).copied().unwrap_or(0))
                     .with_last_fetched_epoch(-1)
                     .with_log_start_offset(-1)
-                    .with_partition_max_bytes(PARTITION_BYTES_MAX),
+                    .with_partition_max_bytes(self.partition_bytes_max),
             );
         }
         let topics = topics

@@ -191,7 +191,9 @@ async fn start_broker(
         failed_log_dirs: prepared.failed_log_dirs.clone(),
     };
     let channel = channel(prepared, controller, control)?;
-    BrokerHandle::start(options, channel).await.map_err(|error| error.to_string())
+    BrokerHandle::start_with_routes(options, channel, Box::new(crate::web::routes))
+        .await
+        .map_err(|error| error.to_string())
 }
 
 /// The broker's way to the controllers: the one in this process where that is all of them.

@@ -1,0 +1,205 @@
+//! Who may call: browsers that a foreign page has sent are refused, and so is every change where the console is for reading.
+//!
+//! The calls know no users yet, so the danger is a page elsewhere that makes the operator's browser call. A changing call
+//! needs JSON, which a form cannot send, and must come from a page of this very address. A name that the foreign page's owner
+//! lets point here (DNS rebinding) is none of those by which a node is known.
+
+use std::net::IpAddr;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use moldau_metadata::MetadataImage;
+use moldau_metadata::SecurityProtocol;
+use moldau_metadata::config::BrokerConfig;
+
+use super::Shared;
+use super::answer::Failure;
+
+/// Nothing from elsewhere, nothing inline, and no frame around it.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+                      form-action 'none'; frame-ancestors 'none'; base-uri 'none'";
+/// Ends of names that no public name server answers for.
+const PRIVATE_ENDS: &[&str] = &[".localhost", ".local", ".internal", ".svc"];
+
+/// What is let through.
+pub(super) struct Guard {
+    pub(super) read_only: bool,
+    /// `http.ui.allowed.hosts`, in small letters.
+    allowed_hosts: Vec<String>,
+}
+
+impl Guard {
+    pub(super) fn of(config: &BrokerConfig) -> Self {
+        let is_secured = config.listeners.iter().any(|listener| {
+            matches!(
+                listener.protocol,
+                SecurityProtocol::SaslPlaintext | SecurityProtocol::SaslSsl | SecurityProtocol::Ssl
+            )
+        });
+        let value = |name: &str| config.settings.get(name).map_or("", |value| value.trim());
+        let read_only = match value("http.ui.readonly") {
+            "true" => true,
+            "false" => false,
+            _ => is_secured,
+        };
+        let advertised = config.advertised_listeners.iter().map(|listener| listener.host.as_str());
+        let allowed = value("http.ui.allowed.hosts").split(',').map(str::trim).chain(advertised);
+        let allowed = allowed.filter(|host| !host.is_empty()).map(str::to_ascii_lowercase);
+        Self { read_only, allowed_hosts: allowed.collect() }
+    }
+
+    /// Why a call is refused, if it is.
+    fn refusal(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+        image: &MetadataImage,
+    ) -> Option<Failure> {
+        let forbidden =
+            |code: &str, message: String| Some(Failure::new(StatusCode::FORBIDDEN, code, message));
+        let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        let host = text(header::HOST).unwrap_or_default();
+        if !self.knows(host_name(host), image) {
+            return forbidden(
+                "UNKNOWN_HOST",
+                format!("this node is not known as {}; http.ui.allowed.hosts can name it", host_name(host)),
+            );
+        }
+        let site = headers.get("sec-fetch-site").and_then(|value| value.to_str().ok());
+        if path.starts_with("/api/") && site.is_some_and(|site| site != "same-origin" && site != "none") {
+            return forbidden("CROSS_SITE", "a page of another site has asked".to_owned());
+        }
+        if matches!(*method, Method::GET | Method::HEAD) {
+            return None;
+        }
+        if self.read_only {
+            return forbidden(
+                "READ_ONLY",
+                "the console of this node is for reading: http.ui.readonly".to_owned(),
+            );
+        }
+        let of_origin =
+            |origin: &str| origin.split_once("://").is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(host));
+        if text(header::ORIGIN).is_some_and(|origin| !of_origin(origin)) {
+            return forbidden("CROSS_SITE", "a page of another site has asked".to_owned());
+        }
+        let kind = text(header::CONTENT_TYPE).unwrap_or_default();
+        if kind.split(';').next().unwrap_or_default().trim() != "application/json" {
+            let message = "a call that changes something has Content-Type: application/json";
+            return Some(Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "NOT_JSON", message));
+        }
+        None
+    }
+
+    /// Whether a browser may know this node by the name.
+    fn knows(&self, name: &str, image: &MetadataImage) -> bool {
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        // What has no dot, a public name server does not answer for; what has none of the two is no name at all.
+        let is_local = !name.contains('.') && !name.is_empty();
+        is_local
+            || name.parse::<IpAddr>().is_ok()
+            || PRIVATE_ENDS.iter().any(|end| name.ends_with(end))
+            || self.allowed_hosts.contains(&name)
+            || image
+                .brokers()
+                .flat_map(|broker| &broker.listeners)
+                .any(|listener| listener.host.eq_ignore_ascii_case(&name))
+    }
+}
+
+/// A `Host` without its port, an IPv6 address without its brackets.
+fn host_name(host: &str) -> &str {
+    if let Some(rest) = host.strip_prefix('[') {
+        return rest.split(']').next().unwrap_or_default();
+    }
+    host.rsplit_once(':').map_or(host, |(name, _)| name)
+}
+
+/// Lets a call through or not, and says in each answer what a browser may do with it.
+pub(super) async fn guard(State(web): State<Shared>, request: Request, next: Next) -> Response {
+    let image = web.broker.control.image();
+    let refusal = web.guard.refusal(request.method(), request.uri().path(), request.headers(), &image);
+    drop(image);
+    let mut response = match refusal {
+        Some(failure) => failure.into_response(),
+        None => next.run(request).await,
+    };
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(guard: &Guard, method: Method, headers: &[(&'static str, &str)]) -> Option<String> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(*name, value.parse().unwrap());
+        }
+        guard.refusal(&method, "/api/v1/topics", &map, &MetadataImage::empty()).map(|failure| failure.code)
+    }
+
+    fn open() -> Guard {
+        Guard { read_only: false, allowed_hosts: vec!["kafka.example.org".to_owned()] }
+    }
+
+    #[test]
+    fn a_name_that_points_here_by_somebody_elses_will_is_refused() {
+        for (host, is_known) in [
+            ("127.0.0.1:9644", true),
+            ("[::1]:9644", true),
+            ("localhost:9644", true),
+            ("kafka-1:9644", true),
+            ("node.kafka.svc:9644", true),
+            ("Kafka.Example.org", true),
+            ("evil.example.com:9644", false),
+            ("127.0.0.1.evil.example.com", false),
+            ("", false),
+        ] {
+            let code = refused(&open(), Method::GET, &[("host", host)]);
+            assert_eq!(code.is_none(), is_known, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_change_needs_json_from_a_page_of_this_address() {
+        let host = ("host", "127.0.0.1:9644");
+        let json = ("content-type", "application/json; charset=utf-8");
+        for (headers, code) in [
+            (vec![host, json], None),
+            (vec![host, json, ("origin", "http://127.0.0.1:9644"), ("sec-fetch-site", "same-origin")], None),
+            (vec![host], Some("NOT_JSON")),
+            (vec![host, ("content-type", "text/plain")], Some("NOT_JSON")),
+            (vec![host, json, ("origin", "http://evil.example.com")], Some("CROSS_SITE")),
+            (vec![host, json, ("origin", "null")], Some("CROSS_SITE")),
+            (vec![host, json, ("origin", "http://127.0.0.1:9645")], Some("CROSS_SITE")),
+            (vec![host, json, ("sec-fetch-site", "same-site")], Some("CROSS_SITE")),
+        ] {
+            assert_eq!(refused(&open(), Method::POST, &headers).as_deref(), code, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn where_it_is_for_reading_every_change_is_refused_and_nothing_else() {
+        let guard = Guard { read_only: true, allowed_hosts: Vec::new() };
+        let headers = [("host", "localhost"), ("content-type", "application/json")];
+        for method in [Method::POST, Method::PATCH, Method::DELETE, Method::PUT] {
+            assert_eq!(refused(&guard, method, &headers).as_deref(), Some("READ_ONLY"));
+        }
+        assert_eq!(refused(&guard, Method::GET, &headers), None);
+    }
+}

@@ -1,0 +1,60 @@
+//! The cluster at a glance.
+
+use axum::extract::State;
+use serde_json::{Value, json};
+
+use super::Shared;
+use super::answer::{Answer, Json};
+use super::health::{Counts, MinIsr, Reason, reasons};
+use crate::client::producer::now;
+
+pub(super) async fn overview(State(web): State<Shared>) -> Answer {
+    let quorum =
+        web.clients.ask(crate::client::Client::describe_quorum).await.map_err(|failure| failure.message);
+    let broker = &web.broker;
+    let image = broker.control.image();
+    let min_isr = MinIsr::new(&broker.control, &image);
+    let counts = Counts::over(&image, |topic| min_isr.of(topic));
+    let offline_dirs = broker.replica_manager.dirs().offline_ids().len();
+    let reasons = reasons(&image, &counts, &quorum, offline_dirs, now().0);
+    let brokers = image.broker_count();
+    let replicas: usize =
+        image.topics().iter().flat_map(|topic| topic.partitions()).map(|(_, p)| p.replicas.len()).sum();
+    let controller = quorum.as_ref().ok().map(|quorum| {
+        json!({
+            "leader_id": quorum.leader_id, "epoch": quorum.leader_epoch,
+            "voters": quorum.voters.len(), "observers": quorum.observers.len(),
+            "high_watermark": quorum.high_watermark,
+        })
+    });
+    Ok(Json(json!({
+        "cluster_id": &*broker.control.cluster_id,
+        "node_id": broker.options.config.node_id.0,
+        "version": env!("CARGO_PKG_VERSION"),
+        "read_only": web.guard.read_only,
+        "is_ready": broker.is_ready(),
+        "metadata_offset": image.position().offset.0,
+        "verdict": verdict(&reasons),
+        "reasons": reasons.iter().map(Reason::json).collect::<Vec<Value>>(),
+        "brokers": {"registered": brokers, "in_service": image.alive_brokers().count()},
+        "controller": controller,
+        "topics": image.topics().len(),
+        "partitions": {
+            "total": image.topics().partition_count(),
+            "replicas": replicas,
+            "under_replicated": counts.under_replicated.count,
+            "under_min_isr": counts.under_min_isr.count,
+            "offline": counts.offline.count,
+            "not_preferred": counts.not_preferred,
+        },
+        "changes": web.feed.json(),
+    })))
+}
+
+fn verdict(reasons: &[Reason]) -> &'static str {
+    match reasons {
+        [] => "healthy",
+        some if some.iter().any(|reason| reason.is_error) => "unhealthy",
+        _ => "degraded",
+    }
+}
