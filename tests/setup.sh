@@ -30,6 +30,8 @@ need node nodejs
 need npm npm
 need kcat kcat
 need ip iproute2
+need chromium chromium
+need chromedriver chromium-driver
 if [ "${MOLDAU_TEST_CONTAINERS:-yes}" = yes ]; then
   need dockerd docker.io
   need docker-compose docker-compose
