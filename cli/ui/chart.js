@@ -11,16 +11,20 @@ function path(points, from, span, top) {
   return points.map(([at, value], index) => `${index ? "L" : "M"}${x(at).toFixed(1)},${y(value).toFixed(1)}`).join("");
 }
 
+/** As long as there is less to show than the whole time, a chart is not mostly empty. */
+const SPAN_MS_MIN = 120_000;
+
 /** A chart of [time, value] over the time before now, with the newest value in words. */
-export function chart({ title, points, spanMs, show, floor = 1 }) {
+export function chart({ title, points, spanMs: spanMax, show, floor = 1 }) {
   const newest = points.at(-1);
   const until = newest?.[0] ?? Date.now();
+  const spanMs = Math.min(spanMax, Math.max(SPAN_MS_MIN, until - (points[0]?.[0] ?? until)));
   const from = until - spanMs;
   const top = Math.max(floor, ...points.map(([, value]) => value)) * 1.05;
   const line = path(points, from, spanMs, top);
   const first = points[0];
   const area = first ? `${line}L${WIDTH},${HEIGHT}L${(((first[0] - from) / spanMs) * WIDTH).toFixed(1)},${HEIGHT}Z` : "";
-  const most = points.length ? `at most ${show(Math.max(...points.map(([, value]) => value)))} in 15 min` : "the first sample comes in a few seconds";
+  const most = points.length ? `at most ${show(Math.max(...points.map(([, value]) => value)))} in ${Math.max(1, Math.round((until - points[0][0]) / 60_000))} min` : "the first sample comes in a few seconds";
   return h(
     "div",
     { class: "panel chart" },

@@ -26,7 +26,7 @@ export async function configs(body, page, address, canChange) {
     const wanted = search.value.trim().toLowerCase();
     const shown = entries.filter((entry) => entry.name.includes(wanted) && (!changed.checked || !entry.is_default));
     const rows = shown.map((entry) => h("tr", null,
-      h("td", { class: "mono wide" }, entry.name),
+      h("td", { class: "mono name" }, entry.name),
       h("td", { class: "mono wide" }, entry.is_sensitive ? h("span", { class: "faint" }, "hidden") : entry.value === "" ? h("span", { class: "faint" }, "empty") : entry.value ?? h("span", { class: "faint" }, "none")),
       h("td", { class: "nowrap" }, chip(entry.source, entry.is_default ? "" : "info")),
       h("td", { class: "hide-s small soft wide" }, entry.otherwise.map((other) => `${other.source}: ${other.value ?? "none"}`).join("; ")),

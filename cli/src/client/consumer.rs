@@ -18,7 +18,7 @@ const FETCH_VERSION_MAX: i16 = 12;
 const FETCH_BYTES_MAX: i32 = 50 << 20;
 const PARTITION_BYTES_MAX: i32 = 1 << 20;
 /// What one batch may decompress to: as much as an answer may hold, and then some.
-const DECOMPRESS_BYTES_MAX: usize = 256 << 20;
+pub(super) const DECOMPRESS_BYTES_MAX: usize = 256 << 20;
 
 /// A record that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,13 +37,33 @@ pub(crate) struct IncomingRecord {
     pub(crate) delivery_count: Option<i16>,
 }
 
+/// How much is taken at a time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FetchLimits {
+    /// Asked of one partition.
+    pub(crate) partition_bytes: i32,
+    /// Asked of one broker.
+    pub(crate) answer_bytes: i32,
+    /// What one batch may decompress to.
+    pub(crate) batch_bytes: usize,
+}
+
+impl Default for FetchLimits {
+    fn default() -> Self {
+        Self {
+            partition_bytes: PARTITION_BYTES_MAX,
+            answer_bytes: FETCH_BYTES_MAX,
+            batch_bytes: DECOMPRESS_BYTES_MAX,
+        }
+    }
+}
+
 /// Positions and fetching. Not a group's member: see `membership`.
 pub(crate) struct Fetcher {
     pub(crate) read_committed: bool,
     /// Where to go on when a position does not exist any more: `EARLIEST` or `LATEST`.
     pub(crate) reset_to: i64,
-    /// Of one partition, as much is asked for at a time.
-    pub(crate) partition_bytes_max: i32,
+    pub(crate) limits: FetchLimits,
     positions: BTreeMap<Partition, i64>,
     leaders: BTreeMap<Partition, i32>,
 }
@@ -53,7 +73,7 @@ impl Fetcher {
         Self {
             read_committed,
             reset_to,
-            partition_bytes_max: PARTITION_BYTES_MAX,
+            limits: FetchLimits::default(),
             positions: BTreeMap::new(),
             leaders: BTreeMap::new(),
         }
@@ -178,7 +198,7 @@ impl Fetcher {
                     .with_fetch_offset(self.positions.get(partition).copied().unwrap_or(0))
                     .with_last_fetched_epoch(-1)
                     .with_log_start_offset(-1)
-                    .with_partition_max_bytes(self.partition_bytes_max),
+                    .with_partition_max_bytes(self.limits.partition_bytes),
             );
         }
         let topics = topics
@@ -188,7 +208,7 @@ impl Fetcher {
             .with_replica_id(BrokerId(-1))
             .with_max_wait_ms(i32::try_from(wait.as_millis()).unwrap_or(i32::MAX))
             .with_min_bytes(1)
-            .with_max_bytes(FETCH_BYTES_MAX)
+            .with_max_bytes(self.limits.answer_bytes)
             .with_isolation_level(i8::from(self.read_committed))
             .with_session_epoch(-1)
             .with_topics(topics.collect());
@@ -236,7 +256,7 @@ impl Fetcher {
                 next = next.max(batch.next_offset().0);
                 continue;
             }
-            read_batch(&batch, &partition, position, records).map_err(malformed)?;
+            read_batch(&batch, &partition, position, self.limits.batch_bytes, records).map_err(malformed)?;
             next = next.max(batch.next_offset().0);
         }
         self.positions.insert(partition, next);
@@ -249,9 +269,10 @@ pub(super) fn read_batch(
     batch: &BatchView<'_>,
     partition: &Partition,
     position: i64,
+    bytes_max: usize,
     records: &mut Vec<IncomingRecord>,
 ) -> Result<(), String> {
-    let set = batch.records(DecompressLimit(DECOMPRESS_BYTES_MAX)).map_err(|error| error.to_string())?;
+    let set = batch.records(DecompressLimit(bytes_max)).map_err(|error| error.to_string())?;
     for record in &set {
         let record = record.map_err(|error| error.to_string())?;
         if record.offset.0 < position {

@@ -20,7 +20,7 @@ use moldau_model::ErrorCode;
 use moldau_record::Batches;
 use uuid::Uuid;
 
-use super::consumer::{IncomingRecord, read_batch};
+use super::consumer::{DECOMPRESS_BYTES_MAX, IncomingRecord, read_batch};
 use super::metadata::{string, topic_name};
 use super::{Client, ClientError, request_deadline};
 
@@ -348,7 +348,7 @@ fn take_records(
         let Ok(batch) = batch else { break };
         batch.check_crc().map_err(|error| malformed(error.to_string()))?;
         if !batch.is_control() {
-            read_batch(&batch, &partition, 0, &mut read).map_err(malformed)?;
+            read_batch(&batch, &partition, 0, DECOMPRESS_BYTES_MAX, &mut read).map_err(malformed)?;
         }
     }
     let got = read.into_iter().filter_map(|mut record| {

@@ -39,6 +39,9 @@ impl Banner<'_> {
         }
         if let Some(http) = self.http {
             row("health", &format!("http://{http}/readyz"));
+            if !self.addresses.is_empty() {
+                row("console", &format!("http://{http}/ui/"));
+            }
         }
         for directory in self.directories {
             let new = if self.new_directories.contains(directory) { " (new)" } else { "" };
@@ -79,6 +82,7 @@ mod tests {
   listens on    127.0.0.1:9093 (CONTROLLER)
   clients told  localhost:9092 (PLAINTEXT)
   health        http://127.0.0.1:9644/readyz
+  console       http://127.0.0.1:9644/ui/
   data          /var/lib/a (new)
   cluster       5L6g3nShT-eMCtK--X86sw
   started in    12 ms

@@ -6,18 +6,19 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::payload;
-use crate::client::consumer::{Fetcher, IncomingRecord};
+use crate::client::consumer::{FetchLimits, Fetcher, IncomingRecord};
 use crate::client::offsets::{EARLIEST, LATEST, OffsetAt, Partition};
 use crate::client::{Client, ClientError};
 
 /// How long the brokers may wait for records that are not there yet: scans end at what was there when they began.
 const POLL: Duration = Duration::from_millis(100);
-/// Of one partition as much is fetched at a time.
-const FETCH_BYTES: i32 = 256 * 1024;
+/// What is taken at a time. It is in this node's memory, for which brokers have better uses: a batch that decompresses to more
+/// is for tools of their own.
+const LIMITS: FetchLimits =
+    FetchLimits { partition_bytes: 256 * 1024, answer_bytes: 8 << 20, batch_bytes: 64 << 20 };
 /// How often a scan says how far it is.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
-/// The newest records are looked for from the end backwards, in steps of at least so many offsets of each partition.
-const WINDOW_MIN: i64 = 200;
+/// The newest records are looked for from the end backwards, in steps of as many offsets of each partition as are wanted in all.
 /// With a filter the steps are longer, for few records of each will match.
 const WINDOW_FILTERED: i64 = 5_000;
 
@@ -90,7 +91,7 @@ pub(super) fn run(client: &mut Client, request: &Request, sink: Sink<'_>) -> Res
     };
     let (starts, ends) = (bounds(client, EARLIEST)?, bounds(client, LATEST)?);
     let mut fetcher = Fetcher::new(request.read_committed, EARLIEST);
-    fetcher.partition_bytes_max = FETCH_BYTES;
+    fetcher.limits = LIMITS;
     let mut scan = Scan {
         request,
         sink,
@@ -207,7 +208,7 @@ impl Scan<'_> {
         starts: &BTreeMap<Partition, i64>,
         mut before: BTreeMap<Partition, i64>,
     ) -> Result<(&'static str, BTreeMap<Partition, i64>), ClientError> {
-        let length = i64::try_from(self.request.records_max).unwrap_or(WINDOW_MIN).max(WINDOW_MIN);
+        let length = i64::try_from(self.request.records_max).unwrap_or(WINDOW_FILTERED);
         let length = if self.request.filter.is_none() { length } else { length.max(WINDOW_FILTERED) };
         loop {
             let open: BTreeMap<&Partition, (i64, i64)> = before
