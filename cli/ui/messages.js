@@ -17,7 +17,7 @@ const REASONS = {
 export async function messages(body, page, told) {
   const field = (title, control) => h("label", { class: "field" }, title, control);
   const input = (name, props) => h("input", { name, autocomplete: "off", spellcheck: "false", ...props });
-  const from = h("select", { name: "from" }, [["newest", "Newest first"], ["oldest", "From the beginning"], ["offset", "From an offset"], ["time", "From a time"]].map(([value, text]) => h("option", { value }, text)));
+  const from = h("select", { name: "from" }, [["newest", "Newest first"], ["oldest", "From the beginning"], ["offset", "From an offset"], ["time", "From a time"], ["live", "As they come"]].map(([value, text]) => h("option", { value }, text)));
   const partition = h("select", { name: "partition" }, h("option", { value: "" }, "All"), told.partitions.map((one) => h("option", { value: one.partition }, one.partition)));
   const offset = field("Offset", input("offset", { type: "number", min: 0, value: "0" }));
   const time = field("Time", input("time", { type: "datetime-local", step: 1 }));
@@ -58,19 +58,31 @@ export async function messages(body, page, told) {
     page.signal.addEventListener("abort", () => scanning.abort());
     const isMore = Object.keys(more).length > 0;
     if (!isMore) records = [];
+    if (from.value === "live") list.replaceChildren();
     let end = null;
     let problem = null;
+    const isLive = from.value === "live";
+    const before = records;
     const fresh = [];
+    let drawn = 0;
+    const arrange = () => { records = isLive ? [...fresh.slice().reverse(), ...before].slice(0, SHOWN_MAX) : [...before, ...fresh].slice(-SHOWN_MAX); };
     cancel.hidden = false;
     bar.classList.add("on");
     fill(status, "Looking…");
     try {
       const values = { ...asked(), ...more };
       await lines(path("topics", told.name, "messages") + query(values), scanning.signal, (line) => {
+        if (mine !== turn) return;
         if (line.type === "record") fresh.push(line);
-        else if (line.type === "progress") fill(status, `Looked through ${count(line.scanned, "record")}, ${bytes(line.bytes)}; ${number(line.found)} match`);
+        else if (line.type === "progress") fill(status, isLive ? `Waiting for what comes: ${count(line.found, "record")} so far` : `Looked through ${count(line.scanned, "record")}, ${bytes(line.bytes)}; ${number(line.found)} match`);
         else if (line.type === "done") end = line;
         else problem = line.message;
+        // Rows show up while the scan goes on, and who has one open keeps it.
+        if (fresh.length > drawn && line.type === "progress" && !list.querySelector("tr.detail")) {
+          drawn = fresh.length;
+          arrange();
+          draw();
+        }
       });
     } catch (error) {
       problem = error.name === "AbortError" ? null : error.message;
@@ -78,16 +90,17 @@ export async function messages(body, page, told) {
     if (mine !== turn) return;
     bar.classList.remove("on");
     cancel.hidden = true;
-    records = [...records, ...fresh].slice(-SHOWN_MAX);
-    draw();
+    arrange();
+    if (fresh.length > drawn || !records.length) draw();
     fill(status, end
       ? [`${count(end.scanned, "record")} looked through, ${bytes(end.bytes)} in ${end.elapsed_ms} ms: ${REASONS[end.reason] ?? end.reason}.`, goOn(end)]
       : problem ? h("span", { class: "error grow" }, problem) : "Cancelled.");
   }
 
   function goOn(end) {
-    if (end.reason === "end") return null;
+    if (end.reason === "end" || end.reason === "cancelled") return null;
     const offsets = Object.entries(end.before ?? end.at).map(([of, at]) => `${of}:${at}`).join(",");
+    if (from.value === "live") return h("button", { onclick: () => scan() }, "Go on");
     return h("button", { onclick: () => scan(end.before ? { before: offsets } : { at: offsets }) }, end.before ? "Older" : "Go on");
   }
 

@@ -79,7 +79,7 @@ pub(super) async fn messages(
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body(receiver, stop)).into_response())
 }
 
-/// `from` is `newest`, `oldest`, `offset` with `offset`, or `time` with `time_ms`; `at` and `before` go on where a scan ended.
+/// `from` is `newest`, `oldest`, `live`, `offset` with `offset`, or `time` with `time_ms`; `at` and `before` go on where a scan ended.
 fn start(query: &Query) -> Result<Start, Failure> {
     let number = |name: &str| -> Result<i64, Failure> {
         let text = query.text(name).and_then(|text| text.parse().ok()).filter(|number: &i64| *number >= 0);
@@ -90,9 +90,10 @@ fn start(query: &Query) -> Result<Start, Failure> {
         (_, Some(before), _) => Ok(Start::Newest(positions(before)?)),
         (.., None | Some("newest")) => Ok(Start::Newest(BTreeMap::new())),
         (.., Some("oldest")) => Ok(Start::Oldest),
+        (.., Some("live")) => Ok(Start::Live),
         (.., Some("offset")) => Ok(Start::Offset(number("offset")?)),
         (.., Some("time")) => Ok(Start::Time(number("time_ms")?)),
-        _ => Err(Failure::bad_request("from is newest, oldest, offset or time")),
+        _ => Err(Failure::bad_request("from is newest, oldest, live, offset or time")),
     }
 }
 
@@ -115,6 +116,7 @@ mod tests {
         for (text, expected) in [
             ("", Some(Start::Newest(BTreeMap::new()))),
             ("from=oldest", Some(Start::Oldest)),
+            ("from=live", Some(Start::Live)),
             ("from=offset&offset=7", Some(Start::Offset(7))),
             ("from=time&time_ms=12", Some(Start::Time(12))),
             ("at=0:5,2:7", Some(Start::At(BTreeMap::from([(0, 5), (2, 7)])))),

@@ -16,6 +16,8 @@ const POLL: Duration = Duration::from_millis(100);
 /// is for tools of their own.
 const LIMITS: FetchLimits =
     FetchLimits { partition_bytes: 256 * 1024, answer_bytes: 8 << 20, batch_bytes: 64 << 20 };
+/// As long as that they may wait where what is to come is what is looked for.
+const LIVE_POLL: Duration = Duration::from_millis(500);
 /// How often a scan says how far it is.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 /// The newest records are looked for from the end backwards, in steps of as many offsets of each partition as are wanted in all.
@@ -30,6 +32,8 @@ pub(super) enum Start {
     Oldest,
     Offset(i64),
     Time(i64),
+    /// What comes from now on.
+    Live,
     /// Forwards from these offsets.
     At(BTreeMap<i32, i64>),
 }
@@ -126,9 +130,14 @@ pub(super) fn run(client: &mut Client, request: &Request, sink: Sink<'_>) -> Res
                     request.partitions.iter().map(|p| (p.clone(), clamped(*offset, p))).collect()
                 }
                 Start::At(offsets) => wanted(offsets, &ends),
+                Start::Live => ends.clone(),
                 Start::Oldest | Start::Newest(_) => starts.clone(),
             };
-            let (reason, next) = scan.forwards(client, from, &ends)?;
+            let is_live = *forwards == Start::Live;
+            let until =
+                if is_live { ends.keys().map(|p| (p.clone(), i64::MAX)).collect() } else { ends.clone() };
+            let (reason, next) =
+                scan.forwards(client, from, &until, if is_live { LIVE_POLL } else { POLL })?;
             (reason, next, "at")
         }
     };
@@ -165,6 +174,7 @@ impl Scan<'_> {
         client: &mut Client,
         from: BTreeMap<Partition, i64>,
         ends: &BTreeMap<Partition, i64>,
+        wait: Duration,
     ) -> Result<(&'static str, BTreeMap<Partition, i64>), ClientError> {
         let mut next = from.clone();
         let open = from.into_iter().filter(|(p, offset)| *offset < ends[p]);
@@ -176,7 +186,7 @@ impl Scan<'_> {
             if let Some(reason) = self.is_over() {
                 return Ok((reason, next));
             }
-            let records = self.fetcher.poll(client, POLL)?;
+            let records = self.fetcher.poll(client, wait)?;
             for record in merged(records) {
                 let partition = (record.topic.clone(), record.partition);
                 if record.offset >= ends[&partition] {
