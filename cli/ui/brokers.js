@@ -103,7 +103,7 @@ export async function quorum(root, page) {
     const card = (name, value, note) => h("div", { class: "panel card" }, h("div", { class: "name" }, name), h("div", { class: "value" }, value), h("div", { class: "hint" }, note));
     const rows = told.replicas.map((one) => h("tr", null,
       h("td", { class: "nowrap" }, `Node ${one.id}`), h("td", null, chip(one.role, one.role === "leader" ? "info" : "")),
-      h("td", { class: "right" }, number(one.log_end_offset)),
+      h("td", { class: "right hide-s" }, number(one.log_end_offset)),
       h("td", { class: "right" }, one.lag === 0 ? "0" : h("strong", null, number(one.lag))),
       h("td", { class: "right nowrap" }, one.role === "leader" ? "–" : contact(one.last_fetch_ms_ago)),
       h("td", { class: "right nowrap hide-s" }, one.role === "leader" ? "–" : ago(one.last_caught_up_ms_ago)),
@@ -114,7 +114,7 @@ export async function quorum(root, page) {
         card("Committed up to", number(told.high_watermark), "high watermark"),
         card("Applied by this node", number(told.applied_here), told.applied_here + 1 >= told.high_watermark ? "up to date" : `${number(told.high_watermark - 1 - told.applied_here)} behind`),
         card("Voters", number(told.replicas.filter((one) => one.role !== "observer").length), "a majority has to be there")),
-      panel("Replicas of the metadata", table([["Node"], ["Role"], ["Log end", "right"], ["Behind by", "right"], ["Last contact", "right"], ["Caught up", "right hide-s"], ["Address", "hide-s"]], rows)));
+      panel("Replicas of the metadata", table([["Node"], ["Role"], ["Log end", "right hide-s"], ["Behind by", "right"], ["Last contact", "right"], ["Caught up", "right hide-s"], ["Address", "hide-s"]], rows)));
   }
 
   page.every(2000, refresh);

@@ -5,6 +5,8 @@ import { query } from "./api.js";
 let source = null;
 let watched = null;
 let listeners = new Map();
+/** Whether something may have been missed: a page that has just been read need not be read again. */
+let wasLost = false;
 const states = new Set();
 
 /** Hears whether events come. */
@@ -18,9 +20,14 @@ function open() {
   source?.close();
   source = new EventSource(`/api/v1/events${query({ group: watched })}`);
   source.addEventListener("open", () => told(true));
-  source.addEventListener("error", () => told(false));
+  source.addEventListener("error", () => {
+    wasLost = true;
+    told(false);
+  });
   for (const event of ["hello", "metadata", "sample", "group"]) {
     source.addEventListener(event, (message) => {
+      if (event === "hello" && !wasLost) return;
+      if (event === "hello") wasLost = false;
       for (const hear of listeners.get(event) ?? []) hear(JSON.parse(message.data));
     });
   }
@@ -29,6 +36,7 @@ function open() {
 // A browser has six connections to one address for all its tabs: one that nobody looks at gives its own back, and hears
 // `hello` when somebody looks again.
 function rest() {
+  wasLost = true;
   source?.close();
   source = null;
 }

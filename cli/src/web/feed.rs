@@ -64,11 +64,15 @@ pub(super) async fn run(web: Shared) {
             changed = applied.changed() => if changed.is_err() { return },
             () = stopped(&mut stop) => return,
         }
+        // What was there when this node started is no news.
+        if !web.broker.is_ready() {
+            before = Some(web.broker.control.image());
+            continue;
+        }
         tokio::time::sleep(TOGETHER).await;
         applied.mark_unchanged();
         let image = web.broker.control.image();
-        // What was there when this node started is no news.
-        if let Some(before) = before.filter(|before| before.broker_count() > 0) {
+        if let Some(before) = before {
             let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
             web.feed.add(at_ms, changes(&before, &image));
         }
