@@ -15,6 +15,7 @@ use crate::background::Background;
 use crate::control::ControlPlane;
 use crate::fetch_session::FetchSessionCache;
 use crate::lifecycle::{BrokerState, Lifecycle};
+use crate::metrics::Metrics;
 use crate::options::{BoundAddress, BrokerOptions};
 use crate::producer_ids::ProducerIds;
 use crate::replica_manager::ReplicaManager;
@@ -28,6 +29,8 @@ pub struct Broker {
     pub options: BrokerOptions,
     /// Metadata, the way to the controllers, coordinators of groups and transactions.
     pub control: Arc<ControlPlane>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// The partitions and their logs.
     pub replica_manager: Arc<ReplicaManager>,
     pub fetch_sessions: FetchSessionCache,

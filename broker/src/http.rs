@@ -21,6 +21,8 @@ use tokio::sync::watch;
 use crate::broker::Broker;
 use crate::net;
 use crate::options::BoundAddress;
+use metrics::MetricsSettings;
+pub use metrics::{CONTENT_TYPE, controller_text};
 use survey::Survey;
 
 /// Makes what else a node serves over HTTP, once the broker is there: of the broker, of where its listeners are, and of what
@@ -34,6 +36,8 @@ pub async fn serve(
     more: Router,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
+    let settings = Arc::new(MetricsSettings::of(&broker.options.config.settings));
+    let metrics = move |broker: State<Arc<Broker>>| metrics(broker, Arc::clone(&settings));
     let routes = Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
@@ -41,7 +45,7 @@ pub async fn serve(
         // Where probes written for Redpanda look.
         .route("/v1/status/ready", get(readyz))
         .route("/restart-safe", get(restart_safe))
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(metrics.clone()))
         .route("/public_metrics", get(metrics))
         .with_state(broker)
         .merge(more);
@@ -74,14 +78,9 @@ async fn restart_safe(State(broker): State<Arc<Broker>>) -> (StatusCode, String)
     (status, survey.restart_text())
 }
 
-async fn metrics(State(broker): State<Arc<Broker>>) -> impl IntoResponse {
-    // Counting descriptors walks a directory.
-    let text = tokio::task::spawn_blocking(move || metrics::text(&broker)).await;
-    match text {
-        Ok(text) => (StatusCode::OK, [(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text),
-        Err(error) => {
-            tracing::error!(%error, "metrics cannot be written");
-            (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], String::new())
-        }
+async fn metrics(State(broker): State<Arc<Broker>>, settings: Arc<MetricsSettings>) -> impl IntoResponse {
+    match metrics::text(broker, settings).await {
+        Some(text) => (StatusCode::OK, [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text),
+        None => (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], String::new()),
     }
 }

@@ -21,6 +21,7 @@ pub mod lifecycle;
 pub mod log_dirs;
 mod log_mover;
 pub mod metadata_cache;
+pub mod metrics;
 pub mod net;
 pub mod options;
 pub mod producer_ids;

@@ -244,7 +244,7 @@ impl LogDir {
         self.is_cordoned.load(Ordering::Acquire)
     }
 
-    fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.full_at_ms.load(Ordering::Acquire) != HAS_ROOM
     }
 

@@ -6,6 +6,7 @@
 mod append;
 mod client_batch;
 mod directories;
+mod figures;
 mod follower;
 mod leader;
 mod log_config;
@@ -33,6 +34,7 @@ use parking_lot::{Mutex, RwLock};
 
 pub use append::AppendRefused;
 pub(crate) use append::SyncFailed;
+pub(crate) use figures::{FollowerLag, PartitionFigures};
 pub(crate) use follower::{FetchPosition, FollowError, Followed};
 pub(crate) use leader::FollowerNews;
 pub use moving::FutureView;
@@ -230,6 +232,7 @@ impl ReplicaManager {
                 self.delete(id);
                 touched.push(id);
             }
+            self.settings.traffic.forget(topic.name());
         }
         let mut to_open = Vec::new();
         for topic_delta in delta.topics.values() {

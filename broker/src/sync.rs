@@ -15,11 +15,13 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use moldau_log::{JOURNAL_COMMIT_BYTES_MAX, SyncTicket};
 use parking_lot::{Condvar, Mutex};
 
 use crate::log_dirs::LogDir;
+use crate::metrics::Histogram;
 use crate::replica_manager::{Partition, SyncFailed};
 
 /// Partitions of one directory that are synced at the same time. A disk gains by some depth; each is a thread.
@@ -50,6 +52,8 @@ pub struct SyncQueue {
     more: Condvar,
     /// Rounds that ended well, for tests and metrics.
     completed: AtomicUsize,
+    /// How long they took, the failed ones too.
+    pub(crate) durations: Histogram,
 }
 
 #[derive(Default)]
@@ -125,7 +129,6 @@ impl SyncQueue {
     }
 
     /// How many partitions wait.
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.state.lock().waiting.len()
     }
@@ -295,7 +298,11 @@ fn commit_size(small: &[Syncing]) -> usize {
 
 fn commit(dir: &LogDir, small: Vec<Syncing>, failed: &(dyn Fn(&LogDir) + Send + Sync)) {
     let tickets: Vec<&SyncTicket> = small.iter().map(|syncing| &syncing.ticket).collect();
+    let begun = Instant::now();
     let result = dir.log.journal().map_or(Ok(false), |journal| journal.commit(&tickets));
+    if !matches!(result, Ok(false)) {
+        dir.sync.durations.record(begun.elapsed());
+    }
     match result {
         Ok(false) => dir.sync.push_own(small),
         Ok(true) => small.into_iter().for_each(|syncing| finish(dir, syncing, Ok(()), failed)),
@@ -309,7 +316,9 @@ fn commit(dir: &LogDir, small: Vec<Syncing>, failed: &(dyn Fn(&LogDir) + Send + 
 }
 
 fn run_own(dir: &LogDir, syncing: Syncing, failed: &(dyn Fn(&LogDir) + Send + Sync)) {
+    let begun = Instant::now();
     let result = syncing.ticket.run();
+    syncing.dir.sync.durations.record(begun.elapsed());
     finish(dir, syncing, result, failed);
 }
 

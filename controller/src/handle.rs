@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use moldau_cluster::{
-    AllocateProducerIds, AlterPartition, AlterPartitionReply, ControllerChannel, ControllerError, Forward,
-    Forwarded, Heartbeat, HeartbeatReply, MetadataWatch, ProducerIdBlock, QuorumDescription, RegisterBroker,
-    RegisteredBroker, WatchMetadata,
+    AllocateProducerIds, AlterPartition, AlterPartitionReply, ControllerChannel, ControllerError,
+    ControllerStatistics, Forward, Forwarded, Heartbeat, HeartbeatReply, MetadataWatch, ProducerIdBlock,
+    QuorumDescription, RegisterBroker, RegisteredBroker, WatchMetadata,
 };
 use moldau_model::BrokerId;
 use tokio::runtime::Handle;
@@ -243,5 +243,9 @@ impl ControllerChannel for ControllerHandle {
 
     async fn forward(&self, request: Forward) -> Result<Forwarded, ControllerError> {
         self.service.forward(request).await
+    }
+
+    fn local_statistics(&self) -> Option<ControllerStatistics> {
+        Some(self.service.statistics())
     }
 }

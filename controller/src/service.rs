@@ -13,10 +13,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use moldau_cluster::{
-    AllocateProducerIds, AlterPartition, AlterPartitionReply, BrokerListener, ControllerError, Forward,
-    Forwarded, Heartbeat, HeartbeatReply, MetadataWatch, ProducerIdBlock, QuorumDescription, QuorumNode,
-    QuorumReplica, RegisterBroker, RegisteredBroker, WatchMetadata,
+    AllocateProducerIds, AlterPartition, AlterPartitionReply, BrokerListener, ClusterStatistics,
+    ControllerError, ControllerStatistics, Forward, Forwarded, Heartbeat, HeartbeatReply, MetadataWatch,
+    ProducerIdBlock, QuorumDescription, QuorumNode, QuorumReplica, RegisterBroker, RegisteredBroker,
+    WatchMetadata,
 };
+use moldau_metadata::MetadataImage;
 use moldau_model::{BrokerId, ErrorCode, Offset, TimestampMs, Uuid};
 use tokio::sync::{mpsc, oneshot, watch as flag};
 
@@ -214,6 +216,24 @@ impl Service {
         })
     }
 
+    /// This controller, and if it is the active one the cluster, for metrics.
+    pub(crate) fn statistics(&self) -> ControllerStatistics {
+        let standing = self.node.standing();
+        let is_active = *self.active.borrow();
+        let (elections, leaderless) = self.node.elections().total();
+        ControllerStatistics {
+            leader_id: standing.leader.unwrap_or(BrokerId::NONE),
+            epoch: standing.epoch,
+            state: standing.state,
+            is_active,
+            applied_end: standing.applied_end,
+            log_end: standing.log_end,
+            elections,
+            leaderless,
+            cluster: is_active.then(|| cluster_statistics(&self.applied.image())),
+        }
+    }
+
     pub(crate) async fn forward(&self, request: Forward) -> Result<Forwarded, ControllerError> {
         kafka::handle(self, request).await
     }
@@ -226,6 +246,23 @@ impl Service {
         }
         Err(ControllerError::NotController { leader: self.node.leader_hint() })
     }
+}
+
+fn cluster_statistics(image: &MetadataImage) -> ClusterStatistics {
+    let mut statistics = ClusterStatistics { topics: image.topics().len(), ..ClusterStatistics::default() };
+    for broker in image.brokers() {
+        if broker.fenced {
+            statistics.fenced_brokers += 1;
+        } else {
+            statistics.active_brokers += 1;
+        }
+    }
+    for (_, partition) in image.topics().iter().flat_map(|topic| topic.partitions()) {
+        statistics.partitions += 1;
+        statistics.offline_partitions += usize::from(!partition.has_leader());
+        statistics.imbalanced_partitions += usize::from(partition.leader != partition.preferred_replica());
+    }
+    statistics
 }
 
 /// A voter's listener; none if its address was never told.

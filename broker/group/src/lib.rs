@@ -42,7 +42,9 @@ pub use response::{
     OffsetDeleteResponse, OffsetFetchResponse, PartitionResult, Response, ShareGroupHeartbeatResponse,
     ShareOffsetsAnswer, ShareStateToInitialize, SyncGroupResponse,
 };
-pub use shard::{AppendId, AppendKind, CoordinatorRecord, GroupShard, Input, Output, ShardState};
+pub use shard::{
+    AppendId, AppendKind, CoordinatorRecord, GroupShard, GroupSummary, Input, Output, ShardState,
+};
 pub use streams::{
     DescribedStreamsGroup, DescribedStreamsMember, StreamsAssignment, StreamsCopartitionGroup,
     StreamsEndpoint, StreamsEndpointPartitions, StreamsGroupHeartbeatRequest, StreamsGroupHeartbeatResponse,

@@ -14,6 +14,7 @@ mod refusal;
 pub(crate) mod share;
 mod slot;
 mod streams;
+mod summary;
 mod sync;
 mod transaction;
 
@@ -43,6 +44,7 @@ use consumer::{ConsumerGroups, Work};
 use offset_fetch::WaitingFetches;
 use share::ShareGroups;
 use streams::StreamsGroups;
+pub use summary::GroupSummary;
 
 /// Names one append until its outcome is known, and tells its place in the log; a shard never uses one twice. Records that
 /// were loaded have places too, before all appends.

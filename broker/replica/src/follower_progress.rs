@@ -89,6 +89,11 @@ impl FollowerProgress {
         self.may_join = may_join;
     }
 
+    /// How many milliseconds ago it had all that the leader had; 0 where it has that now.
+    pub(crate) fn lag_ms(&self, leader_end: Offset, now: TimestampMs) -> i64 {
+        if self.durable_end >= leader_end { 0 } else { now.0.saturating_sub(self.last_caught_up.0).max(0) }
+    }
+
     /// Whether it has everything, or had so less than `lag_ms_max` ago.
     pub(crate) fn is_caught_up(&self, leader_end: Offset, now: TimestampMs, lag_ms_max: i64) -> bool {
         self.durable_end == leader_end || now.0.saturating_sub(self.last_caught_up.0) <= lag_ms_max

@@ -164,6 +164,17 @@ impl Leader {
             .map(|(id, progress)| (*id, progress.log_end))
     }
 
+    /// Every follower with its durable end, and for how long it has been behind `log_end`.
+    pub(crate) fn follower_lags(
+        &self,
+        log_end: Offset,
+        now: TimestampMs,
+    ) -> impl Iterator<Item = (BrokerId, Offset, i64)> {
+        self.followers
+            .iter()
+            .map(move |(id, progress)| (*id, progress.durable_end, progress.lag_ms(log_end, now)))
+    }
+
     /// The smallest log start over the replicas in the ISR: DeleteRecords answers when it is reached.
     pub(crate) fn low_watermark(&self, log_start: Offset) -> Offset {
         self.followers

@@ -161,6 +161,13 @@ impl Replica {
         self.leader().into_iter().flat_map(move |leader| leader.followers_with(offset))
     }
 
+    /// The followers, each with the end of what it has durable and how many milliseconds ago it had all, where it has not now.
+    /// [`Offset::NONE`] is the end of one that has not fetched yet. None unless this replica leads.
+    pub fn follower_lags(&self, now: TimestampMs) -> impl Iterator<Item = (BrokerId, Offset, i64)> {
+        let log_end = self.log.log_end;
+        self.leader().into_iter().flat_map(move |leader| leader.follower_lags(log_end, now))
+    }
+
     /// Whether this replica follows and is behind: out of the ISR, and with less than what its leader says is committed.
     /// Such a one may be held back without harm to anybody who waits for it.
     #[must_use]

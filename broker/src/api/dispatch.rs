@@ -10,6 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{ClientSoftware, Principal, Reply, Request, RequestContext, support, throttle};
 use crate::broker::Broker;
+use crate::metrics::RequestTiming;
 use crate::response::ResponseFrame;
 
 /// A header is read from a copy of this many bytes, because the frame itself stays writable: Produce patches it.
@@ -46,19 +47,20 @@ impl Dispatcher {
         Self { broker, listener, client_address, principal, client_id: None, software: Arc::default() }
     }
 
-    /// Serves one frame (without its size prefix).
+    /// Serves one frame (without its size prefix). Also tells what it took so far.
     pub fn dispatch(
         &mut self,
         frame: BytesMut,
         memory: Option<OwnedSemaphorePermit>,
-    ) -> Result<Reply, Refused> {
+    ) -> Result<(Reply, RequestTiming), Refused> {
         let (header, body_offset) = parse_header(&frame)?;
         let (key, version) = (header.api_key, header.api_version);
         if key == ApiKey::ApiVersions && !header.has_known_version() {
             let served = support(key.code())
                 .map_or(VersionRange::new(0, 0), |row| VersionRange::new(row.min, row.max));
             let answer = moldau_kafka::unsupported_api_versions(header.correlation_id, served)?;
-            return Ok(Reply::Ready(ResponseFrame::new(answer)));
+            let timing = RequestTiming::begun(key.code(), Instant::now());
+            return Ok((Reply::Ready(ResponseFrame::new(answer)), timing));
         }
         let row = support(key.code())
             .filter(|row| (row.min..=row.max).contains(&version))
@@ -80,8 +82,9 @@ impl Dispatcher {
         let counted = throttle::counts(&self.broker, key).then(|| context.clone());
         let begun = context.received_at;
         let reply = (row.handler)(&self.broker, Request::new(context, frame, body_offset, memory));
-        let Some(context) = counted else { return Ok(reply) };
-        Ok(throttle::counted(&self.broker, context, begun.elapsed(), reply))
+        let timing = RequestTiming { local: begun.elapsed(), ..RequestTiming::begun(key.code(), begun) };
+        let Some(context) = counted else { return Ok((reply, timing)) };
+        Ok((throttle::counted(&self.broker, context, timing.local, reply), timing))
     }
 }
 

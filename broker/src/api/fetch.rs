@@ -301,21 +301,38 @@ impl Fetch {
         }
     }
 
+    /// Counts what the answer tells.
+    fn count(&self, round: &Round) {
+        let is_follower = matches!(self.limits.reader, Reader::Follower(_));
+        for found in &round.found {
+            match &found.result {
+                Ok((partition, read)) => {
+                    let bytes = read.records.as_ref().map_or(0, |slice| slice.length);
+                    if is_follower {
+                        partition.count_sent_to_follower(bytes);
+                    } else {
+                        partition.traffic().note_read(bytes);
+                    }
+                }
+                Err(_) if is_follower => {}
+                Err(_) => {
+                    let image = self.broker.control.image();
+                    let topic = image.topics().by_id(found.topic_id);
+                    let name = topic.map_or("", |topic| &**topic.name());
+                    self.broker.metrics.traffic.note_failed(name, |of| &of.failed_fetch_requests);
+                    self.broker.metrics.requests.errors(self.context.api_key, 1);
+                }
+            }
+        }
+    }
+
     fn answer(self, round: Round) -> ResponseFrame {
         let now = Instant::now();
-        if matches!(self.limits.reader, Reader::Follower(_)) {
-            count_sent(&round);
-        }
+        self.count(&round);
         match self.throttle_ms(&round) {
             0 => answer::frame(self, round, now),
             throttle_ms => answer::throttled(&self, throttle_ms),
         }
-    }
-}
-
-fn count_sent(round: &Round) {
-    for (partition, read) in round.found.iter().filter_map(|found| found.result.as_ref().ok()) {
-        partition.count_sent_to_follower(read.records.as_ref().map_or(0, |slice| slice.length));
     }
 }
 

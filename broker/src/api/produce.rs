@@ -86,6 +86,7 @@ fn serve(
     let partition_count = view.topics.iter().map(|topic| topic.partitions.len()).sum();
     let delayed = (view.acks == ACKS_ALL).then(|| Arc::new(DelayedOperation::new(partition_count)));
     let topics = append_all(broker, &mut request, view, verified, delayed.as_ref());
+    count_failed(broker, &request.context, &topics);
     let throttle_ms = throttle_ms(broker, &request, view.acks, begun);
     let answer = Answer { broker: Arc::clone(broker), context: request.context.clone(), topics, throttle_ms };
     // The frame's memory is given back before anything waits.
@@ -106,6 +107,16 @@ fn serve(
         delayed.wait(timeout).await;
         answer.frame(Some(&delayed))
     }))
+}
+
+/// What was refused at once. Appends count where they are made.
+fn count_failed(broker: &Broker, context: &RequestContext, topics: &[(String, TopicId, Vec<Outcome>)]) {
+    for (name, _, outcomes) in topics {
+        for _ in outcomes.iter().filter(|outcome| outcome.result.is_err()) {
+            broker.metrics.traffic.note_failed(name, |of| &of.failed_produce_requests);
+            broker.metrics.requests.errors(context.api_key, 1);
+        }
+    }
 }
 
 /// For how long the client is to wait: by what it sent, and by the time that took, for which nobody who wants no answer

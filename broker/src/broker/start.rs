@@ -22,6 +22,7 @@ use crate::fetch_session::FetchSessionCache;
 use crate::lifecycle::{Lifecycle, LifecycleOptions};
 use crate::log_dirs::{LogDir, LogDirs, LogDirsError};
 use crate::metadata_cache::MetadataCache;
+use crate::metrics::Metrics;
 use crate::net::{BoundListener, ConnectionLimits, NetworkShared, RequestMemory};
 use crate::options::{BoundAddress, BrokerOptions};
 use crate::producer_ids::ProducerIds;
@@ -107,7 +108,8 @@ impl BrokerHandle {
         let (listeners, addresses) = bind_listeners(config).await?;
         let http_socket = bind_http(config).await?;
         let throttles = Arc::new(Throttles::new(&config.settings));
-        let replicas = open_replicas(file_system, &options, Arc::clone(&throttles)).await?;
+        let metrics = Arc::new(Metrics::new(addresses.iter().map(|address| address.name.as_str())));
+        let replicas = open_replicas(file_system, &options, Arc::clone(&throttles), &metrics).await?;
         let syncers = start_syncers(&replicas)?;
         let metadata = Arc::new(MetadataCache::default());
         let store = ReplicaOffsetsStore::new(OFFSETS_TOPIC, Arc::clone(&replicas), Arc::clone(&metadata));
@@ -153,6 +155,7 @@ impl BrokerHandle {
         let life = Life { state: lifecycle.watch_state(), broker_epoch: lifecycle.watch_broker_epoch() };
         let broker = Arc::new(Broker {
             control,
+            metrics,
             replica_manager: replicas,
             fetch_sessions: FetchSessionCache::new(usize::try_from(config.fetch_sessions_max).unwrap_or(0)),
             producer_ids,
@@ -283,8 +286,10 @@ async fn open_replicas(
     file_system: Arc<dyn FileSystem>,
     options: &BrokerOptions,
     throttles: Arc<Throttles>,
+    metrics: &Metrics,
 ) -> Result<Arc<ReplicaManager>, StartError> {
     let config = options.config.clone();
+    let traffic = Arc::clone(&metrics.traffic);
     let cluster_id = options.cluster_id.clone();
     let incarnation_id = options.incarnation_id;
     let failed_log_dirs = options.failed_log_dirs.clone();
@@ -310,6 +315,7 @@ async fn open_replicas(
             lag_ms_max: config.replication.lag_time_max_ms,
             producer_id_expiration_ms: i64::from(config.transaction.producer_id_expiration_ms),
             throttles,
+            traffic,
         };
         Ok::<_, StartError>(ReplicaManager::new(dirs, settings, config.settings)?)
     });
@@ -422,6 +428,7 @@ fn network_shared(broker: Arc<Broker>) -> NetworkShared {
     let count = |value: i32| usize::try_from(value).unwrap_or(0);
     let memory = usize::try_from(config.queued_request_bytes_max).unwrap_or(REQUEST_MEMORY_BYTES);
     let memory = RequestMemory::new(memory, count(config.request_bytes_max));
+    broker.metrics.watch_memory(memory.clone());
     let connections_max = connections_max(count(config.connections_max), files_max());
     let limits = ConnectionLimits::new(connections_max, count(config.connections_per_ip_max));
     NetworkShared { limits: Arc::new(limits), memory, broker }

@@ -5,8 +5,8 @@ use std::error::Error;
 use std::sync::Arc;
 
 use moldau_group::{
-    AppendId, GroupConfig, GroupShard, Input, MetadataSource, Output, Request, RequestToken, Response,
-    ShardState, partition_for_group,
+    AppendId, GroupConfig, GroupShard, GroupSummary, Input, MetadataSource, Output, Request, RequestToken,
+    Response, ShardState, partition_for_group,
 };
 use moldau_metadata::{MetadataDelta, MetadataImage};
 use moldau_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex};
@@ -24,6 +24,14 @@ impl GroupCoordinator {
     pub fn start(config: GroupConfig, partition_count: i32, store: Arc<dyn OffsetsStore>) -> Arc<Self> {
         let settings = GroupSettings { config: Arc::new(config), metadata: Arc::default() };
         Self::start_with(settings, partition_count, store, Box::new(|_, _, _, wish| match wish {}))
+    }
+
+    /// The groups that this broker coordinates, of partitions that are loaded.
+    #[must_use]
+    pub fn summaries(&self) -> Vec<GroupSummary> {
+        let of_slot =
+            |shard: &GroupShard| if Shard::is_active(shard) { shard.summaries() } else { Vec::new() };
+        self.slots().iter().flat_map(|slot| slot.look(of_slot)).collect()
     }
 }
 

@@ -44,6 +44,11 @@ impl<S: Shard> Slot<S> {
         self.state.lock().shard.is_active()
     }
 
+    /// Looks at the shard, under its lock.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&S) -> T) -> T {
+        look(&self.state.lock().shard)
+    }
+
     pub(super) fn leader_epoch(&self) -> LeaderEpoch {
         self.state.lock().leader_epoch
     }

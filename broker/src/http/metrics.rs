@@ -1,118 +1,129 @@
-//! The basic metrics: by the names that Apache Kafka's JMX exporter gives them, and those every process has.
+//! `/metrics`: what the node counts, and what its parts look like at the moment, in Prometheus' text format.
+//!
+//! What is the cluster's one node tells, so that a sum over all nodes is right: of a partition its leader, of a group its
+//! coordinator, of the rest the unfenced broker with the lowest id. (Not the controllers: they may run without brokers.)
 
-use std::fmt::{Display, Write as _};
+mod controller;
+mod exposition;
+mod groups;
+mod node;
+mod partitions;
 
-use super::survey::Survey;
+use std::sync::Arc;
+
+use moldau_metadata::MetadataImage;
+use moldau_model::BrokerId;
+
+use exposition::Exposition;
+
 use crate::broker::Broker;
+use crate::metrics::definitions::{Family, Metric};
 
-/// All of them, in Prometheus' text format. Looks into `/proc`.
-pub(super) fn text(broker: &Broker) -> String {
-    let survey = Survey::of(&broker.control);
-    let image = broker.control.image();
-    let offline_dirs = broker.replica_manager.dirs().offline_count();
-    let mut out = Text::default();
-    out.gauge("kafka_server_replicamanager_partitioncount", "Partitions held here", survey.held);
-    out.gauge("kafka_server_replicamanager_leadercount", "Partitions led here", survey.led);
-    out.gauge(
-        "kafka_server_replicamanager_underreplicatedpartitions",
-        "Partitions led here with replicas out of sync",
-        survey.under_replicated,
-    );
-    out.gauge(
-        "kafka_server_replicamanager_underminisrpartitioncount",
-        "Partitions led here with fewer in sync than min.insync.replicas",
-        survey.under_min_isr,
-    );
-    out.gauge(
-        "kafka_server_replicamanager_atminisrpartitioncount",
-        "Partitions led here with just min.insync.replicas in sync",
-        survey.at_min_isr,
-    );
-    out.gauge(
-        "kafka_log_logmanager_offlinelogdirectorycount",
-        "Log directories of this node that failed",
-        offline_dirs,
-    );
-    out.gauge("moldau_broker_ready", "Whether clients are sent to this broker", u8::from(broker.is_ready()));
-    out.gauge("moldau_broker_epoch", "This broker's registration", broker.broker_epoch());
-    out.gauge(
-        "moldau_metadata_offset",
-        "How far this broker has applied the cluster's metadata",
-        image.position().offset,
-    );
-    out.gauge(
-        "moldau_metadata_offline_partitions",
-        "Partitions of the whole cluster without a leader, as this broker's metadata shows it",
-        survey.offline,
-    );
-    out.gauge("moldau_metadata_brokers", "Registered brokers", image.broker_count());
-    out.process();
-    out.0.push_str(&broker.control.telemetry.text());
-    out.0
+/// Prometheus' text format.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4";
+
+/// Series of topics, partitions and groups in one answer where `metrics.series.max` does not say otherwise.
+const SERIES_MAX: usize = 100_000;
+
+/// What the settings say of metrics.
+#[derive(Clone, Debug)]
+pub(super) struct MetricsSettings {
+    families: Vec<Family>,
+    tells_of_clients: bool,
+    series_max: usize,
 }
 
-#[derive(Default)]
-struct Text(String);
-
-impl Text {
-    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
-        self.metric(name, "gauge", help, value);
-    }
-
-    fn metric(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
-        // Writing to a String cannot fail.
-        let _ = write!(self.0, "# HELP {name} {help}.\n# TYPE {name} {kind}\n{name} {value}\n");
-    }
-
-    /// What the operating system knows of this process; what it does not tell is left out.
-    fn process(&mut self) {
-        let page_bytes = rustix::param::page_size() as u64;
-        let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-        if let Some(pages) = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()) {
-            self.gauge("process_resident_memory_bytes", "Resident memory", pages * page_bytes);
+impl MetricsSettings {
+    pub(super) fn of(settings: &std::collections::BTreeMap<String, String>) -> Self {
+        let families = settings.get("metrics.families").map(String::as_str);
+        let names: Option<Vec<&str>> = families.map(|text| text.split(',').map(str::trim).collect());
+        let has = |name: &str| names.as_ref().is_none_or(|names| names.contains(&name));
+        let series_max = settings.get("metrics.series.max").and_then(|text| text.trim().parse().ok());
+        Self {
+            families: Family::ALL.into_iter().filter(|family| has(family.name())).collect(),
+            tells_of_clients: has("clients"),
+            series_max: series_max.unwrap_or(SERIES_MAX),
         }
-        let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-        if let Some(ticks) = cpu_ticks(&stat) {
-            let seconds = ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
-            self.metric("process_cpu_seconds_total", "counter", "CPU time, user and system", seconds);
-        }
-        if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
-            self.gauge("process_open_fds", "Open file descriptors", open.count());
-        }
-        let version = env!("CARGO_PKG_VERSION");
-        let _ = write!(
-            self.0,
-            "# HELP moldau_build_info The version that runs.\n# TYPE moldau_build_info gauge\n\
-             moldau_build_info{{version=\"{version}\"}} 1\n"
-        );
     }
 }
 
-/// User and system ticks: the fields 14 and 15 of `/proc/self/stat`, of which the second, in brackets, may hold anything.
-fn cpu_ticks(stat: &str) -> Option<u64> {
-    let (_, fields) = stat.rsplit_once(')')?;
-    let mut fields = fields.split_whitespace().skip(11);
-    Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
+/// The whole answer.
+pub(super) async fn text(broker: Arc<Broker>, settings: Arc<MetricsSettings>) -> Option<String> {
+    // Before the rest: the ends of partitions that are led elsewhere have to be asked for.
+    let groups =
+        if settings.families.contains(&Family::Exporter) || settings.families.contains(&Family::Moldau) {
+            groups::facts(&broker).await
+        } else {
+            Vec::new()
+        };
+    let workers = node::Workers::look();
+    // Looks at every partition and into `/proc`, and takes as long as that takes.
+    let text = tokio::task::spawn_blocking(move || {
+        let mut out = Exposition::new(&settings.families, settings.series_max);
+        node::put(&mut out, &broker, workers);
+        if let Some(statistics) = broker.control.channel.local_statistics() {
+            controller::put(&mut out, &statistics);
+        }
+        let image = broker.control.image();
+        partitions::put(&mut out, &broker, &image, is_teller(&image, broker.control.node_id));
+        groups::put(&mut out, &groups);
+        let (series, omitted) = out.series();
+        out.put(Metric::Series, series);
+        out.put(Metric::SeriesOmitted, omitted);
+        let mut text = out.finish();
+        if settings.tells_of_clients {
+            text.push_str(&broker.control.telemetry.text());
+        }
+        text
+    });
+    match text.await {
+        Ok(text) => Some(text),
+        Err(error) => {
+            tracing::error!(%error, "metrics cannot be written");
+            None
+        }
+    }
+}
+
+/// What a controller without a broker tells.
+#[must_use]
+pub fn controller_text(
+    settings: &std::collections::BTreeMap<String, String>,
+    statistics: &moldau_cluster::ControllerStatistics,
+) -> String {
+    let settings = MetricsSettings::of(settings);
+    let mut out = Exposition::new(&settings.families, settings.series_max);
+    controller::put(&mut out, statistics);
+    node::put_process(&mut out);
+    out.finish()
+}
+
+/// Whether this broker speaks for the cluster. Two may for a moment, while they see different metadata.
+fn is_teller(image: &MetadataImage, node_id: BrokerId) -> bool {
+    image.alive_brokers().map(|broker| broker.id).min() == Some(node_id)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
-    #[test]
-    fn the_time_is_found_behind_any_process_name() {
-        let stat = "7 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 30 12 99 100";
-        assert_eq!(cpu_ticks(stat), Some(42));
-        assert_eq!(cpu_ticks("7 (a"), None);
+    fn settings(pairs: &[(&str, &str)]) -> MetricsSettings {
+        let settings: BTreeMap<_, _> = pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        MetricsSettings::of(&settings)
     }
 
     #[test]
-    fn this_process_is_told_of() {
-        let mut text = Text::default();
-        text.process();
-        for name in ["process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds"] {
-            let line = text.0.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
-            assert!(line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() >= 0.0, "{line}");
-        }
+    fn all_is_told_but_what_the_settings_leave_out() {
+        let all = settings(&[]);
+        assert_eq!(all.families, Family::ALL);
+        assert!(all.tells_of_clients);
+        assert_eq!(all.series_max, SERIES_MAX);
+        let some = settings(&[("metrics.families", "jmx, process"), ("metrics.series.max", "7")]);
+        assert_eq!(some.families, [Family::Jmx, Family::Process]);
+        assert!(!some.tells_of_clients);
+        assert_eq!(some.series_max, 7);
+        assert_eq!(settings(&[("metrics.families", "")]).families, []);
     }
 }

@@ -1,4 +1,4 @@
-//! The partitions of the cluster as one broker's metadata shows them, counted.
+//! The partitions of the cluster that need one broker, as its metadata shows them.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -15,18 +15,6 @@ const NAMED_MAX: usize = 10;
 /// What one look at the metadata has counted.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Survey {
-    /// Partitions of which this node has a replica.
-    pub(super) held: usize,
-    /// Partitions that this node leads.
-    pub(super) led: usize,
-    /// Of those, the ones with replicas out of sync.
-    pub(super) under_replicated: usize,
-    /// Of those, the ones whose acks=all writes are refused.
-    pub(super) under_min_isr: usize,
-    /// Of those, the ones that are one replica away from that.
-    pub(super) at_min_isr: usize,
-    /// Partitions of the whole cluster that nobody leads.
-    pub(super) offline: usize,
     /// Partitions that would fall below their min ISR without this node.
     pub(super) needs_this_node: usize,
     /// Partitions that only this node has: no order of restarts keeps them available.
@@ -52,7 +40,6 @@ impl Survey {
         let mut min_isr_of: HashMap<&Arc<str>, usize> = HashMap::new();
         for topic in image.topics().iter() {
             for (index, partition) in topic.partitions() {
-                survey.offline += usize::from(!partition.has_leader());
                 if partition.replicas.contains(&node_id) {
                     let min_isr = *min_isr_of.entry(topic.name()).or_insert_with(|| min_isr(topic.name()));
                     let needs_this_node = survey.count(partition, node_id, min_isr);
@@ -69,13 +56,6 @@ impl Survey {
     fn count(&mut self, partition: &PartitionRegistration, node_id: BrokerId, min_isr: usize) -> bool {
         let needed = min_isr.min(partition.replicas.len());
         let in_sync = partition.isr.len();
-        self.held += 1;
-        if partition.leader == node_id {
-            self.led += 1;
-            self.under_replicated += usize::from(in_sync < partition.replicas.len());
-            self.under_min_isr += usize::from(in_sync < needed);
-            self.at_min_isr += usize::from(in_sync == needed);
-        }
         if partition.replicas.len() == 1 {
             self.only_here += 1;
             return false;
@@ -164,18 +144,5 @@ mod tests {
         let survey = survey(&[(&[1], &[1], 1)]);
         assert_eq!((survey.needs_this_node, survey.only_here), (0, 1));
         assert!(survey.restart_text().contains("1 partition(s) have no other replica"));
-    }
-
-    #[test]
-    fn what_is_wrong_is_counted_where_it_is_led() {
-        let survey = survey(&[
-            (&[1, 2, 3], &[1, 2, 3], 1),
-            (&[1, 2, 3], &[1, 2], 1),
-            (&[1, 2, 3], &[1], 1),
-            (&[1, 2, 3], &[2], 2),
-            (&[2, 3], &[2], -1),
-        ]);
-        let Survey { held, led, under_replicated, under_min_isr, at_min_isr, offline, .. } = survey;
-        assert_eq!((held, led, under_replicated, under_min_isr, at_min_isr, offline), (4, 3, 2, 1, 1, 1),);
     }
 }

@@ -19,6 +19,7 @@ use super::output::Output;
 use crate::api::dispatch::{Dispatcher, Refused};
 use crate::api::{Principal, Reply};
 use crate::broker::Broker;
+use crate::metrics::{OpenConnection, RequestMetrics, RequestTiming, Waiting};
 use crate::response::ResponseFrame;
 use crate::sync::SyncPlug;
 
@@ -41,6 +42,8 @@ pub(super) struct ConnectionContext {
     pub memory: RequestMemory,
     /// Held, not read: dropping it gives the place back.
     pub place: ConnectionPlace,
+    /// Held, not read: it is counted as long.
+    pub counted: Option<OpenConnection>,
 }
 
 /// Why a connection ends.
@@ -63,6 +66,8 @@ enum Ended {
 /// An answer's place in the order of requests, and the memory it holds meanwhile.
 struct Slot {
     state: SlotState,
+    timing: RequestTiming,
+    waited: Waiting,
     held_bytes: usize,
 }
 
@@ -74,8 +79,8 @@ enum SlotState {
 }
 
 impl Slot {
-    fn ready(frame: ResponseFrame) -> Self {
-        Self { held_bytes: frame.memory_bytes(), state: SlotState::Ready(frame) }
+    fn ready(frame: ResponseFrame, timing: RequestTiming, waited: Waiting) -> Self {
+        Self { held_bytes: frame.memory_bytes(), state: SlotState::Ready(frame), timing, waited }
     }
 
     fn is_ready(&self) -> bool {
@@ -84,6 +89,7 @@ impl Slot {
 }
 
 struct Connection {
+    broker: Arc<Broker>,
     stream: TcpStream,
     reader: FrameReader,
     dispatcher: Dispatcher,
@@ -108,6 +114,7 @@ pub(super) async fn serve(stream: TcpStream, context: ConnectionContext, stop: w
         tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
     }
     let connection = Connection {
+        broker: Arc::clone(&context.broker),
         stream,
         reader: FrameReader::new(request_bytes_max, context.memory),
         slots: VecDeque::new(),
@@ -119,7 +126,7 @@ pub(super) async fn serve(stream: TcpStream, context: ConnectionContext, stop: w
         dispatcher: Dispatcher::new(context.broker, context.listener, peer, Principal::anonymous()),
     };
     let ended = connection.run(idle_max, stop).await;
-    drop(context.place);
+    drop((context.place, context.counted));
     match ended {
         Ended::Read(ReadError::Closed) | Ended::Stopping | Ended::Idle => {
             tracing::trace!(%peer, reason = %ended, "connection ended");
@@ -157,7 +164,7 @@ impl Connection {
             let has_pending = self.slots.front().is_some_and(|slot| !slot.is_ready());
             tokio::select! {
                 biased;
-                result = resolve_first(&mut self.slots), if has_pending => self.take_deferred(result),
+                result = resolve_first(&mut self.slots, &self.broker.metrics.requests), if has_pending => self.take_deferred(result),
                 result = self.stream.writable(), if !self.output.is_empty() => {
                     if let Err(error) = result {
                         return Ended::Write(error);
@@ -215,16 +222,21 @@ impl Connection {
         let Some(frame) = self.reader.next_frame()? else { return Ok(false) };
         let frame_bytes = frame.bytes.len();
         let keeps_frame = !frame.bytes.starts_with(&ApiKey::Produce.code().to_be_bytes());
-        let reply = self.dispatcher.dispatch(frame.bytes, frame.memory)?;
+        let (reply, timing) = self.dispatcher.dispatch(frame.bytes, frame.memory)?;
         // A produce that waits has given its frame back.
-        self.take_reply(reply, if keeps_frame { frame_bytes } else { 0 })?;
+        self.take_reply(reply, timing, Waiting::None, if keeps_frame { frame_bytes } else { 0 })?;
         Ok(true)
     }
 
     /// Writes what is answered, as far as the socket takes it; whether it took anything.
     fn write_answers(&mut self) -> Result<bool, Ended> {
+        let mut now = None;
         while self.slots.front().is_some_and(Slot::is_ready) {
-            if let Some(Slot { state: SlotState::Ready(frame), .. }) = self.slots.pop_front() {
+            if let Some(Slot { state: SlotState::Ready(frame), timing, waited, .. }) = self.slots.pop_front()
+            {
+                // One look at the clock for all answers that leave together.
+                let now = *now.get_or_insert_with(std::time::Instant::now);
+                self.broker.metrics.requests.answered(timing, waited, now);
                 self.mute(frame.throttle_ms());
                 if !self.output.push(frame) {
                     return Err(Ended::Closed("a response could not be made"));
@@ -237,21 +249,36 @@ impl Connection {
         self.output.write(&self.stream).map_err(Ended::Write)
     }
 
-    fn take_reply(&mut self, reply: Reply, request_bytes: usize) -> Result<(), Ended> {
-        match reply {
-            Reply::Ready(frame) => self.slots.push_back(Slot::ready(frame)),
-            Reply::Pending(future) => {
-                let state = SlotState::Pending(future);
-                self.slots.push_back(Slot { state, held_bytes: request_bytes });
+    fn take_reply(
+        &mut self,
+        reply: Reply,
+        timing: RequestTiming,
+        waited: Waiting,
+        request_bytes: usize,
+    ) -> Result<(), Ended> {
+        let requests = &self.broker.metrics.requests;
+        let (state, waited) = match reply {
+            Reply::Ready(frame) => {
+                self.slots.push_back(Slot::ready(frame, timing, waited));
+                return Ok(());
             }
+            Reply::Pending(future) => (SlotState::Pending(future), Waiting::Waited),
             Reply::Deferred(future) => {
-                let state = SlotState::Deferred(future);
-                self.slots.push_back(Slot { state, held_bytes: request_bytes });
                 self.is_blocked = true;
+                (SlotState::Deferred(future), Waiting::Waited)
             }
-            Reply::NoResponse { throttle_ms } => self.mute(throttle_ms),
-            Reply::Close(reason) => return Err(Ended::Closed(reason)),
-        }
+            Reply::NoResponse { throttle_ms } => {
+                requests.answered(timing, waited, std::time::Instant::now());
+                self.mute(throttle_ms);
+                return Ok(());
+            }
+            Reply::Close(reason) => {
+                requests.refused(timing.api_key);
+                return Err(Ended::Closed(reason));
+            }
+        };
+        requests.wait(timing.api_key, 1);
+        self.slots.push_back(Slot { state, timing, waited, held_bytes: request_bytes });
         Ok(())
     }
 
@@ -264,12 +291,21 @@ impl Connection {
     }
 
     /// The first slot has its outcome: `None` where the answer was put in place already.
-    fn take_deferred(&mut self, resolved: Option<(Reply, usize)>) {
-        let Some((reply, request_bytes)) = resolved else { return };
+    fn take_deferred(&mut self, resolved: Option<(Reply, Slot)>) {
+        let Some((reply, slot)) = resolved else { return };
         // Nothing was dispatched behind a deferred request, so its slot was the only one.
         self.is_blocked = false;
-        if let Err(ended) = self.take_reply(reply, request_bytes) {
+        if let Err(ended) = self.take_reply(reply, slot.timing, slot.waited, slot.held_bytes) {
             self.ending = Some(ended);
+        }
+    }
+}
+
+/// Nobody waits for the answers any more.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        for slot in self.slots.iter().filter(|slot| !slot.is_ready()) {
+            self.broker.metrics.requests.wait(slot.timing.api_key, -1);
         }
     }
 }
@@ -282,7 +318,7 @@ async fn unmuted(until: Option<Instant>) {
 
 /// Waits for the first answer, and takes those behind it that are there too: they leave by one write. A deferred request's
 /// reply is handed out, and its slot is gone.
-async fn resolve_first(slots: &mut VecDeque<Slot>) -> Option<(Reply, usize)> {
+async fn resolve_first(slots: &mut VecDeque<Slot>, requests: &RequestMetrics) -> Option<(Reply, Slot)> {
     std::future::poll_fn(|context| {
         let mut has_resolved = false;
         for slot in slots.iter_mut() {
@@ -290,7 +326,8 @@ async fn resolve_first(slots: &mut VecDeque<Slot>) -> Option<(Reply, usize)> {
                 SlotState::Ready(_) => {}
                 SlotState::Pending(future) => match future.as_mut().poll(context) {
                     Poll::Ready(frame) => {
-                        *slot = Slot::ready(frame);
+                        requests.wait(slot.timing.api_key, -1);
+                        *slot = Slot::ready(frame, slot.timing, slot.waited);
                         has_resolved = true;
                     }
                     Poll::Pending => break,
@@ -301,9 +338,8 @@ async fn resolve_first(slots: &mut VecDeque<Slot>) -> Option<(Reply, usize)> {
                         break;
                     }
                     let Poll::Ready(reply) = future.as_mut().poll(context) else { break };
-                    let request_bytes = slot.held_bytes;
-                    slots.pop_front();
-                    return Poll::Ready(Some((reply, request_bytes)));
+                    requests.wait(slot.timing.api_key, -1);
+                    return Poll::Ready(slots.pop_front().map(|slot| (reply, slot)));
                 }
             }
         }

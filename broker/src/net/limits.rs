@@ -14,9 +14,10 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 const MEMORY_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// The broker-wide budget for bytes of large requests; a permit is a byte.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct RequestMemory {
     semaphore: Arc<Semaphore>,
+    bytes_max: usize,
 }
 
 impl RequestMemory {
@@ -24,7 +25,12 @@ impl RequestMemory {
     #[must_use]
     pub fn new(bytes_max: usize, request_bytes_max: usize) -> Self {
         let permits = bytes_max.max(request_bytes_max).min(Semaphore::MAX_PERMITS);
-        Self { semaphore: Arc::new(Semaphore::new(permits)) }
+        Self { semaphore: Arc::new(Semaphore::new(permits)), bytes_max: permits }
+    }
+
+    /// How many bytes are taken, and how many there are.
+    pub(crate) fn usage(&self) -> (usize, usize) {
+        (self.bytes_max.saturating_sub(self.semaphore.available_permits()), self.bytes_max)
     }
 
     /// Takes part of the budget, waiting for others to give theirs back. `None` after a long wait in vain.

@@ -105,6 +105,7 @@ impl BoundListener {
             client_address: peer,
             memory: shared.memory.clone(),
             place,
+            counted: shared.broker.metrics.connected(&self.name),
         };
         // A panic of a handler ends this task, and with it this connection, alone.
         connections.spawn(connection::serve(stream, context, stop.clone()));

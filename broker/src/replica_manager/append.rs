@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use moldau_log::{AppendError, AppendInfo, AppendOrigin, AppendTerms, RecordError, SyncTicket};
 use moldau_metadata::config::FlushPolicy;
@@ -144,6 +145,7 @@ impl Partition {
         if !info.duplicate {
             state.note_append(required, batches.len());
             state.wake_replica_fetches(batches.len(), &mut wake);
+            self.traffic.note_written(required.minus(info.first_offset), batches.len());
         }
         self.after_log_change(state, &mut wake);
         if let Some((produce, slot)) = delayed

@@ -4,6 +4,7 @@
 //! overtaken, because the log has grown or was cut since it was asked for, does nothing either.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use moldau_kafka::FetchedPartition;
 use moldau_log::{AppendError, LogError};
@@ -144,6 +145,7 @@ impl Partition {
             // Batches before a bad one are in the log all the same.
             if end > before {
                 state.note_append(end, fetched.records.len());
+                self.traffic.replication_bytes_in.fetch_add(fetched.records.len() as u64, Ordering::Relaxed);
                 self.after_log_change(state, wake);
                 followed = Followed::Grown;
             }

@@ -151,7 +151,8 @@ impl Partition {
     fn carry_out(self: &Arc<Self>, state: &mut State, wake: &mut Wake, output: LeaderOutput) {
         if let Some(change) = output.alter_partition {
             // Its lock is held for a push alone, and it takes none of a partition's.
-            self.isr_changes.push(Arc::clone(self), change);
+            let isr_before = state.replica.isr().map_or(0, <[BrokerId]>::len);
+            self.isr_changes.push(Arc::clone(self), change, isr_before);
         }
         state.complete_deletions(wake);
         if output.high_watermark.is_some() {

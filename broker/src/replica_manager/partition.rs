@@ -22,6 +22,7 @@ use super::wake::Wake;
 use crate::clock;
 use crate::fetch_session::{Change, SessionWatch};
 use crate::log_dirs::LogDir;
+use crate::metrics::{TopicTraffic, Traffic};
 use crate::purgatory::{DelayedOperation, FetchWaiter};
 use crate::replication::{Inbox, IsrChanges, Throttles};
 
@@ -40,6 +41,8 @@ pub struct PartitionSettings {
     /// `transaction.state...`: `producer.id.expiration.ms`.
     pub producer_id_expiration_ms: i64,
     pub throttles: Arc<Throttles>,
+    /// What is written to topics and read from them.
+    pub traffic: Arc<Traffic>,
 }
 
 /// A partition that this broker holds a replica of.
@@ -51,6 +54,8 @@ pub struct Partition {
     pub(super) settings: PartitionSettings,
     pub(super) isr_changes: Arc<IsrChanges>,
     pub(super) throttled: Throttled,
+    /// Shared with the topic's other partitions.
+    pub(super) traffic: Arc<TopicTraffic>,
     state: Mutex<State>,
     /// A copy for those who need no more than a look.
     high_watermark: AtomicI64,
@@ -149,6 +154,7 @@ impl Partition {
         let min_isr = usize::try_from(config.min_insync_replicas).unwrap_or(1);
         let replica = Replica::new(settings.broker_id, ends, checkpoint, min_isr, settings.lag_ms_max);
         dir.partition_count.fetch_add(1, Ordering::Relaxed);
+        let traffic = settings.traffic.of(&topic_partition.topic);
         let throttled = Throttled::new(&config, id.partition, settings.broker_id);
         Ok(Arc::new(Self {
             id,
@@ -159,6 +165,7 @@ impl Partition {
             settings,
             isr_changes,
             throttled,
+            traffic,
             state: Mutex::new(State {
                 log: Some(log),
                 moving: None,
@@ -216,6 +223,12 @@ impl Partition {
     #[must_use]
     pub fn topic_partition(&self) -> &TopicPartition {
         &self.topic_partition
+    }
+
+    /// What is written to its topic and read from it on this broker.
+    #[must_use]
+    pub fn traffic(&self) -> &TopicTraffic {
+        &self.traffic
     }
 
     /// The end, exclusive, of what consumers may read.

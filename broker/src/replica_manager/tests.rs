@@ -51,6 +51,7 @@ impl Fixture {
             lag_ms_max: 30_000,
             producer_id_expiration_ms: 86_400_000,
             throttles: Arc::new(crate::replication::Throttles::new(&BTreeMap::new())),
+            traffic: Arc::default(),
         };
         let manager = Arc::new(ReplicaManager::new(dirs, settings, BTreeMap::new()).unwrap());
         Self { disk, manager, metadata: Arc::new(MetadataCache::default()), offset: 0 }

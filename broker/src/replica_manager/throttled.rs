@@ -33,7 +33,11 @@ impl Throttled {
 impl Partition {
     /// So many bytes went to a follower, in sync or not: all of them take their share of the network.
     pub(crate) fn count_sent_to_follower(&self, bytes: usize) {
-        if bytes > 0 && self.throttled.as_leader.load(Ordering::Relaxed) {
+        if bytes == 0 {
+            return;
+        }
+        self.traffic.replication_bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
+        if self.throttled.as_leader.load(Ordering::Relaxed) {
             self.settings.throttles.leader.record(bytes);
         }
     }

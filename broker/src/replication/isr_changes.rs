@@ -2,6 +2,7 @@
 //! time; those that come together go in one request.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use moldau_cluster::{
@@ -27,17 +28,57 @@ const POLL_INTERVAL_MAX: Duration = Duration::from_secs(1);
 /// Wishes that wait to be sent; at most one for each partition that this broker leads.
 #[derive(Default)]
 pub struct IsrChanges {
-    waiting: Mutex<Vec<(Arc<Partition>, moldau_replica::AlterPartition)>>,
+    waiting: Mutex<Vec<Wish>>,
     added: Notify,
+    counts: Counts,
+}
+
+/// One partition's wish.
+struct Wish {
+    partition: Arc<Partition>,
+    change: moldau_replica::AlterPartition,
+    /// How many members the ISR has that is to change.
+    isr_before: usize,
+}
+
+/// What became of the wishes, since the start.
+#[derive(Debug, Default)]
+struct Counts {
+    shrinks: AtomicU64,
+    expands: AtomicU64,
+    failures: AtomicU64,
 }
 
 impl IsrChanges {
-    pub(crate) fn push(&self, partition: Arc<Partition>, change: moldau_replica::AlterPartition) {
-        self.waiting.lock().push((partition, change));
+    pub(crate) fn push(
+        &self,
+        partition: Arc<Partition>,
+        change: moldau_replica::AlterPartition,
+        isr_before: usize,
+    ) {
+        self.waiting.lock().push(Wish { partition, change, isr_before });
         self.added.notify_one();
     }
 
-    fn take(&self) -> Vec<(Arc<Partition>, moldau_replica::AlterPartition)> {
+    /// Changes that made an ISR smaller, larger, and those that the controller did not take.
+    #[must_use]
+    pub fn counts(&self) -> [u64; 3] {
+        let Counts { shrinks, expands, failures } = &self.counts;
+        [shrinks, expands, failures].map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// A change has its result: `before` and `after` are how many members the ISR had and has.
+    fn count(&self, before: usize, after: Option<usize>) {
+        let counter = match after.map(|after| after.cmp(&before)) {
+            Some(std::cmp::Ordering::Less) => &self.counts.shrinks,
+            Some(std::cmp::Ordering::Greater) => &self.counts.expands,
+            Some(std::cmp::Ordering::Equal) => return,
+            None => &self.counts.failures,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn take(&self) -> Vec<Wish> {
         let mut waiting = self.waiting.lock();
         let count = waiting.len().min(BATCH_MAX);
         let taken = waiting.drain(..count).collect();
@@ -66,7 +107,7 @@ pub(crate) async fn run(
                 let taken = changes.take();
                 if !taken.is_empty() {
                     let epoch = *broker_epoch.borrow();
-                    send(&*channel, broker_id, epoch, taken).await;
+                    send(&*channel, broker_id, epoch, taken, &changes).await;
                 }
             }
             _ = poll.tick() => {
@@ -82,9 +123,10 @@ async fn send(
     channel: &dyn ControllerChannel,
     broker_id: BrokerId,
     broker_epoch: BrokerEpoch,
-    changes: Vec<(Arc<Partition>, moldau_replica::AlterPartition)>,
+    changes: Vec<Wish>,
+    counts: &IsrChanges,
 ) {
-    let partitions = changes.iter().map(|(partition, change)| request(partition, change)).collect();
+    let partitions = changes.iter().map(|wish| request(&wish.partition, &wish.change)).collect();
     let request = AlterPartition { broker_id, broker_epoch, partitions };
     let results = match tokio::time::timeout(ANSWER_LIMIT, channel.alter_partition(request)).await {
         Ok(Ok(reply)) => reply.partitions,
@@ -100,13 +142,19 @@ async fn send(
     let mut refused = Vec::new();
     let mut lost = Vec::new();
     let mut results = results.into_iter();
-    for (partition, change) in changes {
+    for Wish { partition, change, isr_before } in changes {
         let leader_epoch = change.leader_epoch;
         let result = results.next();
         if !matches!(result, Some(Ok(_))) {
             tracing::debug!(partition = %partition.topic_partition(), ?change, ?result, "no other ISR");
         }
-        match outcome(result) {
+        let outcome = outcome(result);
+        let after = match &outcome {
+            AlterPartitionOutcome::Committed { isr, .. } => Some(isr.len()),
+            AlterPartitionOutcome::Refused | AlterPartitionOutcome::Unknown => None,
+        };
+        counts.count(isr_before, after);
+        match outcome {
             committed @ AlterPartitionOutcome::Committed { .. } => {
                 tracing::info!(
                     partition = %partition.topic_partition(), isr = ?members(&change), "the ISR has changed"

@@ -316,6 +316,7 @@ mod tests {
             lag_ms_max: 30_000,
             producer_id_expiration_ms: 1,
             throttles,
+            traffic: Arc::default(),
         };
         let dir = Arc::clone(dirs.least_loaded().unwrap());
         let (name, config) = (TopicPartition::new("t", 0), Arc::new(config));

@@ -40,7 +40,11 @@ impl EndOffsets {
         }
     }
 
-    async fn ask_once(&self, at: TopicIdPartition) -> Result<i64, ErrorCode> {
+    /// The same, asked once.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub(crate) async fn ask_once(&self, at: TopicIdPartition) -> Result<i64, ErrorCode> {
         let (name, leader) = {
             let image = self.control.image();
             let topic = image.topics().by_id(at.topic_id).ok_or(ErrorCode::UnknownTopicOrPartition)?;

@@ -136,7 +136,7 @@ fn every_request_of_every_version_is_answered_or_refused_by_the_dispatcher() {
             let correlation_id = round as i32;
             let frame = MessageGenerator::frame(api_key, version, correlation_id, &body);
             let tally = tally.entry(row.name).or_default();
-            let Ok(reply) = dispatcher.dispatch(BytesMut::from(&frame[4..]), None) else {
+            let Ok((reply, _)) = dispatcher.dispatch(BytesMut::from(&frame[4..]), None) else {
                 tally.refused += 1;
                 continue;
             };

@@ -1,12 +1,17 @@
 //! Health of a controller that runs without a broker: `/livez` says that the process serves, `/readyz` that the quorum
-//! has a leader this node knows of.
+//! has a leader this node knows of, `/metrics` what it has of the quorum.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
 use axum::routing::get;
+use moldau_broker::http::{CONTENT_TYPE, controller_text};
+use moldau_cluster::ControllerChannel as _;
 use moldau_controller::ControllerHandle;
 use moldau_metadata::config::HttpListener;
 use tokio::net::TcpListener;
@@ -22,6 +27,7 @@ impl ControllerHealth {
     /// Serves health of `controller`; nothing where the listener is off, or its default port is taken.
     pub(super) async fn start(
         listener: HttpListener,
+        settings: &BTreeMap<String, String>,
         controller: Option<&ControllerHandle>,
     ) -> Result<Option<Self>, String> {
         let (HttpListener::At { address, chosen }, Some(controller)) = (listener, controller) else {
@@ -36,10 +42,13 @@ impl ControllerHealth {
             }
         };
         let address = socket.local_addr().ok();
+        let settings = Arc::new(settings.clone());
+        let metrics = move |controller| metrics(controller, Arc::clone(&settings));
         let routes = Router::new()
             .route("/livez", get(|| async { (StatusCode::OK, "ok\n") }))
             .route("/readyz", get(readyz))
             .route("/healthz", get(readyz))
+            .route("/metrics", get(metrics))
             .with_state(controller.clone());
         let task = tokio::spawn(async move {
             if let Err(error) = axum::serve(socket, routes).await {
@@ -58,6 +67,19 @@ impl Drop for ControllerHealth {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+async fn metrics(
+    State(controller): State<ControllerHandle>,
+    settings: Arc<BTreeMap<String, String>>,
+) -> impl IntoResponse {
+    // Looks into `/proc`.
+    let text = tokio::task::spawn_blocking(move || {
+        let statistics = controller.local_statistics();
+        statistics.map(|statistics| controller_text(&settings, &statistics)).unwrap_or_default()
+    });
+    let text = text.await.unwrap_or_default();
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], text)
 }
 
 async fn readyz(State(controller): State<ControllerHandle>) -> (StatusCode, &'static str) {

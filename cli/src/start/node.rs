@@ -109,9 +109,11 @@ impl Node {
                 node.broker = Some(broker);
             })
         } else {
-            ControllerHealth::start(config.http_listener, node.controller.as_ref()).await.map(|health| {
-                node.health = health;
-            })
+            ControllerHealth::start(config.http_listener, &config.settings, node.controller.as_ref())
+                .await
+                .map(|health| {
+                    node.health = health;
+                })
         };
         if let Err(text) = started {
             node.stop().await;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -106,6 +106,40 @@ pub(crate) struct Role {
     pub(crate) leader: Option<u64>,
 }
 
+/// Where this node itself stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    pub(crate) leader: Option<BrokerId>,
+    pub(crate) epoch: LeaderEpoch,
+    /// As Kafka calls it.
+    pub(crate) state: &'static str,
+    /// The end of what is applied, exclusive.
+    pub(crate) applied_end: Offset,
+    /// The end of the log, exclusive.
+    pub(crate) log_end: Offset,
+}
+
+/// How often this node knew no leader, and for how long until it knew one again.
+#[derive(Debug, Default)]
+pub(crate) struct Elections {
+    count: AtomicU64,
+    leaderless_us: AtomicU64,
+}
+
+impl Elections {
+    fn note(&self, leaderless: Duration) {
+        let us = u64::try_from(leaderless.as_micros()).unwrap_or(u64::MAX);
+        self.leaderless_us.fetch_add(us, Ordering::Relaxed);
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The count, and the time of all.
+    pub(crate) fn total(&self) -> (u64, Duration) {
+        let count = self.count.load(Ordering::Relaxed);
+        (count, Duration::from_micros(self.leaderless_us.load(Ordering::Relaxed)))
+    }
+}
+
 /// The quorum as this node sees it.
 #[derive(Clone, Debug)]
 pub(crate) struct QuorumState {
@@ -178,6 +212,7 @@ pub(crate) struct RaftNode {
     role: watch::Receiver<Role>,
     pub(super) changes: Changes,
     /// Follow what Raft tells, until the node is shut down.
+    elections: Arc<Elections>,
     tasks: parking_lot::Mutex<JoinSet<()>>,
     /// Without an answer of a majority for longer, a leader is none any more, and takes no proposals.
     lease: Duration,
@@ -233,7 +268,8 @@ impl RaftNode {
         };
         let formation = Arc::new(Formation::default());
         let mut tasks = JoinSet::new();
-        let role = follow_role(&raft, &mut tasks, peers.clone());
+        let elections = Arc::default();
+        let role = follow_role(&raft, &mut tasks, peers.clone(), Arc::clone(&elections));
         let service = RaftService {
             raft: raft.clone(),
             me: me.clone(),
@@ -253,6 +289,7 @@ impl RaftNode {
             node_id,
             service,
             role,
+            elections,
             tasks: parking_lot::Mutex::new(tasks),
             lease: options.raft.election_timeout_max,
             is_handing_over: AtomicBool::new(false),
@@ -401,6 +438,30 @@ impl RaftNode {
         let member = metrics.membership_config.membership().get_node(&leader);
         let address = member.map(|member| member.address.clone()).unwrap_or_default();
         Some(LeaderHint { node_id: BrokerId(leader as i32), address })
+    }
+
+    /// Elections that this node saw.
+    pub(crate) fn elections(&self) -> &Elections {
+        &self.elections
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        let receiver = self.raft.metrics();
+        let metrics = receiver.borrow_watched();
+        let end = |index: Option<u64>| Offset(index.map_or(0, |index| index as i64 + 1));
+        Standing {
+            leader: metrics.current_leader.map(|leader| BrokerId(leader as i32)),
+            epoch: epoch(metrics.current_term),
+            state: match metrics.state {
+                ServerState::Leader => "leader",
+                ServerState::Candidate => "candidate",
+                ServerState::Follower if metrics.current_leader.is_none() => "unattached",
+                ServerState::Follower => "follower",
+                ServerState::Learner | ServerState::Shutdown => "observer",
+            },
+            applied_end: end(metrics.last_applied.as_ref().map(|id| id.index)),
+            log_end: end(metrics.last_log_index),
+        }
     }
 
     pub(crate) fn quorum_state(&self) -> QuorumState {
@@ -554,10 +615,16 @@ impl RaftNode {
 }
 
 /// Keeps the role in a channel of our own, and has the peers learn what memberships say of them.
-fn follow_role(raft: &Node, tasks: &mut JoinSet<()>, peers: Arc<Peers>) -> watch::Receiver<Role> {
+fn follow_role(
+    raft: &Node,
+    tasks: &mut JoinSet<()>,
+    peers: Arc<Peers>,
+    elections: Arc<Elections>,
+) -> watch::Receiver<Role> {
     let (sender, role) = watch::channel(Role::default());
     let mut metrics = raft.server_metrics();
     tasks.spawn(async move {
+        let mut leaderless_since = Some(Instant::now());
         loop {
             {
                 let metrics = metrics.borrow_watched();
@@ -567,6 +634,14 @@ fn follow_role(raft: &Node, tasks: &mut JoinSet<()>, peers: Arc<Peers>) -> watch
                     is_leader: metrics.state == ServerState::Leader,
                     leader: metrics.current_leader,
                 };
+                match (now.leader, leaderless_since) {
+                    (Some(_), Some(since)) => {
+                        elections.note(since.elapsed());
+                        leaderless_since = None;
+                    }
+                    (None, None) => leaderless_since = Some(Instant::now()),
+                    (Some(_), None) | (None, Some(_)) => {}
+                }
                 if now.leader.is_some() && !now.is_leader {
                     peers.set_led(now.term);
                 }

@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 
 use crate::{
-    AllocateProducerIds, AlterPartition, AlterPartitionReply, ControllerError, Forward, Forwarded, Heartbeat,
-    HeartbeatReply, MetadataWatch, ProducerIdBlock, QuorumDescription, RegisterBroker, RegisteredBroker,
-    WatchMetadata,
+    AllocateProducerIds, AlterPartition, AlterPartitionReply, ControllerError, ControllerStatistics, Forward,
+    Forwarded, Heartbeat, HeartbeatReply, MetadataWatch, ProducerIdBlock, QuorumDescription, RegisterBroker,
+    RegisteredBroker, WatchMetadata,
 };
 
 /// A controller, as a broker sees it. Every call that changes something returns after the change is committed and
@@ -61,4 +61,9 @@ pub trait ControllerChannel: Send + Sync {
     /// `Kafka(UNSUPPORTED_VERSION)` for an API or version the controller does not serve, `Kafka(INVALID_REQUEST)` for a
     /// body that does not decode, or the channel's own.
     async fn forward(&self, request: Forward) -> Result<Forwarded, ControllerError>;
+
+    /// The controller in the same process, if there is one.
+    fn local_statistics(&self) -> Option<ControllerStatistics> {
+        None
+    }
 }

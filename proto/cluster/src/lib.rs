@@ -12,6 +12,7 @@ mod producer_ids;
 mod quorum;
 mod remote;
 pub mod rpc;
+mod statistics;
 mod watch;
 
 pub use channel::ControllerChannel;
@@ -28,4 +29,5 @@ pub use partition::{
 pub use producer_ids::{AllocateProducerIds, ProducerIdBlock};
 pub use quorum::{QuorumDescription, QuorumNode, QuorumReplica};
 pub use remote::{ControllerAddress, LocalController, RemoteControllerChannel, identify};
+pub use statistics::{ClusterStatistics, ControllerStatistics};
 pub use watch::{MetadataEvent, MetadataPosition, MetadataWatch, WatchMetadata};

@@ -13,9 +13,9 @@ use tokio::time::Instant;
 
 use crate::rpc::{Connection, Credentials};
 use crate::{
-    AllocateProducerIds, AlterPartition, AlterPartitionReply, ControllerChannel, ControllerError, Forward,
-    Forwarded, Heartbeat, HeartbeatReply, LeaderHint, MetadataWatch, ProducerIdBlock, QuorumDescription,
-    RegisterBroker, RegisteredBroker, WatchMetadata,
+    AllocateProducerIds, AlterPartition, AlterPartitionReply, ControllerChannel, ControllerError,
+    ControllerStatistics, Forward, Forwarded, Heartbeat, HeartbeatReply, LeaderHint, MetadataWatch,
+    ProducerIdBlock, QuorumDescription, RegisterBroker, RegisteredBroker, WatchMetadata,
 };
 
 /// Pause once all controllers were asked and none is the active one: an election takes a while.
@@ -398,6 +398,12 @@ impl ControllerChannel for RemoteControllerChannel {
                 async move { node.channel().forward(request).await }
             })
             .await
+    }
+
+    fn local_statistics(&self) -> Option<ControllerStatistics> {
+        let state = self.controllers.state.lock();
+        let local = state.nodes.iter().find(|node| matches!(node.way, Way::Local(_)))?;
+        local.channel().local_statistics()
     }
 }
 

@@ -159,7 +159,13 @@ pub const DEVIATIONS: &[Deviation] = &[
     },
     Deviation {
         apis: &[ApiKey::DescribeConfigs],
-        fields: &["cluster.secret", "flush.policy", "http.listener"],
+        fields: &[
+            "cluster.secret",
+            "flush.policy",
+            "http.listener",
+            "metrics.families",
+            "metrics.series.max",
+        ],
         treatment: Treatment::ElementsOfOurs,
         what: "three settings more among a broker's",
         why: "Kafka has none for what they do (docs/CONFIGURATION.md)",

@@ -50,6 +50,7 @@ fn open(id_: BrokerId, disk: &FaultFileSystem) -> Arc<Partition> {
         lag_ms_max: 1_000_000,
         producer_id_expiration_ms: 86_400_000,
         throttles: Arc::new(crate::replication::Throttles::new(&BTreeMap::new())),
+        traffic: Arc::default(),
     };
     let dir = Arc::clone(dirs.least_loaded().unwrap());
     let topic_partition = TopicPartition::new("t", 0);

@@ -116,6 +116,8 @@ const HONOURED_BROKER: &[&str] = &[
     "max.incremental.fetch.session.cache.slots",
     "max.request.partition.size.limit",
     "metadata.log.dir",
+    "metrics.families",
+    "metrics.series.max",
     "node.id",
     "num.partitions",
     "num.replica.alter.log.dirs.threads",

@@ -12,6 +12,8 @@ definitions! {
         "http.listener": String = "127.0.0.1:9644", Any, Medium, ReadOnly, "Address of the console, of metrics and of health over HTTP; off switches it off.";
         "http.ui.allowed.hosts": List = "", Any, Low, ReadOnly, "Names by which browsers may reach the console, besides addresses, localhost, names of one word or in .local, .internal and .svc, and the names that brokers advertise; others are refused, for a foreign page could have its name point here.";
         "http.ui.readonly": String = "auto", OneOf(&["auto", "true", "false"]), Medium, ReadOnly, "Whether the console and /api/v1 refuse every change: auto refuses where a listener asks clients who they are.";
+        "metrics.families": List = "jmx,exporter,moldau,process,clients", ListOf(&["jmx", "exporter", "moldau", "process", "clients"]), Low, ReadOnly, "The families of names that /metrics tells: jmx (as the JMX exporter makes them of Apache Kafka's), exporter (as kafka_exporter has them), moldau, process, and clients (what clients push).";
+        "metrics.series.max": Int = "100000", AtLeast(0), Low, ReadOnly, "How many time series of topics, partitions and groups /metrics tells at most; what is left out is counted there.";
     }
 }
 
