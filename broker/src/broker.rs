@@ -22,6 +22,7 @@ use crate::replica_manager::ReplicaManager;
 use crate::replication::FetcherManager;
 use crate::share::ShareService;
 use crate::sync::Syncer;
+use crate::trace::Tracer;
 use crate::verification::TransactionVerifier;
 
 /// What the handlers and the background tasks of one broker share.
@@ -31,6 +32,8 @@ pub struct Broker {
     pub control: Arc<ControlPlane>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What traces requests, where somebody asked for that.
+    pub tracer: Option<Arc<Tracer>>,
     /// The partitions and their logs.
     pub replica_manager: Arc<ReplicaManager>,
     pub fetch_sessions: FetchSessionCache,

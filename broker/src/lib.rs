@@ -34,6 +34,7 @@ pub mod share;
 mod stop_signal;
 pub mod sync;
 pub mod telemetry;
+pub mod trace;
 pub mod transaction_markers;
 pub mod verification;
 

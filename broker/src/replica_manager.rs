@@ -34,7 +34,9 @@ use parking_lot::{Mutex, RwLock};
 
 pub use append::AppendRefused;
 pub(crate) use append::SyncFailed;
-pub(crate) use figures::{FollowerLag, PartitionFigures};
+#[cfg(test)]
+pub(crate) use figures::FollowerLag;
+pub(crate) use figures::PartitionFigures;
 pub(crate) use follower::{FetchPosition, FollowError, Followed};
 pub(crate) use leader::FollowerNews;
 pub use moving::FutureView;

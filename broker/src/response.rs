@@ -5,6 +5,7 @@ use moldau_kafka::ApiKey;
 use moldau_log::FileSlice;
 
 use crate::api::RequestContext;
+use crate::trace::RequestTrace;
 
 /// What stands before a response's body: size, correlation id, and where the header is flexible a byte for no tags.
 const HEADER_BYTES: usize = 8;
@@ -35,25 +36,27 @@ pub struct ResponseFrame {
     chunks: Vec<Chunk>,
     /// For how long nothing more is read from the connection once this is on its way.
     throttle_ms: i32,
+    /// The request's trace, which ends when the chunks are taken.
+    trace: Option<Box<RequestTrace>>,
 }
 
 impl ResponseFrame {
     /// A response that is already one buffer: size, header, body.
     #[must_use]
     pub fn new(bytes: impl Into<Bytes>) -> Self {
-        Self { chunks: vec![Chunk::Bytes(bytes.into())], throttle_ms: 0 }
+        Self::from_chunks(vec![Chunk::Bytes(bytes.into())])
     }
 
     /// The chunks in the order they are sent; the first one starts with the size.
     #[must_use]
     pub fn from_chunks(chunks: Vec<Chunk>) -> Self {
-        Self { chunks, throttle_ms: 0 }
+        Self { chunks, throttle_ms: 0, trace: None }
     }
 
     /// An answer that could not be made: the connection ends in its place.
     #[must_use]
     pub fn unanswerable() -> Self {
-        Self { chunks: Vec::new(), throttle_ms: 0 }
+        Self::from_chunks(Vec::new())
     }
 
     /// For how many milliseconds the client has to wait.
@@ -62,9 +65,16 @@ impl ResponseFrame {
         self.throttle_ms
     }
 
+    /// The same response to a request that is traced.
+    #[must_use]
+    pub(crate) fn traced(mut self, trace: Option<Box<RequestTrace>>) -> Self {
+        self.trace = trace;
+        self
+    }
+
     /// A response that says itself how long its client has to wait.
     #[must_use]
-    pub const fn telling_throttle(mut self, throttle_ms: i32) -> Self {
+    pub fn telling_throttle(mut self, throttle_ms: i32) -> Self {
         self.throttle_ms = throttle_ms;
         self
     }

@@ -195,13 +195,17 @@ fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_new(filter)
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(LOG_FILTER));
     let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    let format = std::env::var("MOLDAU_LOG_FORMAT").unwrap_or_default();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     // Fails only where a subscriber is set already, which then is good enough.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(colours)
-        .with_target(false)
-        .try_init();
+    let _ = if format.eq_ignore_ascii_case("json") {
+        lines.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
+    } else {
+        lines.with_ansi(colours).with_target(false).try_init()
+    };
+    if !["", "text", "json"].contains(&format.to_ascii_lowercase().as_str()) {
+        tracing::warn!("MOLDAU_LOG_FORMAT={format} is neither text nor json: this is text");
+    }
 }
 
 /// Has this process told to stop when the one that started it ends, however it ends.

@@ -9,6 +9,7 @@
 //! acks=0 has no answer, so an error in it ends the connection, as in Kafka; acks=1 is answered from the page cache; acks=all
 //! when the high watermark has passed, while the connection's next requests are served.
 
+mod traces;
 mod transactions;
 
 use std::collections::BTreeSet;
@@ -34,6 +35,7 @@ use crate::broker::Broker;
 use crate::purgatory::DelayedOperation;
 use crate::replica_manager::AppendRefused;
 use crate::response::ResponseFrame;
+use crate::trace::RequestTrace;
 
 pub(super) const SUPPORT: ApiSupport = ApiSupport::new(0, "Produce", 3, 13, handle);
 
@@ -53,6 +55,7 @@ struct Answer {
     context: RequestContext,
     topics: Vec<(String, TopicId, Vec<Outcome>)>,
     throttle_ms: i32,
+    trace: Option<Box<RequestTrace>>,
 }
 
 fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
@@ -64,13 +67,14 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
             return Reply::Close("unreadable produce request");
         }
     };
+    let trace = traces::begin(broker, &request, &view);
     match transactions::plan(broker, &request, &view) {
-        Plan::Append(verified) => serve(broker, request, &view, &verified),
+        Plan::Append(verified) => serve(broker, request, &view, &verified, trace),
         Plan::Ask(asking) => {
             let broker = Arc::clone(broker);
             Reply::Deferred(Box::pin(async move {
                 let verified = asking.ask(&broker).await;
-                serve(&broker, request, &view, &verified)
+                serve(&broker, request, &view, &verified, trace)
             }))
         }
     }
@@ -81,14 +85,22 @@ fn serve(
     mut request: Request,
     view: &ProduceRequestView,
     verified: &Verified,
+    mut trace: Option<Box<RequestTrace>>,
 ) -> Reply {
     let begun = Instant::now();
+    if let Some(trace) = &mut trace {
+        trace.step("append");
+    }
     let partition_count = view.topics.iter().map(|topic| topic.partitions.len()).sum();
     let delayed = (view.acks == ACKS_ALL).then(|| Arc::new(DelayedOperation::new(partition_count)));
     let topics = append_all(broker, &mut request, view, verified, delayed.as_ref());
     count_failed(broker, &request.context, &topics);
     let throttle_ms = throttle_ms(broker, &request, view.acks, begun);
-    let answer = Answer { broker: Arc::clone(broker), context: request.context.clone(), topics, throttle_ms };
+    if let Some(trace) = &mut trace {
+        traces::describe(trace, &request.context, view, &topics);
+    }
+    let context = request.context.clone();
+    let mut answer = Answer { broker: Arc::clone(broker), context, topics, throttle_ms, trace };
     // The frame's memory is given back before anything waits.
     drop(request);
     if view.acks == 0 {
@@ -103,6 +115,9 @@ fn serve(
         return Reply::Ready(answer.frame(Some(&delayed)));
     }
     let timeout = Duration::from_millis(u64::try_from(view.timeout_ms).unwrap_or(0));
+    if let Some(trace) = &mut answer.trace {
+        trace.step("replicate");
+    }
     Reply::Pending(Box::pin(async move {
         delayed.wait(timeout).await;
         answer.frame(Some(&delayed))
@@ -241,7 +256,11 @@ impl Answer {
         self.topics.iter().any(|(_, _, outcomes)| outcomes.iter().any(|outcome| outcome.result.is_err()))
     }
 
-    fn frame(self, delayed: Option<&DelayedOperation>) -> ResponseFrame {
+    fn frame(mut self, delayed: Option<&DelayedOperation>) -> ResponseFrame {
+        let mut trace = self.trace.take();
+        if let Some(trace) = &mut trace {
+            trace.step("ack");
+        }
         let version = self.context.api_version;
         let image = self.broker.control.image();
         let mut leaders = BTreeSet::new();
@@ -253,6 +272,9 @@ impl Answer {
                 let waited = delayed.map_or(ErrorCode::None, |delayed| delayed.outcome(slot));
                 slot += 1;
                 let mut answer = partition_answer(version, &outcome, waited);
+                if let Some(trace) = trace.as_mut().filter(|_| answer.error_code != 0) {
+                    trace.note_error(ErrorCode::from_code(answer.error_code));
+                }
                 if version >= 10 && answer.error_code == ErrorCode::NotLeaderOrFollower.code() {
                     let leader = self.broker.replica_manager.current_leader(&image, outcome.id);
                     if let Some((leader, leader_epoch)) = leader {
@@ -277,7 +299,7 @@ impl Answer {
         if version >= 10 {
             response.node_endpoints = endpoints(&image, &self.context, &leaders);
         }
-        self.context.response(&response).telling_throttle(self.throttle_ms)
+        self.context.response(&response).telling_throttle(self.throttle_ms).traced(trace)
     }
 }
 

@@ -10,7 +10,7 @@ use moldau_log::{FileSystem, LogError, RealFileSystem};
 use moldau_metadata::config::{BrokerConfig, HttpListener, Listener};
 use moldau_metadata::{MetadataDelta, MetadataImage};
 use moldau_model::BrokerEpoch;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::{Broker, BrokerHandle, Life};
 use crate::background::{Background, Schedule};
@@ -30,9 +30,10 @@ use crate::replica_manager::{PartitionSettings, ReplicaManager, ReplicaOffsetsSt
 use crate::replication::{FetcherManager, FetcherSettings, Replicas, Throttles};
 use crate::share::ShareService;
 use crate::sync::Syncer;
+use crate::trace::{Trace, TraceSettings, Tracer};
 use crate::transaction_markers::MarkerSender;
 use crate::verification::{Patience, TransactionVerifier};
-use crate::{http, net, replication, transaction_markers};
+use crate::{http, net, replication, trace, transaction_markers};
 
 /// Request bytes in memory over all connections where `queued.max.request.bytes` sets no bound, as Kafka's default does not.
 const REQUEST_MEMORY_BYTES: usize = 256 * 1024 * 1024;
@@ -152,10 +153,12 @@ impl BrokerHandle {
         );
         let background =
             Background::start(Arc::clone(&replicas), Schedule::of(config)).map_err(StartError::Thread)?;
+        let (tracer, traces) = tracer(config).unzip();
         let life = Life { state: lifecycle.watch_state(), broker_epoch: lifecycle.watch_broker_epoch() };
         let broker = Arc::new(Broker {
             control,
             metrics,
+            tracer,
             replica_manager: replicas,
             fetch_sessions: FetchSessionCache::new(usize::try_from(config.fetch_sessions_max).unwrap_or(0)),
             producer_ids,
@@ -177,6 +180,10 @@ impl BrokerHandle {
             lifecycle.watch_state(),
             stopping.clone(),
         ))];
+        if let (Some(tracer), Some(traces)) = (&broker.tracer, traces) {
+            let export = trace::export(Arc::clone(tracer), traces, stopping.clone());
+            servers.push(tokio::spawn(export));
+        }
         let http_address = http_socket.as_ref().and_then(|socket| socket.local_addr().ok());
         if let Some(socket) = http_socket {
             let more = more(&broker, &addresses, stopping.clone());
@@ -194,6 +201,17 @@ impl BrokerHandle {
             background,
             syncers,
         })
+    }
+}
+
+/// What traces requests, and the queue of what it traced. A collector that cannot be used is no reason not to serve.
+fn tracer(config: &BrokerConfig) -> Option<(Arc<Tracer>, mpsc::Receiver<Trace>)> {
+    match TraceSettings::of(&config.settings, config.node_id) {
+        Ok(settings) => settings.map(Tracer::new),
+        Err(error) => {
+            tracing::warn!("{error}");
+            None
+        }
     }
 }
 

@@ -204,6 +204,7 @@ metrics! {
     ReplicationLagSeconds = "moldau_replication_lag_seconds" Gauge Moldau Node ["follower"] "How long ago the follower had all of a partition, over the partitions led here that it is behind in; of the worst";
     ElectionSeconds = "moldau_controller_election_seconds" Summary Moldau Controller [] "How long this controller knew no leader of the metadata quorum, each time";
     Groups = "moldau_groups" Gauge Moldau Coordinator ["type", "state"] "Groups";
+    TraceSpans = "moldau_trace_spans_total" Counter Moldau Node ["outcome"] "Spans of traces: exported, dropped for want of room in the queue, or failed at the collector; where there are traces";
     Series = "moldau_metrics_series" Gauge Moldau Node [] "Time series of topics, partitions and groups in this answer";
     SeriesOmitted = "moldau_metrics_series_omitted" Gauge Moldau Node [] "Those that were left out of it, as there are more than metrics.series.max";
     BuildInfo = "moldau_build_info" Gauge Moldau Node ["version"] "The version that runs";

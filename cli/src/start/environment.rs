@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use moldau_metadata::config::definitions::OWN;
+
 /// What the environment says.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Environment {
@@ -31,6 +33,7 @@ const IGNORED: &[&str] = &[
     "BOOTSTRAP_SERVERS",
     "ENABLE_KRAFT",
     "LOG",
+    "LOG_FORMAT",
     "CONF_FILE",
     "MOUNTED_CONF_DIR",
     // Bitnami's scripts: where things lie, and that storage is formatted, which a start here does where it has to.
@@ -104,7 +107,9 @@ pub(crate) fn read(variables: impl IntoIterator<Item = (String, String)>) -> Env
             _ if IGNORED.contains(&name)
                 || IGNORED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) =>
             {
-                if name != "BOOTSTRAP_SERVERS" && (family, name) != (Family::Moldau, "LOG") {
+                if name != "BOOTSTRAP_SERVERS"
+                    && !(family == Family::Moldau && ["LOG", "LOG_FORMAT"].contains(&name))
+                {
                     environment.ignored.push(variable);
                 }
             }
@@ -126,6 +131,10 @@ pub(crate) fn read(variables: impl IntoIterator<Item = (String, String)>) -> Env
 fn family_of(variable: &str) -> Option<(Family, &str)> {
     if let Some(name) = variable.strip_prefix("MOLDAU_") {
         return Some((Family::Moldau, name));
+    }
+    // OpenTelemetry's own, which other programs know as well: those that are settings here.
+    if OWN.iter().any(|definition| variable.starts_with("OTEL_") && definition.name == key_of(variable)) {
+        return Some((Family::Kafka, variable));
     }
     let name = variable.strip_prefix("KAFKA_")?;
     Some(name.strip_prefix("CFG_").map_or((Family::Kafka, name), |name| (Family::Bitnami, name)))
@@ -184,6 +193,7 @@ mod tests {
             ("KAFKA_LISTENER_NAME_OUT__SIDE_X", "listener.name.out_side.x"),
             ("KAFKA_LISTENER_NAME_A___B_X", "listener.name.a-b.x"),
             ("KAFKA_LOG_RETENTION_MS", "log.retention.ms"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "otel.exporter.otlp.endpoint"),
             ("KAFKA_TRANSACTION_STATE_LOG_MIN_ISR", "transaction.state.log.min.isr"),
         ] {
             assert_eq!(setting(&[(variable, "v")]), [(key.to_owned(), "v".to_owned())], "{variable}");

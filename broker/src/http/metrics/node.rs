@@ -79,6 +79,9 @@ pub(super) fn put(out: &mut Exposition, broker: &Broker, workers: Workers) {
         out.put(Metric::RequestMemory, taken);
         out.put(Metric::RequestMemoryLimit, limit);
     }
+    for (outcome, count) in broker.tracer.iter().flat_map(|tracer| tracer.counts()) {
+        out.put_for(Metric::TraceSpans, &Labels::of("outcome", outcome), count);
+    }
     put_process(out);
 }
 

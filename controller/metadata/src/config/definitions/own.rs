@@ -14,6 +14,18 @@ definitions! {
         "http.ui.readonly": String = "auto", OneOf(&["auto", "true", "false"]), Medium, ReadOnly, "Whether the console and /api/v1 refuse every change: auto refuses where a listener asks clients who they are.";
         "metrics.families": List = "jmx,exporter,moldau,process,clients", ListOf(&["jmx", "exporter", "moldau", "process", "clients"]), Low, ReadOnly, "The families of names that /metrics tells: jmx (as the JMX exporter makes them of Apache Kafka's), exporter (as kafka_exporter has them), moldau, process, and clients (what clients push).";
         "metrics.series.max": Int = "100000", AtLeast(0), Low, ReadOnly, "How many time series of topics, partitions and groups /metrics tells at most; what is left out is counted there.";
+        "otel.bsp.schedule.delay": Int = "5000", AtLeast(1), Low, ReadOnly, "How many milliseconds spans of traces wait for others (OTEL_BSP_SCHEDULE_DELAY).";
+        "otel.exporter.otlp.endpoint": String = null, Any, Medium, ReadOnly, "The collector that traces of requests go to, as http://host:port; /v1/traces is appended. Without it there are no traces (OTEL_EXPORTER_OTLP_ENDPOINT).";
+        "otel.exporter.otlp.headers": Password = null, Any, Low, ReadOnly, "Headers of requests to the collector, as name=value,name=value (OTEL_EXPORTER_OTLP_HEADERS).";
+        "otel.exporter.otlp.protocol": String = "http/protobuf", Any, Low, ReadOnly, "The collector's protocol: http/protobuf; with another one there are no traces, and a warning (OTEL_EXPORTER_OTLP_PROTOCOL).";
+        "otel.exporter.otlp.timeout": Int = "10000", AtLeast(1), Low, ReadOnly, "How many milliseconds the collector has for an answer (OTEL_EXPORTER_OTLP_TIMEOUT).";
+        "otel.exporter.otlp.traces.endpoint": String = null, Any, Low, ReadOnly, "As otel.exporter.otlp.endpoint, and goes before it; taken as it is (OTEL_EXPORTER_OTLP_TRACES_ENDPOINT).";
+        "otel.resource.attributes": String = null, Any, Low, ReadOnly, "What traces say of this process, as name=value,name=value (OTEL_RESOURCE_ATTRIBUTES).";
+        "otel.sdk.disabled": Boolean = "false", Any, Low, ReadOnly, "true switches traces off, whatever else is set (OTEL_SDK_DISABLED).";
+        "otel.service.name": String = "moldau", Any, Low, ReadOnly, "The name of the service that traces tell (OTEL_SERVICE_NAME).";
+        "otel.traces.exporter": String = null, OneOf(&["otlp", "none"]), Low, ReadOnly, "none switches traces off; otlp sends them to http://localhost:4318 where no endpoint is set (OTEL_TRACES_EXPORTER).";
+        "otel.traces.sampler": String = "parentbased_always_on", OneOf(&["always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio"]), Low, ReadOnly, "Which requests are traced (OTEL_TRACES_SAMPLER).";
+        "otel.traces.sampler.arg": String = null, Any, Low, ReadOnly, "The part of requests, 0 to 1, that the samplers by ratio trace (OTEL_TRACES_SAMPLER_ARG).";
     }
 }
 
