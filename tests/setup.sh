@@ -53,6 +53,12 @@ if ! cmp -s tests/requirements.txt "$setup/requirements.txt"; then
   retry "$setup/venv/bin/pip" install -q -r tests/requirements.txt
   cp tests/requirements.txt "$setup/requirements.txt"
 fi
+# promtool, out of Debian's prometheus. The package is not installed: it would start a server.
+promtool=$setup/prometheus/usr/bin/promtool
+if [ ! -x "$promtool" ] && command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null; then
+  (cd "$setup" && retry apt-get download -qq prometheus && dpkg-deb -x prometheus_*.deb prometheus.new &&
+    rm -f prometheus_*.deb && mv prometheus.new prometheus) || echo "setup: no promtool; its test is skipped" >&2
+fi
 if ! cmp -s tests/java/pom.xml "$setup/pom.xml"; then
   retry mvn -q -B -f tests/java/pom.xml dependency:copy-dependencies -DoutputDirectory="$setup/jars"
   cp tests/java/pom.xml "$setup/pom.xml"
