@@ -1,0 +1,155 @@
+#!/usr/bin/env python3
+"""The comparison of tests/bench/run.sh: runs lines for both systems in turn, keeps the figures, writes the page.
+
+Kafka acknowledges from the page cache, its default; Moldau after fdatasync, ours, unless a line says otherwise. Both run as
+one node (three where a line says so) on loopback, with Kafka at -Xmx1G. Rounds alternate in who comes first; figures are
+medians. Beside each line the machine's limit is probed in the same round, on the same disk. The figures of all lines stay in
+docs/benchmarks/figures.json, so that the page can be made of several runs; a line that never ran reads `not run`."""
+
+import argparse
+import datetime
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+import page
+import systems
+from lines import REPLICATED, SECTIONS, Session, lines
+from systems import KINDS, ROOT, load
+
+FIGURES = ROOT / "docs" / "benchmarks" / "figures.json"
+
+
+class BenchSession(Session):
+    """With clusters of three nodes, which are never up at the same time as others."""
+
+    def cluster(self, kind):
+        key = ("cluster", kind)
+        if key not in self.nodes:
+            self.close()
+            from cluster import Cluster
+            # Sessions of Kafka's and our defaults: this is no test of failover.
+            defaults = {"broker.session.timeout.ms": None, "broker.heartbeat.interval.ms": None, "replica.lag.time.max.ms": None}
+            cluster = Cluster(kind, self.folder / f"{kind}-{time.monotonic_ns()}", settings=defaults)
+            for node in cluster.nodes.values():
+                node.heap = systems.HEAP
+            cluster.start()
+            cluster.stop = cluster.close
+            self.nodes[key] = cluster
+        return self.nodes[key]
+
+
+def probe(line, folder):
+    """The machine's limits for requests of the line's size."""
+    frame = max(line.frame_bytes, 64)
+    found = load("limit", folder, frame, max(300, 50 * frame // 1_000_000) if frame > 8192 else 10)
+    found["durable_frames_s"] = found["durable_mb_s"] * 1e6 / frame
+    # A request for a thousand partitions is durable when as many files are.
+    found["files_mb_s"] = frame / 1e6 / (found["files_1000_ms"] / 1e3)
+    return found
+
+
+def measure(line, session, options):
+    """{system: {figure: [of each round]}}, the probe's as `limit`."""
+    seen = {}
+    # A replicated line has one system up at a time, for all of its rounds.
+    turns = [(n, kind) for n in range(options.rounds) for kind in (KINDS if n % 2 else KINDS[::-1])]
+    if line.section == REPLICATED:
+        turns.sort(key=lambda turn: KINDS.index(turn[1]))
+    probed = set()
+    for n, kind in turns:
+        if line.limits and n not in probed:
+            probed.add(n)
+            keep(seen.setdefault("limit", {}), probe(line, session.folder))
+        keep(seen.setdefault(kind, {}), line.run(session, kind, options))
+    return seen
+
+
+def keep(into, figures):
+    for name, figure in figures.items():
+        into.setdefault(name, []).append(round(figure, 4))
+
+
+def commit():
+    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def machine():
+    model = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "unknown")
+    memory_kib = int(next(line.split()[1] for line in open("/proc/meminfo") if line.startswith("MemTotal")))
+    return f"{os.cpu_count()} cores ({model}), {memory_kib / 1048576:.0f} GiB of memory, Linux {os.uname().release}"
+
+
+def parse_options():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", action="append", default=[], metavar="WORD", help="in `section: name`; may be given again")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--megabytes", type=int)
+    parser.add_argument("--recovery-megabytes", type=int, help="the log that a kill -9 leaves to recover")
+    parser.add_argument("--folder", help="where the logs are; the disk is part of what is measured")
+    parser.add_argument("--no-build", action="store_true", help="takes what was built before")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--page", action="store_true")
+    options = parser.parse_args()
+    quick = options.quick
+    options.rounds = options.rounds or (3 if quick else 5)
+    options.megabytes = options.megabytes or (500 if quick else 2000)
+    options.recovery_megabytes = options.recovery_megabytes or (1000 if quick else 10_000)
+    options.latency_seconds = 6 if quick else 30
+    options.topics = 50 if quick else 300
+    return options
+
+
+def main():
+    options = parse_options()
+    every = lines()
+    wanted = [line for line in every
+              if not options.only or any(word in f"{line.section}: {line.name}" for word in options.only)]
+    if options.list:
+        print("\n".join(f"{line.section}: {line.name}" for line in wanted))
+        return 0
+    kept = json.loads(FIGURES.read_text()) if FIGURES.is_file() else {"lines": {}}
+    failed = []
+    if not options.page:
+        systems.build(not options.no_build)
+        failed = run(wanted, options, kept)
+    page.write(kept, every, SECTIONS, ROOT / "docs")
+    return 1 if failed else 0
+
+
+def run(wanted, options, kept):
+    started = time.monotonic()
+    failed = []
+    with tempfile.TemporaryDirectory(prefix="moldau-bench-", dir=options.folder) as folder:
+        session = BenchSession(folder)
+        try:
+            for number, line in enumerate(wanted):
+                name = f"{line.section}: {line.name}"
+                begun = time.monotonic()
+                try:
+                    seen = measure(line, session, options)
+                except (RuntimeError, AssertionError, OSError, subprocess.SubprocessError) as error:
+                    print(f"FAILED {name}: {error}", flush=True)
+                    failed.append(name)
+                    continue
+                kept["lines"][name] = {**seen, "date": datetime.date.today().isoformat(), "commit": commit(),
+                                       "rounds": options.rounds, "load": "quick" if options.quick else "full"}
+                kept["machine"] = machine()
+                FIGURES.parent.mkdir(parents=True, exist_ok=True)
+                FIGURES.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+                row = page.judge(line, kept["lines"][name])
+                print(f"[{number + 1}/{len(wanted)}, {time.monotonic() - begun:.0f} s] {name}: {row.text()}", flush=True)
+        finally:
+            session.close()
+    print(f"{len(wanted) - len(failed)} lines in {(time.monotonic() - started) / 60:.1f} minutes, {len(failed)} failed; "
+          f"load {os.getloadavg()[0]:.1f} at the end")
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

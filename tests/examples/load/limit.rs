@@ -1,0 +1,188 @@
+//! What the machine can do at most: the least that a broker has to do with each byte, without the broker.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::Result;
+
+/// Requests that the client has in flight, as the load's.
+const IN_FLIGHT: usize = 5;
+const ANSWER_BYTES: usize = 16;
+const SYNCS: usize = 200;
+const FILES: usize = 1000;
+const PIECE: usize = 1 << 20;
+
+/// Receives over loopback, checks sums, writes (and syncs), sends back; how long one sync takes, and a thousand dirty files.
+pub(crate) fn run(directory: &Path, frame_bytes: usize, total_mb: usize) -> Result<()> {
+    let path = directory.join("limit.log");
+    let frames = (total_mb * 1_000_000).div_ceil(frame_bytes);
+    let mut file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(&path)?;
+    let written = receive(&mut file, frame_bytes, frames, false)?;
+    let sent = send(&file, frame_bytes * frames)?;
+    drop(file);
+    // Syncs make the disk the limit; a fraction of the load tells.
+    let mut file = File::create(&path)?;
+    let durable_frames = (frames / 4).clamp(IN_FLIGHT, 20_000);
+    let durable = receive(&mut file, frame_bytes, durable_frames, true)?;
+    let (sync_p50, sync_p99) = syncs(&mut file)?;
+    drop(file);
+    std::fs::remove_file(&path)?;
+    let dirty_files_ms = dirty_files(directory)?;
+    println!(
+        "write_mb_s {:.1} write_cpu_s_gb {:.4} write_cpu_us {:.3} durable_mb_s {:.1} durable_cpu_s_gb {:.4} \
+         durable_cpu_us {:.3} sendfile_mb_s {:.1} sendfile_cpu_s_gb {:.4} sync_p50_ms {:.3} sync_p99_ms {:.3} \
+         files_1000_ms {:.1}",
+        written.mb_s,
+        written.cpu_s_gb,
+        written.cpu_us,
+        durable.mb_s,
+        durable.cpu_s_gb,
+        durable.cpu_us,
+        sent.mb_s,
+        sent.cpu_s_gb,
+        sync_p50,
+        sync_p99,
+        dirty_files_ms
+    );
+    Ok(())
+}
+
+struct Figures {
+    mb_s: f64,
+    cpu_s_gb: f64,
+    /// Of the processor, for each frame.
+    cpu_us: f64,
+}
+
+/// What a server's thread does is counted; the client has one of its own.
+fn receive(file: &mut File, frame_bytes: usize, frames: usize, is_durable: bool) -> Result<Figures> {
+    let (mut server, client) = pair()?;
+    let sending =
+        std::thread::spawn(move || send_frames(client, frame_bytes, frames).map_err(|e| e.to_string()));
+    let mut buffer = vec![0; frame_bytes];
+    let (cpu, started) = (cpu_seconds()?, Instant::now());
+    let (mut sums, mut unanswered) = (0, 0);
+    for number in 0..frames {
+        server.read_exact(&mut buffer)?;
+        sums ^= crc32c::crc32c(&buffer);
+        file.write_all(&buffer)?;
+        unanswered += 1;
+        // One sync for all that the client has in flight, as group commit does.
+        if !is_durable || unanswered == IN_FLIGHT || number + 1 == frames {
+            if is_durable {
+                file.sync_data()?;
+            }
+            server.write_all(&vec![0; ANSWER_BYTES * unanswered])?;
+            unanswered = 0;
+        }
+    }
+    std::hint::black_box(sums);
+    let figures = figures(cpu_seconds()? - cpu, started.elapsed(), frame_bytes * frames, frames);
+    sending.join().map_err(|_| "the client panicked")??;
+    Ok(figures)
+}
+
+fn send_frames(mut stream: TcpStream, frame_bytes: usize, frames: usize) -> Result<()> {
+    let frame = vec![7; frame_bytes];
+    let mut answer = [0; ANSWER_BYTES];
+    for number in 0..frames {
+        if number >= IN_FLIGHT {
+            stream.read_exact(&mut answer)?;
+        }
+        stream.write_all(&frame)?;
+    }
+    for _ in 0..IN_FLIGHT.min(frames) {
+        stream.read_exact(&mut answer)?;
+    }
+    Ok(())
+}
+
+/// The file's bytes from the page cache to a socket by the kernel.
+fn send(file: &File, bytes: usize) -> Result<Figures> {
+    let (server, mut client) = pair()?;
+    let receiving = std::thread::spawn(move || -> std::io::Result<()> {
+        let mut buffer = vec![0; PIECE];
+        let mut left = bytes;
+        while left > 0 {
+            let room = left.min(PIECE);
+            match client.read(&mut buffer[..room])? {
+                0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+                read => left -= read,
+            }
+        }
+        Ok(())
+    });
+    let (cpu, started) = (cpu_seconds()?, Instant::now());
+    let mut position = 0;
+    while position < bytes as u64 {
+        if rustix::fs::sendfile(&server, file, Some(&mut position), PIECE)? == 0 {
+            return Err("the file became shorter".into());
+        }
+    }
+    let cpu = cpu_seconds()? - cpu;
+    receiving.join().map_err(|_| "the client panicked")??;
+    Ok(figures(cpu, started.elapsed(), bytes, bytes / PIECE))
+}
+
+/// Milliseconds of a sync after a small append: the median, and the one in a hundred.
+fn syncs(file: &mut File) -> Result<(f64, f64)> {
+    let mut took = Vec::with_capacity(SYNCS);
+    for _ in 0..SYNCS {
+        file.write_all(&[7; 4096])?;
+        let started = Instant::now();
+        file.sync_data()?;
+        took.push(started.elapsed().as_secs_f64() * 1e3);
+    }
+    took.sort_by(f64::total_cmp);
+    Ok((took[SYNCS / 2], took[SYNCS * 99 / 100]))
+}
+
+/// Milliseconds until a thousand files, each with a little more in it, are all durable: a round of as many partitions.
+fn dirty_files(directory: &Path) -> Result<f64> {
+    let path = |number: usize| directory.join(format!("limit-{number}"));
+    let mut files =
+        (0..FILES).map(|number| File::create(path(number))).collect::<std::io::Result<Vec<_>>>()?;
+    let mut best = f64::MAX;
+    for _ in 0..3 {
+        for file in &mut files {
+            file.write_all(&[7; 1024])?;
+        }
+        let started = Instant::now();
+        for file in &files {
+            file.sync_data()?;
+        }
+        best = best.min(started.elapsed().as_secs_f64() * 1e3);
+    }
+    for number in 0..FILES {
+        std::fs::remove_file(path(number))?;
+    }
+    Ok(best)
+}
+
+fn pair() -> Result<(TcpStream, TcpStream)> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let client = TcpStream::connect(listener.local_addr()?)?;
+    let (server, _) = listener.accept()?;
+    for stream in [&server, &client] {
+        stream.set_nodelay(true)?;
+    }
+    Ok((server, client))
+}
+
+fn figures(cpu_seconds: f64, took: Duration, bytes: usize, frames: usize) -> Figures {
+    Figures {
+        mb_s: bytes as f64 / 1e6 / took.as_secs_f64(),
+        cpu_s_gb: cpu_seconds / (bytes as f64 / 1e9),
+        cpu_us: cpu_seconds * 1e6 / frames.max(1) as f64,
+    }
+}
+
+/// What this thread has had of a processor.
+fn cpu_seconds() -> Result<f64> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+    let nanoseconds: f64 = text.split_whitespace().next().ok_or("no schedstat")?.parse()?;
+    Ok(nanoseconds / 1e9)
+}

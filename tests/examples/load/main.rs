@@ -1,0 +1,82 @@
+//! A lean load generator: frames are encoded once and sent over and over, so that the server is what is measured.
+//!
+//! ```text
+//! load produce ADDRESS TOPIC RECORD_BYTES RECORDS_PER_BATCH TOTAL_MB PARTITIONS [connections=1 codec=none kind=plain]
+//! load fetch   ADDRESS TOPIC TOTAL_MB PARTITIONS [consumers=1]
+//! load latency ADDRESS TOPIC RATE SECONDS RECORD_BYTES
+//! load first   ADDRESS SECONDS [TOPIC]
+//! load idle    ADDRESS CONNECTIONS
+//! load members ADDRESS TOPIC GROUP MEMBERS
+//! load topics  ADDRESS COUNT PARTITIONS
+//! load limit   DIRECTORY FRAME_BYTES TOTAL_MB
+//! ```
+//! `produce` sends acks=all, five requests in flight on each connection. One connection has a batch for each partition in
+//! every request; many have one partition each. `kind` is `plain`, `idempotent` or `transactional`. `fetch` reads one
+//! partition after the other, 1 MiB a request; each of several consumers reads all. `latency` is an open loop: records are
+//! due at a fixed rate, whatever became of those before, and a consumer takes the time from when they were due. `first` waits
+//! for the first answer to Metadata, with a leader of the topic where one is named. `idle` and `members` stay until their
+//! input ends. `topics` creates one topic after the other. `limit` is what the machine can do: no broker at all.
+//!
+//! Each prints one line, the figure first; `latency` and `limit` print a line of names and figures.
+
+#![expect(clippy::print_stdout, reason = "one line of figures is what it is for")]
+
+mod admin;
+mod fetch;
+mod latency;
+mod limit;
+mod produce;
+mod wire;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (options, arguments): (Vec<&str>, Vec<&str>) =
+        arguments.iter().map(String::as_str).partition(|argument| argument.contains('='));
+    match arguments[..] {
+        ["produce", address, topic, record_bytes, records, total_mb, partitions] => {
+            let load = produce::Load {
+                address,
+                topic,
+                record_bytes: record_bytes.parse()?,
+                records: records.parse()?,
+                total_mb: total_mb.parse()?,
+                partitions: partitions.parse()?,
+                connections: option(&options, "connections", "1").parse()?,
+                codec: option(&options, "codec", "none"),
+                kind: produce::Kind::of(option(&options, "kind", "plain"))?,
+            };
+            produce::run(&load)
+        }
+        ["fetch", address, topic, total_mb, partitions] => {
+            let consumers = option(&options, "consumers", "1").parse()?;
+            fetch::run(address, topic, total_mb.parse()?, partitions.parse()?, consumers)
+        }
+        ["latency", address, topic, rate, seconds, record_bytes] => {
+            latency::run(address, topic, rate.parse()?, seconds.parse()?, record_bytes.parse()?)
+        }
+        ["first", address, seconds] => admin::first_answer(address, seconds.parse()?, None),
+        ["first", address, seconds, topic] => admin::first_answer(address, seconds.parse()?, Some(topic)),
+        ["idle", address, connections] => admin::idle(address, connections.parse()?),
+        ["members", address, topic, group, members] => {
+            admin::members(address, topic, group, members.parse()?)
+        }
+        ["topics", address, count, partitions] => {
+            admin::create_topics(address, count.parse()?, partitions.parse()?)
+        }
+        ["limit", directory, frame_bytes, total_mb] => {
+            limit::run(directory.as_ref(), frame_bytes.parse()?, total_mb.parse()?)
+        }
+        _ => {
+            Err("usage: load produce|fetch|... ADDRESS ... (see the top of tests/examples/load/main.rs)"
+                .into())
+        }
+    }
+}
+
+/// The value of `name=value` among the options.
+fn option<'a>(options: &[&'a str], name: &str, default: &'a str) -> &'a str {
+    let found = options.iter().filter_map(|option| option.split_once('=')).find(|(key, _)| *key == name);
+    found.map_or(default, |(_, value)| value)
+}
