@@ -284,11 +284,11 @@ impl LogDir {
 fn open_one(
     file_system: &Arc<dyn FileSystem>,
     cache: &Arc<FileCache>,
-    path: &PathBuf,
+    path: &std::path::Path,
     cluster_id: &str,
     node_id: BrokerId,
 ) -> Result<(LogDirectory, Uuid), LogDirsError> {
-    let log = LogDirectory::open(Arc::clone(file_system), Arc::clone(cache), path.clone())?;
+    let log = LogDirectory::open(Arc::clone(file_system), Arc::clone(cache), path.to_path_buf())?;
     let id = match log.meta_properties() {
         Some(found) => check_identity(path, &found, cluster_id, node_id)?,
         None => format(&log, cluster_id, node_id)?,

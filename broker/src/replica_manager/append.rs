@@ -3,7 +3,6 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use moldau_log::{AppendError, AppendInfo, AppendOrigin, AppendTerms, RecordError, SyncTicket};
 use moldau_metadata::config::FlushPolicy;
