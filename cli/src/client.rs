@@ -11,6 +11,7 @@ pub(crate) mod consumer;
 pub(crate) mod error;
 pub(crate) mod features;
 pub(crate) mod groups;
+pub(crate) mod log_dirs;
 pub(crate) mod log_sizes;
 pub(crate) mod membership;
 pub(crate) mod metadata;

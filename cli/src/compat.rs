@@ -18,6 +18,7 @@ pub(crate) mod formatter;
 pub(crate) mod get_offsets;
 pub(crate) mod java_order;
 pub(crate) mod line_reader;
+pub(crate) mod log_dirs;
 pub(crate) mod options;
 pub(crate) mod quorum;
 pub(crate) mod share_groups;
@@ -47,6 +48,7 @@ const TOOLS: &[(&str, Tool)] = &[
     ("features", features::main),
     ("get-offsets", get_offsets::main),
     ("broker-api-versions", api_versions::main),
+    ("log-dirs", log_dirs::main),
     ("metadata-quorum", quorum::main),
     ("storage", storage::main),
     ("transactions", transactions::main),

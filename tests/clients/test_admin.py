@@ -213,6 +213,26 @@ def test_our_tool_says_of_client_metrics_what_kafkas_says(start_moldau, java, to
         assert without_java(tools("kafka-client-metrics", "--bootstrap-server", by_ours.bootstrap, *line)) == expected, line
 
 
+LOG_DIRS = [
+    ("--describe",),
+    ("--describe", "--topic-list", "spread"),
+    ("--describe", "--topic-list", "b.c,nosuch", "--broker-list", "1"),
+    ("--describe", "--broker-list", "1,9,7"),
+    ("--topic-list", "spread"),
+    (),
+]
+
+
+def test_our_tool_says_of_log_directories_what_kafkas_says(start_moldau, java, tools, tmp_path):
+    node = start_moldau(log_dirs=",".join(str(tmp_path / f"disk-{n}") for n in range(3)))
+    create(node, "spread", partitions=20)
+    create(node, "b.c", partitions=3)
+    for line in LOG_DIRS:
+        at = ("--bootstrap-server", node.bootstrap) if line else ()
+        expected = without_java(java("kafka-log-dirs", *at, *line))
+        assert without_java(tools("kafka-log-dirs", *at, *line)) == expected, line
+
+
 def metrics(node):
     with urllib.request.urlopen(f"http://127.0.0.1:{node.http_port}/metrics", timeout=10) as answer:
         return answer.read().decode()
