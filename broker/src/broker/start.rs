@@ -1,7 +1,8 @@
 //! The start: directories, listeners, control plane, registration, and only then clients.
 
+use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use crate::lifecycle::{Lifecycle, LifecycleOptions};
 use crate::log_dirs::{LogDir, LogDirs, LogDirsError};
 use crate::metadata_cache::MetadataCache;
 use crate::metrics::Metrics;
-use crate::net::{BoundListener, ConnectionLimits, NetworkShared, RequestMemory};
+use crate::net::{BoundListener, ConnectionBounds, ConnectionLimits, NetworkShared, RequestMemory};
 use crate::options::{BoundAddress, BrokerOptions};
 use crate::producer_ids::ProducerIds;
 use crate::replica_manager::{PartitionSettings, ReplicaManager, ReplicaOffsetsStore};
@@ -49,6 +50,8 @@ const JOURNAL_PARTITIONS_MAX: usize = 2048;
 pub enum StartError {
     #[error("cannot listen on {address} for listener {name}: {source}")]
     Listen { name: String, address: String, source: io::Error },
+    #[error("max.connections.per.ip.overrides: {host} has no address: {source}")]
+    Host { host: String, source: io::Error },
     #[error("cannot serve HTTP on {address}: {source}")]
     Http { address: SocketAddr, source: io::Error },
     #[error(transparent)]
@@ -106,6 +109,7 @@ impl BrokerHandle {
         more: http::MoreRoutes,
     ) -> Result<Self, StartError> {
         let config = &options.config;
+        let per_ip_overrides = per_ip_overrides(config).await?;
         let (listeners, addresses) = bind_listeners(config).await?;
         let http_socket = bind_http(config).await?;
         let throttles = Arc::new(Throttles::new(&config.settings));
@@ -179,6 +183,7 @@ impl BrokerHandle {
             Arc::clone(&fetchers),
             lifecycle.watch_state(),
             stopping.clone(),
+            per_ip_overrides,
         ))];
         if let (Some(tracer), Some(traces)) = (&broker.tracer, traces) {
             let export = trace::export(Arc::clone(tracer), traces, stopping.clone());
@@ -265,7 +270,23 @@ async fn bind_listeners(
         });
         listeners.push(bound);
     }
+    for listener in &mut listeners {
+        listener.is_rated =
+            *listener.name != *config.inter_broker_listener_name || config.listeners.len() == 1;
+    }
     Ok((listeners, addresses))
+}
+
+/// `max.connections.per.ip.overrides`, by address: all that a name stands for.
+async fn per_ip_overrides(config: &BrokerConfig) -> Result<HashMap<IpAddr, usize>, StartError> {
+    let mut by_address = HashMap::new();
+    for (host, count) in &config.connections.per_ip_overrides {
+        let found = tokio::net::lookup_host((host.as_str(), 0)).await;
+        let found = found.map_err(|source| StartError::Host { host: host.clone(), source })?;
+        let count = usize::try_from(*count).unwrap_or(0);
+        by_address.extend(found.map(|address| (address.ip().to_canonical(), count)));
+    }
+    Ok(by_address)
 }
 
 async fn bind_one(listener: &Listener) -> io::Result<BoundListener> {
@@ -399,6 +420,7 @@ async fn serve_when_ready(
     fetchers: Arc<FetcherManager>,
     mut state: watch::Receiver<crate::lifecycle::BrokerState>,
     mut stop: watch::Receiver<bool>,
+    per_ip_overrides: HashMap<IpAddr, usize>,
 ) {
     tokio::select! {
         ready = state.wait_for(|state| *state == crate::lifecycle::BrokerState::Running) => {
@@ -433,7 +455,7 @@ async fn serve_when_ready(
         Ok(changes) => fetchers.apply(changes, &MetadataDelta::default(), &image),
         Err(error) => tracing::error!(%error, "removing stray logs failed"),
     }
-    let shared = network_shared(broker);
+    let shared = network_shared(broker, per_ip_overrides);
     let mut tasks = tokio::task::JoinSet::new();
     for listener in listeners {
         tasks.spawn(listener.serve(shared.clone(), stop.clone()));
@@ -441,14 +463,19 @@ async fn serve_when_ready(
     while tasks.join_next().await.is_some() {}
 }
 
-fn network_shared(broker: Arc<Broker>) -> NetworkShared {
+fn network_shared(broker: Arc<Broker>, per_ip_overrides: HashMap<IpAddr, usize>) -> NetworkShared {
     let config = &broker.options.config;
     let count = |value: i32| usize::try_from(value).unwrap_or(0);
     let memory = usize::try_from(config.queued_request_bytes_max).unwrap_or(REQUEST_MEMORY_BYTES);
     let memory = RequestMemory::new(memory, count(config.request_bytes_max));
     broker.metrics.watch_memory(memory.clone());
-    let connections_max = connections_max(count(config.connections_max), files_max());
-    let limits = ConnectionLimits::new(connections_max, count(config.connections_per_ip_max));
+    let rate = config.connections.creation_rate_max;
+    let limits = ConnectionLimits::new(ConnectionBounds {
+        all_max: connections_max(count(config.connections.connections_max), files_max()),
+        per_ip_max: count(config.connections.per_ip_max),
+        per_ip_overrides,
+        created_per_second_max: (rate < i32::MAX).then(|| f64::from(rate)),
+    });
     NetworkShared { limits: Arc::new(limits), memory, broker }
 }
 

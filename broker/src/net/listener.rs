@@ -22,6 +22,8 @@ pub struct BoundListener {
     /// Kafka's name of it.
     pub name: Arc<str>,
     pub address: SocketAddr,
+    /// Whether `max.connection.creation.rate` is for it. The one of brokers alone is spared, as by Kafka.
+    pub is_rated: bool,
     socket: TcpListener,
 }
 
@@ -35,7 +37,7 @@ pub fn bind(name: &str, address: SocketAddr) -> io::Result<BoundListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     let socket = socket.listen(BACKLOG as u32)?;
-    Ok(BoundListener { name: name.into(), address: socket.local_addr()?, socket })
+    Ok(BoundListener { name: name.into(), address: socket.local_addr()?, is_rated: true, socket })
 }
 
 /// What all connections of a broker share.
@@ -72,7 +74,14 @@ impl BoundListener {
     /// The next connection, once there may be one more.
     async fn accept(&self, limits: &ConnectionLimits) -> io::Result<(TcpStream, SocketAddr)> {
         limits.place_free().await;
-        self.socket.accept().await
+        if self.is_rated {
+            limits.rate_allows().await;
+        }
+        let accepted = self.socket.accept().await?;
+        if self.is_rated {
+            limits.note_created();
+        }
+        Ok(accepted)
     }
 
     fn start_connection(

@@ -51,6 +51,25 @@ fn more_connections_than_one_address_may_have_are_closed() {
 }
 
 #[test]
+fn an_address_may_have_a_bound_of_its_own() {
+    let node = Node::start(&[
+        ("max.connections.per.ip", "0"),
+        ("max.connections.per.ip.overrides", "127.0.0.1:2,127.0.0.9:1"),
+    ]);
+    let mut open: Vec<Client> = (0..2).map(|_| node.connect()).collect();
+    open.iter_mut().for_each(serves);
+    assert!(node.connect().is_closed());
+    open.iter_mut().for_each(serves);
+}
+
+#[test]
+fn connections_that_come_faster_than_they_may_are_served_all_the_same_each_in_its_turn() {
+    let node = Node::start(&[("max.connection.creation.rate", "1")]);
+    let mut clients: Vec<Client> = (0..5).map(|_| node.connect()).collect();
+    clients.iter_mut().for_each(serves);
+}
+
+#[test]
 fn a_connection_that_idles_is_closed_and_one_that_asks_is_not() {
     let node = Node::start(&[("connections.max.idle.ms", "1500")]);
     let (mut busy, mut idle) = (node.connect(), node.connect());

@@ -17,9 +17,9 @@ mod topic_config;
 mod value;
 
 pub use broker_config::{
-    BrokerConfig, ConfigProblem, DEVIATIONS, Deviation, FlushPolicy, GroupSettings, HttpListener,
-    OffsetsTopicSettings, ProcessRoles, QuorumVoter, ReplicationSettings, ShareSettings, StreamsSettings,
-    TransactionSettings, UnknownSetting,
+    BrokerConfig, ConfigProblem, ConnectionSettings, DEVIATIONS, Deviation, FlushPolicy, GroupSettings,
+    HttpListener, OffsetsTopicSettings, ProcessRoles, QuorumVoter, ReplicationSettings, ShareSettings,
+    StreamsSettings, TransactionSettings, UnknownSetting,
 };
 pub use cleaner::CleanerSettings;
 pub use definitions::{ConfigDefinition, ConfigType, DefaultValue, Importance, UpdateMode, ValidValues};

@@ -1,6 +1,7 @@
 //! What a process is started with, as typed values: the one reading of `server.properties` that the command line, the
 //! broker and the controller share.
 
+mod connections;
 mod deviations;
 mod group;
 mod quorum;
@@ -21,6 +22,7 @@ use super::topic_config::TopicConfig;
 use super::value::{as_list, check_cordoned_log_dirs, parse_boolean};
 use crate::SecurityProtocol;
 
+pub use connections::ConnectionSettings;
 pub use deviations::{DEVIATIONS, Deviation};
 pub use group::{GroupSettings, ShareSettings, StreamsSettings};
 use quorum::Quorum;
@@ -198,10 +200,7 @@ pub struct BrokerConfig {
     pub queued_request_bytes_max: i64,
     /// `connections.max.idle.ms`.
     pub connection_idle_ms_max: i64,
-    /// `max.connections`.
-    pub connections_max: i32,
-    /// `max.connections.per.ip`.
-    pub connections_per_ip_max: i32,
+    pub connections: ConnectionSettings,
     /// `max.incremental.fetch.session.cache.slots`.
     pub fetch_sessions_max: i32,
     /// `fetch.max.bytes`.
@@ -260,6 +259,7 @@ impl BrokerConfig {
         let quorum = reader.quorum(&identity, &listening, &mut problems);
         let (log_dirs, metadata_log_dir) = reader.directories(&mut problems);
         let http_listener = reader.http_listener(&mut problems);
+        reader.connections(&mut problems);
         listening.refuse_what_is_not_served(&mut problems);
         reader.cross_checks(&mut problems);
         if !problems.is_empty() {
@@ -696,8 +696,8 @@ impl Reader<'_> {
             request_bytes_max: self.int("socket.request.max.bytes"),
             queued_request_bytes_max: self.long("queued.max.request.bytes"),
             connection_idle_ms_max: self.long("connections.max.idle.ms"),
-            connections_max: self.int("max.connections"),
-            connections_per_ip_max: self.int("max.connections.per.ip"),
+            // What is wrong with them was told before.
+            connections: self.connections(&mut Vec::new()),
             fetch_sessions_max: self.int("max.incremental.fetch.session.cache.slots"),
             fetch_bytes_max: self.int("fetch.max.bytes"),
             request_partitions_max: self.int("max.request.partition.size.limit"),

@@ -111,8 +111,10 @@ const HONOURED_BROKER: &[&str] = &[
     "log.dirs",
     "log.flush.offset.checkpoint.interval.ms",
     "log.retention.check.interval.ms",
+    "max.connection.creation.rate",
     "max.connections",
     "max.connections.per.ip",
+    "max.connections.per.ip.overrides",
     "max.incremental.fetch.session.cache.slots",
     "max.request.partition.size.limit",
     "metadata.log.dir",
@@ -208,7 +210,6 @@ const QUORUM: &str =
     "the metadata quorum is openraft's; `controller.quorum.election.timeout.ms` sets its timers";
 const SECURITY: &str = "comes with authentication and encryption";
 const TRANSACTIONS: &str = "comes with transactions";
-const CONNECTIONS: &str = "connections are limited by `max.connections.per.ip`, and by an address's quota `connection_creation_rate`";
 const METRICS: &str = "Java's metrics reporters; `http.listener` serves the metrics";
 const INTERNALS: &str = "tunes a part of Kafka that has no counterpart here";
 const NEVER: &str = "it would promise what is not there yet";
@@ -230,8 +231,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("alter.log.dirs.", REPLICATION),
     ("log.dir.failure.timeout.ms", REPLICATION),
     ("unclean.leader.election.interval.ms", REPLICATION),
-    ("max.connection.creation.rate", CONNECTIONS),
-    ("max.connections.per.ip.overrides", CONNECTIONS),
     ("transaction.state.log.load.buffer.size", INTERNALS),
     ("transaction.two.phase.commit.enable", "two-phase commit is unfinished in Kafka 4.3 (KIP-939)"),
     ("transaction", TRANSACTIONS),
