@@ -111,6 +111,22 @@ fn the_high_watermark_is_the_smallest_durable_end_of_the_isr() {
 }
 
 #[test]
+fn a_lag_is_told_of_each_follower_from_when_it_had_all() {
+    let lags = |replica: &Replica, ms| {
+        let all = replica.follower_lags(at(ms));
+        all.map(|(follower, durable_end, ms)| (follower, durable_end.0, ms)).collect::<Vec<_>>()
+    };
+    let mut replica = leader(&[B1, B2, B3]);
+    replica.handle_log_ends(ends(0, 100, 100), at(10));
+    replica.handle_follower_fetch(B2, &fetch(100, 100), at(20)).unwrap();
+    assert_eq!(lags(&replica, 25), [(B2, 100, 0), (B3, -1, 25)], "3 counts from the leadership's start");
+    replica.handle_log_ends(ends(0, 110, 110), at(30));
+    assert_eq!(lags(&replica, 50), [(B2, 100, 30), (B3, -1, 50)]);
+    replica.handle_registration(&registration(Some(B2), &[B2], 1, 1), at(60));
+    assert_eq!(lags(&replica, 70), [], "a follower knows of no others");
+}
+
+#[test]
 fn a_member_that_never_fetched_holds_the_high_watermark() {
     let mut replica = leader(&[B1, B2, B3]);
     replica.handle_log_ends(ends(0, 100, 100), at(1));

@@ -100,6 +100,22 @@ fn an_instance_id_is_shown_and_a_member_that_was_only_given_an_id_is_not() {
 }
 
 #[test]
+fn a_summary_has_every_group_with_its_members_and_its_committed_offsets() {
+    let mut h = groups_in_all_states();
+    h.commit(commit("simple", "", -1, 7));
+    let summaries = h.shard.summaries();
+    let of = |id: &str| summaries.iter().find(|summary| &*summary.group_id == id).unwrap();
+    assert_eq!(summaries.len(), 5);
+    let stable = of("Stable");
+    assert_eq!((stable.state.as_str(), stable.members, stable.offsets.len()), ("Stable", 1, 0));
+    let simple = of("simple");
+    assert_eq!((simple.group_type, simple.state.as_str(), simple.members), ("classic", "Empty", 0));
+    let offsets: Vec<_> =
+        simple.offsets.iter().map(|(_, partition, offset)| (partition.0, offset.0)).collect();
+    assert_eq!(offsets, [(0, 7)]);
+}
+
+#[test]
 fn a_list_is_filtered_by_state_and_type_in_any_case() {
     let mut h = groups_in_all_states();
     h.commit(commit("simple", "", -1, 1));

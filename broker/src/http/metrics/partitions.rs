@@ -219,8 +219,7 @@ mod tests {
         ];
         let image = MetadataImage::empty();
         let image = image.replay_image(&MetadataBatch::from(all), Offset(1), LeaderEpoch(1)).unwrap();
-        let found = image.partition_by_name("t", moldau_model::PartitionIndex(0)).unwrap().1.clone();
-        found
+        Arc::clone(image.partition_by_name("t", moldau_model::PartitionIndex(0)).unwrap().1)
     }
 
     fn figures(lags: &[(i32, u64, i64)]) -> PartitionFigures {
