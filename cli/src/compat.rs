@@ -8,15 +8,19 @@
 
 pub(crate) mod api_versions;
 pub(crate) mod client_metrics;
+pub(crate) mod cluster;
 pub(crate) mod configs;
 pub(crate) mod console_consumer;
 pub(crate) mod console_producer;
 pub(crate) mod console_share_consumer;
 pub(crate) mod consumer_groups;
+pub(crate) mod delete_records;
 pub(crate) mod features;
 pub(crate) mod formatter;
 pub(crate) mod get_offsets;
+pub(crate) mod groups;
 pub(crate) mod java_order;
+pub(crate) mod leader_election;
 pub(crate) mod line_reader;
 pub(crate) mod log_dirs;
 pub(crate) mod options;
@@ -45,6 +49,10 @@ const TOOLS: &[(&str, Tool)] = &[
     ("share-groups", share_groups::main),
     ("configs", configs::main),
     ("client-metrics", client_metrics::main),
+    ("groups", groups::main),
+    ("leader-election", leader_election::main),
+    ("delete-records", delete_records::main),
+    ("cluster", cluster::main),
     ("features", features::main),
     ("get-offsets", get_offsets::main),
     ("broker-api-versions", api_versions::main),

@@ -223,7 +223,8 @@ def tools(tmp_path_factory):
     for name in ("kafka-topics", "kafka-console-producer", "kafka-console-consumer", "kafka-consumer-groups",
                  "kafka-configs", "kafka-get-offsets", "kafka-broker-api-versions", "kafka-storage",
                  "kafka-metadata-quorum", "kafka-features", "kafka-transactions", "kafka-client-metrics",
-                 "kafka-share-groups", "kafka-console-share-consumer", "kafka-log-dirs"):
+                 "kafka-share-groups", "kafka-console-share-consumer", "kafka-log-dirs", "kafka-cluster",
+                 "kafka-leader-election", "kafka-delete-records", "kafka-groups"):
         for suffix in ("", ".sh"):
             (folder / (name + suffix)).symlink_to(BINARY)
 

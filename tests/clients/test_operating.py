@@ -196,3 +196,56 @@ def test_settings_that_differ_are_shown(start_moldau):
     assert rows["num.partitions"] == {"default": "1", "brokers": {"1": {"value": "7", "source": "start"}}}
     assert "node.id" not in rows and "node.id" in answer("config", "diff", "--all", *at)
     assert moldau("config", "diff", "--between", *at).stdout == "the brokers do not differ\n"
+
+
+def test_a_load_that_remembers_finds_nothing_lost_when_a_leader_is_killed(start_cluster):
+    cluster = start_cluster()
+    at = ("-b", cluster.bootstrap)
+    checking = subprocess.Popen([str(BINARY), "verify", "--duration-s", "8", "--rate", "400", *at, "--format", "json"],
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+    try:
+        eventually(lambda: moldau("topic", "list", *at).stdout.startswith("moldau-verify-"), message="the load's topic")
+        topic = moldau("topic", "list", *at).stdout.strip()
+        cluster.leader(topic, 0).kill()
+        out, err = checking.communicate(timeout=SECONDS_MAX)
+    finally:
+        checking.kill()
+    assert checking.returncode == 0, out + err
+    found = json.loads(out)
+    assert found["sound"] and found["acknowledged"] > 0 and found["found"] >= found["acknowledged"]
+    assert moldau("topic", "list", *at).stdout == "", "its topic is deleted"
+
+
+def test_a_load_that_remembers_notices_records_that_are_gone(start_moldau, tools):
+    """Without this one the one above could not fail."""
+    at = ("-b", start_moldau().bootstrap)
+    assert moldau("topic", "create", "t", "-p", 1, *at).returncode == 0
+    checking = subprocess.Popen([str(BINARY), "verify", "--topic", "t", "--duration-s", "5", "--rate", "200", *at],
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+    eventually(lambda: int(tools("kafka-get-offsets", "--bootstrap-server", at[1], "--topic", "t").stdout.split(":")[2]) > 20,
+               message="the first records")
+    deleting = tools("kafka-delete-records", "--bootstrap-server", at[1], "--offset-json-file", "/dev/stdin",
+                     input=json.dumps({"partitions": [{"topic": "t", "partition": 0, "offset": 10}]}))
+    assert deleting.returncode == 0, deleting.stderr
+    out, err = checking.communicate(timeout=SECONDS_MAX)
+    assert checking.returncode == 4, out + err
+    assert "FAULT          10 lost: " in out and "the topic t stays" in err, out + err
+
+
+def test_a_bench_measures_what_it_produced_and_consumed(start_moldau):
+    at = ("-b", start_moldau().bootstrap)
+    found = answer("bench", "--duration-s", 2, "--rate", 200, "--record-bytes", 100, *at)
+    assert found["produced"]["records"] == found["consumed"]["records"] > 0
+    assert 0 < found["consumed"]["latency_ms"]["p50"] <= found["consumed"]["latency_ms"]["max"]
+    assert moldau("topic", "list", *at).stdout == ""
+    assert moldau("bench", "--record-bytes", 1, *at).stderr == "error: --record-bytes 1: from 16 to 1048576\n"
+
+
+def test_top_shows_topics_and_lag_where_there_is_no_terminal(start_moldau):
+    at = ("-b", start_moldau().bootstrap)
+    assert moldau("produce", "live", *at, input="a\nb\nc\n").returncode == 0
+    assert moldau("consume", "live", "-g", "readers", "-o", "earliest", "-n", 1, *at).returncode == 0
+    shown = moldau("top", "-n", 1, *at)
+    assert shown.returncode == 0, shown.stderr
+    assert re.search(r"^live +- +3 +1 +0 +0$", shown.stdout, re.M), shown.stdout
+    assert re.search(r"^readers +- +2 \w+$", shown.stdout, re.M), shown.stdout
