@@ -24,6 +24,7 @@ pub(crate) mod leader_election;
 pub(crate) mod line_reader;
 pub(crate) mod log_dirs;
 pub(crate) mod options;
+pub(crate) mod producer_perf_test;
 pub(crate) mod quorum;
 pub(crate) mod share_groups;
 pub(crate) mod storage;
@@ -53,6 +54,7 @@ const TOOLS: &[(&str, Tool)] = &[
     ("leader-election", leader_election::main),
     ("delete-records", delete_records::main),
     ("cluster", cluster::main),
+    ("producer-perf-test", producer_perf_test::main),
     ("features", features::main),
     ("get-offsets", get_offsets::main),
     ("broker-api-versions", api_versions::main),
