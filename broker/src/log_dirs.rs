@@ -288,11 +288,7 @@ fn open_one(
     cluster_id: &str,
     node_id: BrokerId,
 ) -> Result<(LogDirectory, Uuid), LogDirsError> {
-<<<<<<< HEAD
-    let log = LogDirectory::open(Arc::clone(file_system), Arc::clone(cache), path.to_path_buf())?;
-=======
     let log = LogDirectory::open(Arc::clone(file_system), Arc::clone(cache), path.to_owned())?;
->>>>>>> 10af344 (Honour bounds of connections for certain addresses, and how fast connections may come)
     let id = match log.meta_properties() {
         Some(found) => check_identity(path, &found, cluster_id, node_id)?,
         None => format(&log, cluster_id, node_id)?,
