@@ -74,7 +74,8 @@ impl Sampler {
         }
         let [.., a, b, c, d, e, f, g] = *trace_id;
         let random = u64::from_be_bytes([0, a, b, c, d, e, f, g]);
-        (random as f64) < self.ratio * (1u64 << 56) as f64
+        // Of 56 bits the 53 that a float holds without rounding, or the greatest would not be below 1.
+        ((random >> 3) as f64) < self.ratio * (1u64 << 53) as f64
     }
 }
 
