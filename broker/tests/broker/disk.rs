@@ -88,8 +88,11 @@ impl File for Gated {
 
 impl FileSystem for Disk {
     fn open(&self, path: &Path, how: OpenFile) -> io::Result<Arc<dyn File>> {
-        let is_log = path.extension().is_some_and(|extension| extension == "log");
-        let gate = is_log.then(|| Arc::clone(&self.gate));
+        // A log's segments, and the journal by which they become durable.
+        let is_segment = path.extension().is_some_and(|extension| extension == "log");
+        let is_journal =
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("moldau-journal"));
+        let gate = (is_segment || is_journal).then(|| Arc::clone(&self.gate));
         Ok(Arc::new(Gated { file: self.files.open(path, how)?, gate }))
     }
 
