@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up and passes the tests: the README's second command, and what CI runs.
 #   tests/run.sh                    all stages
-#   tests/run.sh STAGE...           some of: setup check unit build simulation harness clients containers cluster chaos,
+#   tests/run.sh STAGE...           some of: setup check unit build instructions simulation harness clients containers cluster chaos,
 #                                   and kubernetes, which runs by name alone
 # Each stage prints its minutes; a part that cannot run here says `skipped` and why, and is not counted as passed.
 set -uo pipefail
@@ -34,6 +34,8 @@ check_advisories() {
 }
 stage_unit() { cargo test --workspace --all-features --locked --no-fail-fast; }
 stage_build() { cargo build --release --locked; }
+# The hot paths' instructions against the committed baseline.
+stage_instructions() { tests/bench/instructions.py; }
 stage_clients() { "$python" -m pytest -q -ra --durations=10 tests/clients; }
 stage_containers() { tests/containers.sh; }
 # 2,000 simulated clusters, then each seeded fault until a seed finds it. SIM_FIRST_SEED begins elsewhere.
@@ -70,7 +72,7 @@ run_stage() {
 }
 
 stages=("$@")
-[ ${#stages[@]} -gt 0 ] || stages=(setup check unit build simulation harness clients containers cluster chaos)
+[ ${#stages[@]} -gt 0 ] || stages=(setup check unit build instructions simulation harness clients containers cluster chaos)
 for stage in "${stages[@]}"; do
   run_stage "$stage"
   # Without its ground nothing later can tell anything.

@@ -32,6 +32,7 @@ need kcat kcat
 need ip iproute2
 need chromium chromium
 need chromedriver chromium-driver
+need valgrind valgrind
 if [ "${MOLDAU_TEST_CONTAINERS:-yes}" = yes ]; then
   need dockerd docker.io
   need docker-compose docker-compose
