@@ -138,6 +138,8 @@ impl SyncQueue {
         let mut state = self.state.lock();
         loop {
             if let Some(own) = state.own.pop_front() {
+                // If this thread was woken for the next round, somebody else has to be.
+                state.is_wake_sent = false;
                 if state.is_wake_due() {
                     self.more.notify_one();
                 }

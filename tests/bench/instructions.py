@@ -8,7 +8,7 @@
 tests/examples/instructions does the cases under valgrind's callgrind, in a release build that shares everything with the
 broker's. Callgrind simulates the same processor everywhere (with AVX2 where the machine has it, so that memcpy and the
 checksums choose the same code on all machines of the last ten years). What stays: the C library is the machine's, maps
-have a seed of their own in each process, and once in a while a lock is taken just then; all that is below a percent.
+have a seed of their own in each process, and once in a while a lock is taken just then; all that is below three percent.
 Standard library alone."""
 
 import argparse
@@ -23,7 +23,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BASELINE = pathlib.Path(__file__).resolve().with_name("instructions.txt")
 REGRESSION = 0.05
-MINUTES_MAX = 10
+MINUTES_MAX = 5
 CASE = "instructions::measured::"
 
 
@@ -40,7 +40,8 @@ def profile(binary):
     """{function: instructions of its own}, {function: with what it calls}, and how often each case was done."""
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder) / "profile"
-        command = ["valgrind", "--quiet", "--tool=callgrind", f"--callgrind-out-file={out}", "--collect-atstart=no",
+        # Valgrind runs one thread at a time; by its own choice of the next one it may starve the one that is waited for.
+        command = ["valgrind", "--quiet", "--fair-sched=yes", "--tool=callgrind", f"--callgrind-out-file={out}", "--collect-atstart=no",
                    f"--toggle-collect={CASE}*", str(binary)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60 * MINUTES_MAX)
         if done.returncode:
@@ -133,7 +134,8 @@ def main():
     if shutil.which("valgrind") is None:
         print("skipped: valgrind is not installed (tests/setup.sh)")
         return 77
-    own, total, calls, times = profile(options.binary or build())
+    binary = options.binary or build()
+    own, total, calls, times = profile(binary)
     figures = counted(total, times)
     if options.top:
         print_top(options.top, own, calls)
@@ -142,7 +144,13 @@ def main():
         write_baseline(figures)
         print(BASELINE.read_text(), end="")
         return 0
-    worse = compare(figures, read_baseline())
+    baseline = read_baseline()
+    worse = compare(figures, baseline)
+    if worse:
+        # Once more: a count that was disturbed comes back, a path that became longer does not.
+        _, total, _, times = profile(binary)
+        again = counted(total, times)
+        worse = compare({name: min(figure, again.get(name, figure)) for name, figure in figures.items()}, baseline)
     if worse:
         print(f"\nerror: more than {REGRESSION:.0%} above the baseline, or no longer there: {', '.join(worse)}.\n"
               "Where that is wanted: tests/bench/instructions.py --renew, and say why in the commit.")
