@@ -226,6 +226,10 @@ impl LogDirs {
     /// The broker epoch under which all directories were closed cleanly, else `BrokerEpoch(-1)` (KIP-966).
     #[must_use]
     pub fn previous_broker_epoch(&self) -> BrokerEpoch {
+        // Nobody knows how the ones that are not there were left.
+        if self.offline_count() > 0 {
+            return BrokerEpoch(-1);
+        }
         let mut epochs = self.dirs.iter().map(|dir| dir.log.clean_shutdown_broker_epoch());
         let first = epochs.next().flatten();
         let same = epochs.all(|epoch| epoch == first);

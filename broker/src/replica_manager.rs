@@ -389,7 +389,8 @@ impl ReplicaManager {
         let ToOpen { id, topic_partition, registration, config, directory } = open;
         let found = self.unclaimed.lock().get(&topic_partition).cloned();
         let is_found = found.is_some();
-        let may_have_failed = self.may_lie_in_failed(directory, found.as_ref().map(|(_, on_disk)| on_disk));
+        let may_have_failed =
+            self.may_lie_in_failed(id, directory, found.as_ref().map(|(_, on_disk)| on_disk));
         let wished = if is_found { None } else { self.take_preferred(&topic_partition) };
         let dir = found.map(|(dir, _)| dir).or(wished).or_else(|| self.dirs.by_id(directory).cloned());
         let opened = match dir.or_else(|| self.dirs.least_loaded().cloned()) {

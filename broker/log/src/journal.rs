@@ -31,7 +31,7 @@ use crate::sync::SyncTicket;
 use crate::{File, FileSystem};
 use entry::{Entry, EntryKind, HALF_HEADER_BYTES};
 
-pub(crate) use replay::replay;
+pub(crate) use replay::{remove, replay};
 
 /// The names of the two halves, in the log directory.
 const HALF_NAMES: [&str; 2] = ["moldau-journal-0", "moldau-journal-1"];
@@ -105,6 +105,8 @@ struct State {
     /// Reused from commit to commit.
     buffer: Vec<u8>,
     is_closed: bool,
+    /// A write or a sync has failed: another may say that all is well, and is not to be believed.
+    has_failed: bool,
 }
 
 /// The journal of one log directory.
@@ -161,7 +163,18 @@ impl Journal {
         let Some(ranges) = ranges else { return Ok(false) };
         let bytes: usize = ranges.iter().map(|range| range.entry_bytes()).sum();
         let mut guard = self.state.lock();
-        let state = &mut *guard;
+        let result = self.commit_ranges(&mut guard, &ranges, bytes);
+        guard.has_failed |= result.is_err();
+        if matches!(result, Ok(true)) {
+            for ticket in tickets {
+                ticket.note_journaled();
+            }
+        }
+        result
+    }
+
+    fn commit_ranges(&self, state: &mut State, ranges: &[&JournalRange], bytes: usize) -> io::Result<bool> {
+        state.check()?;
         // A void comes before or after all of this, never in between.
         if state.is_closed
             || bytes > JOURNAL_COMMIT_BYTES_MAX
@@ -172,7 +185,7 @@ impl Journal {
         }
         let Some(half) = &mut state.halves[state.current] else { return Ok(false) };
         state.buffer.clear();
-        for range in &ranges {
+        for range in ranges {
             match range.encode(half.generation, &mut state.buffer) {
                 Ok(()) => {}
                 // The log was cut meanwhile: its ticket promises nothing any more.
@@ -181,33 +194,44 @@ impl Journal {
             }
         }
         // First: part of what is written may be found again even if not all can be.
-        for range in &ranges {
+        for range in ranges {
             half.segments.insert(Arc::clone(&range.seat.directory), Some(Arc::clone(&range.file)));
         }
         let length_max = self.half_bytes_max.load(Ordering::Relaxed);
-        if !half.write_and_sync(&mut state.buffer, length_max)? {
-            return Ok(false);
-        }
-        for ticket in tickets {
-            ticket.note_journaled();
-        }
-        Ok(true)
+        half.write_and_sync(&mut state.buffer, length_max)
     }
 
     /// See [`JournalSeat::void`].
-    fn void(&self, seat: &JournalSeat) -> io::Result<()> {
+    fn void(&self, seat: &JournalSeat, is_wanted: bool) -> io::Result<()> {
         let mut guard = self.state.lock();
-        let state = &mut *guard;
         let incarnation = self.next_incarnation();
         seat.incarnation.store(incarnation, Ordering::Release);
-        if !state.halves.iter().flatten().any(|half| half.segments.contains_key(&seat.directory)) {
+        if !guard.halves.iter().flatten().any(|half| half.segments.contains_key(&seat.directory)) {
             return Ok(());
         }
+        let result = if is_wanted { guard.sync_segments_of(&seat.directory) } else { Ok(()) };
+        let result = result.and_then(|()| self.write_void(&mut guard, seat, incarnation));
+        guard.has_failed |= result.is_err();
+        if result.is_ok() {
+            // Nobody waits for that segment any more, which may be gone: its room on the disk is not to be held.
+            let files =
+                guard.halves.iter_mut().flatten().filter_map(|half| half.segments.get_mut(&seat.directory));
+            files.for_each(|file| *file = None);
+        }
+        result
+    }
+
+    fn write_void(&self, state: &mut State, seat: &JournalSeat, incarnation: u64) -> io::Result<()> {
+        state.check()?;
         let bytes = entry::size_bytes(seat.directory.len(), 0) as u64;
         if !self.has_room(state, bytes) {
             // Rare: there were more voids than the reserve takes.
             self.settle_other(state)?;
-            self.switch(state)?;
+            match self.switch(state) {
+                Ok(()) => {}
+                Err(error) if is_full_disk(&error) => return self.abandon(state),
+                Err(error) => return Err(error),
+            }
         }
         let Some(half) = &mut state.halves[state.current] else { return Ok(()) };
         state.buffer.clear();
@@ -248,15 +272,17 @@ impl Journal {
     /// The log directory has to go offline.
     pub fn settle_if_due(&self) -> io::Result<()> {
         let state = self.state.lock();
+        state.check()?;
         let Some(half) = state.half_to_settle() else { return Ok(()) };
         let files: Vec<Arc<dyn File>> = half.unsettled().cloned().collect();
         let generation = half.generation;
         // Without the lock: nothing is added to this half before it is settled.
         drop(state);
-        for file in files {
-            file.sync_data()?;
-        }
+        let result: io::Result<()> = files.iter().try_for_each(|file| file.sync_data());
         let mut state = self.state.lock();
+        state.has_failed |= result.is_err();
+        result?;
+        state.check()?;
         let settled = state.halves.iter_mut().flatten().find(|half| half.generation == generation);
         if let Some(half) = settled {
             half.note_settled();
@@ -270,7 +296,7 @@ impl Journal {
         self.settlement_due.notify_all();
     }
 
-    /// Removes the files: everything is durable elsewhere. Their names are durable with the directory's next sync.
+    /// Removes the files, durably: everything is durable elsewhere.
     pub(crate) fn discard(&self) -> io::Result<()> {
         let mut state = self.state.lock();
         state.halves = [None, None];
@@ -319,8 +345,9 @@ impl Journal {
     fn switch(&self, state: &mut State) -> io::Result<()> {
         let next = state.next();
         let generation = state.generation_last + 1;
-        let (file, length) = match state.halves[next].take() {
-            Some(half) => (half.file, half.length),
+        // What is there stays known until it is overwritten: its entries may have to be declared void.
+        let (file, length) = match &state.halves[next] {
+            Some(half) => (Arc::clone(&half.file), half.length),
             None => {
                 let file =
                     self.file_system.open(&self.directory.join(HALF_NAMES[next]), OpenFile::Truncate)?;
@@ -348,9 +375,13 @@ impl Journal {
                 file.sync_data()?;
             }
         }
-        for half in state.halves.iter_mut().filter_map(Option::take) {
-            half.file.write_all_at(&[0; HALF_HEADER_BYTES], 0)?;
-            half.file.sync_data()?;
+        // The older one first: what it has may be void by a note in the newer one.
+        for which in [1 - state.current, state.current] {
+            if let Some(half) = &state.halves[which] {
+                half.file.write_all_at(&[0; HALF_HEADER_BYTES], 0)?;
+                half.file.sync_data()?;
+            }
+            state.halves[which] = None;
         }
         Ok(())
     }
@@ -369,6 +400,17 @@ impl Journal {
 }
 
 impl State {
+    fn check(&self) -> io::Result<()> {
+        if self.has_failed { Err(io::Error::other("the sync journal has failed before")) } else { Ok(()) }
+    }
+
+    /// What an earlier log in the same directory may have left.
+    fn sync_segments_of(&self, directory: &str) -> io::Result<()> {
+        self.check()?;
+        let files = self.halves.iter().flatten().filter_map(|half| half.segments.get(directory)?.as_ref());
+        files.into_iter().try_for_each(|file| file.sync_data())
+    }
+
     fn half_to_settle(&self) -> Option<&Half> {
         self.halves[1 - self.current].as_ref().filter(|half| !half.is_settled())
     }
@@ -430,12 +472,13 @@ impl JournalSeat {
     }
 
     /// No entry of the partition so far is to be written again, and none that is under way will be made. The caller has synced
-    /// the segment, or gives it up. Blocks on a sync if there are any, and where both halves are full on a settlement.
+    /// the segment, or gives it up: then it `is_wanted` no more. Blocks on syncs if there are any, and where both halves are full
+    /// on a settlement.
     ///
     /// # Errors
     /// The log directory has to go offline.
-    pub(crate) fn void(&self) -> io::Result<()> {
-        self.journal.void(self)
+    pub(crate) fn void(&self, is_wanted: bool) -> io::Result<()> {
+        self.journal.void(self, is_wanted)
     }
 }
 
@@ -473,15 +516,4 @@ impl JournalRange {
 
 fn is_full_disk(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
-/// Takes the files away; to be made durable by a sync of the directory.
-pub(crate) fn remove(file_system: &dyn FileSystem, directory: &Path) -> io::Result<()> {
-    for name in HALF_NAMES {
-        match file_system.remove_file(&directory.join(name)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-    }
-    Ok(())
 }

@@ -87,11 +87,12 @@ impl LogDirectory {
         let checkpoints =
             Checkpoints::load(Arc::clone(&file_system), path.clone()).map_err(LogError::io(&path))?;
         let checkpoints = Arc::new(checkpoints);
-        let clean_shutdown = clean_shutdown::take(&*file_system, &path).map_err(LogError::io(&path))?;
-        if clean_shutdown.is_some() {
-            // Everything is in the segments.
+        if clean_shutdown::is_there(&*file_system, &path).map_err(LogError::io(&path))? {
+            // Everything is in the segments, and a journal that was left is older. Without the marker it would be believed.
             journal::remove(&*file_system, &path).map_err(LogError::io(&path))?;
-        } else if let Some(replayed) = journal::replay(&*file_system, &path).map_err(LogError::io(&path))? {
+        }
+        let clean_shutdown = clean_shutdown::take(&*file_system, &path).map_err(LogError::io(&path))?;
+        if let Some(replayed) = journal::replay(&*file_system, &path).map_err(LogError::io(&path))? {
             tracing::info!(path = %path.display(), ?replayed, "the sync journal was replayed");
         }
         // Also makes durable the names of partitions that a killed process left in the page cache.

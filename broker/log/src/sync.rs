@@ -3,8 +3,8 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use moldau_model::Offset;
 use parking_lot::Mutex;
@@ -130,7 +130,7 @@ pub(crate) struct Durability {
     /// Where the dirty bytes begin, if all of them were appended to the one dirty file.
     appended_from: Option<u64>,
     /// Durable in the journal, and not yet in the file itself, as far as is known here.
-    unsettled: Option<Arc<dyn File>>,
+    unsettled: Option<Weak<dyn File>>,
     /// The journal may have entries that are not void.
     may_be_journaled: bool,
     names: NamesToSync,
@@ -149,7 +149,8 @@ impl Durability {
             dirty: Vec::new(),
             appended_from: None,
             unsettled: None,
-            may_be_journaled: false,
+            // By an earlier log in the same directory.
+            may_be_journaled: true,
             names: NamesToSync::default(),
             made: None,
             truncations: 0,
@@ -261,9 +262,9 @@ impl Durability {
         self.in_flight_files.clear();
         self.made = None;
         if ticket.was_journaled.load(Ordering::Acquire) {
-            self.unsettled = ticket.files.first().cloned();
-        } else if let Some(unsettled) = &self.unsettled
-            && ticket.files.iter().any(|file| Arc::ptr_eq(file, unsettled))
+            self.unsettled = ticket.files.first().map(Arc::downgrade);
+        } else if let Some(unsettled) = self.unsettled()
+            && ticket.files.iter().any(|file| Arc::ptr_eq(file, &unsettled))
         {
             self.unsettled = None;
         }
@@ -283,13 +284,18 @@ impl Durability {
 
     /// Syncs all files at once, under the lock, those of a ticket under way included.
     pub(crate) fn sync_files_now(&mut self) -> io::Result<()> {
-        for file in self.dirty.iter().chain(&self.in_flight_files).chain(&self.unsettled) {
+        for file in self.dirty.iter().chain(&self.in_flight_files).chain(&self.unsettled()) {
             file.sync_data()?;
         }
         self.dirty.clear();
         self.appended_from = None;
         self.unsettled = None;
         Ok(())
+    }
+
+    /// The journal keeps the file open until it is settled.
+    fn unsettled(&self) -> Option<Arc<dyn File>> {
+        self.unsettled.as_ref().and_then(Weak::upgrade)
     }
 
     /// Whether the journal may have entries of the log that count; from now on it has none.

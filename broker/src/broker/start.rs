@@ -343,7 +343,7 @@ async fn open_replicas(
         )?;
         for dir in dirs.iter() {
             if let Some(journal) = dir.log.journal() {
-                let partitions_max = journal_partitions_max(files_max());
+                let partitions_max = journal_partitions_max(files_max()) / config.log_dirs.len().max(1);
                 journal.enable(u64::try_from(config.flush_journal_bytes).unwrap_or(0), partitions_max);
             }
         }

@@ -108,15 +108,23 @@ impl ReplicaManager {
     }
 
     /// Whether the replica may lie in a directory that failed: the one that metadata names, or, where metadata names none, any,
-    /// as long as it is not known which replicas are new. What lies elsewhere may be older than what was acknowledged, and an
-    /// empty log is.
-    pub(super) fn may_lie_in_failed(&self, named: Uuid, found: Option<&PartitionOnDisk>) -> bool {
+    /// as long as it is not known which replicas are new, and ever after for one that was taken for offline then. What lies
+    /// elsewhere may be older than what was acknowledged, and an empty log is.
+    pub(super) fn may_lie_in_failed(
+        &self,
+        id: TopicIdPartition,
+        named: Uuid,
+        found: Option<&PartitionOnDisk>,
+    ) -> bool {
         if self.dirs.offline_count() == 0 || self.dirs.by_id(named).is_some_and(|dir| dir.is_online()) {
             return false;
         }
         match found {
             Some(found) => !named.is_zero() && !found.moved_from.supersedes(named),
-            None => !named.is_zero() || !self.is_loaded.load(Ordering::Acquire),
+            None => {
+                let was_there = matches!(self.hosted(id), Some(Hosted::Offline));
+                !named.is_zero() || was_there || !self.is_loaded.load(Ordering::Acquire)
+            }
         }
     }
 

@@ -91,14 +91,14 @@ fn refused(text: String) -> TraceSettingsError {
 /// `http://host[:port][/path]` as host with port, and path.
 fn parse_endpoint(endpoint: &str) -> Result<(String, String), TraceSettingsError> {
     let Some(rest) = endpoint.strip_prefix("http://") else {
-        let text =
-            format!("the endpoint {endpoint} does not begin with http://; TLS is a collector's on this host");
-        return Err(refused(text));
+        // It is not repeated: a password may stand in it.
+        let text = "the endpoint does not begin with http://; TLS is a collector's on this host";
+        return Err(refused(text.to_owned()));
     };
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
     if authority.is_empty() || authority.contains('@') || !is_visible(authority) || !is_visible(path) {
-        return Err(refused(format!("the endpoint {endpoint} is none")));
+        return Err(refused("the endpoint is none: http://HOST:PORT, without a user".to_owned()));
     }
     let address = if has_port { authority.to_owned() } else { format!("{authority}:80") };
     Ok((address, format!("/{path}")))

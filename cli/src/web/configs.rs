@@ -8,7 +8,7 @@ use super::Shared;
 use super::answer::{Answer, Body, Failure, Json};
 use super::brokers::broker_id;
 use super::clients::CHANGE;
-use super::topics::find;
+use super::topics::{find, is_internal};
 use crate::client::configs::{ConfigChange, ConfigEntry, ConfigSource, ResourceKind};
 
 pub(super) async fn of_topic(State(web): State<Shared>, Path(name): Path<String>) -> Answer {
@@ -58,6 +58,9 @@ fn source_name(source: ConfigSource) -> &'static str {
 pub(super) async fn change(State(web): State<Shared>, Path(name): Path<String>, body: Bytes) -> Answer {
     let body = Body::parse(&body)?;
     find(&web.broker.control.image(), &name)?;
+    if is_internal(&name) {
+        return Err(Failure::bad_request("Kafka's own topics are not changed from here"));
+    }
     let set = body.texts("set")?.into_iter().map(|(key, value)| ConfigChange::Set(key, value));
     let delete = body.list("delete")?.into_iter().map(ConfigChange::Delete);
     let changes: Vec<ConfigChange> = set.chain(delete).collect();

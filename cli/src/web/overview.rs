@@ -15,7 +15,7 @@ pub(super) async fn overview(State(web): State<Shared>) -> Answer {
     let image = broker.control.image();
     let min_isr = MinIsr::new(&broker.control, &image);
     let counts = Counts::over(&image, |topic| min_isr.of(topic));
-    let offline_dirs = broker.replica_manager.dirs().offline_ids().len();
+    let offline_dirs = broker.replica_manager.dirs().offline_count();
     let reasons = reasons(&image, &counts, &quorum, offline_dirs, now().0);
     let brokers = image.broker_count();
     let replicas: usize =

@@ -61,6 +61,10 @@ pub(super) async fn add_partitions(
     let count =
         count.ok_or_else(|| Failure::bad_request("count says how many partitions there are to be in all"))?;
     find(&web.broker.control.image(), &name)?;
+    // Which partition of theirs a group or a transaction belongs to goes by their number.
+    if is_internal(&name) {
+        return Err(Failure::bad_request("Kafka's own topics get no partitions from here"));
+    }
     web.clients.run(CHANGE, move |client| client.create_partitions(&[(name, None)], count)).await?;
     Ok(Json(json!({"partitions": count})))
 }

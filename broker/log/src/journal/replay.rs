@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use moldau_model::{Offset, TopicId};
 
+use super::HALF_NAMES;
 use super::entry::{self, Entry, EntryKind, HALF_HEADER_BYTES, PREFIX_BYTES};
-use super::{HALF_NAMES, remove};
 use crate::file_cache::{FileKind, segment_path};
 use crate::file_system::OpenFile;
 use crate::{File, FileSystem, partition_metadata};
@@ -83,8 +83,35 @@ pub(crate) fn replay(file_system: &dyn FileSystem, directory: &Path) -> io::Resu
     }
     drop(halves);
     remove(file_system, directory)?;
-    file_system.sync_dir(directory)?;
     Ok(Some(replayed))
+}
+
+/// Takes the files away, durably and the older one first: what it has may be void by a note in the newer one.
+pub(crate) fn remove(file_system: &dyn FileSystem, directory: &Path) -> io::Result<()> {
+    let mut found = Vec::new();
+    for name in HALF_NAMES {
+        match file_system.open(&directory.join(name), OpenFile::Read) {
+            Ok(file) => found.push((read_generation(&*file)?, name)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    found.sort_unstable();
+    for (_, name) in found {
+        file_system.remove_file(&directory.join(name))?;
+        file_system.sync_dir(directory)?;
+    }
+    Ok(())
+}
+
+/// `None` if there is no whole header: it was never synced, and so nothing behind it was.
+fn read_generation(file: &dyn File) -> io::Result<Option<u64>> {
+    let mut header = [0; HALF_HEADER_BYTES];
+    match file.read_exact_at(&mut header, 0) {
+        Ok(()) => Ok(entry::read_half_header(&header)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// `None` if there are no files.
@@ -99,14 +126,7 @@ fn open_halves(file_system: &dyn FileSystem, directory: &Path) -> io::Result<Opt
             Err(error) => return Err(error),
         };
         is_there = true;
-        let mut header = [0; HALF_HEADER_BYTES];
-        match file.read_exact_at(&mut header, 0) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue,
-            Err(error) => return Err(error),
-        }
-        // A torn header was never synced, and so nothing behind it was.
-        if let Some(generation) = entry::read_half_header(&header) {
+        if let Some(generation) = read_generation(&*file)? {
             halves.push(Half { file, generation });
         }
     }

@@ -26,6 +26,10 @@ pub(super) fn write(
     file_system.replace_file(&directory.join(FILE_NAME), text.as_bytes())
 }
 
+pub(super) fn is_there(file_system: &dyn FileSystem, directory: &Path) -> io::Result<bool> {
+    Ok(file_system.file_length(&directory.join(FILE_NAME))?.is_some())
+}
+
 /// Reads the marker and removes it. The caller syncs the directory before anything is written, for a marker that came
 /// back would call the next crash clean.
 pub(super) fn take(file_system: &dyn FileSystem, directory: &Path) -> io::Result<Option<CleanShutdown>> {

@@ -349,6 +349,9 @@ impl PartitionLog {
             // Nothing of it may be found again: neither by a reader nor by recovery, after it was refused.
             if let Err(second) = file.set_len(position) {
                 self.fail(format!("a failed write ({error}) could not be taken back: {second}").into());
+            } else {
+                // That is to be durable before something is written in its place.
+                self.durability.mark(&file);
             }
             return Err(error.into());
         }

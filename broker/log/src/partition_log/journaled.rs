@@ -14,7 +14,7 @@ impl PartitionLog {
         match &self.journal {
             Some(seat) if self.durability.leave_journal() => {
                 self.durability.sync_files_now()?;
-                seat.void()
+                seat.void(true)
             }
             _ => Ok(()),
         }
@@ -29,7 +29,7 @@ impl PartitionLog {
     /// The same for a log that is about to be deleted, and whose records nobody wants.
     pub(crate) fn abandon_journal(&mut self) -> io::Result<()> {
         match &self.journal {
-            Some(seat) if self.durability.leave_journal() => seat.void(),
+            Some(seat) if self.durability.leave_journal() => seat.void(false),
             _ => Ok(()),
         }
     }
