@@ -91,17 +91,23 @@ fn refused(text: String) -> TraceSettingsError {
 /// `http://host[:port][/path]` as host with port, and path.
 fn parse_endpoint(endpoint: &str) -> Result<(String, String), TraceSettingsError> {
     let Some(rest) = endpoint.strip_prefix("http://") else {
-        // It is not repeated: a password may stand in it.
-        let text = "the endpoint does not begin with http://; TLS is a collector's on this host";
-        return Err(refused(text.to_owned()));
+        let shown = without_user(endpoint);
+        let text =
+            format!("the endpoint {shown} does not begin with http://; TLS is a collector's on this host");
+        return Err(refused(text));
     };
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
     if authority.is_empty() || authority.contains('@') || !is_visible(authority) || !is_visible(path) {
-        return Err(refused("the endpoint is none: http://HOST:PORT, without a user".to_owned()));
+        return Err(refused(format!("the endpoint {} is none", without_user(endpoint))));
     }
     let address = if has_port { authority.to_owned() } else { format!("{authority}:80") };
     Ok((address, format!("/{path}")))
+}
+
+/// The endpoint as it may be shown: a password may stand before the `@`.
+fn without_user(endpoint: &str) -> &str {
+    endpoint.rsplit_once('@').map_or(endpoint, |(_, host)| host)
 }
 
 /// Whether it can stand in the head of a request.
@@ -214,6 +220,10 @@ mod tests {
             ("otel.traces.sampler.arg", "x"),
         ] {
             assert!(of(&[endpoint, other]).unwrap_err().to_string().contains(other.1), "{other:?}");
+        }
+        for endpoint in ["https://user:s3cret@c:4318", "http://user:s3cret@c", "user:s3cret@c"] {
+            let error = of(&[("otel.exporter.otlp.endpoint", endpoint)]).unwrap_err().to_string();
+            assert!(error.contains('c') && !error.contains("s3cret"), "{error}");
         }
         for secret in ["s3cret", "a=s3cret%0d%0a", "a=s3cret%z"] {
             let error = of(&[endpoint, ("otel.exporter.otlp.headers", secret)]).unwrap_err();
