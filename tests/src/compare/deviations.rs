@@ -161,8 +161,12 @@ pub const DEVIATIONS: &[Deviation] = &[
         apis: &[ApiKey::DescribeConfigs],
         fields: &[
             "cluster.secret",
+            "flush.journal.bytes",
             "flush.policy",
+            "group.initial.rebalance.quiet.ms",
             "http.listener",
+            "http.ui.allowed.hosts",
+            "http.ui.readonly",
             "metrics.families",
             "metrics.series.max",
             "otel.bsp.schedule.delay",
