@@ -304,12 +304,6 @@ impl Journal {
         remove(&*self.file_system, &self.directory)
     }
 
-    /// How many partitions have entries whose segments are not synced yet.
-    #[must_use]
-    pub fn unsettled_count(&self) -> usize {
-        self.state.lock().halves.iter().flatten().map(|half| half.unsettled().count()).sum()
-    }
-
     fn has_room(&self, state: &State, bytes: u64) -> bool {
         let max = self.half_bytes_max.load(Ordering::Relaxed);
         state.halves[state.current].as_ref().is_some_and(|half| half.position + bytes <= max)
