@@ -108,3 +108,19 @@ fn what_is_called_honoured_is_read_somewhere() {
         broker.chain(topic).map(|definition| definition.name).filter(|name| !is_read(name)).collect();
     assert!(unread.is_empty(), "called honoured, and nobody reads them: {}", unread.join(", "));
 }
+
+/// Otherwise the comparison with Apache Kafka fails, which takes longer to say so.
+#[test]
+fn the_comparison_knows_every_setting_that_kafka_does_not_have() {
+    let known: Vec<&str> = moldau_tests::compare::deviations::DEVIATIONS
+        .iter()
+        .flat_map(|deviation| deviation.fields.iter().copied())
+        .collect();
+    for definition in definitions::OWN {
+        assert!(
+            known.contains(&definition.name),
+            "{}: name it in tests/src/compare/deviations.rs",
+            definition.name
+        );
+    }
+}
