@@ -31,7 +31,7 @@ impl Terms {
                 CompressionType::Uncompressed => codec(Compression::None, None),
                 CompressionType::Gzip => codec(Compression::Gzip, Some(config.compression_gzip_level)),
                 CompressionType::Snappy => codec(Compression::Snappy, None),
-                CompressionType::Lz4 => codec(Compression::Lz4, None),
+                CompressionType::Lz4 => codec(Compression::Lz4, Some(config.compression_lz4_level)),
                 CompressionType::Zstd => codec(Compression::Zstd, Some(config.compression_zstd_level)),
             },
         }

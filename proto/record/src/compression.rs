@@ -137,7 +137,7 @@ pub fn decompress(
 /// A decoder that gives what it has as it goes. Snappy has none: its blocks are unpacked whole.
 pub(crate) enum Streaming<'a> {
     Plain(&'a [u8]),
-    Gzip(flate2::read::MultiGzDecoder<&'a [u8]>),
+    Gzip(Box<flate2::read::MultiGzDecoder<&'a [u8]>>),
     Lz4(Box<lz4_flex::frame::FrameDecoder<&'a [u8]>>),
     Zstd(zstd::stream::read::Decoder<'static, Cursor<&'a [u8]>>),
 }
@@ -158,7 +158,7 @@ pub(crate) fn streaming(compression: Compression, bytes: &[u8]) -> Result<Stream
     let corrupt = |error: std::io::Error| DecompressError::Corrupt { codec, reason: error.to_string() };
     Ok(match compression {
         Compression::None | Compression::Snappy => Streaming::Plain(bytes),
-        Compression::Gzip => Streaming::Gzip(flate2::read::MultiGzDecoder::new(bytes)),
+        Compression::Gzip => Streaming::Gzip(Box::new(flate2::read::MultiGzDecoder::new(bytes))),
         Compression::Lz4 => Streaming::Lz4(Box::new(lz4_flex::frame::FrameDecoder::new(bytes))),
         Compression::Zstd => {
             let mut decoder =

@@ -104,11 +104,28 @@ impl Write for Capped {
     }
 }
 
+/// The default of `compression.lz4.level`, at which Kafka takes LZ4's fast form; it searches harder at each of the others.
+const LZ4_LEVEL_DEFAULT: i32 = 9;
+
+/// LZ4's frame format knows of no level below 3 that searches, and Kafka's lowest two do.
+const LZ4_LEVEL_HIGH_MIN: i32 = 3;
+
+/// In the frames that `lz4_frame` describes.
+fn lz4_at_level(level: i32, out: Capped) -> io::Result<lz4::Encoder<Capped>> {
+    lz4::EncoderBuilder::new()
+        .block_size(lz4::BlockSize::Max64KB)
+        .block_mode(lz4::BlockMode::Independent)
+        .checksum(lz4::ContentChecksum::NoChecksum)
+        .level(level.max(LZ4_LEVEL_HIGH_MIN).cast_unsigned())
+        .build(out)
+}
+
 enum Packer {
     Plain(Capped),
     Gzip(flate2::write::GzEncoder<Capped>),
     Snappy(Box<snappy::Packer<Capped>>),
     Lz4(Box<lz4_flex::frame::FrameEncoder<Capped>>),
+    Lz4High(lz4::Encoder<Capped>),
     Zstd(zstd::stream::write::Encoder<'static, Capped>),
 }
 
@@ -122,9 +139,12 @@ impl Packer {
                 Self::Gzip(flate2::write::GzEncoder::new(out, level))
             }
             Compression::Snappy => Self::Snappy(Box::new(snappy::Packer::new(out)?)),
-            Compression::Lz4 => {
-                Self::Lz4(Box::new(lz4_flex::frame::FrameEncoder::with_frame_info(lz4_frame(), out)))
-            }
+            Compression::Lz4 => match codec.level {
+                None | Some(LZ4_LEVEL_DEFAULT) => {
+                    Self::Lz4(Box::new(lz4_flex::frame::FrameEncoder::with_frame_info(lz4_frame(), out)))
+                }
+                Some(level) => Self::Lz4High(lz4_at_level(level, out)?),
+            },
             Compression::Zstd => {
                 let level = codec.level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL);
                 Self::Zstd(zstd::stream::write::Encoder::new(out, level)?)
@@ -138,6 +158,7 @@ impl Packer {
             Self::Gzip(encoder) => encoder.write_all(bytes),
             Self::Snappy(packer) => packer.write_all(bytes),
             Self::Lz4(encoder) => encoder.write_all(bytes),
+            Self::Lz4High(encoder) => encoder.write_all(bytes),
             Self::Zstd(encoder) => encoder.write_all(bytes),
         }
     }
@@ -151,6 +172,10 @@ impl Packer {
                 lz4_flex::frame::Error::IoError(error) => error,
                 error => io::Error::other(error),
             }),
+            Self::Lz4High(encoder) => {
+                let (out, finished) = encoder.finish();
+                finished.map(|()| out)
+            }
             Self::Zstd(encoder) => encoder.finish(),
         }
     }
@@ -215,7 +240,8 @@ mod tests {
     fn a_level_is_heard() {
         let source = batch(Compression::None);
         let source = BatchView::first(&source).unwrap();
-        for (compression, low, high) in [(Compression::Gzip, 1, 9), (Compression::Zstd, -50, 19)] {
+        let levels = [(Compression::Gzip, 1, 9), (Compression::Lz4, 9, 12), (Compression::Zstd, -50, 19)];
+        for (compression, low, high) in levels {
             let size = |level| {
                 source.convert(Codec { compression, level: Some(level) }, LIMIT, 1 << 20).unwrap().len()
             };

@@ -197,7 +197,6 @@ const HEARD_AT_RUN_TIME: &[&str] = &[
 
 /// Topic settings that nothing reads.
 const TOPIC_WITHOUT_EFFECT: &[(&str, &str)] = &[
-    ("compression.lz4.level", "lz4 is written in its fast form, which has one level"),
     ("local.retention.bytes", TIERED),
     ("local.retention.ms", TIERED),
     ("remote.log.copy.disable", TIERED),

@@ -224,9 +224,10 @@ fn what_has_no_effect_is_named_unless_it_says_the_default() {
         ("num.network.threads", "5"),
         ("log.retention.hours", "1"),
         ("compression.lz4.level", "12"),
+        ("log.local.retention.ms", "5"),
         ("no.such.setting", "1"),
     ];
     let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let config = BrokerConfig::from_settings(settings).unwrap();
-    assert_eq!(config.settings_without_effect(), ["compression.lz4.level", "num.network.threads"]);
+    assert_eq!(config.settings_without_effect(), ["log.local.retention.ms", "num.network.threads"]);
 }
