@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use rustix::fs::{FallocateFlags, FlockOperation};
 
@@ -16,7 +17,31 @@ use super::{DirectoryEntry, File, FileLock, FileSystem, OpenFile, Space};
 pub struct RealFileSystem;
 
 #[derive(Debug)]
-struct RealFile(fs::File);
+struct RealFile {
+    file: fs::File,
+    sync_failure: SyncFailure,
+}
+
+/// The kernel tells of a failed write-back once for each descriptor, and the next sync says that all is well. Two threads sync
+/// a file: whoever comes second has to hear of it too.
+#[derive(Debug, Default)]
+struct SyncFailure(AtomicI32);
+
+impl SyncFailure {
+    fn remember(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        // What failed before this sync or while it was under way makes it fail.
+        let result = sync();
+        if let Err(error) = &result {
+            self.0.store(error.raw_os_error().unwrap_or(EIO), Ordering::SeqCst);
+        }
+        match self.0.load(Ordering::SeqCst) {
+            0 => result,
+            errno => Err(io::Error::from_raw_os_error(errno)),
+        }
+    }
+}
+
+const EIO: i32 = rustix::io::Errno::IO.raw_os_error();
 
 /// The kernel drops the lock with the descriptor, also if the process is killed.
 #[derive(Debug)]
@@ -26,34 +51,34 @@ impl FileLock for RealLock {}
 
 impl File for RealFile {
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
-        self.0.read_at(buffer, position)
+        self.file.read_at(buffer, position)
     }
 
     fn write_vectored_at(&self, buffers: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
-        Ok(rustix::io::pwritev(&self.0, buffers, position)?)
+        Ok(rustix::io::pwritev(&self.file, buffers, position)?)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.sync_failure.remember(|| self.file.sync_data())
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
-        self.0.set_len(length)
+        self.file.set_len(length)
     }
 
     fn allocate(&self, length: u64) -> io::Result<()> {
-        match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, length) {
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.0.set_len(length),
+        match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, length) {
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.file.set_len(length),
             result => Ok(result?),
         }
     }
 
     fn length(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn as_fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.0.as_fd())
+        Some(self.file.as_fd())
     }
 }
 
@@ -67,7 +92,7 @@ impl FileSystem for RealFileSystem {
             OpenFile::Create => options.write(true).create(true),
             OpenFile::Truncate => options.write(true).create(true).truncate(true),
         };
-        Ok(Arc::new(RealFile(options.open(path)?)))
+        Ok(Arc::new(RealFile { file: options.open(path)?, sync_failure: SyncFailure::default() }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -125,5 +150,20 @@ impl FileSystem for RealFileSystem {
             total_bytes: volume.f_blocks.saturating_mul(volume.f_frsize),
             usable_bytes: volume.f_bavail.saturating_mul(volume.f_frsize),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sync_that_failed_fails_for_whoever_comes_next_though_the_kernel_has_forgotten() {
+        let failure = SyncFailure::default();
+        failure.remember(|| Ok(())).unwrap();
+        let no_space = rustix::io::Errno::NOSPC.raw_os_error();
+        failure.remember(|| Err(io::Error::from_raw_os_error(no_space))).unwrap_err();
+        let again = failure.remember(|| Ok(())).unwrap_err();
+        assert_eq!(again.raw_os_error(), Some(no_space));
     }
 }
