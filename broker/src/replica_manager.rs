@@ -5,6 +5,7 @@
 
 mod append;
 mod client_batch;
+mod closing;
 mod directories;
 mod figures;
 mod follower;

@@ -15,7 +15,8 @@ impl BrokerHandle {
     /// Stops cleanly: the next start has nothing to recover.
     ///
     /// # Errors
-    /// The first log that could not be closed; then the next start recovers, and nothing is lost that was acknowledged.
+    /// The first log that could not be closed; then the next start recovers what is in its directory, and nothing is lost
+    /// that was acknowledged.
     pub async fn stop(self) -> Result<(), LogError> {
         let Self { broker, lifecycle, stop, servers, fetchers, isr_changes, background, syncers, .. } = self;
         let has_logs = !broker.replica_manager.dirs().online_ids().is_empty();
@@ -43,13 +44,7 @@ impl BrokerHandle {
             drop(background);
             // Their queues are worked off first: what was appended becomes durable.
             drop(syncers);
-            for partition in replicas.partitions() {
-                partition.close()?;
-            }
-            for dir in replicas.dirs().iter().filter(|dir| dir.is_online()) {
-                dir.log.close_clean(&replicas.checkpoints_of(dir), broker_epoch)?;
-            }
-            Ok(())
+            replicas.close_clean(broker_epoch)
         });
         closed.await.unwrap_or_else(|error| {
             tracing::error!(%error, "closing the logs failed");

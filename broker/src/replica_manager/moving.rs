@@ -96,12 +96,8 @@ impl FutureLog {
     }
 
     /// The broker stops; the next start goes on with the move.
-    pub(super) fn close(&self) {
-        if let Some(copied) = self.copy.lock().as_mut()
-            && let Err(error) = copied.log.close(clock::now())
-        {
-            tracing::warn!(partition = %copied.log.topic_partition(), %error, "a copy was not closed");
-        }
+    pub(super) fn close(&self) -> Result<(), LogError> {
+        self.copy.lock().as_mut().map_or(Ok(()), |copied| copied.log.close(clock::now()))
     }
 
     /// Removes the copy: nobody wants it any more. Whose directory failed stays as it is.
@@ -114,6 +110,10 @@ impl FutureLog {
         if let Err(error) = self.dir.log.delete_future(copied.log, clock::now()) {
             tracing::error!(partition = %topic_partition, %error, "cannot delete a copy");
         }
+    }
+
+    pub(super) fn dir(&self) -> &LogDir {
+        &self.dir
     }
 
     pub(super) fn directory(&self) -> Uuid {

@@ -181,23 +181,6 @@ impl Partition {
         })
     }
 
-    /// Closes the log cleanly; the partition takes nothing any more.
-    pub(crate) fn close(&self) -> Result<(), LogError> {
-        let mut wake = Wake::default();
-        let mut guard = self.lock();
-        let state = &mut *guard;
-        let Some(log) = &mut state.log else { return Ok(()) };
-        log.close(clock::now())?;
-        let copy = state.moving.as_ref().map(|moving| Arc::clone(&moving.future));
-        self.after_log_change(state, &mut wake);
-        drop(guard);
-        wake.fire();
-        if let Some(copy) = copy {
-            copy.close();
-        }
-        Ok(())
-    }
-
     /// Bytes of the log's records; nothing once it was deleted.
     #[must_use]
     pub fn size_bytes(&self) -> Option<u64> {

@@ -1,6 +1,7 @@
 //! Log directories that the disk does not give at a start.
 
 use super::*;
+use moldau_model::BrokerEpoch;
 
 const DIRS: [&str; 3] = ["/a", "/b", "/c"];
 const BROKEN: &str = "/b";
@@ -137,4 +138,34 @@ fn without_any_directory_there_is_no_start() {
     let paths = DIRS.map(PathBuf::from);
     let told = LogDirs::open(&file_system, &paths, &[], "cluster", NODE, 100).err().unwrap().to_string();
     assert!(told.starts_with("no log directory can be used: ") && told.contains(BROKEN), "{told}");
+}
+
+#[test]
+fn a_directory_that_failed_keeps_no_other_from_its_mark_of_a_clean_stop() {
+    let disk = FaultFileSystem::new();
+    let f = start(&disk);
+    (0..PARTITIONS).for_each(|partition| f.append_durably(partition));
+    let failed = f.partition(0).dir();
+    failed.log.take_offline("its disk is gone".to_owned());
+    f.manager.close_clean(BrokerEpoch(1)).unwrap();
+    for dir in DIRS {
+        let is_marked = disk.bytes(&Path::new(dir).join(".kafka_cleanshutdown")).is_ok();
+        assert_eq!(is_marked, Path::new(dir) != failed.log.path(), "{dir}");
+    }
+}
+
+#[test]
+fn a_log_that_cannot_be_closed_leaves_its_directory_alone_without_the_mark() {
+    let disk = FaultFileSystem::new();
+    let f = start(&disk);
+    (0..PARTITIONS).for_each(|partition| f.append_durably(partition));
+    let dirs: std::collections::BTreeSet<PathBuf> =
+        (0..PARTITIONS).map(|partition| f.partition(partition).dir().log.path().to_owned()).collect();
+    f.append_only(0);
+    disk.fail_once(Operation::SyncData, 0, FaultKind::Io);
+    assert!(f.manager.close_clean(BrokerEpoch(1)).is_err());
+    for dir in dirs {
+        let is_marked = disk.bytes(&dir.join(".kafka_cleanshutdown")).is_ok();
+        assert_eq!(is_marked, dir != f.partition(0).dir().log.path(), "{}", dir.display());
+    }
 }
