@@ -26,6 +26,10 @@ use crate::sync::SyncPlug;
 /// Requests served without looking at the socket in between, so that one busy client does not starve a worker's others.
 const REQUESTS_PER_TURN: usize = 32;
 
+/// A turn looks at the socket again, before what it appended is synced, up to so many bytes of requests: a client sends small
+/// requests one by one, and one sync is to cover those that came meanwhile. For larger ones the disk should begin at once.
+const GATHERED_BYTES_MAX: usize = 32 * 1024;
+
 /// Requests of one connection that are read and not yet answered; clients keep at most a handful.
 const IN_FLIGHT_MAX: usize = 64;
 /// Memory that answers which the client has not taken, and requests that wait, may hold before the next request is read:
@@ -205,11 +209,19 @@ impl Connection {
     /// Serves the frames that have arrived. Whether frames may be left in the buffer.
     fn serve_requests(&mut self) -> bool {
         let _plug = SyncPlug::new();
-        let mut served = 0;
+        let (mut served, mut served_bytes) = (0, 0);
         while served < REQUESTS_PER_TURN && self.accepts_requests() {
             match self.serve_one() {
-                Ok(true) => served += 1,
-                Ok(false) => return false,
+                Ok(Some(frame_bytes)) => {
+                    served += 1;
+                    served_bytes += frame_bytes;
+                }
+                Ok(None) if served > 0 && served_bytes <= GATHERED_BYTES_MAX => {
+                    if !self.reader.fill_at_once(&self.stream) {
+                        return false;
+                    }
+                }
+                Ok(None) => return false,
                 // What was asked before is answered, as it is in Kafka, which reads a request after the other.
                 Err(ended) => self.ending = Some(ended),
             }
@@ -217,15 +229,15 @@ impl Connection {
         true
     }
 
-    /// Serves one request; `false` if none has arrived whole.
-    fn serve_one(&mut self) -> Result<bool, Ended> {
-        let Some(frame) = self.reader.next_frame()? else { return Ok(false) };
+    /// Serves one request, and returns how long it was; `None` if none has arrived whole.
+    fn serve_one(&mut self) -> Result<Option<usize>, Ended> {
+        let Some(frame) = self.reader.next_frame()? else { return Ok(None) };
         let frame_bytes = frame.bytes.len();
         let keeps_frame = !frame.bytes.starts_with(&ApiKey::Produce.code().to_be_bytes());
         let (reply, timing) = self.dispatcher.dispatch(frame.bytes, frame.memory)?;
         // A produce that waits has given its frame back.
         self.take_reply(reply, timing, Waiting::None, if keeps_frame { frame_bytes } else { 0 })?;
-        Ok(true)
+        Ok(Some(frame_bytes))
     }
 
     /// Writes what is answered, as far as the socket takes it; whether it took anything.

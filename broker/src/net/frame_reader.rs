@@ -121,6 +121,16 @@ impl FrameReader {
         }
     }
 
+    /// Reads what is there, without waiting for any; whether there was something. An end or an error is for `fill` to see, and
+    /// so is a frame that takes more room than every connection has.
+    pub(super) fn fill_at_once(&mut self, stream: &TcpStream) -> bool {
+        if self.buffer.len() + self.missing > SMALL_FRAME_BYTES {
+            return false;
+        }
+        self.buffer.reserve(self.missing.max(READ_BYTES));
+        matches!(stream.try_read_buf(&mut self.buffer), Ok(read) if read > 0)
+    }
+
     async fn wait_for_frame(&mut self, stream: &TcpStream) -> Result<(), ReadError> {
         if self.buffer.capacity() > SMALL_FRAME_BYTES
             && tokio::time::timeout(LARGE_BUFFER_IDLE, stream.readable()).await.is_err()
