@@ -5,6 +5,7 @@ each of them. Figures: `mb_s`, `requests_s`, `cpu_s_gb`, `cpu_us` (of the server
 `ms`, `mb`, `kb`, `per_s`."""
 
 import dataclasses
+import math
 import pathlib
 import subprocess
 import tempfile
@@ -18,6 +19,7 @@ PRODUCE, FETCH, LATENCY = "Produce", "Fetch", "End-to-end latency"
 REPLICATED, MIXED, FOOTPRINT, RECOVERY = "Replicated produce", "Catch-up and fan-out", "Footprint", "Start and recovery"
 SECTIONS = [PRODUCE, FETCH, LATENCY, REPLICATED, MIXED, FOOTPRINT, RECOVERY]
 MORE_IS_BETTER = {"mb_s", "requests_s", "per_s"}
+TINY_REQUESTS = 50_000
 INTERVAL = {"flush.policy": "interval"}
 
 
@@ -80,15 +82,17 @@ def produce(record_bytes, records, partitions=1, share=1.0, connections=1, codec
         topic = uuid.uuid4().hex
         node.make_topic(topic, partitions)
         batches = partitions if connections == 1 else 1
-        megabytes = max(options.megabytes * share, record_bytes * records * batches * connections * 20 / 1e6)
-        touch_memory(int(megabytes) + 256)
+        request_bytes = record_bytes * records * batches
+        # Ticks of a hundredth of a second are what the kernel counts the server's processor in.
+        requests = TINY_REQUESTS if tiny else connections * 20
+        megabytes = math.ceil(max(options.megabytes * share, request_bytes * requests / 1e6))
+        touch_memory(megabytes + 256)
         figures, spent = counted(node, megabytes, lambda: load(
-            "produce", node.bootstrap, topic, record_bytes, records, round(megabytes + 0.5), partitions,
+            "produce", node.bootstrap, topic, record_bytes, records, megabytes, partitions,
             f"connections={connections}", f"codec={codec}", f"kind={kind}"))
         if tiny:
-            requests = megabytes * 1e6 / (record_bytes * records * batches)
-            figures = {"requests_s": figures["mb_s"] * 1e6 / (record_bytes * records * batches),
-                       "cpu_us": spent * 1e6 / requests}
+            figures = {"requests_s": figures["mb_s"] * 1e6 / request_bytes,
+                       "cpu_us": spent * request_bytes / megabytes}
         node.delete_topic(topic)
         return figures
     return run
@@ -126,7 +130,8 @@ def replicated(record_bytes, records, share=1.0, tiny=False):
         cluster = session.cluster(system)
         topic = uuid.uuid4().hex
         cluster.create_topic(topic, partitions=1)
-        megabytes = max(20, round(options.megabytes * share))
+        request_bytes = record_bytes * records
+        megabytes = max(20, math.ceil(max(options.megabytes * share, request_bytes * TINY_REQUESTS / 1e6 if tiny else 0)))
         touch_memory(3 * megabytes + 256)
         nodes = cluster.nodes.values()
         leader = cluster.leader(topic, 0)
@@ -136,8 +141,7 @@ def replicated(record_bytes, records, share=1.0, tiny=False):
         time.sleep(0.5)
         spent = sum(node.cpu_seconds() for node in nodes) - before
         if tiny:
-            requests = megabytes * 1e6 / (record_bytes * records)
-            return {"requests_s": mb_s * 1e6 / (record_bytes * records), "cpu_us": spent * 1e6 / requests}
+            return {"requests_s": mb_s * 1e6 / request_bytes, "cpu_us": spent * request_bytes / megabytes}
         return {"mb_s": mb_s, "cpu_s_gb": spent / (megabytes / 1000)}
     return run
 

@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::Result;
@@ -26,7 +27,9 @@ pub(crate) fn run(directory: &Path, frame_bytes: usize, total_mb: usize) -> Resu
     // Syncs make the disk the limit; a fraction of the load tells.
     let mut file = File::create(&path)?;
     let durable_frames = (frames / 4).clamp(IN_FLIGHT, 20_000);
-    let durable = receive(&mut file, frame_bytes, durable_frames, true)?;
+    let inline = receive(&mut file, frame_bytes, durable_frames, true)?;
+    let beside = receive_and_sync_beside(&mut file, frame_bytes, durable_frames)?;
+    let durable = inline.better(beside);
     let (sync_p50, sync_p99) = syncs(&mut file)?;
     drop(file);
     std::fs::remove_file(&path)?;
@@ -50,11 +53,23 @@ pub(crate) fn run(directory: &Path, frame_bytes: usize, total_mb: usize) -> Resu
     Ok(())
 }
 
+#[derive(Clone, Copy)]
 struct Figures {
     mb_s: f64,
     cpu_s_gb: f64,
     /// Of the processor, for each frame.
     cpu_us: f64,
+}
+
+impl Figures {
+    /// Of two ways to do the same, the limit is what the better one reaches, figure by figure.
+    fn better(self, other: Self) -> Self {
+        Self {
+            mb_s: self.mb_s.max(other.mb_s),
+            cpu_s_gb: self.cpu_s_gb.min(other.cpu_s_gb),
+            cpu_us: self.cpu_us.min(other.cpu_us),
+        }
+    }
 }
 
 /// What a server's thread does is counted; the client has one of its own.
@@ -81,6 +96,51 @@ fn receive(file: &mut File, frame_bytes: usize, frames: usize, is_durable: bool)
     }
     std::hint::black_box(sums);
     let figures = figures(cpu_seconds()? - cpu, started.elapsed(), frame_bytes * frames, frames);
+    sending.join().map_err(|_| "the client panicked")??;
+    Ok(figures)
+}
+
+/// One thread receives and writes while another syncs and answers: the disk never waits for the processor.
+fn receive_and_sync_beside(file: &mut File, frame_bytes: usize, frames: usize) -> Result<Figures> {
+    let (mut server, client) = pair()?;
+    let mut answers = server.try_clone()?;
+    let synced = file.try_clone()?;
+    let sending =
+        std::thread::spawn(move || send_frames(client, frame_bytes, frames).map_err(|e| e.to_string()));
+    let (written, grew) = (Mutex::new(0), Condvar::new());
+    let mut buffer = vec![0; frame_bytes];
+    let (cpu, started) = (cpu_seconds()?, Instant::now());
+    let mut sums = 0;
+    let mut cpu_beside = 0.0;
+    std::thread::scope(|scope| -> Result<()> {
+        let syncing = scope.spawn(|| -> std::result::Result<f64, String> {
+            let mut durable = 0;
+            while durable < frames {
+                let mut seen = written.lock().unwrap_or_else(PoisonError::into_inner);
+                while *seen == durable {
+                    seen = grew.wait(seen).unwrap_or_else(PoisonError::into_inner);
+                }
+                let now = *seen;
+                drop(seen);
+                synced.sync_data().map_err(|e| e.to_string())?;
+                answers.write_all(&vec![0; ANSWER_BYTES * (now - durable)]).map_err(|e| e.to_string())?;
+                durable = now;
+            }
+            cpu_seconds().map_err(|e| e.to_string())
+        });
+        for _ in 0..frames {
+            server.read_exact(&mut buffer)?;
+            sums ^= crc32c::crc32c(&buffer);
+            file.write_all(&buffer)?;
+            *written.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+            grew.notify_one();
+        }
+        cpu_beside = syncing.join().map_err(|_| "the syncing thread panicked")??;
+        Ok(())
+    })?;
+    std::hint::black_box(sums);
+    let cpu = cpu_seconds()? - cpu + cpu_beside;
+    let figures = figures(cpu, started.elapsed(), frame_bytes * frames, frames);
     sending.join().map_err(|_| "the client panicked")??;
     Ok(figures)
 }

@@ -20,6 +20,7 @@ const IN_FLIGHT_MAX: usize = 5;
 /// Threads that share many connections; the server is to have the processors.
 const THREADS_MAX: usize = 2;
 const REQUESTS_PER_TRANSACTION: usize = 20;
+const SETTLED_WITHIN_SECONDS: u64 = 60;
 const TIMEOUT_MS: i32 = 60_000;
 
 /// Where the fields of a batch are.
@@ -75,6 +76,9 @@ pub(crate) fn run(load: &Load<'_>) -> Result<()> {
         let share =
             connections.split_off(connections.len() - connections.len().div_ceil(threads - shares.len()));
         shares.push(share);
+    }
+    for connection in shares.iter_mut().flatten() {
+        connection.settle()?;
     }
     let started = Instant::now();
     let outcomes: Vec<std::result::Result<(), String>> = std::thread::scope(|scope| {
@@ -201,6 +205,28 @@ impl Connection {
             sequence,
             transaction,
         })
+    }
+
+    /// Sends the first request until it is taken: of a topic that was just made, leaders may not know yet.
+    fn settle(&mut self) -> Result<()> {
+        if self.transaction.is_some() {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let mut buffer = Vec::new();
+        loop {
+            self.stream.write_all(&self.frame)?;
+            let size = answer(&mut self.stream, &mut buffer)?;
+            match check(&buffer[..size], self.batches_at.len()) {
+                Ok(()) => break,
+                Err(error) if started.elapsed().as_secs() > SETTLED_WITHIN_SECONDS => return Err(error),
+                Err(_) => std::thread::sleep(std::time::Duration::from_millis(50)),
+            }
+        }
+        if self.sequence.is_some() {
+            self.sequence = Some(i32::try_from(self.records)?);
+        }
+        Ok(())
     }
 
     fn fill(&mut self, requests: usize) -> Result<()> {
