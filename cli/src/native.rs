@@ -76,6 +76,9 @@ enum Command {
         /// Stop when the process that started this one ends
         #[arg(long, hide = true)]
         end_with_parent: bool,
+        /// Begin with the settings of the container image that this runs in
+        #[arg(long, hide = true)]
+        container: bool,
     },
     /// A whole cluster in this terminal, for trying things out; Ctrl-C ends it
     Dev(dev::Arguments),
@@ -232,11 +235,12 @@ pub(crate) fn run(arguments: &[String], console: &mut Console<'_>) -> io::Result
         }
     };
     let result = match cli.command {
-        Command::Start { config, overrides, end_with_parent } => {
+        Command::Start { config, overrides, end_with_parent, container } => {
             if end_with_parent {
                 start::end_with_parent();
             }
-            return start::run(&StartArguments { files: config, overrides }, console);
+            let arguments = StartArguments { files: config, overrides, is_container: container };
+            return start::run(&arguments, console);
         }
         Command::Dev(arguments) => dev::run(&arguments, console),
         Command::Compat { arguments } => {

@@ -1,11 +1,13 @@
 //! `moldau start`: settings from files, the environment and the command line; storage; then the node itself.
 
 mod banner;
+mod container;
 mod create_topics;
 pub(crate) mod environment;
 mod health;
 mod listeners;
 mod node;
+mod notify;
 pub(crate) mod quorum;
 mod settings;
 pub(crate) mod storage;
@@ -31,6 +33,8 @@ pub(crate) struct StartArguments {
     pub(crate) files: Vec<PathBuf>,
     /// `key=value`, over everything.
     pub(crate) overrides: Vec<String>,
+    /// This is one of the project's container images.
+    pub(crate) is_container: bool,
 }
 
 /// Everything a node needs to start, checked.
@@ -58,7 +62,10 @@ pub(crate) fn run(arguments: &StartArguments, console: &mut Console<'_>) -> io::
         Some((name.into_string().ok()?, value.into_string().ok()?))
     }));
     say(&environment);
-    match prepare(arguments, &environment) {
+    let of_container = arguments
+        .is_container
+        .then(|| container::arguments(arguments, &environment, container::Mounted::look()));
+    match prepare(of_container.as_ref().unwrap_or(arguments), &environment) {
         Ok(prepared) => match node::run(prepared, started, console) {
             Ok(()) => Ok(0),
             Err(text) => {
@@ -243,6 +250,7 @@ mod tests {
         let arguments = StartArguments {
             files: Vec::new(),
             overrides: overrides.iter().map(|text| (*text).to_owned()).collect(),
+            is_container: false,
         };
         prepare(&arguments, &Environment::default())
     }

@@ -18,7 +18,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::banner::Banner;
 use super::health::ControllerHealth;
-use super::{Prepared, create_topics, listeners, storage, waiting};
+use super::{Prepared, create_topics, listeners, notify, storage, waiting};
 use crate::console::Console;
 
 /// Exit code of a second signal: the one of a process that SIGINT ended.
@@ -63,6 +63,7 @@ async fn serve(
         Some(ended) => ended.map_err(named),
         None => {
             announce(&prepared, &node, started, console);
+            notify::tell(notify::State::Ready);
             if let Some(broker) = &node.broker {
                 create_topics::start(prepared.create_topics.clone(), broker.addresses());
             }
@@ -72,6 +73,7 @@ async fn serve(
             }
         }
     };
+    notify::tell(notify::State::Stopping);
     if let Ok(name) = &ended {
         tracing::info!("{name}: stopping; once more ends at once, without a clean shutdown");
     }
