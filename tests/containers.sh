@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
-# The tutorial by containers. Builds the image without a registry, brings the compose file up, and walks through:
+# The tutorial by containers. Builds the images without a registry, brings the compose file up, and walks through:
 # tools inside the container, producer on the host at localhost:9092, consumer in another container at kafka:9092; then
-# compose files that were written for other images (Bitnami's, Confluent's, Apache's), with only the image's name changed.
+# compose files that were written for other images (Bitnami's, Confluent's, Apache's), with only the image's name changed; the
+# small image with as little as it may be given; and the Debian package in a Debian of its own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 setup=${MOLDAU_TEST_SETUP:-$PWD/tests/.setup}
 venv=$(realpath "$setup/venv")
 scratch=$(mktemp -d)
-export MOLDAU_IMAGE=moldau:test COMPOSE_PROJECT_NAME=moldautest
+small_image=moldau:test
+export MOLDAU_IMAGE=$small_image-shell COMPOSE_PROJECT_NAME=moldautest
+binary=$(realpath "${MOLDAU_BINARY:-target/release/moldau}")
 . tests/shell/checks.sh
 . tests/shell/engine.sh
 
@@ -32,7 +35,9 @@ until_healthy() { # until_healthy CONTAINER
   return 1
 }
 
-MOLDAU_BINARY=${MOLDAU_BINARY:-target/release/moldau} deploy/docker/build.sh "$MOLDAU_IMAGE"
+MOLDAU_STATIC_BINARY=$(static_binary)
+export MOLDAU_STATIC_BINARY
+deploy/docker/build.sh "$small_image"
 
 cat >"$scratch/produce.py" <<'P'
 import json
@@ -149,7 +154,7 @@ pasted "Bitnami's file with KRaft" /bitnami/kafka/data <<'Y'
     ports:
       - "9092:9092"
     volumes:
-      - "kafka_data:/bitnami/kafka"
+      - "kafka_data:/bitnami"
     environment:
       - KAFKA_CFG_NODE_ID=0
       - KAFKA_CFG_PROCESS_ROLES=controller,broker
@@ -211,5 +216,88 @@ warns() { # warns TEXT ENVIRONMENT...: the container serves, and its log has a l
 }
 check "a wrong value ends the container, and the log names it" refuses '^moldau: .*num.partitions' KAFKA_NUM_PARTITIONS=three
 check "an unknown variable is named with the one that was meant" warns 'num.partition.*num.partitions' KAFKA_NUM_PARTITION=3
+
+# The small image, given as little as it may be given.
+small_container=""
+inside_small() { docker exec "$small_container" "$@"; }
+is_small() { # at most 20 MB, compressed as a registry has it
+  local bytes
+  bytes=$(docker save "$small_image" | gzip -9 | wc -c)
+  echo "     $small_image: $bytes bytes compressed" >&3
+  [ "$bytes" -le 20000000 ] || { echo "$bytes bytes"; return 1; }
+}
+has_no_shell() { ! inside_small sh -c true; }
+takes_a_load() { "$binary" bench --bootstrap-server localhost:9092 --duration-s 5 --record-bytes 1024; }
+was_not_killed() { says "false running" docker inspect --format '{{.State.OOMKilled}} {{.State.Status}}' "$small_container"; }
+small_stops() {
+  docker stop --time 10 "$small_container" >/dev/null && says 0 docker inspect --format '{{.State.ExitCode}}' "$small_container"
+}
+finds_names() { # by the resolver of the static C library: of a container beside it, and of none
+  local network=moldau-small-$$ code=0
+  docker network create "$network" >/dev/null
+  docker network connect --alias kafka "$network" "$small_container"
+  docker run --rm --network "$network" "$small_image" moldau topic list --bootstrap-server kafka:9092 || code=1
+  if docker run --rm --network "$network" "$small_image" moldau topic list --bootstrap-server nobody.invalid:9092; then code=1; fi
+  docker network disconnect "$network" "$small_container"
+  docker network rm "$network" >/dev/null
+  return $code
+}
+exec 3>&1
+small_container=$(docker run --detach --read-only --cap-drop ALL --security-opt no-new-privileges --memory 64m \
+  --memory-swap 64m --publish 127.0.0.1:9092:9092 "$small_image")
+check "the small image: at most 20 MB" is_small
+check "the small image: healthy, read-only, without capabilities, in 64 MB" until_healthy "$small_container"
+check "the small image: no shell" has_no_shell
+check "the small image: a topic is made inside by the tool's name" says "Created topic pageview." inside_small \
+  kafka-topics.sh --bootstrap-server localhost:9092 --create --topic pageview
+check "the small image: a producer on the host" "$venv/bin/python" "$scratch/produce.py"
+check "the small image: a consumer inside" says 10 bash -c "docker exec $small_container moldau consume pageview -o earliest \
+  -n 10 | wc -l"
+check "the small image: names are found" finds_names
+check "the small image: it takes a load" takes_a_load
+check "the small image: that was not too much for its memory" was_not_killed
+check "the small image: it stops cleanly" small_stops
+docker rm --force "$small_container" >/dev/null
+
+# The Debian package in a Debian of its own, which has no service manager: the unit's command is run as the unit's user.
+cat >"$scratch/debian.sh" <<'P'
+set -euo pipefail
+say() { echo "debian: $*"; }
+dpkg --install /packages/moldau_*.deb >/tmp/log 2>&1 || { cat /tmp/log; exit 1; }
+say installed
+[ "$(moldau version)" = "moldau $1" ]
+[ "$(stat -c %U:%G:%a /var/lib/moldau)" = moldau:moldau:750 ]
+[ "$(readlink /usr/bin/kafka-topics.sh)" = moldau ]
+command=$(sed -n 's/^ExecStart=//p' /usr/lib/systemd/system/moldau.service)
+setpriv --reuid moldau --regid moldau --clear-groups $command >/tmp/log 2>&1 &
+node=$!
+for _ in $(seq 100); do moldau health >/dev/null 2>&1 && break; sleep 0.1; done
+kafka-topics.sh --bootstrap-server localhost:9092 --create --topic pageview
+echo one | moldau produce pageview
+[ "$(moldau consume pageview -o earliest -n 1)" = one ]
+kill "$node" && wait "$node"
+say served
+echo 'num.partitions=3' >>/etc/moldau/server.properties
+dpkg --install /packages/moldau_*.deb >/tmp/log 2>&1 </dev/null
+grep -q num.partitions=3 /etc/moldau/server.properties
+say "a changed file is kept"
+dpkg --remove moldau >/tmp/log 2>&1
+[ ! -e /usr/bin/moldau ] && [ ! -e /usr/bin/kafka-topics.sh ] && [ -e /etc/moldau/server.properties ]
+dpkg --purge moldau >/tmp/log 2>&1
+[ ! -e /etc/moldau/server.properties ] && [ -e /var/lib/moldau/meta.properties ]
+say "removed, and its data kept"
+P
+debian() {
+  local version
+  version=$("$binary" version | cut -d ' ' -f 2)
+  PACKAGES=$scratch/packages MOLDAU_BINARY=$binary deploy/package.sh deb >"$scratch/log" 2>&1 || { cat "$scratch/log"; return 1; }
+  docker run --rm --volume "$scratch/packages:/packages:ro" --volume "$scratch/debian.sh:/debian.sh:ro" --user root \
+    moldau-base:bookworm bash /debian.sh "$version"
+}
+if command -v dpkg-deb >/dev/null; then
+  check "the Debian package is installed, serves, keeps what was changed, and is removed without its data" debian
+else
+  echo "skipped: the Debian package (no dpkg-deb here)"
+fi
 
 summary

@@ -2,13 +2,13 @@
 # A cluster on Kubernetes. Applies deploy/kubernetes in a namespace of its own and walks through the tutorial at replication
 # factor 3; then, under load, the pod that leads `pageview` is deleted, deleted by force and restarted with the others.
 # Nothing that was acknowledged may be missing, be there twice or out of order, and every pod keeps its volume.
-#   MOLDAU_IMAGE=moldau:test tests/kubernetes.sh     on the cluster that $KUBECONFIG names, which has to have the image already
+#   MOLDAU_IMAGE=moldau:test-shell tests/kubernetes.sh     on the cluster that $KUBECONFIG names, which has to have the image already
 #   KEEP=1                                           leaves the namespace as it is at the end
 #   OVERLAY=prod                                     the overlay for three machines and more, instead of dev
 # Ends with 77 where there is no Kubernetes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-image=${MOLDAU_IMAGE:-moldau:latest}
+image=${MOLDAU_IMAGE:-moldau:latest-shell}
 overlay=${OVERLAY:-dev}
 namespace=moldau-test-$$
 scratch=$(mktemp -d)

@@ -39,3 +39,14 @@ stop_engine() {
   # Until it has gone its pid file keeps the next one from starting.
   if [ -n "$engine_pid" ]; then kill "$engine_pid" 2>/dev/null && wait "$engine_pid" || true; fi
 }
+# The static binary for the images: made once for all scripts, and anew where the tests' binary is newer. Its path is all that
+# is printed.
+static_binary() {
+  local made=${CARGO_TARGET_DIR:-target}/images/moldau
+  if [ -n "${MOLDAU_STATIC_BINARY:-}" ]; then
+    made=$MOLDAU_STATIC_BINARY
+  elif [ ! "$made" -nt "${MOLDAU_BINARY:-target/release/moldau}" ]; then
+    deploy/static_binary.sh "$made" release >&2 || return 1
+  fi
+  echo "$made"
+}
