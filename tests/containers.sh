@@ -2,7 +2,8 @@
 # The tutorial by containers. Builds the images without a registry, brings the compose file up, and walks through:
 # tools inside the container, producer on the host at localhost:9092, consumer in another container at kafka:9092; then
 # compose files that were written for other images (Bitnami's, Confluent's, Apache's), with only the image's name changed; the
-# small image with as little as it may be given; and the Debian package in a Debian of its own.
+# small image with as little as it may be given; the Debian package in a Debian of its own; and the pages of docs/ whose
+# commands need containers.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 setup=${MOLDAU_TEST_SETUP:-$PWD/tests/.setup}
@@ -299,5 +300,9 @@ if command -v dpkg-deb >/dev/null; then
 else
   echo "skipped: the Debian package (no dpkg-deb here)"
 fi
+
+# Pages whose commands need containers; MOLDAU_IMAGE has them take the images made here.
+documents() { MOLDAU_DOCUMENTS=containers "$venv/bin/python" -m pytest -q -rs -s tests/clients/test_documents.py >&3 2>&1; }
+check "the commands in docs/ that need containers" documents
 
 summary
