@@ -30,6 +30,7 @@ need node nodejs
 need npm npm
 need kcat kcat
 need ip iproute2
+need curl curl
 need chromium chromium
 need chromedriver chromium-driver
 need valgrind valgrind

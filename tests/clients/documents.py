@@ -130,11 +130,11 @@ class Terminal:
         code = self.process.wait(timeout=COMMAND_SECONDS_MAX)
         assert code == 0, f"^C ended it with {code}:\n{self.log.read_text(errors='replace')[-2000:]}"
 
-    def end(self):
+    def end(self, seconds=30):
         if self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(timeout=30)
+                self.process.wait(timeout=seconds)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -212,8 +212,9 @@ class Reader:
                          for name, terminal in self.terminals.items())
 
     def close(self):
+        # What a page leaves running has been looked at already: nodes that wait for one another need not end in order.
         for terminal in self.terminals.values():
-            terminal.end()
+            terminal.end(seconds=1)
         os.close(self.commands)
         self.shell.wait(timeout=30)
         self.shell.stdout.close()
