@@ -8,6 +8,7 @@
 # MOLDAU_BINARY names a binary to pack instead of building one, MOLDAU_STATIC_BINARY the one for the image, PACKAGES another
 # folder. The same inputs give the same bytes; times are SOURCE_DATE_EPOCH, by default that of the last commit.
 set -euo pipefail
+shopt -s inherit_errexit # a build that fails in $(...) must not leave an old binary to be packed
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
 packages=$(realpath -m "${PACKAGES:-$target/packages}")
@@ -46,10 +47,11 @@ static_libc() { # which C library a static binary has been linked with
 }
 
 make_deb() {
-  local root=$scratch/deb needs name link
+  local root=$scratch/deb packed needs name link
+  packed=$(binary)
   mkdir -p "$root"/{DEBIAN,etc/moldau,usr/bin,usr/lib/systemd/system,usr/share/doc/moldau} \
     "$root"/usr/share/{bash-completion/completions,zsh/vendor-completions,fish/vendor_completions.d}
-  install -m 0755 "$(binary)" "$root/usr/bin/moldau"
+  install -m 0755 "$packed" "$root/usr/bin/moldau"
   strip --strip-unneeded "$root/usr/bin/moldau"
   "$root/usr/bin/moldau" compat --names >"$scratch/names"
   while read -r name; do
@@ -76,8 +78,11 @@ make_deb() {
   dpkg-deb --root-owner-group -Zxz --build "$root" "$packages/moldau_${version}_$architecture.deb" >/dev/null
 }
 make_image() {
-  sbom "$(static_libc)" >"$scratch/image.cdx.json"
-  deploy/docker/image.py --binary "$(static_binary)" --tag "moldau:$version" --sbom "$scratch/image.cdx.json" \
+  local packed libc
+  packed=$(static_binary)
+  libc=$(static_libc)
+  sbom "$libc" >"$scratch/image.cdx.json"
+  deploy/docker/image.py --binary "$packed" --tag "moldau:$version" --sbom "$scratch/image.cdx.json" \
     --output "$packages/moldau-$version-image-$architecture.tar.gz"
 }
 

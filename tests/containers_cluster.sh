@@ -146,7 +146,9 @@ tutorial() { # tutorial SERVICE: the topic with two partitions and three replica
 }
 
 exec 3>&1
-MOLDAU_STATIC_BINARY=$(static_binary) deploy/docker/build.sh "$MOLDAU_IMAGE"
+MOLDAU_STATIC_BINARY=$(static_binary)
+export MOLDAU_STATIC_BINARY
+deploy/docker/build.sh "$MOLDAU_IMAGE"
 
 bring_up deploy/compose.yaml kafka-1 kafka-2 kafka-3
 tutorial kafka-1
