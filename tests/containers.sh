@@ -228,7 +228,7 @@ is_small() { # at most 20 MB, compressed as a registry has it
   [ "$bytes" -le 20000000 ] || { echo "$bytes bytes"; return 1; }
 }
 has_no_shell() { ! inside_small sh -c true; }
-takes_a_load() { "$binary" bench --bootstrap-server localhost:9092 --duration-s 5 --record-bytes 1024; }
+takes_a_load() { "$binary" bench --bootstrap-server localhost:9092 --duration-s 3 --record-bytes 1024; }
 was_not_killed() { says "false running" docker inspect --format '{{.State.OOMKilled}} {{.State.Status}}' "$small_container"; }
 small_stops() {
   docker stop --time 10 "$small_container" >/dev/null && says 0 docker inspect --format '{{.State.ExitCode}}' "$small_container"
