@@ -95,10 +95,17 @@ pub struct BrokerHandle {
     stop: watch::Sender<bool>,
     /// The listeners' tasks and the HTTP server's.
     servers: Vec<tokio::task::JoinHandle<()>>,
+    exporter: Option<Exporter>,
     fetchers: Arc<FetcherManager>,
     isr_changes: tokio::task::JoinHandle<()>,
     background: Background,
     syncers: Vec<Syncer>,
+}
+
+/// What takes traces to their collector, and what tells it to stop.
+struct Exporter {
+    stop: watch::Sender<bool>,
+    task: tokio::task::JoinHandle<()>,
 }
 
 impl BrokerHandle {

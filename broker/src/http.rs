@@ -4,7 +4,10 @@
 //! sick node would take all others out of service. `/restart-safe`: no partition falls below its min ISR when this node
 //! stops; for those who roll a cluster. `/metrics`: Prometheus' text format.
 
+mod hosts;
+mod listener;
 mod metrics;
+mod scrapes;
 mod survey;
 
 use std::io;
@@ -12,8 +15,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::http::StatusCode;
+use axum::middleware;
+use axum::response::Response;
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -21,8 +25,11 @@ use tokio::sync::watch;
 use crate::broker::Broker;
 use crate::net;
 use crate::options::BoundAddress;
+pub use hosts::{HostCheck, KnownHosts, check_host};
+pub use listener::BoundedListener;
 use metrics::MetricsSettings;
 pub use metrics::{CONTENT_TYPE, controller_text};
+pub use scrapes::Scrapes;
 use survey::Survey;
 
 /// Makes what else a node serves over HTTP, once the broker is there: of the broker, of where its listeners are, and of what
@@ -37,20 +44,25 @@ pub async fn serve(
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let settings = Arc::new(MetricsSettings::of(&broker.options.config.settings));
-    let metrics = move |broker: State<Arc<Broker>>| metrics(broker, Arc::clone(&settings));
+    let scrapes = Scrapes::default();
+    let metrics = move |broker: State<Arc<Broker>>| metrics(broker, Arc::clone(&settings), scrapes.clone());
+    let hosts = Arc::new(KnownHosts::of(&broker.options.config));
+    let control = Arc::clone(&broker.control);
+    let check: HostCheck = (hosts, Arc::new(move || control.image()));
     let routes = Router::new()
+        .route("/restart-safe", get(restart_safe))
+        .route("/metrics", get(metrics.clone()))
+        .route("/public_metrics", get(metrics))
+        .route_layer(middleware::from_fn_with_state(check, check_host))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/healthz", get(readyz))
         // Where probes written for Redpanda look.
         .route("/v1/status/ready", get(readyz))
-        .route("/restart-safe", get(restart_safe))
-        .route("/metrics", get(metrics.clone()))
-        .route("/public_metrics", get(metrics))
         .with_state(broker)
         .merge(more);
     let stopped = async move { net::stopped(&mut stop).await };
-    axum::serve(listener, routes).with_graceful_shutdown(stopped).await
+    axum::serve(BoundedListener::new(listener), routes).with_graceful_shutdown(stopped).await
 }
 
 /// Alive as long as one log directory is: without any, only a restart helps.
@@ -78,9 +90,10 @@ async fn restart_safe(State(broker): State<Arc<Broker>>) -> (StatusCode, String)
     (status, survey.restart_text())
 }
 
-async fn metrics(State(broker): State<Arc<Broker>>, settings: Arc<MetricsSettings>) -> impl IntoResponse {
-    match metrics::text(broker, settings).await {
-        Some(text) => (StatusCode::OK, [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text),
-        None => (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], String::new()),
-    }
+async fn metrics(
+    State(broker): State<Arc<Broker>>,
+    settings: Arc<MetricsSettings>,
+    scrapes: Scrapes,
+) -> Response {
+    scrapes.answer(|| metrics::text(broker, settings)).await
 }

@@ -7,7 +7,7 @@ mod limits;
 mod listener;
 mod output;
 
-pub use limits::{ConnectionBounds, ConnectionLimits, RequestMemory};
+pub use limits::{ConnectionBounds, ConnectionLimits, ConnectionPlace, RequestMemory};
 pub use listener::{BoundListener, NetworkShared, bind};
 
 /// Waits for the stop. (A watched value's guard must not live across an await, so it ends here.)

@@ -5,6 +5,7 @@
 
 pub(crate) mod address;
 pub(crate) mod api;
+pub(crate) mod budget;
 pub(crate) mod configs;
 pub(crate) mod connection;
 pub(crate) mod consumer;
@@ -29,12 +30,14 @@ pub(crate) mod topics;
 pub(crate) mod transactions;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::{FindCoordinatorRequest, MetadataRequest, MetadataResponse};
 use kafka_protocol::protocol::{Request, StrBytes};
 
 pub(crate) use address::HostPort;
+use budget::Budget;
 use connection::Connection;
 pub(crate) use error::ClientError;
 use moldau_model::ErrorCode;
@@ -77,6 +80,7 @@ pub(crate) struct BrokerNode {
 /// A client of one cluster.
 pub(crate) struct Client {
     options: ClientOptions,
+    budget: Arc<Budget>,
     /// The connection over which requests for "any broker" go.
     bootstrap: Option<Connection>,
     connections: HashMap<i32, Connection>,
@@ -85,12 +89,31 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(options: ClientOptions) -> Self {
-        Self { options, bootstrap: None, connections: HashMap::new(), brokers: BTreeMap::new() }
+        Self {
+            options,
+            budget: Arc::new(Budget::unbounded()),
+            bootstrap: None,
+            connections: HashMap::new(),
+            brokers: BTreeMap::new(),
+        }
     }
 
     /// When the operation that starts now must be over.
     pub(crate) fn deadline(&self) -> Instant {
-        Instant::now() + self.options.api_timeout
+        self.budget.within(Instant::now() + self.options.api_timeout)
+    }
+
+    /// Gives all that is done from now on, together, so much.
+    pub(crate) fn set_budget(&mut self, budget: &Arc<Budget>) {
+        self.budget = Arc::clone(budget);
+        for connection in self.bootstrap.iter_mut().chain(self.connections.values_mut()) {
+            connection.set_budget(budget);
+        }
+    }
+
+    /// Whether what all may take together is taken.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.budget.is_over()
     }
 
     /// Gives the operations from now on this time each.
@@ -121,7 +144,8 @@ impl Client {
         loop {
             let mut reason = String::new();
             for address in &self.options.bootstrap {
-                match Connection::open(address, &self.options.client_id, request_deadline(deadline)) {
+                let client_id = &self.options.client_id;
+                match Connection::open_within(address, client_id, request_deadline(deadline), &self.budget) {
                     Ok(connection) => return Ok(connection),
                     Err(why) => reason = why,
                 }
@@ -194,8 +218,9 @@ impl Client {
                 .brokers
                 .get(&broker)
                 .ok_or_else(|| ClientError::broker(ErrorCode::BrokerNotAvailable.code(), None))?;
+            let (client_id, budget) = (&self.options.client_id, &self.budget);
             let connection =
-                Connection::open(&node.address, &self.options.client_id, request_deadline(deadline))
+                Connection::open_within(&node.address, client_id, request_deadline(deadline), budget)
                     .map_err(|reason| ClientError::Connection {
                         address: format!("{} (broker {broker}, as the cluster advertises it)", node.address),
                         source: std::io::Error::other(reason),

@@ -15,6 +15,7 @@ mod groups;
 mod guard;
 mod health;
 mod history;
+mod kept;
 mod messages;
 mod overview;
 mod payload;

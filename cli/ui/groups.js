@@ -15,6 +15,9 @@ function stateChip(state) {
   return chip(state, kind);
 }
 
+/** What a group is behind; a sum that lacks a partition's end would look like one that has caught up. */
+export const lagOf = (told) => (told.lag === null ? h("span", { class: "soft", title: "The end of a partition is not known now" }, "unknown") : number(told.lag));
+
 export async function groups(root, page) {
   page.title("Groups");
   const asked = { search: "", type: "", page: 1 };
@@ -58,13 +61,13 @@ export async function groups(root, page) {
       return h("tr", null,
         h("td", { class: "wide" }, h("a", { class: "rowlink", href: link("groups", one.group), "data-group": one.group }, one.group)),
         h("td", null, chip(one.type)), h("td", null, stateChip(one.state)),
-        h("td", { class: "right" }, number(full.members)), h("td", { class: "right hide-s" }, number(full.topics?.length)), h("td", { class: "right" }, number(full.lag)));
+        h("td", { class: "right" }, number(full.members)), h("td", { class: "right hide-s" }, number(full.topics?.length)), h("td", { class: "right" }, lagOf(full)));
     });
     const pages = Math.ceil(told.total / PAGE_SIZE);
     const turnTo = (step) => () => { asked.page += step; list.replaceChildren(); refresh(); };
     fill(list, h("div", { class: "panel" },
       table([["Group"], ["Kind"], ["State"], ["Members", "right"], ["Topics", "right hide-s"], ["Lag", "right"]], rows),
-      h("div", { class: "pager" }, h("span", { class: "grow" }, `${count(told.total, "group")}${pages > 1 ? `, page ${told.page} of ${pages}` : ""}`),
+      h("div", { class: "pager" }, h("span", { class: "grow" }, `${count(told.total, "group")}${pages > 1 ? `, page ${told.page} of ${pages}` : ""}${told.without_details ? `; ${told.without_details} did not tell more in time` : ""}`),
         pages > 1 && [h("button", { disabled: told.page <= 1, onclick: turnTo(-1) }, "Previous"), h("button", { disabled: told.page >= pages, onclick: turnTo(1) }, "Next")])));
     if (focused) [...list.querySelectorAll("[data-group]")].find((one) => one.dataset.group === focused)?.focus();
   }
@@ -89,7 +92,7 @@ export async function group(root, page) {
       members.replaceChildren();
       return;
     }
-    lags.push(told.lag);
+    if (told.lag !== null) lags.push(told.lag);
     if (lags.length > POINTS_MAX) lags.shift();
     headline ??= headOf(head, page);
     headline(told, lags);
@@ -115,7 +118,7 @@ function headOf(head, page) {
     fill(facts, stateChip(told.state), chip(told.type),
       told.coordinator !== null && h("span", null, "coordinator ", h("a", { href: link("brokers", told.coordinator) }, `broker ${told.coordinator}`)),
       told.assignor && h("span", null, `assignor ${told.assignor}`), told.epoch !== null && h("span", null, `epoch ${told.epoch}`));
-    fill(lag, number(told.lag));
+    fill(lag, lagOf(told));
     fill(line, spark(lags));
   };
 }

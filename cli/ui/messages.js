@@ -6,10 +6,14 @@ import { ask, toast } from "./dialog.js";
 
 /** Records that stay on the page: older scans' rows make room. */
 const SHOWN_MAX = 2000;
+/** JSON that is nested deeper, or has more parts, is shown as the text that it is: laid out it would stop the page. */
+const DEPTH_MAX = 64;
+const PARTS_MAX = 20_000;
 const REASONS = {
   end: "everything there was is looked through",
   limit: "as many as asked for",
   bytes: "as many bytes as one scan looks through",
+  count: "as many records as one scan looks through",
   time: "as long as one scan may take",
   cancelled: "cancelled",
 };
@@ -166,14 +170,15 @@ function details(record) {
 function payload(title, value) {
   if (value === null) return h("div", { class: "payload" }, h("div", { class: "title" }, h("strong", { class: "grow" }, title), h("span", { class: "faint" }, title === "Value" ? "null: a tombstone" : "null")));
   const raw = value.text !== undefined ? new TextEncoder().encode(value.text) : Uint8Array.from(value.hex.match(/../g) ?? [], (pair) => parseInt(pair, 16));
+  const tokens = value.text !== undefined && !value.is_cut ? tokensOf(value.text) : null;
   let parsed;
   try {
-    parsed = value.text !== undefined && !value.is_cut ? JSON.parse(value.text) : undefined;
+    parsed = tokens ? JSON.parse(value.text) : undefined;
   } catch {
     // It is no JSON.
   }
   const views = [
-    parsed !== null && typeof parsed === "object" && ["JSON", () => pretty(value.text)],
+    parsed !== null && typeof parsed === "object" && ["JSON", () => pretty(tokens)],
     value.text !== undefined && ["Text", () => value.text],
     ["Hex", () => dump(raw)],
   ].filter(Boolean);
@@ -188,10 +193,22 @@ function payload(title, value) {
   return h("div", { class: "payload" }, h("div", { class: "title" }, h("strong", null, title), h("span", { class: "faint grow" }, `${bytes(value.bytes)}${value.is_cut ? ", the first 64 KiB" : ""}`), switches, copy), shown);
 }
 
-/** JSON with its parts in colours and laid out anew: by its own tokens, so that large numbers stay as they are written. */
-function pretty(text) {
-  const out = document.createDocumentFragment();
+/** The tokens of what may be JSON, unless it is nested too deep, or too much of it. */
+function tokensOf(text) {
   const tokens = text.match(/"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|true|false|null|[{}[\],:]/g) ?? [];
+  if (tokens.length > PARTS_MAX) return null;
+  let depth = 0;
+  for (const token of tokens) {
+    if (token === "{" || token === "[") depth += 1;
+    else if (token === "}" || token === "]") depth -= 1;
+    if (depth > DEPTH_MAX) return null;
+  }
+  return tokens;
+}
+
+/** JSON with its parts in colours and laid out anew: by its own tokens, so that large numbers stay as they are written. */
+function pretty(tokens) {
+  const out = document.createDocumentFragment();
   let depth = 0;
   const line = () => `\n${"  ".repeat(depth)}`;
   tokens.forEach((token, index) => {

@@ -4,6 +4,7 @@ import { bytes, chip, count, empty, fill, h, link, number, panel, table } from "
 import { get, path, send } from "./api.js";
 import { ask, confirmByName, toast } from "./dialog.js";
 import { configs } from "./configs.js";
+import { lagOf } from "./groups.js";
 import { messages, produce } from "./messages.js";
 import { state } from "./topics.js";
 
@@ -161,13 +162,15 @@ async function groups(body, page, told) {
   fill(body, place);
   async function refresh() {
     try {
-      const rows = (await get(path("topics", told.name, "groups"), page.signal)).groups.map((group) => h("tr", null,
+      const of = await get(path("topics", told.name, "groups"), page.signal);
+      const rows = of.groups.map((group) => h("tr", null,
         h("td", { class: "wide" }, h("a", { class: "rowlink", href: link("groups", group.group) }, group.group)),
         h("td", null, chip(group.type)), h("td", null, group.state),
-        h("td", { class: "right hide-s" }, number(group.members)), h("td", { class: "right" }, number(group.lag))));
+        h("td", { class: "right hide-s" }, number(group.members)), h("td", { class: "right" }, lagOf(group))));
       fill(place, h("div", { class: "panel" }, rows.length
         ? table([["Group"], ["Type"], ["State"], ["Members", "right hide-s"], ["Lag here", "right"]], rows)
-        : empty("No group reads this topic", "Groups show up here once they have committed an offset, or have a partition assigned.")));
+        : empty("No group reads this topic", "Groups show up here once they have committed an offset, or have a partition assigned."),
+      of.not_looked_at > 0 && h("div", { class: "note small" }, `${count(of.not_looked_at, "group")} did not tell in time, or were too many to ask.`)));
     } catch (error) {
       if (!place.querySelector("table")) page.failed(place, error);
     }

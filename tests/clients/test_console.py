@@ -403,6 +403,67 @@ def test_the_calls_say_what_is_so_and_refuse_what_makes_no_sense(moldau):
         assert call(port, "POST", f"/api/v1{path}", body)[0] == status, path
 
 
+def write_large(bootstrap, topic, count, value):
+    """Records that compress to nearly nothing, several in a batch."""
+    producer = Producer({"bootstrap.servers": bootstrap, "compression.type": "gzip", "message.max.bytes": 100_000_000,
+                         "batch.size": 40_000_000, "linger.ms": 200, "queue.buffering.max.kbytes": 2_000_000})
+    for n in range(count):
+        producer.produce(topic, key=str(n), value=value)
+    assert producer.flush(120) == 0
+
+
+def scanned(http_port, topic, query):
+    """The keys of the records that a scan gives, and its last line."""
+    lines = [json.loads(line) for line in call(http_port, "GET", f"/api/v1/topics/{topic}/messages?{query}")[1].splitlines()]
+    return [line["key"]["text"] for line in lines if line["type"] == "record"], lines[-1]
+
+
+def most_memory_mib(node):
+    status = pathlib.Path(f"/proc/{node.process.pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def test_a_scan_of_records_that_decompress_to_much_takes_little_memory(moldau):
+    create(moldau.bootstrap, "large")
+    write_large(moldau.bootstrap, "large", 600, "needle" + "a" * (1 << 20))
+    for query in ("value=needle&limit=1000&max_mib=1024", "value=needle&limit=1000&max_mib=1024&from=oldest"):
+        keys, end = scanned(moldau.http_port, "large", query)
+        assert len(keys) > 100 and end["reason"] in ("bytes", "limit", "end"), (len(keys), end)
+        assert most_memory_mib(moldau) < 450
+
+
+def test_the_newest_of_large_records_are_shown_and_one_can_go_on_to_the_first(moldau):
+    create(moldau.bootstrap, "large", 2)
+    write_large(moldau.bootstrap, "large", 120, "a" * (1 << 20))
+    seen, query = [], "limit=500&max_mib=8"
+    for _ in range(100):
+        keys, end = scanned(moldau.http_port, "large", query)
+        seen += keys
+        if end["reason"] == "end":
+            break
+        assert keys, end
+        query = "limit=500&max_mib=8&before=" + ",".join(f"{p}:{at}" for p, at in end["before"].items())
+    assert sorted(map(int, seen)) == list(range(120))
+
+
+def test_json_that_is_nested_too_deep_is_shown_as_text(moldau, browse):
+    create(moldau.bootstrap, "deep")
+    write(moldau.bootstrap, "deep", [("deep", "[" * 30_000 + "]" * 30_000, []), ("flat", '{"flat": [1, 2]}', [])])
+    page = browse(moldau.http_port)
+    page.open("topics/deep/messages").shows("[[[[", "flat")
+    for row in page.all(".messages tr.rowlink"):
+        row.click()
+    titles = page.wait(lambda: [e.text for e in page.all(".detail .payload .title button.switch")], "the records in full")
+    assert titles.count("JSON") == 1 and titles.count("Hex") == 4, titles
+    assert not page.problems()
+
+
+def test_what_tells_of_the_cluster_is_not_told_under_a_name_of_somebody_elses(moldau):
+    for path, foreign in [("/metrics", 403), ("/public_metrics", 403), ("/restart-safe", 403), ("/livez", 200), ("/readyz", 200)]:
+        assert call(moldau.http_port, "GET", path, Host="evil.example.com")[0] == foreign, path
+        assert call(moldau.http_port, "GET", path, Host="moldau:9644")[0] == 200, path
+
+
 def test_a_node_with_open_pages_stops_at_once(moldau):
     connection = http.client.HTTPConnection("127.0.0.1", moldau.http_port, timeout=30)
     connection.request("GET", "/api/v1/events")

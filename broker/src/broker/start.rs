@@ -13,7 +13,7 @@ use moldau_metadata::{MetadataDelta, MetadataImage};
 use moldau_model::BrokerEpoch;
 use tokio::sync::{mpsc, watch};
 
-use super::{Broker, BrokerHandle, Life};
+use super::{Broker, BrokerHandle, Exporter, Life};
 use crate::background::{Background, Schedule};
 use crate::control::{BrokerPublisher, ControlPlane, transaction_config};
 use crate::coordinator::{
@@ -185,10 +185,7 @@ impl BrokerHandle {
             stopping.clone(),
             per_ip_overrides,
         ))];
-        if let (Some(tracer), Some(traces)) = (&broker.tracer, traces) {
-            let export = trace::export(Arc::clone(tracer), traces, stopping.clone());
-            servers.push(tokio::spawn(export));
-        }
+        let exporter = start_exporter(broker.tracer.as_ref(), traces);
         let http_address = http_socket.as_ref().and_then(|socket| socket.local_addr().ok());
         if let Some(socket) = http_socket {
             let more = more(&broker, &addresses, stopping.clone());
@@ -201,6 +198,7 @@ impl BrokerHandle {
             lifecycle,
             stop,
             servers,
+            exporter,
             fetchers,
             isr_changes,
             background,
@@ -477,6 +475,13 @@ fn network_shared(broker: Arc<Broker>, per_ip_overrides: HashMap<IpAddr, usize>)
         created_per_second_max: (rate < i32::MAX).then(|| f64::from(rate)),
     });
     NetworkShared { limits: Arc::new(limits), memory, broker }
+}
+
+/// Starts what takes traces to their collector. It stops behind the servers, whose last requests are traced, too.
+fn start_exporter(tracer: Option<&Arc<Tracer>>, traces: Option<mpsc::Receiver<Trace>>) -> Option<Exporter> {
+    let (stop, stopping) = watch::channel(false);
+    let task = tokio::spawn(trace::export(Arc::clone(tracer?), traces?, stopping));
+    Some(Exporter { stop, task })
 }
 
 async fn serve_http(

@@ -18,7 +18,18 @@ impl BrokerHandle {
     /// The first log that could not be closed; then the next start recovers what is in its directory, and nothing is lost
     /// that was acknowledged.
     pub async fn stop(self) -> Result<(), LogError> {
-        let Self { broker, lifecycle, stop, servers, fetchers, isr_changes, background, syncers, .. } = self;
+        let Self {
+            broker,
+            lifecycle,
+            stop,
+            servers,
+            exporter,
+            fetchers,
+            isr_changes,
+            background,
+            syncers,
+            ..
+        } = self;
         let has_logs = !broker.replica_manager.dirs().online_ids().is_empty();
         if broker.options.config.controlled_shutdown && broker.is_ready() && has_logs {
             let moved = lifecycle.controlled_shutdown(CONTROLLED_SHUTDOWN_MAX).await;
@@ -27,10 +38,12 @@ impl BrokerHandle {
             }
         }
         stop.send_replace(true);
-        for mut server in servers {
-            if tokio::time::timeout(DRAIN_MAX, &mut server).await.is_err() {
-                server.abort();
-            }
+        for server in servers {
+            end(server).await;
+        }
+        if let Some(exporter) = exporter {
+            exporter.stop.send_replace(true);
+            end(exporter.task).await;
         }
         broker.control.coordinator.stop();
         broker.control.transactions.stop();
@@ -50,5 +63,12 @@ impl BrokerHandle {
             tracing::error!(%error, "closing the logs failed");
             Ok(())
         })
+    }
+}
+
+/// Waits for a task that was told to stop, as long as that may take.
+async fn end(mut task: tokio::task::JoinHandle<()>) {
+    if tokio::time::timeout(DRAIN_MAX, &mut task).await.is_err() {
+        task.abort();
     }
 }

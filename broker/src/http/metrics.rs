@@ -50,12 +50,9 @@ impl MetricsSettings {
 /// The whole answer.
 pub(super) async fn text(broker: Arc<Broker>, settings: Arc<MetricsSettings>) -> Option<String> {
     // Before the rest: the ends of partitions that are led elsewhere have to be asked for.
-    let groups =
-        if settings.families.contains(&Family::Exporter) || settings.families.contains(&Family::Moldau) {
-            groups::facts(&broker).await
-        } else {
-            Vec::new()
-        };
+    let tells_of_groups =
+        settings.families.contains(&Family::Exporter) || settings.families.contains(&Family::Moldau);
+    let groups = if tells_of_groups { groups::facts(&broker).await } else { Vec::new() };
     let workers = node::Workers::look();
     // Looks at every partition and into `/proc`, and takes as long as that takes.
     let text = tokio::task::spawn_blocking(move || {

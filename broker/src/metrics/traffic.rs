@@ -9,9 +9,31 @@ use parking_lot::RwLock;
 /// The topics of a broker that had a replica here since the start.
 #[derive(Debug, Default)]
 pub struct Traffic {
-    topics: RwLock<BTreeMap<Arc<str>, Arc<TopicTraffic>>>,
+    topics: RwLock<Topics>,
     /// Of topics that are gone, so that no sum ever falls; and failures of topics that are not here.
     rest: TopicTraffic,
+}
+
+#[derive(Debug, Default)]
+struct Topics {
+    present: BTreeMap<Arc<str>, Arc<TopicTraffic>>,
+    /// Of topics that are gone, while a request that has their partition may still count.
+    leaving: Vec<Arc<TopicTraffic>>,
+}
+
+impl Topics {
+    /// Moves the counts that nobody can add to any more to `rest`.
+    fn settle(&mut self, rest: &TopicTraffic) {
+        self.leaving.retain(|gone| {
+            let is_in_use = Arc::strong_count(gone) > 1;
+            if !is_in_use {
+                for (rest, count) in rest.counters().into_iter().zip(gone.counts()) {
+                    rest.fetch_add(count, Ordering::Relaxed);
+                }
+            }
+            is_in_use
+        });
+    }
 }
 
 /// The counters of one topic.
@@ -71,41 +93,50 @@ impl TopicTraffic {
 impl Traffic {
     /// The counters of a topic, made where there are none yet.
     pub(crate) fn of(&self, topic: &Arc<str>) -> Arc<TopicTraffic> {
-        if let Some(of_topic) = self.topics.read().get(topic) {
+        if let Some(of_topic) = self.topics.read().present.get(topic) {
             return Arc::clone(of_topic);
         }
-        Arc::clone(self.topics.write().entry(Arc::clone(topic)).or_default())
+        Arc::clone(self.topics.write().present.entry(Arc::clone(topic)).or_default())
     }
 
     /// A topic is gone: what was counted stays in the sums.
     pub(crate) fn forget(&self, topic: &str) {
-        let Some(gone) = self.topics.write().remove(topic) else { return };
-        for (rest, count) in self.rest.counters().into_iter().zip(gone.counts()) {
-            rest.fetch_add(count, Ordering::Relaxed);
-        }
+        // Under one lock: who looks at the sums meanwhile finds the counts before or after, and never nowhere.
+        let mut topics = self.topics.write();
+        let gone = topics.present.remove(topic);
+        topics.leaving.extend(gone);
+        topics.settle(&self.rest);
     }
 
     /// A client's request for a partition of the topic was refused.
     pub(crate) fn note_failed(&self, topic: &str, counter: impl Fn(&TopicTraffic) -> &AtomicU64) {
-        match self.topics.read().get(topic) {
+        match self.topics.read().present.get(topic) {
             Some(of_topic) => counter(of_topic).fetch_add(1, Ordering::Relaxed),
             None => counter(&self.rest).fetch_add(1, Ordering::Relaxed),
         };
+    }
+
+    /// What clients have written and read, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> (u64, u64) {
+        let (_, [_, bytes_in, bytes_out, ..]) = self.snapshot();
+        (bytes_in, bytes_out)
     }
 
     /// All topics by name with their counts, and the sums over these and those that are gone.
     #[must_use]
     pub fn snapshot(&self) -> (Vec<(Arc<str>, [u64; COUNTERS])>, [u64; COUNTERS]) {
         let topics = self.topics.read();
-        let topics: Vec<_> =
-            topics.iter().map(|(name, of_topic)| (Arc::clone(name), of_topic.counts())).collect();
+        let present: Vec<_> =
+            topics.present.iter().map(|(name, of_topic)| (Arc::clone(name), of_topic.counts())).collect();
         let mut sums = self.rest.counts();
-        for (_, counts) in &topics {
+        let leaving = topics.leaving.iter().map(|gone| gone.counts());
+        for counts in present.iter().map(|(_, counts)| *counts).chain(leaving) {
             for (sum, count) in sums.iter_mut().zip(counts) {
                 *sum += count;
             }
         }
-        (topics, sums)
+        (present, sums)
     }
 }
 
@@ -128,5 +159,40 @@ mod tests {
         traffic.forget("a");
         let (topics, after) = traffic.snapshot();
         assert_eq!((topics.len(), after), (1, before));
+    }
+    #[test]
+    fn what_is_still_written_to_a_topic_that_is_gone_is_counted() {
+        let traffic = Traffic::default();
+        let topic = Arc::from("a");
+        let held = traffic.of(&topic);
+        held.note_written(1, 10);
+        traffic.forget("a");
+        held.note_written(1, 10);
+        assert_eq!(traffic.snapshot().1[..2], [2, 20]);
+        // One of the same name begins at nothing, and the sums go on.
+        traffic.of(&topic).note_written(1, 10);
+        drop(held);
+        assert_eq!(traffic.snapshot().0[0].1[..2], [1, 10]);
+        traffic.forget("a");
+        let (topics, sums) = traffic.snapshot();
+        assert_eq!((topics.len(), &sums[..2]), (0, &[3, 30][..]));
+        assert!(traffic.topics.read().leaving.is_empty());
+    }
+
+    #[test]
+    fn no_sum_falls_while_topics_go() {
+        let traffic = Arc::new(Traffic::default());
+        let names: Vec<Arc<str>> = (0..20_000).map(|n| Arc::from(n.to_string())).collect();
+        for name in &names {
+            traffic.of(name).note_written(1, 1);
+        }
+        let going = std::thread::spawn({
+            let traffic = Arc::clone(&traffic);
+            move || names.iter().for_each(|name| traffic.forget(name))
+        });
+        while !going.is_finished() {
+            assert_eq!(traffic.snapshot().1[0], 20_000);
+        }
+        going.join().unwrap();
     }
 }

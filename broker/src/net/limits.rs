@@ -139,6 +139,8 @@ impl ConnectionLimits {
     /// A place for a connection from `address`, unless there are too many.
     #[must_use]
     pub fn enter(self: &Arc<Self>, address: IpAddr) -> Option<ConnectionPlace> {
+        // A listener of both families sees IPv4 addresses as mapped ones: they are the same clients.
+        let address = address.to_canonical();
         let mut open = self.open.lock();
         let of_address = open.by_address.get(&address).copied().unwrap_or(0);
         if open.all >= self.bounds.all_max || of_address >= self.bound_of(address) {
@@ -150,7 +152,7 @@ impl ConnectionLimits {
     }
 
     fn bound_of(&self, address: IpAddr) -> usize {
-        let own = self.bounds.per_ip_overrides.get(&address.to_canonical());
+        let own = self.bounds.per_ip_overrides.get(&address);
         own.copied().unwrap_or(self.bounds.per_ip_max)
     }
 
@@ -199,6 +201,17 @@ mod tests {
         let mapped = IpAddr::from(std::net::Ipv4Addr::LOCALHOST.to_ipv6_mapped());
         let _both = (limits.enter(mapped).unwrap(), limits.enter(mapped).unwrap());
         assert!(limits.enter(mapped).is_none());
+    }
+
+    #[test]
+    fn an_address_is_the_same_by_a_listener_of_both_families() {
+        let limits = Arc::new(limits(9, 1));
+        let plain = std::net::Ipv4Addr::LOCALHOST;
+        let only = limits.enter(plain.into()).unwrap();
+        assert!(limits.enter(plain.to_ipv6_mapped().into()).is_none());
+        drop(only);
+        let _other = limits.enter(plain.to_ipv6_mapped().into()).unwrap();
+        assert!(limits.enter(plain.into()).is_none());
     }
 
     #[tokio::test(start_paused = true)]

@@ -48,43 +48,54 @@ impl ExportError {
     }
 }
 
-/// Exports until `stop` says so, and then what is left, once.
+/// Exports until `stop` says so, which it does once no request is left; and then what there is, for so long as a stop may take.
 pub(crate) async fn run(
     tracer: Arc<Tracer>,
     mut traces: mpsc::Receiver<Trace>,
     mut stop: watch::Receiver<bool>,
 ) {
     let mut was_told = false;
+    // Outside of what the stop ends: what is in it then is exported by what follows.
+    let mut batch = Vec::new();
     loop {
-        let batch = tokio::select! {
-            batch = next_batch(&mut traces, tracer.settings.schedule_delay) => batch,
-            () = net::stopped(&mut stop) => break,
-        };
         tokio::select! {
-            () = export(&tracer, &batch, &mut was_told) => {}
-            () = net::stopped(&mut stop) => {
-                // It may have been taken, or not: half an exchange says nothing.
-                tracer.counts.failed.fetch_add(count(&batch), Ordering::Relaxed);
-                break;
+            () = gather(&mut batch, &mut traces, tracer.settings.schedule_delay) => {}
+            () = net::stopped(&mut stop) => break,
+        }
+        let is_stopped = {
+            let exporting = export(&tracer, &batch, &mut was_told);
+            tokio::pin!(exporting);
+            tokio::select! {
+                () = &mut exporting => false,
+                () = net::stopped(&mut stop) => {
+                    // Half an exchange says nothing: it may have been taken, or not.
+                    if tokio::time::timeout(LAST_LIMIT, &mut exporting).await.is_err() {
+                        tracer.counts.failed.fetch_add(count(&batch), Ordering::Relaxed);
+                    }
+                    true
+                }
             }
+        };
+        batch.clear();
+        if is_stopped {
+            break;
         }
     }
-    let mut last = Vec::new();
     while let Ok(trace) = traces.try_recv() {
-        last.push(trace);
+        batch.push(trace);
     }
-    for batch in last.chunks(BATCH_MAX) {
+    let deadline = tokio::time::Instant::now() + LAST_LIMIT;
+    for batch in batch.chunks(BATCH_MAX) {
         // Who stops does not wait for long.
-        if tokio::time::timeout(LAST_LIMIT, export(&tracer, batch, &mut was_told)).await.is_err() {
-            return;
+        if tokio::time::timeout_at(deadline, export(&tracer, batch, &mut was_told)).await.is_err() {
+            tracer.counts.failed.fetch_add(count(batch), Ordering::Relaxed);
         }
     }
 }
 
-/// The next traces: those that come within a while of the first, or as many as go into one request. The queue closes only with
-/// the tracer, whose user this is.
-async fn next_batch(traces: &mut mpsc::Receiver<Trace>, delay: Duration) -> Vec<Trace> {
-    let mut batch = Vec::new();
+/// Adds the next traces: those that come within a while of the first, or as many as go into one request. The queue closes only
+/// with the tracer, whose user this is.
+async fn gather(batch: &mut Vec<Trace>, traces: &mut mpsc::Receiver<Trace>, delay: Duration) {
     match traces.recv().await {
         Some(first) => batch.push(first),
         None => std::future::pending::<()>().await,
@@ -96,7 +107,6 @@ async fn next_batch(traces: &mut mpsc::Receiver<Trace>, delay: Duration) -> Vec<
             Ok(None) | Err(_) => break,
         }
     }
-    batch
 }
 
 fn count(batch: &[Trace]) -> u64 {

@@ -145,27 +145,61 @@ fn a_collector_gets_what_the_standards_messages_say() {
     }
 }
 
-#[tokio::test]
-async fn a_collector_is_posted_to_and_one_that_refuses_is_not_asked_again() {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let collector = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+/// Reads a request's head, and whatever else comes with it.
+async fn head(stream: &mut tokio::net::TcpStream) -> String {
+    use tokio::io::AsyncReadExt as _;
+    let mut head = Vec::new();
+    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+        stream.read_buf(&mut head).await.unwrap();
+    }
+    String::from_utf8_lossy(&head).into_owned()
+}
+
+fn tracer_to(collector: &tokio::net::TcpListener, delay_ms: &str) -> (Arc<Tracer>, mpsc::Receiver<Trace>) {
     let settings = [
         ("otel.exporter.otlp.endpoint", format!("http://{}", collector.local_addr().unwrap())),
         ("otel.exporter.otlp.headers", "api-key=k".to_owned()),
-        ("otel.bsp.schedule.delay", "1".to_owned()),
+        ("otel.bsp.schedule.delay", delay_ms.to_owned()),
     ];
     let settings = settings.map(|(name, value)| (name.to_owned(), value)).into();
-    let (tracer, traces) = Tracer::new(TraceSettings::of(&settings, 1).unwrap().unwrap());
+    Tracer::new(TraceSettings::of(&settings, 1).unwrap().unwrap())
+}
+
+#[tokio::test]
+async fn what_waits_for_company_when_the_broker_stops_is_exported() {
+    use tokio::io::AsyncWriteExt as _;
+    let collector = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (tracer, traces) = tracer_to(&collector, "3600000");
+    let (stop, stopping) = tokio::sync::watch::channel(false);
+    let exporter = tokio::spawn(export(Arc::clone(&tracer), traces, stopping));
+    drop(tracer.begin("produce", Instant::now(), std::iter::empty()));
+    // The exporter has it, and waits for more.
+    let taken = async {
+        while tracer.queue.capacity() < QUEUE_MAX {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), taken).await.unwrap();
+    stop.send_replace(true);
+    let (mut stream, _) =
+        tokio::time::timeout(Duration::from_secs(30), collector.accept()).await.unwrap().unwrap();
+    head(&mut stream).await;
+    stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+    exporter.await.unwrap();
+    assert_eq!(tracer.counts().map(|(_, count)| count), [2, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_collector_is_posted_to_and_one_that_refuses_is_not_asked_again() {
+    use tokio::io::AsyncWriteExt as _;
+    let collector = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (tracer, traces) = tracer_to(&collector, "1");
     let (stop, stopping) = tokio::sync::watch::channel(false);
     let exporter = tokio::spawn(export(Arc::clone(&tracer), traces, stopping));
     for (answer, counts) in [("200 OK", [2, 0, 0]), ("400 Bad Request", [2, 0, 2])] {
         drop(tracer.begin("produce", Instant::now(), std::iter::empty()));
         let (mut stream, _) = collector.accept().await.unwrap();
-        let mut head = Vec::new();
-        while !head.windows(4).any(|end| end == b"\r\n\r\n") {
-            stream.read_buf(&mut head).await.unwrap();
-        }
-        let text = String::from_utf8_lossy(&head).into_owned();
+        let text = head(&mut stream).await;
         assert!(text.starts_with("POST /v1/traces HTTP/1.1\r\n"), "{text}");
         assert!(text.contains("\r\napi-key: k\r\n"), "{text}");
         stream.write_all(format!("HTTP/1.1 {answer}\r\n\r\n").as_bytes()).await.unwrap();

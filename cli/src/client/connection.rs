@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use moldau_kafka::{SIZE_PREFIX_BYTES, WireError, api_versions_request, decode_re
 use moldau_model::ErrorCode;
 
 use super::address::HostPort;
+use super::budget::Budget;
 use super::error::{ClientError, io_reason};
 
 /// The largest answer a tool accepts. A fetch asks for at most 50 MiB; nothing else comes near.
@@ -25,11 +27,23 @@ pub(crate) struct Connection {
     next_correlation_id: i32,
     /// Per API key, the smallest and largest version the broker serves.
     versions: HashMap<i16, (i16, i16)>,
+    budget: Arc<Budget>,
 }
 
 impl Connection {
     /// Dials and asks for the versions. The error is the plain reason, for the caller knows the address.
     pub(crate) fn open(address: &HostPort, client_id: &str, deadline: Instant) -> Result<Self, String> {
+        Self::open_within(address, client_id, deadline, &Arc::new(Budget::unbounded()))
+    }
+
+    /// As `open`, for an operation that may take so much.
+    pub(super) fn open_within(
+        address: &HostPort,
+        client_id: &str,
+        deadline: Instant,
+        budget: &Arc<Budget>,
+    ) -> Result<Self, String> {
+        let deadline = budget.within(deadline);
         let stream = dial(address, deadline).map_err(|error| io_reason(&error))?;
         let mut connection = Self {
             stream,
@@ -37,12 +51,18 @@ impl Connection {
             client_id: StrBytes::from_string(client_id.to_owned()),
             next_correlation_id: 0,
             versions: HashMap::new(),
+            budget: Arc::clone(budget),
         };
         connection.negotiate(deadline).map_err(|error| match error {
             ClientError::Connection { source, .. } => io_reason(&source),
             other => other.to_string(),
         })?;
         Ok(connection)
+    }
+
+    /// Has what is asked from now on belong to another operation.
+    pub(super) fn set_budget(&mut self, budget: &Arc<Budget>) {
+        self.budget = Arc::clone(budget);
     }
 
     /// Asks with version 3 and, where the server is older, again with what it says (KIP-511).
@@ -114,8 +134,7 @@ impl Connection {
         self.next_correlation_id = self.next_correlation_id.wrapping_add(1);
         let frame = encode_request(version, correlation_id, Some(&self.client_id), request)
             .map_err(|error| self.malformed(&format!("request cannot be encoded: {error}")))?;
-        self.set_timeouts(deadline)?;
-        self.stream.write_all(&frame).map_err(|source| self.broken(source))?;
+        self.write(&frame, deadline)?;
         Ok(correlation_id)
     }
 
@@ -156,8 +175,7 @@ impl Connection {
             frame.map_err(|error| self.malformed(&format!("request cannot be encoded: {error}")))?;
         // Behind the size stands the key, and then the version.
         frame[SIZE_PREFIX_BYTES + 2..SIZE_PREFIX_BYTES + 4].copy_from_slice(&version.to_be_bytes());
-        self.set_timeouts(deadline)?;
-        self.stream.write_all(&frame).map_err(|source| self.broken(source))?;
+        self.write(&frame, deadline)?;
         let mut frame = self.receive(deadline)?;
         let answered_id = frame.first_chunk().map(|id| i32::from_be_bytes(*id));
         if answered_id != Some(correlation_id) {
@@ -166,18 +184,25 @@ impl Connection {
         decode(version, &mut frame).map_err(|error| self.malformed(&error.to_string()))
     }
 
+    /// Writes one frame.
+    fn write(&mut self, frame: &[u8], deadline: Instant) -> Result<(), ClientError> {
+        self.budget.spend_request()?;
+        self.timed(deadline).write_all(frame).map_err(|source| self.broken(source))
+    }
+
     /// Reads one frame.
     fn receive(&mut self, deadline: Instant) -> Result<Bytes, ClientError> {
-        self.set_timeouts(deadline)?;
+        let mut stream = self.timed(deadline);
         let mut size = [0u8; 4];
-        self.stream.read_exact(&mut size).map_err(|source| self.broken(source))?;
+        stream.read_exact(&mut size).map_err(|source| self.broken(source))?;
         let size = u32::from_be_bytes(size) as usize;
         if !(4..=RESPONSE_BYTES_MAX).contains(&size) {
             return Err(self.malformed(&format!("a frame of {size} bytes: is this a Kafka listener?")));
         }
+        self.budget.spend_bytes(size)?;
         // Grown as bytes come, so that a false size costs nothing.
         let mut frame = Vec::with_capacity(size.min(1 << 20));
-        let read = (&mut self.stream).take(size as u64).read_to_end(&mut frame);
+        let read = stream.take(size as u64).read_to_end(&mut frame);
         read.map_err(|source| self.broken(source))?;
         if frame.len() < size {
             return Err(self.broken(io::ErrorKind::UnexpectedEof.into()));
@@ -185,13 +210,10 @@ impl Connection {
         Ok(frame.into())
     }
 
-    fn set_timeouts(&self, deadline: Instant) -> Result<(), ClientError> {
-        // Zero would mean "for ever" to the socket.
-        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        self.stream
-            .set_read_timeout(Some(left))
-            .and_then(|()| self.stream.set_write_timeout(Some(left)))
-            .map_err(|source| self.broken(source))
+    fn timed(&self, deadline: Instant) -> Timed<'_> {
+        // What is there already is taken also at the last moment.
+        let deadline = self.budget.within(deadline).max(Instant::now() + Duration::from_millis(1));
+        Timed { stream: &self.stream, deadline }
     }
 
     fn broken(&self, source: io::Error) -> ClientError {
@@ -200,6 +222,38 @@ impl Connection {
 
     fn malformed(&self, reason: &str) -> ClientError {
         ClientError::Malformed { address: self.address.to_string(), reason: reason.to_owned() }
+    }
+}
+
+/// A stream with one deadline for all that goes through it. A socket's timeouts begin anew with each byte.
+struct Timed<'a> {
+    stream: &'a TcpStream,
+    deadline: Instant,
+}
+
+impl Timed<'_> {
+    fn left(&self) -> io::Result<Option<Duration>> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        // Zero would mean "for ever" to the socket.
+        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(Some(left)) }
+    }
+}
+
+impl Read for Timed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(self.left()?)?;
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Timed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(self.left()?)?;
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -254,6 +308,46 @@ mod tests {
         let refusal = Connection::open(&address, "test", deadline).err().unwrap_or_default();
         server.join().unwrap();
         refusal
+    }
+
+    #[test]
+    fn a_server_that_sends_a_byte_now_and_then_does_not_move_the_deadline() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        // An answer of sixteen mebibytes, which begins.
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(&[1, 0, 0, 0]).unwrap();
+            for _ in 0..200 {
+                if stream.write_all(&[0]).is_err() {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let address = HostPort::parse(&format!("127.0.0.1:{port}")).unwrap();
+        let deadline = Instant::now() + Duration::from_millis(200);
+        let refusal = Connection::open(&address, "test", deadline).err();
+        assert_eq!(refusal.as_deref(), Some("no answer in time"));
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn an_answer_larger_than_the_budget_is_not_read() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(&[0, 0, 1, 0]).unwrap();
+            // Until the client is gone.
+            io::copy(&mut stream, &mut io::sink()).unwrap_or_default();
+        });
+        let address = HostPort::parse(&format!("127.0.0.1:{port}")).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let budget = Arc::new(Budget::new(deadline, 255, 10));
+        let refusal = Connection::open_within(&address, "test", deadline, &budget).err().unwrap_or_default();
+        assert!(refusal.contains("larger than"), "{refusal}");
+        server.join().unwrap();
     }
 
     #[test]

@@ -7,7 +7,7 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::{BrokerId, FetchRequest};
 use moldau_model::ErrorCode;
-use moldau_record::{BatchView, Batches, ControlRecord, DecompressLimit, TimestampType};
+use moldau_record::{BatchView, Batches, ControlRecord, DecompressLimit, Record, TimestampType};
 
 use super::metadata::topic_name;
 use super::offsets::{EARLIEST, LATEST, Partition};
@@ -58,6 +58,48 @@ impl Default for FetchLimits {
     }
 }
 
+/// A record that is looked at where it lies, in an answer of a broker's.
+#[derive(Clone, Copy)]
+pub(crate) struct SeenRecord<'a> {
+    pub(crate) partition: &'a Partition,
+    pub(crate) record: Record<'a>,
+    /// Whether the broker set the timestamp.
+    pub(crate) log_append_time: bool,
+}
+
+impl SeenRecord<'_> {
+    fn to_incoming(self) -> IncomingRecord {
+        let headers = self.record.headers.into_iter().map(|header| {
+            (String::from_utf8_lossy(header.key).into_owned(), header.value.map(<[u8]>::to_vec))
+        });
+        IncomingRecord {
+            topic: self.partition.0.clone(),
+            partition: self.partition.1,
+            offset: self.record.offset.0,
+            timestamp: self.record.timestamp.0,
+            log_append_time: self.log_append_time,
+            headers: headers.collect(),
+            key: self.record.key.map(<[u8]>::to_vec),
+            value: self.record.value.map(<[u8]>::to_vec),
+            delivery_count: None,
+        }
+    }
+}
+
+/// What a reader says to a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Take {
+    /// It has seen it, and wants the next.
+    Next,
+    /// It leaves this record, and what is behind it in its partition, for another time.
+    LeavePartition,
+    /// It leaves this record, and everything else.
+    LeaveAll,
+}
+
+/// Takes records one by one.
+pub(crate) type Reader<'a> = &'a mut dyn FnMut(SeenRecord<'_>) -> Take;
+
 /// Positions and fetching. Not a group's member: see `membership`.
 pub(crate) struct Fetcher {
     pub(crate) read_committed: bool,
@@ -66,6 +108,8 @@ pub(crate) struct Fetcher {
     pub(crate) limits: FetchLimits,
     positions: BTreeMap<Partition, i64>,
     leaders: BTreeMap<Partition, i32>,
+    /// Rounds so far: each begins with another partition, so that a reader who leaves early leaves not always the same.
+    rounds: usize,
 }
 
 impl Fetcher {
@@ -76,6 +120,7 @@ impl Fetcher {
             limits: FetchLimits::default(),
             positions: BTreeMap::new(),
             leaders: BTreeMap::new(),
+            rounds: 0,
         }
     }
 
@@ -106,15 +151,29 @@ impl Fetcher {
         client: &mut Client,
         wait: Duration,
     ) -> Result<Vec<IncomingRecord>, ClientError> {
+        let mut records = Vec::new();
+        self.visit(client, wait, &mut |seen| {
+            records.push(seen.to_incoming());
+            Take::Next
+        })?;
+        Ok(records)
+    }
+
+    /// As `poll`, but shows the records where they lie: no more of them is in memory than one batch, and what the reader keeps.
+    pub(crate) fn visit(
+        &mut self,
+        client: &mut Client,
+        wait: Duration,
+        reader: Reader<'_>,
+    ) -> Result<(), ClientError> {
         if self.positions.is_empty() {
             std::thread::sleep(wait);
-            return Ok(Vec::new());
+            return Ok(());
         }
         let deadline = client.deadline();
         if self.leaders.len() < self.positions.len() {
             self.find_leaders(client, deadline)?;
         }
-        let mut records = Vec::new();
         let mut asked = Vec::new();
         for (leader, partitions) in self.by_leader() {
             match self.send(client, leader, &partitions, wait, deadline) {
@@ -125,6 +184,7 @@ impl Fetcher {
         if asked.is_empty() {
             std::thread::sleep(wait.min(Duration::from_millis(100)));
         }
+        let mut answered: Vec<(Partition, PartitionData)> = Vec::new();
         for (leader, (correlation_id, version)) in asked {
             let answer = client.broker(leader, deadline).and_then(|connection| {
                 connection.receive_as::<FetchRequest>(correlation_id, version, deadline)
@@ -133,16 +193,23 @@ impl Fetcher {
                 Ok(response) => {
                     ClientError::check(response.error_code, None)?;
                     for topic in response.responses {
-                        for data in topic.partitions {
-                            let partition = (topic.topic.0.to_string(), data.partition_index);
-                            self.take(client, partition, &data, &mut records)?;
-                        }
+                        let name = topic.topic.0.to_string();
+                        let partitions = topic.partitions.into_iter();
+                        answered.extend(partitions.map(|data| ((name.clone(), data.partition_index), data)));
                     }
                 }
                 Err(error) => self.lost(client, leader, error)?,
             }
         }
-        Ok(records)
+        let first = self.rounds % answered.len().max(1);
+        answered.rotate_left(first);
+        self.rounds = self.rounds.wrapping_add(1);
+        for (partition, data) in answered {
+            if self.take(client, partition, &data, reader)? == Take::LeaveAll {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn by_leader(&self) -> BTreeMap<i32, Vec<Partition>> {
@@ -217,15 +284,15 @@ impl Fetcher {
         Ok((connection.send_version(&request, version, deadline)?, version))
     }
 
-    /// Takes one partition's records over, and moves its position.
+    /// Shows one partition's records, and moves its position. `Next` where all were taken.
     fn take(
         &mut self,
         client: &mut Client,
         partition: Partition,
         data: &PartitionData,
-        records: &mut Vec<IncomingRecord>,
-    ) -> Result<(), ClientError> {
-        let Some(position) = self.positions.get(&partition).copied() else { return Ok(()) };
+        reader: Reader<'_>,
+    ) -> Result<Take, ClientError> {
+        let Some(position) = self.positions.get(&partition).copied() else { return Ok(Take::Next) };
         match ErrorCode::from_code(data.error_code) {
             ErrorCode::None => {}
             ErrorCode::OffsetOutOfRange => {
@@ -233,11 +300,11 @@ impl Fetcher {
                 for (partition, at) in client.list_offsets(&asked, self.read_committed)? {
                     self.positions.insert(partition, at?.offset);
                 }
-                return Ok(());
+                return Ok(Take::Next);
             }
             code if code.is_retriable() => {
                 self.leaders.clear();
-                return Ok(());
+                return Ok(Take::Next);
             }
             code => return Err(ClientError::broker(code.code(), None)),
         }
@@ -248,6 +315,7 @@ impl Fetcher {
         let mut aborted = Aborted::new(data, self.read_committed);
         let bytes = data.records.as_deref().unwrap_or_default();
         let mut next = position;
+        let mut taken = Take::Next;
         for batch in Batches::new(bytes) {
             // The last batch may be cut: the rest comes with the next fetch.
             let Ok(batch) = batch else { break };
@@ -256,12 +324,41 @@ impl Fetcher {
                 next = next.max(batch.next_offset().0);
                 continue;
             }
-            read_batch(&batch, &partition, position, self.limits.batch_bytes, records).map_err(malformed)?;
-            next = next.max(batch.next_offset().0);
+            let shown = show_batch(&batch, &partition, position, self.limits.batch_bytes, reader);
+            match shown.map_err(malformed)? {
+                None => next = next.max(batch.next_offset().0),
+                Some((offset, left)) => {
+                    (next, taken) = (next.max(offset), left);
+                    break;
+                }
+            }
         }
         self.positions.insert(partition, next);
-        Ok(())
+        Ok(taken)
     }
+}
+
+/// Shows the batch's records from `position` on. Where the reader left, and how, if it did.
+fn show_batch(
+    batch: &BatchView<'_>,
+    partition: &Partition,
+    position: i64,
+    bytes_max: usize,
+    reader: Reader<'_>,
+) -> Result<Option<(i64, Take)>, String> {
+    let set = batch.records(DecompressLimit(bytes_max)).map_err(|error| error.to_string())?;
+    let log_append_time = batch.timestamp_type() == TimestampType::LogAppendTime;
+    for record in &set {
+        let record = record.map_err(|error| error.to_string())?;
+        if record.offset.0 < position {
+            continue;
+        }
+        match reader(SeenRecord { partition, record, log_append_time }) {
+            Take::Next => {}
+            left => return Ok(Some((record.offset.0, left))),
+        }
+    }
+    Ok(None)
 }
 
 /// Adds the batch's records from `position` on.
@@ -272,28 +369,11 @@ pub(super) fn read_batch(
     bytes_max: usize,
     records: &mut Vec<IncomingRecord>,
 ) -> Result<(), String> {
-    let set = batch.records(DecompressLimit(bytes_max)).map_err(|error| error.to_string())?;
-    for record in &set {
-        let record = record.map_err(|error| error.to_string())?;
-        if record.offset.0 < position {
-            continue;
-        }
-        let headers = record.headers.into_iter().map(|header| {
-            (String::from_utf8_lossy(header.key).into_owned(), header.value.map(<[u8]>::to_vec))
-        });
-        records.push(IncomingRecord {
-            topic: partition.0.clone(),
-            partition: partition.1,
-            offset: record.offset.0,
-            timestamp: record.timestamp.0,
-            log_append_time: batch.timestamp_type() == TimestampType::LogAppendTime,
-            headers: headers.collect(),
-            key: record.key.map(<[u8]>::to_vec),
-            value: record.value.map(<[u8]>::to_vec),
-            delivery_count: None,
-        });
-    }
-    Ok(())
+    show_batch(batch, partition, position, bytes_max, &mut |seen| {
+        records.push(seen.to_incoming());
+        Take::Next
+    })
+    .map(drop)
 }
 
 /// The transactions that a `read_committed` reader leaves out, while it walks through one answer.

@@ -5,6 +5,7 @@ use std::io;
 use moldau_model::ErrorCode;
 
 use super::address::InvalidAddress;
+use super::budget::Spent;
 
 /// A failed client operation.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +30,9 @@ pub(crate) enum ClientError {
     Unsupported { address: String, api: &'static str },
     #[error(transparent)]
     Address(#[from] InvalidAddress),
+    /// The operation has taken what it may.
+    #[error(transparent)]
+    Spent(#[from] Spent),
 }
 
 impl ClientError {
@@ -59,7 +63,11 @@ impl ClientError {
         match self {
             Self::Broker { code, .. } => code.is_retriable() || *code == ErrorCode::NotController,
             Self::Connection { .. } | Self::Unreachable { .. } => true,
-            Self::Timeout(_) | Self::Malformed { .. } | Self::Unsupported { .. } | Self::Address(_) => false,
+            Self::Timeout(_)
+            | Self::Malformed { .. }
+            | Self::Unsupported { .. }
+            | Self::Address(_)
+            | Self::Spent(_) => false,
         }
     }
 

@@ -112,11 +112,19 @@ fn as_json(
 }
 
 fn read(arguments: &Arguments) -> io::Result<String> {
-    let mut text = String::new();
     if arguments.file.as_os_str() == "-" {
-        io::stdin().lock().take(FILE_BYTES_MAX).read_to_string(&mut text)?;
+        read_whole(io::stdin().lock())
     } else {
-        std::fs::File::open(&arguments.file)?.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
+        read_whole(std::fs::File::open(&arguments.file)?)
+    }
+}
+
+/// Half a file would be other topics than its author meant.
+fn read_whole(source: impl Read) -> io::Result<String> {
+    let mut text = String::new();
+    source.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(io::Error::other(format!("it has more than {} MiB", FILE_BYTES_MAX >> 20)));
     }
     Ok(text)
 }
@@ -223,5 +231,20 @@ fn make(client: &mut Client, change: &Change, validate_only: bool) -> Result<(),
         }
         Change::Delete { .. } if validate_only => Ok(()),
         Change::Delete { name } => client.delete_topics(std::slice::from_ref(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_too_large_is_refused_and_not_cut() {
+        let line = b"- a-topic-of-sixteen";
+        let whole = FILE_BYTES_MAX;
+        let text = |bytes: u64| line.iter().copied().cycle().take(bytes as usize).collect::<Vec<u8>>();
+        assert_eq!(read_whole(text(whole).as_slice()).unwrap().len() as u64, whole);
+        let refused = read_whole(text(whole + 1).as_slice()).unwrap_err();
+        assert!(refused.to_string().contains("more than 16 MiB"), "{refused}");
     }
 }

@@ -96,12 +96,11 @@ pub(super) fn run(common: &Common, arguments: &Arguments, console: &mut Console<
     }
     let result = load(arguments, &target, console);
     let (judgement, longest_pause) = result?;
-    let is_sound = judgement.faults.is_empty();
     report(common, &judgement, longest_pause, console)?;
-    if is_sound {
+    if judgement.faults.is_empty() {
         // Whoever finds a fault needs the topic.
         target.clean()?;
-        return Ok(());
+        return if judgement.is_sound() { Ok(()) } else { Err(Failure::Unhealthy) };
     }
     errln!(console, "the topic {} stays, to be looked at", target.topic);
     Err(Failure::Unhealthy)
@@ -338,7 +337,7 @@ fn report(
             .iter()
             .map(|fault| json!({"kind": fault.kind, "count": fault.count, "examples": fault.examples}))
             .collect();
-        let value = json!({"sound": faults.is_empty(), "acknowledged": acknowledged, "unknown": unknown,
+        let value = json!({"sound": judgement.is_sound(), "acknowledged": acknowledged, "unknown": unknown,
             "found": found, "longest_pause_ms": longest_pause.as_millis() as u64, "faults": faults});
         return Ok(super::json(&value, console)?);
     }
@@ -349,8 +348,10 @@ fn report(
     for fault in faults {
         outln!(console, "FAULT          {} {}: {}", fault.count, fault.kind, fault.examples.join("; "));
     }
-    if faults.is_empty() {
+    if judgement.is_sound() {
         outln!(console, "\nnothing lost, nothing doubled, nothing out of order, nothing changed");
+    } else if faults.is_empty() {
+        outln!(console, "\nnothing was acknowledged, so nothing is shown: see `moldau cluster health`");
     }
     Ok(())
 }

@@ -7,13 +7,15 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::http::StatusCode;
+use axum::middleware;
+use axum::response::Response;
 use axum::routing::get;
-use moldau_broker::http::{CONTENT_TYPE, controller_text};
+use moldau_broker::http::{BoundedListener, HostCheck, KnownHosts, Scrapes, check_host, controller_text};
 use moldau_cluster::ControllerChannel as _;
 use moldau_controller::ControllerHandle;
-use moldau_metadata::config::HttpListener;
+use moldau_metadata::MetadataImage;
+use moldau_metadata::config::{BrokerConfig, HttpListener};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -26,11 +28,11 @@ pub(super) struct ControllerHealth {
 impl ControllerHealth {
     /// Serves health of `controller`; nothing where the listener is off, or its default port is taken.
     pub(super) async fn start(
-        listener: HttpListener,
-        settings: &BTreeMap<String, String>,
+        config: &BrokerConfig,
         controller: Option<&ControllerHandle>,
     ) -> Result<Option<Self>, String> {
-        let (HttpListener::At { address, chosen }, Some(controller)) = (listener, controller) else {
+        let (HttpListener::At { address, chosen }, Some(controller)) = (config.http_listener, controller)
+        else {
             return Ok(None);
         };
         let socket = match TcpListener::bind(address).await {
@@ -42,16 +44,20 @@ impl ControllerHealth {
             }
         };
         let address = socket.local_addr().ok();
-        let settings = Arc::new(settings.clone());
-        let metrics = move |controller| metrics(controller, Arc::clone(&settings));
+        let (settings, scrapes) = (Arc::new(config.settings.clone()), Scrapes::default());
+        let metrics = move |controller| metrics(controller, Arc::clone(&settings), scrapes.clone());
+        // A controller alone knows of no broker's names.
+        let image = Arc::new(MetadataImage::empty());
+        let check: HostCheck = (Arc::new(KnownHosts::of(config)), Arc::new(move || Arc::clone(&image)));
         let routes = Router::new()
+            .route("/metrics", get(metrics))
+            .route_layer(middleware::from_fn_with_state(check, check_host))
             .route("/livez", get(|| async { (StatusCode::OK, "ok\n") }))
             .route("/readyz", get(readyz))
             .route("/healthz", get(readyz))
-            .route("/metrics", get(metrics))
             .with_state(controller.clone());
         let task = tokio::spawn(async move {
-            if let Err(error) = axum::serve(socket, routes).await {
+            if let Err(error) = axum::serve(BoundedListener::new(socket), routes).await {
                 tracing::error!(%error, "HTTP ended");
             }
         });
@@ -72,14 +78,17 @@ impl Drop for ControllerHealth {
 async fn metrics(
     State(controller): State<ControllerHandle>,
     settings: Arc<BTreeMap<String, String>>,
-) -> impl IntoResponse {
-    // Looks into `/proc`.
-    let text = tokio::task::spawn_blocking(move || {
-        let statistics = controller.local_statistics();
-        statistics.map(|statistics| controller_text(&settings, &statistics)).unwrap_or_default()
-    });
-    let text = text.await.unwrap_or_default();
-    ([(header::CONTENT_TYPE, CONTENT_TYPE)], text)
+    scrapes: Scrapes,
+) -> Response {
+    let make = || async move {
+        // Looks into `/proc`.
+        let text = tokio::task::spawn_blocking(move || {
+            let statistics = controller.local_statistics();
+            statistics.map(|statistics| controller_text(&settings, &statistics)).unwrap_or_default()
+        });
+        text.await.ok()
+    };
+    scrapes.answer(make).await
 }
 
 async fn readyz(State(controller): State<ControllerHandle>) -> (StatusCode, &'static str) {

@@ -111,11 +111,9 @@ impl Node {
                 node.broker = Some(broker);
             })
         } else {
-            ControllerHealth::start(config.http_listener, &config.settings, node.controller.as_ref())
-                .await
-                .map(|health| {
-                    node.health = health;
-                })
+            ControllerHealth::start(config, node.controller.as_ref()).await.map(|health| {
+                node.health = health;
+            })
         };
         if let Err(text) = started {
             node.stop().await;

@@ -10,6 +10,7 @@ use moldau_model::ErrorCode;
 use serde_json::{Map, Value, json};
 
 use crate::client::ClientError;
+use crate::client::budget::Spent;
 
 /// What a call gives.
 pub(super) type Answer = Result<Json, Failure>;
@@ -62,6 +63,10 @@ impl From<ClientError> for Failure {
             }
             ClientError::Unsupported { .. } => (StatusCode::NOT_IMPLEMENTED, "UNSUPPORTED"),
             ClientError::Malformed { .. } => (StatusCode::BAD_GATEWAY, "MALFORMED_ANSWER"),
+            ClientError::Spent(Spent::Cancelled) => (StatusCode::GATEWAY_TIMEOUT, "TIMED_OUT"),
+            ClientError::Spent(Spent::Bytes | Spent::Requests) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "TOO_LARGE")
+            }
             ClientError::Address(_) => (StatusCode::INTERNAL_SERVER_ERROR, "ADDRESS"),
         };
         Self::new(status, code, error.to_string())

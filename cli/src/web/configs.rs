@@ -67,6 +67,8 @@ pub(super) async fn change(State(web): State<Shared>, Path(name): Path<String>, 
     if changes.is_empty() {
         return Err(Failure::bad_request("set or delete says what to change"));
     }
-    web.clients.run(CHANGE, move |client| client.alter_configs(ResourceKind::Topic, &name, &changes)).await?;
+    web.clients
+        .run(&CHANGE, move |client| client.alter_configs(ResourceKind::Topic, &name, &changes))
+        .await?;
     Ok(Json(json!({"changed": true})))
 }

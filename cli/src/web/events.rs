@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use super::Shared;
 use super::answer::{Failure, Query};
 use super::groups;
-use super::stream::{PIECES_MAX, body};
+use super::stream::{PIECES_MAX, STALL_MAX, body};
 
 /// Changes of metadata within this time are one event.
 const TOGETHER: Duration = Duration::from_millis(100);
@@ -21,6 +21,8 @@ const TOGETHER: Duration = Duration::from_millis(100);
 const GROUP_INTERVAL: Duration = Duration::from_secs(1);
 /// How long nothing may be sent: proxies end connections that are silent, and a reader that is gone is noticed by this.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// How long one stream goes on. A browser opens the next one by itself, where somebody still looks.
+const STREAM_MAX: Duration = Duration::from_secs(3600);
 
 pub(super) async fn events(State(web): State<Shared>, query: Query) -> Result<Response, Failure> {
     let place = std::sync::Arc::clone(&web.event_streams).try_acquire_owned().map_err(|_| {
@@ -33,13 +35,13 @@ pub(super) async fn events(State(web): State<Shared>, query: Query) -> Result<Re
     tokio::spawn(async move {
         let _place = place;
         // Nobody reads any more: that is how a stream of events ends.
-        let _ = tell(&web, group, &pieces).await;
+        let _ = tokio::time::timeout(STREAM_MAX, tell(&web, group, &pieces)).await;
     });
     let kind = [(header::CONTENT_TYPE, "text/event-stream")];
     Ok((kind, body(receiver, stop)).into_response())
 }
 
-type Sent = Result<(), mpsc::error::SendError<Bytes>>;
+type Sent = Result<(), mpsc::error::SendTimeoutError<Bytes>>;
 
 async fn tell(web: &Shared, group: Option<String>, pieces: &mpsc::Sender<Bytes>) -> Sent {
     let mut stop = web.stop.clone();
@@ -79,7 +81,7 @@ async fn tell(web: &Shared, group: Option<String>, pieces: &mpsc::Sender<Bytes>)
                 shown = seen;
             }
             () = tokio::time::sleep_until(last + SILENCE_MAX) => {
-                pieces.send(Bytes::from_static(b": still here\n\n")).await?;
+                pieces.send_timeout(Bytes::from_static(b": still here\n\n"), STALL_MAX).await?;
             }
             () = super::stream::stopped(&mut stop) => return Ok(()),
         }
@@ -89,5 +91,7 @@ async fn tell(web: &Shared, group: Option<String>, pieces: &mpsc::Sender<Bytes>)
 
 async fn send(pieces: &mpsc::Sender<Bytes>, event: &str, data: &Value) -> Sent {
     // JSON has no line ends of its own, so that one line of data is enough.
-    pieces.send(Bytes::from(format!("event: {event}\ndata: {data}\n\n"))).await
+    let piece = Bytes::from(format!("event: {event}\ndata: {data}\n\n"));
+    // A reader that does not read is as good as gone.
+    pieces.send_timeout(piece, STALL_MAX).await
 }

@@ -45,18 +45,26 @@ pub(super) async fn list(State(web): State<Shared>, query: Query) -> Answer {
         });
         let total = listed.len();
         let mut rows = Vec::new();
+        let mut without_details = 0;
         for listing in listed.iter().skip(page.skip()).take(page.size) {
             let mut row = json!({"group": listing.group, "type": kind(listing), "state": listing.state});
-            // A group that went meanwhile, or whose coordinator is being elected, is shown without.
-            if with_details && let Ok(described) = describe_listed(client, &image, listing) {
-                row["lag"] = described["lag"].clone();
-                row["members"] = described["members"].as_array().map(Vec::len).into();
-                row["topics"] = described["topics"].clone();
-                row["coordinator"] = described["coordinator"].clone();
+            // A group that went meanwhile, or whose coordinator is being elected, is shown without; as is what there is no
+            // more time for.
+            if with_details {
+                let described = (!client.is_spent()).then(|| describe_listed(client, &image, listing));
+                if let Some(Ok(described)) = described {
+                    row["lag"] = described["lag"].clone();
+                    row["members"] = described["members"].as_array().map(Vec::len).into();
+                    row["topics"] = described["topics"].clone();
+                    row["coordinator"] = described["coordinator"].clone();
+                } else {
+                    without_details += 1;
+                }
             }
             rows.push(row);
         }
-        Ok(json!({"total": total, "page": page.number, "page_size": page.size, "groups": rows}))
+        Ok(json!({"total": total, "page": page.number, "page_size": page.size, "groups": rows,
+            "without_details": without_details}))
     });
     Ok(Json(answer.await?))
 }
@@ -71,22 +79,29 @@ pub(super) async fn of_topic(State(web): State<Shared>, Path(name): Path<String>
     find(&image, &name)?;
     let groups = web.clients.ask(move |client| {
         let mut rows = Vec::new();
-        for listing in sorted(client)?.iter().take(TOPIC_GROUPS_MAX) {
-            let Ok(described) = describe_listed(client, &image, listing) else { continue };
+        let listed = sorted(client)?;
+        let mut not_looked_at = listed.len().saturating_sub(TOPIC_GROUPS_MAX);
+        for listing in listed.iter().take(TOPIC_GROUPS_MAX) {
+            let described = (!client.is_spent()).then(|| describe_listed(client, &image, listing));
+            let Some(Ok(described)) = described else {
+                not_looked_at += 1;
+                continue;
+            };
             let offsets = described["offsets"].as_array();
             let of_topic: Vec<&Value> =
                 offsets.into_iter().flatten().filter(|row| row["topic"] == *name).collect();
             if !of_topic.is_empty() {
-                let lag: i64 = of_topic.iter().filter_map(|row| row["lag"].as_i64()).sum();
+                let committed = of_topic.iter().filter(|row| !row["committed"].is_null());
+                let lag = sum_of_lags(committed.map(|row| row["lag"].as_i64()));
                 rows.push(
                     json!({"group": listing.group, "type": kind(listing), "state": listing.state, "lag": lag,
                     "members": described["members"].as_array().map(Vec::len)}),
                 );
             }
         }
-        Ok(rows)
+        Ok(json!({"groups": rows, "not_looked_at": not_looked_at}))
     });
-    Ok(Json(json!({"groups": groups.await?})))
+    Ok(Json(groups.await?))
 }
 
 /// One group; `GROUP_ID_NOT_FOUND` where there is none.
@@ -146,7 +161,7 @@ fn describe_listed(
         client.list_offsets(&asked, false)
     };
     let (starts, ends) = (at(client, EARLIEST)?, at(client, LATEST)?);
-    let (mut total, mut rows, mut topics) = (0, Vec::new(), BTreeSet::new());
+    let (mut lags, mut rows, mut topics) = (Vec::new(), Vec::new(), BTreeSet::new());
     for partition in &partitions {
         let bound = |bounds: &BTreeMap<Partition, Result<_, ClientError>>| {
             bounds.get(partition)?.as_ref().ok().map(|at: &crate::client::offsets::OffsetAt| at.offset)
@@ -155,7 +170,8 @@ fn describe_listed(
         let committed = group.committed.get(partition).copied();
         let told = group.told_lag.get(partition).copied();
         let lag = told.or_else(|| lag(start?, end?, committed?));
-        total += lag.unwrap_or(0);
+        // Where nothing is committed there is nothing to be behind of.
+        lags.extend(committed.map(|_| lag));
         topics.insert(partition.0.as_str());
         rows.push(
             json!({"topic": partition.0, "partition": partition.1, "committed": committed, "start": start,
@@ -172,7 +188,7 @@ fn describe_listed(
         "epoch": group.epoch,
         "members": group.members,
         "topics": topics,
-        "lag": total,
+        "lag": sum_of_lags(lags.into_iter()),
         "offsets": rows,
     }))
 }
@@ -180,6 +196,11 @@ fn describe_listed(
 /// What is left to read: what is deleted already is not.
 fn lag(start: i64, end: i64, committed: i64) -> Option<i64> {
     Some((end - committed.max(start)).max(0))
+}
+
+/// Nothing where one of them is not known: a sum without it would look like a group that has caught up.
+fn sum_of_lags(mut lags: impl Iterator<Item = Option<i64>>) -> Option<i64> {
+    lags.try_fold(0i64, |sum, lag| Some(sum.saturating_add(lag?)))
 }
 
 fn consumer(client: &mut Client, name: &str) -> Result<Group, ClientError> {
@@ -242,6 +263,13 @@ fn partitions_json(partitions: &[Partition]) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sum_that_lacks_a_part_is_not_told() {
+        assert_eq!(sum_of_lags([Some(3), Some(4)].into_iter()), Some(7));
+        assert_eq!(sum_of_lags([Some(3), None].into_iter()), None);
+        assert_eq!(sum_of_lags([].into_iter()), Some(0));
+    }
 
     #[test]
     fn what_retention_has_deleted_is_no_lag() {

@@ -8,14 +8,14 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::Shared;
 use super::answer::{Failure, Query};
-use super::clients::QUESTION;
+use super::clients::{Limits, QUESTION};
 use super::scan::{self, Filter, Request, Start};
-use super::stream::{PIECES_MAX, body};
+use super::stream::{PIECES_MAX, STALL_MAX, body};
 use super::topics::find;
 use crate::client::offsets::Partition;
 
@@ -25,8 +25,12 @@ const RECORDS_MAX: u64 = 1000;
 /// MiB that one scan looks through unless asked otherwise, and at most: one goes on from where it ended.
 const SCAN_MIB: u64 = 64;
 const SCAN_MIB_MAX: u64 = 1024;
-/// How long one scan may take.
+/// How long one scan may look.
 const SCAN_TIME_MAX: Duration = Duration::from_secs(60);
+/// What a scan may ask for. It ends by its own bounds, and says where to go on; these are for brokers that hang meanwhile, and for
+/// windows that are read anew.
+const SCAN: Limits =
+    Limits { whole: Duration::from_secs(70), answer_bytes: 4 << 30, requests: 200_000, ..QUESTION };
 
 pub(super) async fn messages(
     State(web): State<Shared>,
@@ -45,11 +49,10 @@ pub(super) async fn messages(
             vec![(name.clone(), index)]
         }
     };
-    let text = |name: &str| query.text(name).map(ToOwned::to_owned);
     let request = Request {
         partitions,
         start: start(&query)?,
-        filter: Filter { key: text("key"), value: text("value"), header: text("header") },
+        filter: Filter::new(query.text("key"), query.text("value"), query.text("header")),
         read_committed: query.text("isolation") != Some("read_uncommitted"),
         records_max: query.number("limit", RECORDS, 1, RECORDS_MAX)? as usize,
         bytes_max: query.number("max_mib", SCAN_MIB, 1, SCAN_MIB_MAX)? << 20,
@@ -64,15 +67,21 @@ pub(super) async fn messages(
     })?;
     let (pieces, receiver) = mpsc::channel(PIECES_MAX);
     let stop = web.stop.clone();
+    let runtime = tokio::runtime::Handle::current();
     tokio::task::spawn_blocking(move || {
         let _place = place;
-        let mut client = web.clients.one(QUESTION);
-        let mut line = |value: Value| pieces.blocking_send(Bytes::from(format!("{value}\n"))).is_ok();
-        match scan::run(&mut client, &request, &mut line) {
+        let (mut client, _) = web.clients.one(&SCAN);
+        // A reader that does not read is as good as gone.
+        let mut give = |mut line: String| {
+            line.push('\n');
+            runtime.block_on(pieces.send_timeout(Bytes::from(line), STALL_MAX)).is_ok()
+        };
+        match scan::run(&mut client, &request, &mut give) {
             Ok(()) => web.clients.keep(client),
             Err(error) => {
                 let failure = Failure::from(error);
-                line(json!({"type": "error", "code": failure.code, "message": failure.message}));
+                let error = json!({"type": "error", "code": failure.code, "message": failure.message});
+                give(error.to_string());
             }
         }
     });

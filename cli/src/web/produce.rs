@@ -9,6 +9,7 @@ use super::answer::{Answer, Body, Failure, Json};
 use super::clients::CHANGE;
 use super::payload::from_hex;
 use super::topics::{find, is_internal};
+use crate::client::Client;
 use crate::client::producer::{OutgoingRecord, Producer, ProducerOptions};
 
 /// Headers of one record.
@@ -37,21 +38,21 @@ pub(super) async fn produce(State(web): State<Shared>, Path(name): Path<String>,
         headers: headers(&body)?,
         partition,
     };
-    // A client of its own, for a producer keeps what it has.
-    let client = web.clients.one(CHANGE);
-    let written = web.clients.run(CHANGE, move |_| -> Result<Value, Failure> {
-        let options = ProducerOptions { delivery_timeout: CHANGE, ..ProducerOptions::default() };
-        let mut producer = Producer::new(client, &name, options);
-        let mut failures = producer.send(&record)?;
-        failures.extend(producer.flush()?);
-        if let Some(failure) = failures.into_iter().next() {
-            return Err(failure.error.into());
-        }
-        let (partition, offset) =
-            producer.written().iter().next().map_or((-1, -1), |(p, offset)| (*p, *offset));
-        Ok(json!({"partition": partition, "offset": offset}))
-    });
+    // The client is the producer's, and goes with it: a producer keeps what it has.
+    let written = web.clients.run_owning(&CHANGE, move |client| (None, write(client, &name, &record)));
     Ok(Json(written.await?))
+}
+
+fn write(client: Client, topic: &str, record: &OutgoingRecord) -> Result<Value, Failure> {
+    let options = ProducerOptions { delivery_timeout: CHANGE.each, ..ProducerOptions::default() };
+    let mut producer = Producer::new(client, topic, options);
+    let mut failures = producer.send(record)?;
+    failures.extend(producer.flush()?);
+    if let Some(failure) = failures.into_iter().next() {
+        return Err(failure.error.into());
+    }
+    let (partition, offset) = producer.written().iter().next().map_or((-1, -1), |(p, offset)| (*p, *offset));
+    Ok(json!({"partition": partition, "offset": offset}))
 }
 
 /// `NAME` as text, or `NAME_hex`; nothing where neither is there, which for a value is a tombstone.

@@ -1,12 +1,13 @@
 //! Looking through a topic's records within bounds: which come first, which match, and where to go on.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::kept::{self, Kept, Line};
 use super::payload;
-use crate::client::consumer::{FetchLimits, Fetcher, IncomingRecord};
+use crate::client::consumer::{FetchLimits, Fetcher, SeenRecord, Take};
 use crate::client::offsets::{EARLIEST, LATEST, OffsetAt, Partition};
 use crate::client::{Client, ClientError};
 
@@ -20,9 +21,15 @@ const LIMITS: FetchLimits =
 const LIVE_POLL: Duration = Duration::from_millis(500);
 /// How often a scan says how far it is.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
-/// The newest records are looked for from the end backwards, in steps of as many offsets of each partition as are wanted in all.
-/// With a filter the steps are longer, for few records of each will match.
+/// Records that one scan looks at, however small they are.
+const RECORDS_SCANNED_MAX: u64 = 10_000_000;
+/// After so many records a scan looks whether its time is over.
+const LOOK_EVERY: u64 = 256;
+/// The newest records are looked for from the end backwards, in windows of as many offsets of each partition as are wanted in all.
+/// With a filter the windows are longer, for few records of each will match. A window that holds more bytes than may be looked
+/// through is tried anew as a shorter one.
 const WINDOW_FILTERED: i64 = 5_000;
+const WINDOW_SHRINKS_BY: i64 = 4;
 
 /// Where to begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,32 +48,36 @@ pub(super) enum Start {
 /// Which records are wanted: all that is set must be there, capital letters or not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Filter {
-    pub(super) key: Option<String>,
-    pub(super) value: Option<String>,
-    /// `name`, or `name:part of its value`.
-    pub(super) header: Option<String>,
+    key: Option<String>,
+    value: Option<String>,
+    /// A header's name, and a part of its value.
+    header: Option<(String, Option<String>)>,
 }
 
 impl Filter {
+    /// Of a header `name`, or `name:part of its value`.
+    pub(super) fn new(key: Option<&str>, value: Option<&str>, header: Option<&str>) -> Self {
+        let header = header.map(|wanted| match wanted.split_once(':') {
+            Some((name, part)) => (name.trim().to_owned(), Some(part.trim().to_lowercase())),
+            None => (wanted.trim().to_owned(), None),
+        });
+        Self { key: key.map(str::to_lowercase), value: value.map(str::to_lowercase), header }
+    }
+
     fn is_none(&self) -> bool {
         *self == Self::default()
     }
 
-    fn matches(&self, record: &IncomingRecord) -> bool {
-        let holds = |bytes: Option<&[u8]>, wanted: &Option<String>| {
+    fn matches(&self, seen: &SeenRecord<'_>) -> bool {
+        let holds = |bytes: Option<&[u8]>, wanted: Option<&String>| {
             let Some(wanted) = wanted else { return true };
-            bytes.is_some_and(|bytes| {
-                String::from_utf8_lossy(bytes).to_lowercase().contains(&wanted.to_lowercase())
-            })
+            bytes.is_some_and(|bytes| String::from_utf8_lossy(bytes).to_lowercase().contains(wanted))
         };
-        holds(record.key.as_deref(), &self.key)
-            && holds(record.value.as_deref(), &self.value)
-            && self.header.as_ref().is_none_or(|wanted| {
-                let (name, part) = wanted
-                    .split_once(':')
-                    .map_or((wanted.as_str(), None), |(n, v)| (n, Some(v.trim().to_owned())));
-                record.headers.iter().any(|(key, value)| {
-                    key.eq_ignore_ascii_case(name.trim()) && holds(value.as_deref(), &part)
+        holds(seen.record.key, self.key.as_ref())
+            && holds(seen.record.value, self.value.as_ref())
+            && self.header.as_ref().is_none_or(|(name, part)| {
+                seen.record.headers.into_iter().any(|header| {
+                    header.key.eq_ignore_ascii_case(name.as_bytes()) && holds(header.value, part.as_ref())
                 })
             })
     }
@@ -84,7 +95,7 @@ pub(super) struct Request {
 }
 
 /// Takes a scan's lines. False: nobody reads them any more.
-pub(super) type Sink<'a> = &'a mut dyn FnMut(Value) -> bool;
+pub(super) type Sink<'a> = &'a mut dyn FnMut(String) -> bool;
 
 /// Runs a scan; its last line says why it ended and where to go on.
 pub(super) fn run(client: &mut Client, request: &Request, sink: Sink<'_>) -> Result<(), ClientError> {
@@ -100,10 +111,8 @@ pub(super) fn run(client: &mut Client, request: &Request, sink: Sink<'_>) -> Res
         request,
         sink,
         fetcher,
-        began: Instant::now(),
         told: Instant::now(),
-        scanned: 0,
-        bytes: 0,
+        counts: Counts::new(request),
         found: 0,
         is_abandoned: false,
     };
@@ -148,21 +157,77 @@ pub(super) fn run(client: &mut Client, request: &Request, sink: Sink<'_>) -> Res
             .collect::<serde_json::Map<_, _>>()
             .into()
     };
-    let line = json!({"type": "done", "reason": reason, "scanned": scan.scanned, "bytes": scan.bytes, "found": scan.found,
-        "elapsed_ms": scan.began.elapsed().as_millis() as u64, direction: by_partition(&next),
+    let counts = &scan.counts;
+    let line = json!({"type": "done", "reason": reason, "scanned": counts.scanned, "bytes": counts.bytes, "found": scan.found,
+        "elapsed_ms": counts.began.elapsed().as_millis() as u64, direction: by_partition(&next),
         "starts": by_partition(&starts), "ends": by_partition(&ends)});
-    (scan.sink)(line);
+    (scan.sink)(line.to_string());
     Ok(())
+}
+
+/// What was looked at, and how much may be.
+struct Counts {
+    began: Instant,
+    time_max: Duration,
+    scanned: u64,
+    scanned_max: u64,
+    bytes: u64,
+    bytes_max: u64,
+}
+
+impl Counts {
+    fn new(request: &Request) -> Self {
+        Self {
+            began: Instant::now(),
+            time_max: request.time_max,
+            scanned: 0,
+            scanned_max: RECORDS_SCANNED_MAX,
+            bytes: 0,
+            bytes_max: request.bytes_max,
+        }
+    }
+
+    fn add(&mut self, seen: &SeenRecord<'_>) {
+        let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+        let headers = seen.record.headers.into_iter();
+        let headers: usize = headers.map(|header| header.key.len() + length(header.value)).sum();
+        self.scanned += 1;
+        self.bytes += (length(seen.record.key) + length(seen.record.value) + headers) as u64;
+    }
+
+    /// Whether as much was looked at as may be.
+    fn enough(&self) -> Option<&'static str> {
+        if self.bytes >= self.bytes_max {
+            Some("bytes")
+        } else if self.scanned >= self.scanned_max {
+            Some("count")
+        } else {
+            None
+        }
+    }
+
+    fn is_late(&self) -> bool {
+        self.began.elapsed() >= self.time_max
+    }
+
+    /// As `is_late`, for who asks at every record.
+    fn is_late_now_and_then(&self) -> bool {
+        self.scanned.is_multiple_of(LOOK_EVERY) && self.is_late()
+    }
+
+    /// What was looked at since was in vain, and does not count for how much may be.
+    fn forgive(&mut self, since: (u64, u64)) {
+        self.scanned_max += self.scanned - since.0;
+        self.bytes_max += self.bytes - since.1;
+    }
 }
 
 struct Scan<'a> {
     request: &'a Request,
     sink: Sink<'a>,
     fetcher: Fetcher,
-    began: Instant,
     told: Instant,
-    scanned: u64,
-    bytes: u64,
+    counts: Counts,
     found: usize,
     is_abandoned: bool,
 }
@@ -186,24 +251,36 @@ impl Scan<'_> {
             if let Some(reason) = self.is_over() {
                 return Ok((reason, next));
             }
-            let records = self.fetcher.poll(client, wait)?;
-            for record in merged(records) {
-                let partition = (record.topic.clone(), record.partition);
-                if record.offset >= ends[&partition] {
-                    continue;
+            let mut kept = Kept::new(self.request.records_max - self.found, kept::BYTES_MAX);
+            let (counts, filter) = (&mut self.counts, &self.request.filter);
+            self.fetcher.visit(client, wait, &mut |seen| {
+                if seen.record.offset.0 >= ends[seen.partition] {
+                    return Take::LeavePartition;
                 }
-                if self.found >= self.request.records_max || self.is_abandoned {
-                    return Ok(("limit", next));
+                if kept.is_full() || counts.enough().is_some() || counts.is_late_now_and_then() {
+                    return Take::LeaveAll;
                 }
-                next.insert(partition, record.offset + 1);
-                if self.count(&record) {
-                    self.give(&record);
+                if filter.matches(&seen) {
+                    if kept.is_full_of(seen.partition) {
+                        return Take::LeavePartition;
+                    }
+                    kept.add(seen.partition, line(&seen));
                 }
-            }
-            // All that came was looked at.
+                counts.add(&seen);
+                Take::Next
+            })?;
             next.extend(
                 self.fetcher.positions().iter().map(|(p, position)| (p.clone(), (*position).min(ends[p]))),
             );
+            while let Some((partition, line)) = kept.pop_oldest() {
+                if self.found < self.request.records_max && !self.is_abandoned {
+                    self.give(line);
+                } else {
+                    // What finds no room any more is read again when one goes on.
+                    let next = next.entry(partition).or_insert(line.offset);
+                    *next = (*next).min(line.offset);
+                }
+            }
             if self.found >= self.request.records_max {
                 return Ok(("limit", next));
             }
@@ -219,138 +296,139 @@ impl Scan<'_> {
         mut before: BTreeMap<Partition, i64>,
     ) -> Result<(&'static str, BTreeMap<Partition, i64>), ClientError> {
         let length = i64::try_from(self.request.records_max).unwrap_or(WINDOW_FILTERED);
-        let length = if self.request.filter.is_none() { length } else { length.max(WINDOW_FILTERED) };
+        let mut length = if self.request.filter.is_none() { length } else { length.max(WINDOW_FILTERED) };
         loop {
-            let open: BTreeMap<&Partition, (i64, i64)> = before
+            let open: BTreeMap<Partition, (i64, i64)> = before
                 .iter()
                 .filter(|(p, high)| **high > starts[*p])
-                .map(|(p, high)| (p, ((high - length).max(starts[p]), *high)))
+                .map(|(p, high)| (p.clone(), ((high - length).max(starts[p]), *high)))
                 .collect();
             if open.is_empty() {
                 return Ok(("end", before));
             }
-            self.fetcher.assign(client, open.iter().map(|(p, (low, _))| ((*p).clone(), *low)).collect())?;
-            let mut matching: Vec<IncomingRecord> = Vec::new();
-            while !self.fetcher.positions().iter().all(|(p, position)| *position >= open[p].1) {
-                // A window that was not read to its end would leave a gap: it is not shown, and read anew when one goes on.
-                if let Some(reason) = self.is_over() {
-                    return Ok((reason, before));
-                }
-                for record in self.fetcher.poll(client, POLL)? {
-                    let high = open[&(record.topic.clone(), record.partition)].1;
-                    if record.offset < high && self.count(&record) {
-                        matching.push(record);
-                    }
-                }
-                self.tell();
+            if let Some(reason) = self.is_over() {
+                return Ok((reason, before));
             }
-            matching.sort_by_key(|record| std::cmp::Reverse((record.timestamp, record.offset)));
-            let left = self.request.records_max - self.found;
-            let is_enough = matching.len() >= left;
-            let reached: BTreeMap<Partition, i64> = if is_enough {
-                // What matched and finds no room any more is read again when one goes on.
-                let mut reached = before.clone();
-                reached.extend(open.iter().map(|(p, (low, _))| ((*p).clone(), *low)));
-                for record in &matching[left..] {
-                    let partition = (record.topic.clone(), record.partition);
-                    let reached = reached.entry(partition).or_insert(0);
-                    *reached = (*reached).max(record.offset + 1);
-                }
-                reached
-            } else {
-                let mut reached = before.clone();
-                reached.extend(open.iter().map(|(p, (low, _))| ((*p).clone(), *low)));
-                reached
-            };
-            for record in matching.iter().take(left) {
-                self.give(record);
+            let since = (self.counts.scanned, self.counts.bytes);
+            let mut kept = Kept::new(self.request.records_max - self.found, kept::BYTES_MAX);
+            let cut = self.window(client, &open, length == 1, &mut kept)?;
+            // Of a partition whose window was not read to its end nothing is shown: there would be a gap.
+            let positions = self.fetcher.positions();
+            let read = |p: &Partition| positions.get(p).is_some_and(|position| *position >= open[p].1);
+            let unread: Vec<Partition> = open.keys().filter(|p| !read(p)).cloned().collect();
+            if matches!(cut, Some("bytes" | "count")) && unread.len() == open.len() && length > 1 {
+                length = (length / WINDOW_SHRINKS_BY).max(1);
+                self.counts.forgive(since);
+                continue;
             }
-            before = reached;
-            if is_enough || self.is_abandoned {
+            unread.iter().for_each(|partition| kept.forget(partition));
+            for (partition, (low, _)) in open.iter().filter(|(p, _)| !unread.contains(p)) {
+                // What had to go is read again when one goes on, as is what finds no room below.
+                let reached = kept.dropped().get(partition).map_or(*low, |offset| offset + 1);
+                before.insert(partition.clone(), reached);
+            }
+            while let Some((partition, line)) = kept.pop_newest() {
+                if self.found < self.request.records_max && !self.is_abandoned {
+                    self.give(line);
+                } else {
+                    let reached = before.entry(partition).or_insert(0);
+                    *reached = (*reached).max(line.offset + 1);
+                }
+            }
+            if self.found >= self.request.records_max {
                 return Ok(("limit", before));
+            }
+            if let Some(reason) = cut.or(kept.was_too_large().then_some("bytes")) {
+                return Ok((reason, before));
             }
         }
     }
 
-    /// Counts a record that was looked at; says whether it matches.
-    fn count(&mut self, record: &IncomingRecord) -> bool {
-        let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
-        let headers: usize = record.headers.iter().map(|(key, value)| key.len() + length(value)).sum();
-        self.scanned += 1;
-        self.bytes += (length(&record.key) + length(&record.value) + headers) as u64;
-        self.request.filter.matches(record)
+    /// Reads windows of partitions and keeps the newest that match. Why it did not come to their end, if it did not. `is_least`:
+    /// the windows cannot be shorter, and are read whatever they hold.
+    fn window(
+        &mut self,
+        client: &mut Client,
+        open: &BTreeMap<Partition, (i64, i64)>,
+        is_least: bool,
+        kept: &mut Kept,
+    ) -> Result<Option<&'static str>, ClientError> {
+        let lows = open.iter().map(|(p, (low, _))| (p.clone(), *low)).collect();
+        self.fetcher.assign(client, lows)?;
+        while !self.fetcher.positions().iter().all(|(p, position)| *position >= open[p].1) {
+            match self.is_over() {
+                Some("bytes" | "count") if is_least => {}
+                Some(reason) => return Ok(Some(reason)),
+                None => {}
+            }
+            let (counts, filter) = (&mut self.counts, &self.request.filter);
+            self.fetcher.visit(client, POLL, &mut |seen| {
+                if seen.record.offset.0 >= open[seen.partition].1 {
+                    return Take::LeavePartition;
+                }
+                if (counts.enough().is_some() && !is_least) || counts.is_late_now_and_then() {
+                    return Take::LeaveAll;
+                }
+                counts.add(&seen);
+                if filter.matches(&seen) {
+                    kept.add_newer(seen.partition, line(&seen));
+                }
+                Take::Next
+            })?;
+            self.tell();
+        }
+        Ok(None)
     }
 
-    fn give(&mut self, record: &IncomingRecord) {
+    fn give(&mut self, line: Line) {
         self.found += 1;
-        self.is_abandoned |= !(self.sink)(payload::record(record));
+        self.is_abandoned |= !(self.sink)(line.text);
     }
 
     fn tell(&mut self) {
         if self.told.elapsed() >= PROGRESS_INTERVAL {
             self.told = Instant::now();
-            let line = json!({"type": "progress", "scanned": self.scanned, "bytes": self.bytes, "found": self.found});
-            self.is_abandoned |= !(self.sink)(line);
+            let (scanned, bytes) = (self.counts.scanned, self.counts.bytes);
+            let line = json!({"type": "progress", "scanned": scanned, "bytes": bytes, "found": self.found});
+            self.is_abandoned |= !(self.sink)(line.to_string());
         }
     }
 
     fn is_over(&self) -> Option<&'static str> {
         if self.is_abandoned {
             Some("cancelled")
-        } else if self.bytes >= self.request.bytes_max {
-            Some("bytes")
-        } else if self.began.elapsed() >= self.request.time_max {
+        } else if self.counts.is_late() {
             Some("time")
         } else {
-            None
+            self.counts.enough()
         }
     }
 }
 
-/// Records of several partitions by time, those of each in their order.
-fn merged(records: Vec<IncomingRecord>) -> Vec<IncomingRecord> {
-    let mut queues: BTreeMap<i32, VecDeque<IncomingRecord>> = BTreeMap::new();
-    for record in records {
-        queues.entry(record.partition).or_default().push_back(record);
-    }
-    let mut merged = Vec::new();
-    while let Some(next) = queues.iter().filter_map(|(p, queue)| Some((queue.front()?.timestamp, *p))).min() {
-        merged.extend(queues.get_mut(&next.1).and_then(VecDeque::pop_front));
-    }
-    merged
+fn line(seen: &SeenRecord<'_>) -> Line {
+    let text = payload::record(seen).to_string();
+    Line { offset: seen.record.offset.0, timestamp: seen.record.timestamp.0, text }
 }
 
 #[cfg(test)]
 mod tests {
+    use moldau_record::{BatchBuilder, BatchView, DecompressLimit};
+
     use super::*;
 
-    fn record(partition: i32, offset: i64, timestamp: i64) -> IncomingRecord {
-        IncomingRecord {
-            topic: "t".to_owned(),
-            partition,
-            offset,
-            timestamp,
-            log_append_time: false,
-            headers: vec![("Trace".to_owned(), Some(b"abc-1".to_vec()))],
-            key: Some(b"Key".to_vec()),
-            value: None,
-            delivery_count: None,
-        }
-    }
-
-    #[test]
-    fn records_are_merged_by_time_and_a_partition_keeps_its_order() {
-        let records = vec![record(0, 0, 5), record(0, 1, 2), record(1, 0, 3), record(1, 1, 9)];
-        let order: Vec<(i32, i64)> = merged(records).iter().map(|r| (r.partition, r.offset)).collect();
-        assert_eq!(order, [(1, 0), (0, 0), (0, 1), (1, 1)]);
+    fn matches(filter: &Filter) -> bool {
+        let mut builder = BatchBuilder::new();
+        let headers = [("Trace", Some(b"abc-1".as_slice()))];
+        builder.append(moldau_model::TimestampMs(5), Some(b"Key"), None, &headers).unwrap();
+        let bytes = builder.build().unwrap();
+        let records = BatchView::first(&bytes).unwrap().records(DecompressLimit(1 << 20)).unwrap();
+        let record = records.iter().next().unwrap().unwrap();
+        filter.matches(&SeenRecord { partition: &("t".to_owned(), 0), record, log_append_time: false })
     }
 
     #[test]
     fn a_filter_wants_all_that_it_names() {
-        let matches = |key: Option<&str>, value: Option<&str>, header: Option<&str>| {
-            let text = |text: Option<&str>| text.map(ToOwned::to_owned);
-            Filter { key: text(key), value: text(value), header: text(header) }.matches(&record(0, 0, 0))
-        };
+        let matches = |key, value, header| matches(&Filter::new(key, value, header));
         assert!(matches(None, None, None) && matches(Some("EY"), None, Some("trace")));
         assert!(matches(None, None, Some("trace: ABC")) && !matches(None, None, Some("trace:x")));
         assert!(!matches(None, Some(""), None) && !matches(Some("z"), None, Some("trace")));

@@ -1,12 +1,15 @@
 //! Answers that come in pieces, and end when the node stops.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use tokio::sync::{mpsc, watch};
 
 /// Pieces that wait for a slow reader: whoever makes them waits then.
 pub(super) const PIECES_MAX: usize = 32;
+/// A reader that takes nothing for so long, while all these pieces wait for it, has its answer ended: there are few places.
+pub(super) const STALL_MAX: Duration = Duration::from_secs(20);
 
 /// Waits until the node stops.
 pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::Shared;
 use super::answer::{Answer, Body, Failure, Json};
-use super::clients::CHANGE;
+use super::clients::{CHANGE, QUESTION};
 use super::topics::{find, is_internal};
 use crate::client::topics::NewTopic;
 
@@ -32,11 +32,11 @@ pub(super) async fn create(State(web): State<Shared>, body: Bytes) -> Answer {
         configs: body.texts("configs")?,
     };
     let validate_only = body.flag("validate_only", false)?;
-    web.clients.run(CHANGE, move |client| client.create_topic(&topic, validate_only)).await?;
+    web.clients.run(&CHANGE, move |client| client.create_topic(&topic, validate_only)).await?;
     if !validate_only {
         // The page that shows the topic next asks this node, which is not to say that there is none.
         let is_known = |image: &moldau_metadata::MetadataImage| image.topics().by_name(&name).is_some();
-        web.broker.control.metadata.wait_until(super::clients::QUESTION, is_known).await;
+        web.broker.control.metadata.wait_until(QUESTION.each, is_known).await;
     }
     Ok(Json(json!({"created": !validate_only, "name": name})))
 }
@@ -46,9 +46,9 @@ pub(super) async fn delete(State(web): State<Shared>, Path(name): Path<String>) 
     if is_internal(&name) {
         return Err(Failure::bad_request("Kafka's own topics are not deleted from here"));
     }
-    web.clients.run(CHANGE, move |client| client.delete_topics(&[name])).await?;
+    web.clients.run(&CHANGE, move |client| client.delete_topics(&[name])).await?;
     let is_gone = |image: &moldau_metadata::MetadataImage| image.topics().by_id(topic.id()).is_none();
-    web.broker.control.metadata.wait_until(super::clients::QUESTION, is_gone).await;
+    web.broker.control.metadata.wait_until(QUESTION.each, is_gone).await;
     Ok(Json(json!({"deleted": true})))
 }
 
@@ -65,6 +65,6 @@ pub(super) async fn add_partitions(
     if is_internal(&name) {
         return Err(Failure::bad_request("Kafka's own topics get no partitions from here"));
     }
-    web.clients.run(CHANGE, move |client| client.create_partitions(&[(name, None)], count)).await?;
+    web.clients.run(&CHANGE, move |client| client.create_partitions(&[(name, None)], count)).await?;
     Ok(Json(json!({"partitions": count})))
 }

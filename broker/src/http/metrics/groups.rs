@@ -40,15 +40,36 @@ pub(crate) struct GroupFacts {
     bounds: Vec<Option<Bounds>>,
 }
 
+/// Ends by topic and partition.
+type Ends = BTreeMap<(Arc<str>, PartitionIndex), Bounds>;
+
 /// Looks at the groups that this broker coordinates.
-pub(crate) async fn facts(broker: &Broker) -> Vec<GroupFacts> {
+pub(crate) async fn facts(broker: &Arc<Broker>) -> Vec<GroupFacts> {
+    let asked = Arc::clone(broker);
+    // Looks at every offset of every group, and so not where connections are served.
+    let looked = tokio::task::spawn_blocking(move || look(&asked)).await;
+    let Ok((summaries, mut known, elsewhere)) = looked else { return Vec::new() };
+    known.extend(ask(broker, &broker.control.image(), elsewhere).await);
+    let facts = tokio::task::spawn_blocking(move || {
+        let facts = summaries.into_iter().map(|summary| {
+            let offsets = summary.offsets.iter();
+            let bounds = offsets.map(|(topic, index, _)| known.get(&(Arc::clone(topic), *index)).copied());
+            GroupFacts { bounds: bounds.collect(), summary }
+        });
+        facts.collect()
+    });
+    facts.await.unwrap_or_default()
+}
+
+/// The groups, the ends that are known here, and the partitions whose leaders are to be asked.
+fn look(broker: &Broker) -> (Vec<GroupSummary>, Ends, Vec<(Arc<str>, TopicIdPartition)>) {
     let summaries = broker.control.coordinator.summaries();
     let image = broker.control.image();
     let wanted: BTreeSet<(&Arc<str>, PartitionIndex)> = summaries
         .iter()
         .flat_map(|summary| summary.offsets.iter().map(|(topic, partition, _)| (topic, *partition)))
         .collect();
-    let mut known: BTreeMap<(Arc<str>, PartitionIndex), Bounds> = BTreeMap::new();
+    let mut known = Ends::new();
     let mut elsewhere = Vec::new();
     for (topic, partition) in wanted {
         let Some((of, _)) = image.partition_by_name(topic, partition) else { continue };
@@ -62,18 +83,7 @@ pub(crate) async fn facts(broker: &Broker) -> Vec<GroupFacts> {
             None => {}
         }
     }
-    known.extend(ask(broker, &image, elsewhere).await);
-    summaries
-        .into_iter()
-        .map(|summary| GroupFacts {
-            bounds: summary
-                .offsets
-                .iter()
-                .map(|(topic, partition, _)| known.get(&(Arc::clone(topic), *partition)).copied())
-                .collect(),
-            summary,
-        })
-        .collect()
+    (summaries, known, elsewhere)
 }
 
 async fn ask(

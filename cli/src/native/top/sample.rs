@@ -38,7 +38,8 @@ pub(super) struct GroupSample {
     pub(super) group: String,
     pub(super) state: String,
     pub(super) committed: i64,
-    pub(super) lag: i64,
+    /// None where the end of a partition is not known: a sum without it would look like a group that has caught up.
+    pub(super) lag: Option<i64>,
 }
 
 /// A topic as it is shown.
@@ -90,7 +91,7 @@ impl Sample {
             }
             ends.extend(end.map(|end| (partition, end)));
         }
-        let (groups, groups_left_out, groups_error) = match groups(client, &ends) {
+        let (groups, groups_left_out, groups_error) = match groups(client, &ends, &topics) {
             Ok((groups, left_out)) => (groups, left_out, None),
             Err(error) => (Vec::new(), 0, Some(error.to_string())),
         };
@@ -137,7 +138,9 @@ impl Sample {
             })
             .collect();
         rows.sort_by(|a, b| {
-            b.sample.lag.cmp(&a.sample.lag).then_with(|| a.sample.group.cmp(&b.sample.group))
+            // What is not known is for the user to look at.
+            let key = |row: &GroupRow| (row.sample.lag.is_none(), row.sample.lag);
+            key(b).cmp(&key(a)).then_with(|| a.sample.group.cmp(&b.sample.group))
         });
         rows
     }
@@ -165,6 +168,7 @@ impl Sample {
 fn groups(
     client: &mut Client,
     ends: &BTreeMap<Partition, i64>,
+    topics: &BTreeMap<String, TopicSample>,
 ) -> Result<(Vec<GroupSample>, usize), ClientError> {
     let listed = client.list_groups()?;
     let left_out = listed.len().saturating_sub(GROUPS_MAX);
@@ -172,12 +176,21 @@ fn groups(
     for group in listed.into_iter().take(GROUPS_MAX) {
         // A group may go while it is looked at.
         let Ok(committed) = client.committed_offsets(&group.group, None) else { continue };
-        let lag =
-            committed.iter().filter_map(|(partition, at)| Some((ends.get(partition)? - at).max(0))).sum();
+        let lag = lag(&committed, ends, |topic| topics.contains_key(topic));
         let committed = committed.values().sum();
         groups.push(GroupSample { group: group.group, state: group.state, committed, lag });
     }
     Ok((groups, left_out))
+}
+
+/// What a group has left to read in the topics that are shown: its offsets may outlive others.
+fn lag(
+    committed: &BTreeMap<Partition, i64>,
+    ends: &BTreeMap<Partition, i64>,
+    is_shown: impl Fn(&str) -> bool,
+) -> Option<i64> {
+    let shown = committed.iter().filter(|(partition, _)| is_shown(&partition.0));
+    shown.map(|(partition, at)| Some((ends.get(partition)? - at).max(0))).sum()
 }
 
 #[cfg(test)]
@@ -192,7 +205,7 @@ mod tests {
             group: (*name).to_owned(),
             state: "Stable".to_owned(),
             committed: *committed,
-            lag: *lag,
+            lag: Some(*lag),
         };
         Sample {
             at,
@@ -203,6 +216,15 @@ mod tests {
             groups_left_out: 0,
             groups_error: None,
         }
+    }
+
+    #[test]
+    fn a_lag_is_unknown_where_an_end_is() {
+        let of = |topic: &str, partition: i32, at: i64| ((topic.to_owned(), partition), at);
+        let committed = BTreeMap::from([of("a", 0, 5), of("a", 1, 1), of("deleted", 0, 3)]);
+        let is_shown = |topic: &str| topic == "a";
+        assert_eq!(lag(&committed, &BTreeMap::from([of("a", 0, 9), of("a", 1, 1)]), is_shown), Some(4));
+        assert_eq!(lag(&committed, &BTreeMap::from([of("a", 0, 9)]), is_shown), None);
     }
 
     #[test]

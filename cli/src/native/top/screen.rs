@@ -72,7 +72,7 @@ pub(super) fn draw(servers: &str, now: &Sample, before: Option<&Sample>, size: S
             "{:<name_width$} {:>10} {:>12} {}",
             shortened(&row.sample.group, name_width),
             rate(row.records_per_second),
-            row.sample.lag,
+            row.sample.lag.map_or_else(|| "unknown".to_owned(), |lag| lag.to_string()),
             row.sample.state
         )));
     }
@@ -110,7 +110,12 @@ mod tests {
             brokers: vec![1, 2],
             controller: 2,
             topics: (0..topics).map(|n| (format!("a-topic-with-a-long-name-{n}"), topic(n))).collect(),
-            groups: vec![GroupSample { group: "g".into(), state: "Stable".into(), committed: 1, lag: 7 }],
+            groups: vec![GroupSample {
+                group: "g".into(),
+                state: "Stable".into(),
+                committed: 1,
+                lag: Some(7),
+            }],
             groups_left_out: 0,
             groups_error: None,
         }

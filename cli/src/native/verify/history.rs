@@ -74,6 +74,13 @@ pub(super) struct Fault {
     pub(super) examples: Vec<String>,
 }
 
+impl Judgement {
+    /// Whether the run shows that the cluster keeps its promises: it made some, and broke none.
+    pub(super) fn is_sound(&self) -> bool {
+        self.acknowledged > 0 && self.faults.is_empty()
+    }
+}
+
 impl History {
     pub(super) fn sent(&mut self, name: Name, outcome: Outcome) {
         self.sent.insert(name, outcome);
@@ -214,6 +221,16 @@ mod tests {
         assert_eq!(faults(&history, &[seen(0, 0), seen(1, 3), seen(2, 1)]), [("reordered", 1)]);
         let foreign = [seen(0, 0), seen(1, 1), seen(2, 3), seen(3, 9)];
         assert_eq!(faults(&history, &foreign), [("never sent", 1)]);
+    }
+
+    #[test]
+    fn a_run_in_which_nothing_was_promised_shows_nothing() {
+        assert!(history().judge(&[seen(0, 0), seen(1, 1), seen(2, 3)]).is_sound());
+        let mut history = History::default();
+        assert!(!history.judge(&[]).is_sound());
+        history.sent(name(0), Outcome::Unknown);
+        let judgement = history.judge(&[seen(0, 0)]);
+        assert!(judgement.faults.is_empty() && !judgement.is_sound());
     }
 
     #[test]
