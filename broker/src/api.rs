@@ -61,6 +61,8 @@ mod produce;
 mod push_telemetry;
 mod read_share_group_state;
 mod read_share_group_state_summary;
+mod sasl_authenticate;
+mod sasl_handshake;
 mod share_acknowledge;
 mod share_fetch;
 mod share_group_describe;
@@ -85,7 +87,7 @@ use std::sync::{Arc, LazyLock};
 
 use futures::future::BoxFuture;
 
-pub use request::{ClientSoftware, Principal, Request, RequestContext};
+pub use request::{ClientSoftware, Request, RequestContext};
 
 use crate::broker::Broker;
 use crate::response::ResponseFrame;

@@ -1,11 +1,13 @@
 //! One broker: what its parts share, its start and its stop.
 
+mod security;
 mod start;
 mod stop;
 
 use std::sync::{Arc, OnceLock};
 
 use moldau_model::{BrokerEpoch, ErrorCode};
+use moldau_security::link::Dialer;
 use tokio::sync::watch;
 
 pub use start::StartError;
@@ -44,6 +46,8 @@ pub struct Broker {
     pub streams_topics: Arc<StreamsTopics>,
     /// The way to the coordinators of transactions.
     pub transaction_verifier: TransactionVerifier,
+    /// How other brokers are dialled, by the listener that is theirs.
+    pub dialer: Arc<Dialer>,
     life: OnceLock<Life>,
 }
 

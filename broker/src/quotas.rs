@@ -163,10 +163,9 @@ impl ClientQuotas {
 #[cfg(test)]
 mod tests {
     use moldau_metadata::{QuotaEntity, QuotaEntityType, QuotaName, QuotaValue};
-    use moldau_model::{LeaderEpoch, Offset};
+    use moldau_model::{LeaderEpoch, Offset, Principal};
 
     use super::*;
-    use crate::api::Principal;
 
     fn quotas(entity_type: QuotaEntityType, key: QuotaKey, limit: f64) -> ClientQuotas {
         let entity = QuotaEntity([(entity_type, QuotaName::Default)].into());

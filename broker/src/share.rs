@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use moldau_metadata::MetadataImage;
 use moldau_model::{ErrorCode, TopicIdPartition};
+use moldau_security::link::Dialer;
 use moldau_share::{SessionKey, SharePartitionKey, ShareSessions};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -58,9 +59,13 @@ pub struct ShareService {
 impl ShareService {
     /// Nothing is there yet. Needs a tokio runtime: locks time out from here on.
     #[must_use]
-    pub fn start(control: Arc<ControlPlane>, replicas: Arc<ReplicaManager>) -> Arc<Self> {
+    pub fn start(
+        control: Arc<ControlPlane>,
+        replicas: Arc<ReplicaManager>,
+        dialer: Arc<Dialer>,
+    ) -> Arc<Self> {
         let sessions_max = usize::try_from(control.config.group.share.sessions_max).unwrap_or(0);
-        let links = Arc::new(Links::new(Arc::clone(&control)));
+        let links = Arc::new(Links::new(Arc::clone(&control), dialer));
         let service = Arc::new(Self {
             persister: SharePersister::new(Arc::clone(&control), Arc::clone(&links)),
             end_offsets: EndOffsets::new(Arc::clone(&control), Arc::clone(&replicas), links),

@@ -142,7 +142,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::api::{ClientSoftware, Principal};
+    use moldau_model::Principal;
+
+    use crate::api::ClientSoftware;
 
     fn context() -> RequestContext {
         let context = RequestContext {

@@ -21,6 +21,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use moldau_model::{BrokerEpoch, BrokerId, LeaderEpoch, PartitionIndex, TopicPartition};
+use moldau_security::link::Dialer;
 use moldau_txn::{Input, TransactionMarkers, TransactionShard};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -92,6 +93,7 @@ pub struct MarkerSender {
     metadata: Arc<MetadataCache>,
     /// `inter.broker.listener.name`.
     listener: String,
+    dialer: Arc<Dialer>,
     brokers: Mutex<BTreeMap<BrokerId, Destination>>,
 }
 
@@ -110,8 +112,8 @@ impl Drop for Destination {
 
 impl MarkerSender {
     #[must_use]
-    pub fn new(metadata: Arc<MetadataCache>, listener: impl Into<String>) -> Arc<Self> {
-        Arc::new(Self { metadata, listener: listener.into(), brokers: Mutex::default() })
+    pub fn new(metadata: Arc<MetadataCache>, listener: impl Into<String>, dialer: Arc<Dialer>) -> Arc<Self> {
+        Arc::new(Self { metadata, listener: listener.into(), dialer, brokers: Mutex::default() })
     }
 
     /// Sends markers to the partitions' leaders. Needs a tokio runtime; does not wait.
@@ -175,7 +177,12 @@ impl MarkerSender {
         let image = self.metadata.image();
         let broker = image.broker(leader)?;
         let listener = broker.listener(&self.listener)?;
-        Some(Endpoint { host: Arc::clone(&listener.host), port: listener.port, broker_epoch: broker.epoch })
+        Some(Endpoint {
+            host: Arc::clone(&listener.host),
+            port: listener.port,
+            broker_epoch: broker.epoch,
+            dialer: Arc::clone(&self.dialer),
+        })
     }
 }
 

@@ -14,6 +14,7 @@ use moldau_group::partition_for_group;
 use moldau_metadata::MetadataImage;
 use moldau_metadata::config::BrokerSettings;
 use moldau_model::{BrokerId, ErrorCode, PartitionIndex, ProducerEpoch, ProducerId};
+use moldau_security::link::Dialer;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -94,6 +95,7 @@ struct Asked {
     question: Question,
     host: Arc<str>,
     port: u16,
+    dialer: Arc<Dialer>,
     answer: oneshot::Sender<Verdict>,
 }
 
@@ -101,6 +103,7 @@ struct Asked {
 pub struct TransactionVerifier {
     node_id: BrokerId,
     inter_broker_listener: String,
+    dialer: Arc<Dialer>,
     patience: Patience,
     coordinators: Mutex<HashMap<BrokerId, mpsc::Sender<Asked>>>,
 }
@@ -110,14 +113,20 @@ impl TransactionVerifier {
     #[must_use]
     pub fn new(node_id: BrokerId, inter_broker_listener: impl Into<String>) -> Self {
         let inter_broker_listener = inter_broker_listener.into();
-        let patience = Patience::default();
-        Self { node_id, inter_broker_listener, patience, coordinators: Mutex::default() }
+        let (dialer, patience) = (Arc::new(Dialer::plain()), Patience::default());
+        Self { node_id, inter_broker_listener, dialer, patience, coordinators: Mutex::default() }
     }
 
     /// The same with other bounds.
     #[must_use]
     pub fn with_patience(self, patience: Patience) -> Self {
         Self { patience, ..self }
+    }
+
+    /// The same that dials in another way.
+    #[must_use]
+    pub fn with_dialer(self, dialer: Arc<Dialer>) -> Self {
+        Self { dialer, ..self }
     }
 
     /// Asks the coordinator; again for a while where it is busy with the transaction before, or where `renew` says that the
@@ -156,7 +165,8 @@ impl TransactionVerifier {
             return all(ErrorCode::CoordinatorNotAvailable);
         };
         let (sender, answer) = oneshot::channel();
-        let asked = Asked { question: question.clone(), host, port, answer: sender };
+        let dialer = Arc::clone(&self.dialer);
+        let asked = Asked { question: question.clone(), host, port, dialer, answer: sender };
         let is_taken = self.sender(coordinator).try_send(asked).is_ok();
         if !is_taken {
             return all(ErrorCode::NetworkException);

@@ -24,6 +24,8 @@ pub(crate) mod quotas;
 pub(crate) mod regex;
 pub(crate) mod replica_moves;
 pub(crate) mod reset;
+pub(crate) mod scram;
+pub(crate) mod security;
 pub(crate) mod share_consumer;
 pub(crate) mod share_groups;
 pub(crate) mod topics;
@@ -41,6 +43,7 @@ use budget::Budget;
 use connection::Connection;
 pub(crate) use error::ClientError;
 use moldau_model::ErrorCode;
+use moldau_security::link::Dialer;
 
 /// How long one request may take: the Java admin client's `request.timeout.ms`.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -81,6 +84,7 @@ pub(crate) struct BrokerNode {
 pub(crate) struct Client {
     options: ClientOptions,
     budget: Arc<Budget>,
+    dialer: Arc<Dialer>,
     /// The connection over which requests for "any broker" go.
     bootstrap: Option<Connection>,
     connections: HashMap<i32, Connection>,
@@ -92,10 +96,31 @@ impl Client {
         Self {
             options,
             budget: Arc::new(Budget::unbounded()),
+            dialer: Arc::new(Dialer::plain()),
             bootstrap: None,
             connections: HashMap::new(),
             brokers: BTreeMap::new(),
         }
+    }
+
+    /// The same for servers that ask for TLS or SASL.
+    pub(crate) fn dialing(self, dialer: Arc<Dialer>) -> Self {
+        Self { dialer, ..self }
+    }
+
+    /// How the servers are dialled, for another client of theirs.
+    pub(crate) fn dialer(&self) -> &Arc<Dialer> {
+        &self.dialer
+    }
+
+    /// A connection of its own to some server. The error is the plain reason.
+    pub(crate) fn dial(
+        &self,
+        address: &HostPort,
+        client_id: &str,
+        deadline: Instant,
+    ) -> Result<Connection, String> {
+        Connection::open_within(address, &self.dialer, client_id, deadline, &self.budget)
     }
 
     /// When the operation that starts now must be over.
@@ -144,8 +169,8 @@ impl Client {
         loop {
             let mut reason = String::new();
             for address in &self.options.bootstrap {
-                let client_id = &self.options.client_id;
-                match Connection::open_within(address, client_id, request_deadline(deadline), &self.budget) {
+                let (client_id, deadline) = (&self.options.client_id, request_deadline(deadline));
+                match Connection::open_within(address, &self.dialer, client_id, deadline, &self.budget) {
                     Ok(connection) => return Ok(connection),
                     Err(why) => reason = why,
                 }
@@ -218,13 +243,13 @@ impl Client {
                 .brokers
                 .get(&broker)
                 .ok_or_else(|| ClientError::broker(ErrorCode::BrokerNotAvailable.code(), None))?;
-            let (client_id, budget) = (&self.options.client_id, &self.budget);
-            let connection =
-                Connection::open_within(&node.address, client_id, request_deadline(deadline), budget)
-                    .map_err(|reason| ClientError::Connection {
-                        address: format!("{} (broker {broker}, as the cluster advertises it)", node.address),
-                        source: std::io::Error::other(reason),
-                    })?;
+            let (client_id, deadline) = (&self.options.client_id, request_deadline(deadline));
+            let (dialer, budget) = (&self.dialer, &self.budget);
+            let connection = Connection::open_within(&node.address, dialer, client_id, deadline, budget)
+                .map_err(|reason| ClientError::Connection {
+                    address: format!("{} (broker {broker}, as the cluster advertises it)", node.address),
+                    source: std::io::Error::other(reason),
+                })?;
             self.connections.insert(broker, connection);
         }
         Ok(self.connections.get_mut(&broker).expect("it was just inserted"))

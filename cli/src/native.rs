@@ -23,11 +23,12 @@ mod verify;
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::client::{Client, ClientError, ClientOptions, HostPort, WhenUnreachable};
+use crate::client::{Client, ClientError, ClientOptions, HostPort, WhenUnreachable, security};
 use crate::compat::tool::default_bootstrap;
 use crate::console::{Console, errln, outln};
 use crate::start::{self, StartArguments};
@@ -49,6 +50,9 @@ pub(super) struct Common {
     /// Brokers to ask first, host:port[,host:port]; default KAFKA_BOOTSTRAP_SERVERS, else localhost:9092
     #[arg(short, long, global = true, value_name = "SERVERS")]
     bootstrap_server: Option<String>,
+    /// A client's properties: security.protocol, sasl.* and ssl.*
+    #[arg(long, global = true, value_name = "FILE")]
+    command_config: Option<PathBuf>,
     /// How to print
     #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
     pub(super) format: Format,
@@ -320,17 +324,23 @@ fn next_step(error: &ClientError) -> &'static str {
 impl Common {
     pub(super) fn client(&self, client_id: &str) -> Result<Client, Failure> {
         let servers = self.bootstrap_server.clone().unwrap_or_else(default_bootstrap);
-        Ok(Client::new(ClientOptions {
+        let client = Client::new(ClientOptions {
             bootstrap: HostPort::parse_list(&servers).map_err(|error| Failure::Text(error.to_string()))?,
             client_id: client_id.to_owned(),
             api_timeout: Duration::from_millis(self.timeout_ms),
             when_unreachable: WhenUnreachable::Fail,
-        }))
+        });
+        let Some(path) = &self.command_config else { return Ok(client) };
+        let unreadable = |error: String| Failure::Text(format!("{}: {error}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+        let properties = crate::properties::parse(&text).map_err(|error| unreadable(error.to_string()))?;
+        let dialer = security::dialer(&properties).map_err(unreadable)?;
+        Ok(client.dialing(Arc::new(dialer)))
     }
 
     #[cfg(test)]
     pub(super) fn for_tests() -> Self {
-        Self { bootstrap_server: None, format: Format::Text, timeout_ms: 1 }
+        Self { bootstrap_server: None, command_config: None, format: Format::Text, timeout_ms: 1 }
     }
 
     pub(super) fn is_json(&self) -> bool {

@@ -9,6 +9,7 @@ mod listeners;
 mod node;
 mod notify;
 pub(crate) mod quorum;
+mod security;
 mod settings;
 pub(crate) mod storage;
 mod waiting;

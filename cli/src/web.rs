@@ -158,7 +158,7 @@ pub(crate) fn routes(
 ) -> Router {
     let web = Arc::new(Web {
         broker: Arc::clone(broker),
-        clients: Clients::new(&broker.options.config, addresses),
+        clients: Clients::new(&broker.options.config, addresses, Arc::clone(&broker.dialer)),
         guard: Guard::of(&broker.options.config),
         history: History::default(),
         feed: Feed::default(),

@@ -96,6 +96,7 @@ async fn start(
         servers: options.bootstrap_servers,
         auto_join: options.auto_join,
         secret: options.secret.clone(),
+        dialer: Arc::clone(&options.security.dialer),
         raft: options.raft,
     };
     let node = Arc::new(RaftNode::start(node_options, applied.clone()).await?);
@@ -128,7 +129,7 @@ async fn start(
         service,
         tasks: Arc::new(tokio::sync::Mutex::new(Some(Tasks { event_loop, server: None }))),
     };
-    match Server::start(&handle, listeners, options.secret.as_deref(), stopped) {
+    match Server::start(&handle, listeners, options.secret.as_deref(), options.security.gate, stopped) {
         Ok(server) => {
             if let Some(tasks) = handle.tasks.lock().await.as_mut() {
                 tasks.server = Some(server);

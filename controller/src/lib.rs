@@ -20,5 +20,5 @@ mod service;
 
 pub use error::StartError;
 pub use handle::{Controller, ControllerHandle};
-pub use options::{ControllerOptions, QuorumVoter, RaftOptions};
+pub use options::{ControllerOptions, ControllerSecurity, QuorumVoter, RaftOptions};
 pub use raft::has_metadata_log;

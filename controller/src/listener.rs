@@ -1,4 +1,5 @@
-//! The CONTROLLER listener: gRPC between nodes and Kafka's frames of tools on one port, told apart by the first byte.
+//! The CONTROLLER listener: gRPC between nodes and Kafka's frames of tools on one port, told apart by the first byte, behind
+//! TLS and SASL where it asks for them.
 //! A frame begins with its length, and one that began with an HTTP/2 connection's `P` would be longer than a gigabyte.
 
 use std::io;
@@ -13,6 +14,9 @@ use moldau_cluster::rpc::raft::raft_server::RaftServer;
 use moldau_cluster::rpc::{
     ControllerService, Guard, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MESSAGE_BYTES_MAX,
 };
+use moldau_metadata::{ScramCredential, ScramMechanism};
+use moldau_security::link::{Gate, GateLink};
+use moldau_security::sasl::CredentialStore;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -48,6 +52,7 @@ impl Server {
         handle: &ControllerHandle,
         listeners: Vec<std::net::TcpListener>,
         secret: Option<&str>,
+        gate: Option<Arc<Gate>>,
         stopped: watch::Receiver<bool>,
     ) -> io::Result<Self> {
         let mut tasks = JoinSet::new();
@@ -57,6 +62,7 @@ impl Server {
         let presence = Arc::new(Presence::new(handle.service.clone()));
         tasks.spawn(presence.clone().look_for_silent());
         let (connections, incoming) = mpsc::channel::<io::Result<Counted>>(ACCEPTED_LENGTH);
+        let authenticates = gate.as_ref().is_some_and(|gate| gate.authenticates());
         let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         for listener in listeners {
             listener.set_nonblocking(true)?;
@@ -64,11 +70,13 @@ impl Server {
             let sorter = Sorter {
                 service: handle.service.clone(),
                 connections: connections.clone(),
-                tools_may_change: secret.is_none(),
+                gate: gate.clone(),
+                tools_may_change: secret.is_none() || authenticates,
             };
             tasks.spawn(accept(listener, Arc::new(sorter), permits.clone(), stopped.clone()));
         }
-        tasks.spawn(serve(handle.clone(), presence, secret.map(str::to_owned), incoming, stopped));
+        let secret = secret.map(str::to_owned);
+        tasks.spawn(serve(handle.clone(), presence, secret, authenticates, incoming, stopped));
         Ok(Self { tasks })
     }
 
@@ -85,6 +93,7 @@ async fn serve(
     handle: ControllerHandle,
     presence: Arc<Presence>,
     secret: Option<String>,
+    authenticates: bool,
     incoming: mpsc::Receiver<io::Result<Counted>>,
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -93,8 +102,12 @@ async fn serve(
     let raft = RaftServer::new(service.node.service())
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let controller =
-        ControllerService::new(Arc::new(handle), presence, &service.cluster_id, secret.is_some());
+    let controller = ControllerService::new(
+        Arc::new(handle),
+        presence,
+        &service.cluster_id,
+        secret.is_some() || authenticates,
+    );
     let controller = ControllerServer::new(controller)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -153,32 +166,63 @@ async fn accept(
 struct Sorter {
     service: Arc<Service>,
     connections: mpsc::Sender<io::Result<Counted>>,
+    /// What connections are asked before they are sorted.
+    gate: Option<Arc<Gate>>,
     /// Whether tools may do more than look.
     tools_may_change: bool,
 }
 
 impl Sorter {
     async fn sort(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
-        let mut first = [0];
-        let peeked = tokio::time::timeout(FIRST_BYTE_LIMIT, stream.peek(&mut first)).await;
-        match peeked {
-            Ok(Ok(1)) if first[0] == HTTP2 => {
-                // From here on gRPC's keepalive ends what is dead.
-                drop(self.connections.send(Ok(Counted { stream, _permit: permit })).await);
+        let accepted = match &self.gate {
+            None => Ok(GateLink::plain(stream)),
+            Some(gate) => {
+                let versions =
+                    |frame: &[u8]| tools::versions_before_authentication(frame, self.tools_may_change);
+                gate.accept(stream, &Users(&self.service), &versions).await
             }
-            Ok(Ok(1)) => {
-                if let Err(error) = tools::serve(&self.service, stream, peer, self.tools_may_change).await {
+        };
+        let mut link = match accepted {
+            Ok(link) => link,
+            Err(error) => {
+                tracing::info!(%peer, %error, "a connection to the CONTROLLER listener was not let in");
+                return;
+            }
+        };
+        let first = tokio::time::timeout(FIRST_BYTE_LIMIT, link.first_byte()).await;
+        match first {
+            Ok(Ok(HTTP2)) => {
+                let is_node = self.gate.as_ref().is_none_or(|gate| gate.is_node(link.user()));
+                if !is_node {
+                    let user = link.user().unwrap_or_default();
+                    tracing::warn!(%peer, user, "somebody who is no node of the cluster was refused as one");
+                    return;
+                }
+                // From here on gRPC's keepalive ends what is dead.
+                drop(self.connections.send(Ok(Counted { link, _permit: permit })).await);
+            }
+            Ok(Ok(_)) => {
+                if let Err(error) = tools::serve(&self.service, link, peer, self.tools_may_change).await {
                     tracing::info!(%peer, %error, "a tool's connection was ended");
                 }
             }
-            _ => {}
+            Ok(Err(_)) | Err(_) => {}
         }
+    }
+}
+
+/// Who has a password, as far as this controller has applied.
+struct Users<'a>(&'a Service);
+
+impl CredentialStore for Users<'_> {
+    fn scram(&self, mechanism: ScramMechanism, user: &str) -> Option<ScramCredential> {
+        self.0.applied.image().scram().get(user, mechanism).map(|credential| (**credential).clone())
     }
 }
 
 /// A connection that gives its place back when it is dropped.
 struct Counted {
-    stream: TcpStream,
+    link: GateLink,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -186,7 +230,7 @@ impl Connected for Counted {
     type ConnectInfo = TcpConnectInfo;
 
     fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
+        self.link.socket().connect_info()
     }
 }
 
@@ -196,7 +240,7 @@ impl AsyncRead for Counted {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        Pin::new(&mut self.link).poll_read(context, buffer)
     }
 }
 
@@ -206,7 +250,7 @@ impl AsyncWrite for Counted {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        Pin::new(&mut self.link).poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -214,18 +258,18 @@ impl AsyncWrite for Counted {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
+        Pin::new(&mut self.link).poll_write_vectored(context, pieces)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.link.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        Pin::new(&mut self.link).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        Pin::new(&mut self.link).poll_shutdown(context)
     }
 }

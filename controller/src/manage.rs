@@ -24,6 +24,7 @@ mod producer_ids;
 mod random;
 mod reassign_partitions;
 mod register_broker;
+mod scram_credentials;
 mod settings;
 mod voters;
 
@@ -62,6 +63,7 @@ pub use reassign_partitions::{
     ongoing_reassignments, reassign_partitions,
 };
 pub use register_broker::{SessionState, register_broker};
+pub use scram_credentials::{AlterScramResult, ScramAlteration, alter_scram_credentials};
 pub use settings::Settings;
 pub use voters::{ReplicaKey, check_cluster, check_new_voter, check_old_voter};
 

@@ -1,10 +1,13 @@
 //! What a controller is started with. Plain values: parsing configuration is the command line's work.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use moldau_model::{BrokerId, Uuid};
+use moldau_security::link::{Dialer, Gate};
 
 /// One member of `controller.quorum.voters`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,8 +62,28 @@ impl Default for RaftOptions {
     }
 }
 
+/// TLS and SASL of a controller. Certificates may change while it runs.
+#[derive(Clone)]
+pub struct ControllerSecurity {
+    /// What connections are asked first; `None` for nothing.
+    pub gate: Option<Arc<Gate>>,
+    pub dialer: Arc<Dialer>,
+}
+
+impl Default for ControllerSecurity {
+    fn default() -> Self {
+        Self { gate: None, dialer: Arc::new(Dialer::plain()) }
+    }
+}
+
+impl fmt::Debug for ControllerSecurity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ControllerSecurity").field("is_gated", &self.gate.is_some()).finish_non_exhaustive()
+    }
+}
+
 /// What [`Controller::start`](crate::Controller::start) needs to know.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct ControllerOptions {
     /// `node.id`.
     pub node_id: BrokerId,
@@ -84,6 +107,8 @@ pub struct ControllerOptions {
     pub listener_name: String,
     /// `cluster.secret`: what nodes must know to talk to this one.
     pub secret: Option<String>,
+    /// What protects the CONTROLLER listeners, and how other controllers are dialled.
+    pub security: ControllerSecurity,
     /// Raft's timers and bounds.
     pub raft: RaftOptions,
     /// `broker.session.timeout.ms`: a broker that is silent for so long is fenced.
@@ -110,6 +135,7 @@ impl ControllerOptions {
             advertised_address: String::new(),
             listener_name: "CONTROLLER".to_owned(),
             secret: None,
+            security: ControllerSecurity::default(),
             raft: RaftOptions::default(),
             broker_session_timeout: Duration::from_secs(9),
             settings: BTreeMap::new(),

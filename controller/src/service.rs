@@ -272,7 +272,7 @@ fn controller_listener(name: &str, address: &str) -> Option<BrokerListener> {
         name: name.to_owned(),
         host: host.to_owned(),
         port: port.parse().ok()?,
-        // The quorum speaks plaintext so far; Kafka does not tell the protocol here.
+        // Kafka does not tell the protocol here.
         security_protocol: 0,
     })
 }

@@ -12,13 +12,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("moldau-record", &["moldau-model"]),
     ("moldau-kafka", &["moldau-model", "moldau-record"]),
     ("moldau-metadata", &["moldau-model"]),
-    ("moldau-cluster", &["moldau-model"]),
+    ("moldau-security", &["moldau-model", "moldau-metadata"]),
+    ("moldau-cluster", &["moldau-model", "moldau-security"]),
     ("moldau-log", &["moldau-model", "moldau-record"]),
     ("moldau-replica", &["moldau-model"]),
     ("moldau-group", &["moldau-model"]),
     ("moldau-txn", &["moldau-model"]),
     ("moldau-share", &["moldau-model"]),
-    ("moldau-controller", &["moldau-model", "moldau-kafka", "moldau-metadata", "moldau-cluster"]),
+    (
+        "moldau-controller",
+        &["moldau-model", "moldau-kafka", "moldau-metadata", "moldau-security", "moldau-cluster"],
+    ),
     (
         "moldau-broker",
         &[
@@ -26,6 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "moldau-record",
             "moldau-kafka",
             "moldau-metadata",
+            "moldau-security",
             "moldau-cluster",
             "moldau-log",
             "moldau-replica",
@@ -41,6 +46,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "moldau-record",
             "moldau-kafka",
             "moldau-metadata",
+            "moldau-security",
             "moldau-cluster",
             "moldau-log",
             "moldau-group",
@@ -68,7 +74,17 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("openraft", &["moldau-controller"]),
     ("sled", &["moldau-controller"]),
     ("kafka-protocol", &["moldau-kafka", "moldau-controller", "moldau-broker", "moldau", "moldau-tests"]),
-    ("tokio", &["moldau-cluster", "moldau-controller", "moldau-broker", "moldau", "moldau-tests"]),
+    (
+        "tokio",
+        &[
+            "moldau-security",
+            "moldau-cluster",
+            "moldau-controller",
+            "moldau-broker",
+            "moldau",
+            "moldau-tests",
+        ],
+    ),
 ];
 
 /// Where a crate's name may stand in the sources: (the name, path prefixes).
@@ -97,6 +113,9 @@ const PURE: &[&str] = &[
     "broker/txn/src",
     "broker/share/src",
     "controller/metadata/src",
+    "proto/security/src/sasl",
+    "proto/security/src/scram",
+    "proto/security/src/principal",
     "controller/src/manage",
 ];
 /// The simulation has one source of chance and one clock of its own; only `run.rs` spreads seeds over threads. A map that

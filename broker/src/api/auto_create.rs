@@ -11,10 +11,10 @@ use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 use kafka_protocol::protocol::{Decodable, Encodable};
 use moldau_cluster::Forward;
 use moldau_kafka::ApiKey;
-use moldau_model::{BrokerId, ErrorCode};
+use moldau_model::{BrokerId, ErrorCode, Principal};
 
+use super::RequestContext;
 use super::message::{text, topic_name};
-use super::{Principal, RequestContext};
 use crate::control::ControlPlane;
 use crate::coordinator::{OFFSETS_TOPIC, SHARE_STATE_TOPIC, TRANSACTION_TOPIC};
 

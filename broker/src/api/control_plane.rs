@@ -8,8 +8,9 @@ use super::{
     describe_user_scram_credentials, end_txn, find_coordinator, forwarded, heartbeat,
     initialize_share_group_state, join_group, leave_group, list_config_resources, list_groups,
     list_transactions, metadata, offset_commit, offset_delete, offset_fetch, read_share_group_state,
-    read_share_group_state_summary, share_group_describe, share_group_heartbeat, streams_group_describe,
-    streams_group_heartbeat, sync_group, txn_offset_commit, write_share_group_state,
+    read_share_group_state_summary, sasl_authenticate, sasl_handshake, share_group_describe,
+    share_group_heartbeat, streams_group_describe, streams_group_heartbeat, sync_group, txn_offset_commit,
+    write_share_group_state,
 };
 
 pub const ROWS: &[ApiSupport] = &[
@@ -36,6 +37,7 @@ pub const ROWS: &[ApiSupport] = &[
     describe_client_quotas::SUPPORT,
     describe_user_scram_credentials::SUPPORT,
     forwarded::ALTER_CLIENT_QUOTAS,
+    forwarded::ALTER_USER_SCRAM_CREDENTIALS,
     forwarded::UPDATE_FEATURES,
     forwarded::UNREGISTER_BROKER,
     offset_delete::SUPPORT,
@@ -65,4 +67,6 @@ pub const ROWS: &[ApiSupport] = &[
     describe_share_group_offsets::SUPPORT,
     alter_share_group_offsets::SUPPORT,
     delete_share_group_offsets::SUPPORT,
+    sasl_handshake::SUPPORT,
+    sasl_authenticate::SUPPORT,
 ];

@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use moldau_kafka::{ApiKey, RequestHeader, VersionRange, WireError};
+use moldau_model::Principal;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{ClientSoftware, Principal, Reply, Request, RequestContext, support, throttle};
+use super::{ClientSoftware, Reply, Request, RequestContext, support, throttle};
 use crate::broker::Broker;
 use crate::metrics::RequestTiming;
 use crate::response::ResponseFrame;
@@ -45,6 +46,11 @@ impl Dispatcher {
         principal: Principal,
     ) -> Self {
         Self { broker, listener, client_address, principal, client_id: None, software: Arc::default() }
+    }
+
+    /// From now on the connection speaks for this principal.
+    pub fn set_principal(&mut self, principal: Principal) {
+        self.principal = principal;
     }
 
     /// Serves one frame (without its size prefix). Also tells what it took so far.

@@ -1,6 +1,6 @@
 //! The requests that only the controller answers: CreateTopics (19), DeleteTopics (20), AlterConfigs (33),
 //! CreatePartitions (37), ElectLeaders (43), IncrementalAlterConfigs (44), AlterPartitionReassignments (45),
-//! ListPartitionReassignments (46), AlterClientQuotas (49), UpdateFeatures (57), UnregisterBroker (64), AddRaftVoter (80) and RemoveRaftVoter (81).
+//! ListPartitionReassignments (46), AlterClientQuotas (49), AlterUserScramCredentials (51), UpdateFeatures (57), UnregisterBroker (64), AddRaftVoter (80) and RemoveRaftVoter (81).
 //!
 //! A broker passes them on as they came, with who sent them, and passes the answer back as it came. It answers only once
 //! its own image shows what was done, so that whoever created a topic can produce to it at once. Where the controller
@@ -35,6 +35,8 @@ pub(super) const LIST_PARTITION_REASSIGNMENTS: ApiSupport =
     ApiSupport::new(46, "ListPartitionReassignments", 0, 0, handle);
 pub(super) const UNREGISTER_BROKER: ApiSupport = ApiSupport::new(64, "UnregisterBroker", 0, 0, handle);
 pub(super) const ALTER_CLIENT_QUOTAS: ApiSupport = ApiSupport::new(49, "AlterClientQuotas", 0, 1, handle);
+pub(super) const ALTER_USER_SCRAM_CREDENTIALS: ApiSupport =
+    ApiSupport::new(51, "AlterUserScramCredentials", 0, 0, handle);
 pub(super) const UPDATE_FEATURES: ApiSupport = ApiSupport::new(57, "UpdateFeatures", 0, 2, handle);
 pub(super) const ADD_RAFT_VOTER: ApiSupport = ApiSupport::new(80, "AddRaftVoter", 0, 1, handle);
 pub(super) const REMOVE_RAFT_VOTER: ApiSupport = ApiSupport::new(81, "RemoveRaftVoter", 0, 0, handle);

@@ -7,30 +7,11 @@ use std::time::Instant;
 use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::protocol::{Encodable, Request as KafkaRequest};
 use moldau_kafka::{ApiKey, WireError};
+use moldau_model::Principal;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Reply;
 use crate::response::ResponseFrame;
-
-/// Who a connection speaks for. Authorization asks for it; until there is authentication it is `User:ANONYMOUS`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Principal {
-    pub kind: Arc<str>,
-    pub name: Arc<str>,
-}
-
-impl Principal {
-    #[must_use]
-    pub fn anonymous() -> Self {
-        Self { kind: "User".into(), name: "ANONYMOUS".into() }
-    }
-}
-
-impl std::fmt::Display for Principal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.kind, self.name)
-    }
-}
 
 /// What is known of a request besides its body.
 #[derive(Clone, Debug)]
@@ -42,6 +23,7 @@ pub struct RequestContext {
     /// Name of the listener the connection came in by: Metadata answers with this listener's addresses.
     pub listener: Arc<str>,
     pub client_address: SocketAddr,
+    /// Who the connection speaks for.
     pub principal: Principal,
     pub received_at: Instant,
     /// What the connection's client said it is (KIP-511), once it has.

@@ -11,8 +11,10 @@ use moldau_log::{FileSystem, LogError, RealFileSystem};
 use moldau_metadata::config::{BrokerConfig, HttpListener, Listener};
 use moldau_metadata::{MetadataDelta, MetadataImage};
 use moldau_model::BrokerEpoch;
+use moldau_security::link::Dialer;
 use tokio::sync::{mpsc, watch};
 
+use super::security::Security;
 use super::{Broker, BrokerHandle, Exporter, Life};
 use crate::background::{Background, Schedule};
 use crate::control::{BrokerPublisher, ControlPlane, transaction_config};
@@ -24,7 +26,9 @@ use crate::lifecycle::{Lifecycle, LifecycleOptions};
 use crate::log_dirs::{LogDir, LogDirs, LogDirsError};
 use crate::metadata_cache::MetadataCache;
 use crate::metrics::Metrics;
-use crate::net::{BoundListener, ConnectionBounds, ConnectionLimits, NetworkShared, RequestMemory};
+use crate::net::{
+    BoundListener, ConnectionBounds, ConnectionLimits, NetworkShared, ProtectionError, RequestMemory,
+};
 use crate::options::{BoundAddress, BrokerOptions};
 use crate::producer_ids::ProducerIds;
 use crate::replica_manager::{PartitionSettings, ReplicaManager, ReplicaOffsetsStore};
@@ -54,6 +58,8 @@ pub enum StartError {
     Host { host: String, source: io::Error },
     #[error("cannot serve HTTP on {address}: {source}")]
     Http { address: SocketAddr, source: io::Error },
+    #[error("listener {name}: {source}")]
+    Protection { name: String, source: ProtectionError },
     #[error(transparent)]
     LogDirs(#[from] LogDirsError),
     #[error(transparent)]
@@ -110,7 +116,8 @@ impl BrokerHandle {
     ) -> Result<Self, StartError> {
         let config = &options.config;
         let per_ip_overrides = per_ip_overrides(config).await?;
-        let (listeners, addresses) = bind_listeners(config).await?;
+        let (security, dialer) = Security::open(config).await?;
+        let (listeners, addresses) = bind_listeners(config, &security).await?;
         let http_socket = bind_http(config).await?;
         let throttles = Arc::new(Throttles::new(&config.settings));
         let metrics = Arc::new(Metrics::new(addresses.iter().map(|address| address.name.as_str())));
@@ -120,7 +127,8 @@ impl BrokerHandle {
         let store = ReplicaOffsetsStore::new(OFFSETS_TOPIC, Arc::clone(&replicas), Arc::clone(&metadata));
         let (broker_epoch, broker_epochs) = watch::channel(BrokerEpoch(-1));
         let producer_ids = Arc::new(ProducerIds::new(config.node_id, Arc::clone(&channel)));
-        let transactions = start_transactions(config, &replicas, &metadata, &producer_ids, &broker_epochs);
+        let transactions =
+            start_transactions(config, &replicas, &metadata, &producer_ids, &broker_epochs, &dialer);
         let control = Arc::new(ControlPlane::new(
             config.node_id,
             options.cluster_id.as_str(),
@@ -131,9 +139,9 @@ impl BrokerHandle {
             transactions,
             start_share_state(config, &replicas, &metadata),
         ));
-        let share = ShareService::start(Arc::clone(&control), Arc::clone(&replicas));
+        let share = ShareService::start(Arc::clone(&control), Arc::clone(&replicas), Arc::clone(&dialer));
         let fetchers = Arc::new(FetcherManager::new(
-            FetcherSettings::of(config, throttles),
+            FetcherSettings::of(config, throttles, Arc::clone(&dialer)),
             broker_epochs.clone(),
             Arc::clone(&control.departures),
         ));
@@ -168,11 +176,8 @@ impl BrokerHandle {
             producer_ids,
             share,
             streams_topics: Arc::default(),
-            transaction_verifier: TransactionVerifier::new(
-                config.node_id,
-                config.inter_broker_listener_name.as_str(),
-            )
-            .with_patience(Patience::of(&config.settings)),
+            transaction_verifier: verifier(config, &dialer),
+            dialer,
             life: OnceLock::from(life),
             options,
         });
@@ -185,6 +190,7 @@ impl BrokerHandle {
             stopping.clone(),
             per_ip_overrides,
         ))];
+        servers.push(tokio::spawn(security.keep_fresh(stopping.clone())));
         let exporter = start_exporter(broker.tracer.as_ref(), traces);
         let http_address = http_socket.as_ref().and_then(|socket| socket.local_addr().ok());
         if let Some(socket) = http_socket {
@@ -225,15 +231,27 @@ fn start_transactions(
     metadata: &Arc<MetadataCache>,
     producer_ids: &Arc<ProducerIds>,
     broker_epochs: &watch::Receiver<BrokerEpoch>,
+    dialer: &Arc<Dialer>,
 ) -> Arc<TransactionCoordinator> {
     let store = ReplicaOffsetsStore::new(TRANSACTION_TOPIC, Arc::clone(replicas), Arc::clone(metadata));
-    let sender = MarkerSender::new(Arc::clone(metadata), config.inter_broker_listener_name.as_str());
+    let sender = MarkerSender::new(
+        Arc::clone(metadata),
+        config.inter_broker_listener_name.as_str(),
+        Arc::clone(dialer),
+    );
     TransactionCoordinator::start(
         transaction_config(config),
         config.transaction.state_log_partition_count,
         Arc::new(store),
         transaction_markers::wishes(Arc::clone(producer_ids), broker_epochs.clone(), sender),
     )
+}
+
+/// The way to the coordinators of transactions.
+fn verifier(config: &BrokerConfig, dialer: &Arc<Dialer>) -> TransactionVerifier {
+    TransactionVerifier::new(config.node_id, config.inter_broker_listener_name.as_str())
+        .with_patience(Patience::of(&config.settings))
+        .with_dialer(Arc::clone(dialer))
 }
 
 /// The share coordinator, with its log.
@@ -249,15 +267,17 @@ fn start_share_state(
 
 async fn bind_listeners(
     config: &BrokerConfig,
+    security: &Security,
 ) -> Result<(Vec<BoundListener>, Vec<BoundAddress>), StartError> {
     let mut listeners = Vec::new();
     let mut addresses = Vec::new();
     for listener in &config.listeners {
-        let bound = bind_one(listener).await.map_err(|source| StartError::Listen {
+        let mut bound = bind_one(listener).await.map_err(|source| StartError::Listen {
             name: listener.name.clone(),
             address: format!("{}:{}", listener.host, listener.port),
             source,
         })?;
+        bound.protection = security.listeners.get(&listener.name).cloned();
         let advertised = config.advertised_listeners.iter().find(|other| other.name == listener.name);
         let advertised = advertised.unwrap_or(listener);
         addresses.push(BoundAddress {

@@ -9,15 +9,20 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use moldau_kafka::ApiKey;
+use moldau_model::Principal;
+use moldau_security::sasl::Refusal;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::authentication::{Authentication, Taken};
 use super::frame_reader::{FrameReader, ReadError};
 use super::limits::{ConnectionPlace, RequestMemory};
 use super::output::Output;
+use super::protection::{Accepted, Protection};
+use super::transport::Transport;
+use crate::api::Reply;
 use crate::api::dispatch::{Dispatcher, Refused};
-use crate::api::{Principal, Reply};
 use crate::broker::Broker;
 use crate::metrics::{OpenConnection, RequestMetrics, RequestTiming, Waiting};
 use crate::response::ResponseFrame;
@@ -42,6 +47,8 @@ const IDLE_FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 pub(super) struct ConnectionContext {
     pub broker: Arc<Broker>,
     pub listener: Arc<str>,
+    /// What is asked of it before it is served; `None` for nothing.
+    pub protection: Option<Arc<Protection>>,
     pub client_address: SocketAddr,
     pub memory: RequestMemory,
     /// Held, not read: dropping it gives the place back.
@@ -59,6 +66,8 @@ enum Ended {
     Write(io::Error),
     #[error(transparent)]
     Refused(#[from] Refused),
+    #[error(transparent)]
+    Authentication(#[from] Refusal),
     #[error("{0}")]
     Closed(&'static str),
     #[error("idle for too long")]
@@ -94,9 +103,11 @@ impl Slot {
 
 struct Connection {
     broker: Arc<Broker>,
-    stream: TcpStream,
+    transport: Transport,
     reader: FrameReader,
     dispatcher: Dispatcher,
+    /// Where clients authenticate by SASL.
+    authentication: Option<Box<Authentication>>,
     slots: VecDeque<Slot>,
     /// The request at the end of `slots` is Deferred.
     is_blocked: bool,
@@ -104,12 +115,14 @@ struct Connection {
     /// The client took more than its quotas allow: nothing is read before.
     muted_until: Option<Instant>,
     is_stopping: bool,
+    /// `socket.request.max.bytes`, for who is authenticated.
+    request_bytes_max: usize,
     /// Nothing is read any more: the connection ends for this reason once everything before it is answered.
     ending: Option<Ended>,
 }
 
 /// Serves a connection until either side ends it.
-pub(super) async fn serve(stream: TcpStream, context: ConnectionContext, stop: watch::Receiver<bool>) {
+pub(super) async fn serve(stream: TcpStream, context: ConnectionContext, mut stop: watch::Receiver<bool>) {
     let peer = context.client_address;
     let config = &context.broker.options.config;
     let idle_max = idle_max(config.connection_idle_ms_max);
@@ -117,17 +130,24 @@ pub(super) async fn serve(stream: TcpStream, context: ConnectionContext, stop: w
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
     }
+    let Some(accepted) = accept(stream, &context, &mut stop).await else { return };
+    let frame_bytes_max = match (&accepted.authentication, &context.protection) {
+        (Some(_), Some(protection)) => protection.limits.frame_bytes_max.min(request_bytes_max),
+        _ => request_bytes_max,
+    };
     let connection = Connection {
         broker: Arc::clone(&context.broker),
-        stream,
-        reader: FrameReader::new(request_bytes_max, context.memory),
+        transport: accepted.transport,
+        reader: FrameReader::new(frame_bytes_max, context.memory),
+        authentication: accepted.authentication,
         slots: VecDeque::new(),
         is_blocked: false,
         output: Output::default(),
         muted_until: None,
         is_stopping: false,
+        request_bytes_max,
         ending: None,
-        dispatcher: Dispatcher::new(context.broker, context.listener, peer, Principal::anonymous()),
+        dispatcher: Dispatcher::new(context.broker, Arc::clone(&context.listener), peer, accepted.principal),
     };
     let ended = connection.run(idle_max, stop).await;
     drop((context.place, context.counted));
@@ -135,7 +155,36 @@ pub(super) async fn serve(stream: TcpStream, context: ConnectionContext, stop: w
         Ended::Read(ReadError::Closed) | Ended::Stopping | Ended::Idle => {
             tracing::trace!(%peer, reason = %ended, "connection ended");
         }
+        Ended::Authentication(refusal) => {
+            if let Some(protection) = &context.protection {
+                protection.tell_refused(&context.listener, peer, &refusal);
+            }
+        }
         ended => tracing::debug!(%peer, reason = %ended, "connection ended"),
+    }
+}
+
+/// Shakes hands with a connection of a listener that is protected. `None` where nothing comes of it.
+async fn accept(
+    stream: TcpStream,
+    context: &ConnectionContext,
+    stop: &mut watch::Receiver<bool>,
+) -> Option<Accepted> {
+    let Some(protection) = &context.protection else {
+        let transport = Transport::Plain(stream);
+        return Some(Accepted { transport, principal: Principal::anonymous(), authentication: None });
+    };
+    // Boxed: a handshake's state would be part of every connection's task.
+    let accepted = tokio::select! {
+        accepted = Box::pin(protection.accept(stream)) => accepted,
+        () = super::stopped(stop) => return None,
+    };
+    match accepted {
+        Ok(accepted) => Some(accepted),
+        Err(error) => {
+            protection.tell_refused(&context.listener, context.client_address, &error);
+            None
+        }
     }
 }
 
@@ -155,7 +204,7 @@ impl Connection {
                 Ok(false) => {}
                 Err(ended) => return ended,
             }
-            if self.slots.is_empty() && self.output.is_empty() {
+            if self.slots.is_empty() && !self.has_output() {
                 if let Some(ended) = self.ending.take() {
                     return ended;
                 }
@@ -165,18 +214,25 @@ impl Connection {
             }
             let more = more && self.accepts_requests();
             let wants_frame = !more && self.accepts_requests();
+            let authentication = self.authentication.as_deref();
+            let refused_until = authentication.and_then(Authentication::refused_until);
+            let deadline = authentication.and_then(Authentication::deadline);
             let has_pending = self.slots.front().is_some_and(|slot| !slot.is_ready());
             tokio::select! {
                 biased;
                 result = resolve_first(&mut self.slots, &self.broker.metrics.requests), if has_pending => self.take_deferred(result),
-                result = self.stream.writable(), if !self.output.is_empty() => {
+                result = self.transport.writable(), if self.has_output() => {
                     if let Err(error) = result {
                         return Ended::Write(error);
                     }
                 }
                 () = unmuted(self.muted_until), if self.muted_until.is_some() => self.muted_until = None,
+                () = unmuted(refused_until), if refused_until.is_some() => self.end_refused(),
+                () = unmuted(deadline), if deadline.is_some() => {
+                    return Ended::Closed("authentication took too long");
+                }
                 () = tokio::task::yield_now(), if more => {}
-                result = self.reader.fill(&self.stream), if wants_frame => {
+                result = self.reader.fill(&self.transport), if wants_frame => {
                     if let Err(error) = result {
                         return error.into();
                     }
@@ -200,6 +256,7 @@ impl Connection {
         !self.is_stopping
             && self.ending.is_none()
             && self.muted_until.is_none()
+            && self.authentication.as_ref().is_none_or(|it| it.refused_until().is_none())
             && !self.is_blocked
             && self.slots.len() < IN_FLIGHT_MAX
             && held_bytes + self.output.memory_bytes() < HELD_BYTES_MAX
@@ -217,7 +274,7 @@ impl Connection {
                     served_bytes += frame_bytes;
                 }
                 Ok(None) if served > 0 && served_bytes <= GATHERED_BYTES_MAX => {
-                    if !self.reader.fill_at_once(&self.stream) {
+                    if !self.reader.fill_at_once(&self.transport) {
                         return false;
                     }
                 }
@@ -233,11 +290,52 @@ impl Connection {
     fn serve_one(&mut self) -> Result<Option<usize>, Ended> {
         let Some(frame) = self.reader.next_frame()? else { return Ok(None) };
         let frame_bytes = frame.bytes.len();
+        if let Some(authentication) = &mut self.authentication {
+            let is_handshake = frame.bytes.starts_with(&ApiKey::SaslHandshake.code().to_be_bytes());
+            let api_key = if is_handshake { ApiKey::SaslHandshake } else { ApiKey::SaslAuthenticate };
+            match authentication.take(&frame.bytes, &self.broker) {
+                Taken::Request => {}
+                Taken::Answer(answer) => {
+                    self.answer(api_key, answer);
+                    return Ok(Some(frame_bytes));
+                }
+                Taken::Authenticated(principal, answer) => {
+                    self.dispatcher.set_principal(principal);
+                    self.reader.set_frame_bytes_max(self.request_bytes_max);
+                    if let Some(answer) = answer {
+                        self.answer(api_key, answer);
+                    }
+                    return Ok(Some(frame_bytes));
+                }
+                Taken::Refused => return Ok(Some(frame_bytes)),
+            }
+        }
         let keeps_frame = !frame.bytes.starts_with(&ApiKey::Produce.code().to_be_bytes());
         let (reply, timing) = self.dispatcher.dispatch(frame.bytes, frame.memory)?;
         // A produce that waits has given its frame back.
         self.take_reply(reply, timing, Waiting::None, if keeps_frame { frame_bytes } else { 0 })?;
         Ok(Some(frame_bytes))
+    }
+
+    /// An answer that authentication gave.
+    fn answer(&mut self, api_key: ApiKey, answer: ResponseFrame) {
+        let timing = RequestTiming::begun(api_key.code(), std::time::Instant::now());
+        self.slots.push_back(Slot::ready(answer, timing, Waiting::None));
+    }
+
+    /// A client that is not let in has waited for its verdict.
+    fn end_refused(&mut self) {
+        let refused = self.authentication.as_mut().and_then(|authentication| authentication.take_refusal());
+        if let Some((refusal, answer)) = refused {
+            if let Some(answer) = answer {
+                self.answer(ApiKey::SaslAuthenticate, answer);
+            }
+            self.ending = Some(refusal.into());
+        }
+    }
+
+    fn has_output(&self) -> bool {
+        !self.output.is_empty() || self.transport.has_unsent()
     }
 
     /// Writes what is answered, as far as the socket takes it; whether it took anything.
@@ -255,10 +353,10 @@ impl Connection {
                 }
             }
         }
-        if self.output.is_empty() {
+        if !self.has_output() {
             return Ok(false);
         }
-        self.output.write(&self.stream).map_err(Ended::Write)
+        self.output.write(&self.transport).map_err(Ended::Write)
     }
 
     fn take_reply(

@@ -9,11 +9,11 @@
 use std::io;
 
 use bytes::{Buf, BytesMut};
-use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Duration, Instant};
 
 use super::limits::RequestMemory;
+use super::transport::Transport;
 
 const SIZE_BYTES: usize = 4;
 /// What a read asks for while nothing is known of the frame.
@@ -82,6 +82,11 @@ impl FrameReader {
         }
     }
 
+    /// From now on frames may be as large as this.
+    pub(super) fn set_frame_bytes_max(&mut self, frame_bytes_max: usize) {
+        self.frame_bytes_max = frame_bytes_max;
+    }
+
     /// The next frame, if all of it has arrived.
     pub(super) fn next_frame(&mut self) -> Result<Option<Frame>, ReadError> {
         let Some(prefix) = self.buffer.first_chunk::<SIZE_BYTES>() else { return Ok(None) };
@@ -103,7 +108,7 @@ impl FrameReader {
     }
 
     /// Reads once; to be called after `next_frame` had none. May be dropped at any await without losing a byte.
-    pub(super) async fn fill(&mut self, stream: &TcpStream) -> Result<(), ReadError> {
+    pub(super) async fn fill(&mut self, stream: &Transport) -> Result<(), ReadError> {
         loop {
             if self.buffer.is_empty() {
                 self.wait_for_frame(stream).await?;
@@ -123,7 +128,7 @@ impl FrameReader {
 
     /// Reads what is there, without waiting for any; whether there was something. An end or an error is for `fill` to see, and
     /// so is a frame that takes more room than every connection has.
-    pub(super) fn fill_at_once(&mut self, stream: &TcpStream) -> bool {
+    pub(super) fn fill_at_once(&mut self, stream: &Transport) -> bool {
         if self.buffer.len() + self.missing > SMALL_FRAME_BYTES {
             return false;
         }
@@ -131,7 +136,7 @@ impl FrameReader {
         matches!(stream.try_read_buf(&mut self.buffer), Ok(read) if read > 0)
     }
 
-    async fn wait_for_frame(&mut self, stream: &TcpStream) -> Result<(), ReadError> {
+    async fn wait_for_frame(&mut self, stream: &Transport) -> Result<(), ReadError> {
         if self.buffer.capacity() > SMALL_FRAME_BYTES
             && tokio::time::timeout(LARGE_BUFFER_IDLE, stream.readable()).await.is_err()
         {
@@ -141,7 +146,7 @@ impl FrameReader {
     }
 
     /// A wait that is broken off, because an answer was ready meanwhile, is not counted: a connection has few of those.
-    async fn wait_for_rest(&mut self, stream: &TcpStream) -> Result<(), ReadError> {
+    async fn wait_for_rest(&mut self, stream: &Transport) -> Result<(), ReadError> {
         let since = Instant::now();
         tokio::time::timeout(FRAME_STALL_MAX, stream.readable()).await.map_err(|_| ReadError::Stalled)??;
         self.frame_wait += since.elapsed();
@@ -193,17 +198,17 @@ mod tests {
 
     use super::*;
 
-    async fn pair() -> (TcpStream, TcpStream) {
+    async fn pair() -> (TcpStream, Transport) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (client, listener.accept().await.unwrap().0)
+        (client, Transport::Plain(listener.accept().await.unwrap().0))
     }
 
     fn reader(max: usize) -> FrameReader {
         FrameReader::new(max, RequestMemory::new(1 << 20, 1 << 20))
     }
 
-    async fn next(reader: &mut FrameReader, stream: &TcpStream) -> Result<Vec<u8>, ReadError> {
+    async fn next(reader: &mut FrameReader, stream: &Transport) -> Result<Vec<u8>, ReadError> {
         loop {
             if let Some(frame) = reader.next_frame()? {
                 return Ok(frame.bytes.to_vec());

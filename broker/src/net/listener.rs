@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 
 use super::connection::{self, ConnectionContext};
 use super::limits::{ConnectionLimits, RequestMemory};
+use super::protection::Protection;
 use crate::broker::Broker;
 
 /// After an accept that failed for want of descriptors: the accept queue would otherwise spin the task.
@@ -24,6 +25,8 @@ pub struct BoundListener {
     pub address: SocketAddr,
     /// Whether `max.connection.creation.rate` is for it. The one of brokers alone is spared, as by Kafka.
     pub is_rated: bool,
+    /// What it asks of connections first; `None` for nothing.
+    pub protection: Option<Arc<Protection>>,
     socket: TcpListener,
 }
 
@@ -37,7 +40,13 @@ pub fn bind(name: &str, address: SocketAddr) -> io::Result<BoundListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     let socket = socket.listen(BACKLOG as u32)?;
-    Ok(BoundListener { name: name.into(), address: socket.local_addr()?, is_rated: true, socket })
+    Ok(BoundListener {
+        name: name.into(),
+        address: socket.local_addr()?,
+        is_rated: true,
+        protection: None,
+        socket,
+    })
 }
 
 /// What all connections of a broker share.
@@ -111,6 +120,7 @@ impl BoundListener {
         let context = ConnectionContext {
             broker: Arc::clone(&shared.broker),
             listener: Arc::clone(&self.name),
+            protection: self.protection.clone(),
             client_address: peer,
             memory: shared.memory.clone(),
             place,

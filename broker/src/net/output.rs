@@ -9,6 +9,7 @@ use rustix::net::SendFlags;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use super::transport::{TlsTransport, Transport};
 use crate::response::{Chunk, ResponseFrame};
 
 /// Slices given to one vectored write.
@@ -48,7 +49,11 @@ impl Output {
     }
 
     /// Writes what the socket takes now; whether it took anything. Whether anything is left shows [`Output::is_empty`].
-    pub(super) fn write(&mut self, stream: &TcpStream) -> io::Result<bool> {
+    pub(super) fn write(&mut self, transport: &Transport) -> io::Result<bool> {
+        let stream = match transport {
+            Transport::Plain(stream) => stream,
+            Transport::Tls(tls) => return self.write_encrypted(tls),
+        };
         let mut has_written = false;
         while let Some(first) = self.chunks.front_mut() {
             let written = match first {
@@ -71,6 +76,37 @@ impl Output {
             }
         }
         Ok(has_written)
+    }
+
+    /// The same where the kernel cannot send files, for it does not encrypt.
+    fn write_encrypted(&mut self, tls: &TlsTransport) -> io::Result<bool> {
+        let mut has_written = false;
+        loop {
+            match tls.flush() {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(has_written),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            }
+            match self.chunks.front_mut() {
+                None => return Ok(has_written),
+                Some(Chunk::Bytes(bytes)) => {
+                    let taken = tls.encrypt(bytes)?;
+                    bytes.advance(taken);
+                    if bytes.is_empty() {
+                        self.chunks.pop_front();
+                    }
+                }
+                Some(Chunk::File(slice)) if slice.length == 0 => drop(self.chunks.pop_front()),
+                Some(Chunk::File(slice)) => {
+                    let mut buffer = vec![0; slice.length.min(READ_BYTES_MAX)];
+                    let read = slice.file.read_at(&mut buffer, slice.position)?;
+                    let taken = tls.encrypt(buffer.get(..read).unwrap_or_default())?;
+                    note_sent(slice, taken)?;
+                }
+            }
+            has_written = true;
+        }
     }
 
     fn write_bytes(&mut self, stream: &TcpStream) -> io::Result<()> {
@@ -124,6 +160,10 @@ fn send_file(stream: &TcpStream, slice: &mut FileSlice) -> io::Result<()> {
             stream.try_write(buffer.get(..read).unwrap_or_default())?
         }
     };
+    note_sent(slice, sent)
+}
+
+fn note_sent(slice: &mut FileSlice, sent: usize) -> io::Result<()> {
     if sent == 0 {
         // The response's size is on its way already: only closing the connection tells the client.
         return Err(io::Error::new(

@@ -7,6 +7,7 @@ use std::time::Duration;
 use moldau_metadata::config::BrokerConfig;
 use moldau_metadata::{MetadataDelta, MetadataImage};
 use moldau_model::{BrokerEpoch, BrokerId, LeaderEpoch, TopicIdPartition};
+use moldau_security::link::Dialer;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -39,12 +40,14 @@ pub struct FetcherSettings {
     /// `replica.fetch.backoff.ms`.
     pub backoff_max: Duration,
     pub throttles: Arc<Throttles>,
+    /// How leaders are dialled.
+    pub dialer: Arc<Dialer>,
     pub(super) response_limit: Duration,
 }
 
 impl FetcherSettings {
     #[must_use]
-    pub fn of(config: &BrokerConfig, throttles: Arc<Throttles>) -> Self {
+    pub fn of(config: &BrokerConfig, throttles: Arc<Throttles>, dialer: Arc<Dialer>) -> Self {
         let replication = &config.replication;
         Self {
             broker_id: config.node_id,
@@ -56,6 +59,7 @@ impl FetcherSettings {
             response_bytes_max: usize::try_from(replication.fetch_response_bytes_max).unwrap_or(0),
             backoff_max: Duration::from_millis(u64::try_from(replication.fetch_backoff_ms).unwrap_or(0)),
             throttles,
+            dialer,
             response_limit: Self::response_limit(
                 replication.fetch_wait_max_ms,
                 replication.socket_timeout_ms,
@@ -150,7 +154,12 @@ impl FetcherManager {
     fn endpoint(&self, image: &MetadataImage, leader: BrokerId) -> Option<Endpoint> {
         let broker = image.broker(leader)?;
         let listener = broker.listener(&self.settings.listener)?;
-        Some(Endpoint { host: Arc::clone(&listener.host), port: listener.port, broker_epoch: broker.epoch })
+        Some(Endpoint {
+            host: Arc::clone(&listener.host),
+            port: listener.port,
+            broker_epoch: broker.epoch,
+            dialer: Arc::clone(&self.settings.dialer),
+        })
     }
 
     fn follow(

@@ -4,19 +4,30 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use moldau_model::{BrokerEpoch, LeaderEpoch, TopicIdPartition};
+use moldau_security::link::Dialer;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::replica_manager::Partition;
 
 /// Where the leader's inter-broker listener is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub(crate) struct Endpoint {
     pub(crate) host: Arc<str>,
     pub(crate) port: u16,
     /// The leader's registration: a start of it that has just come is not waited for as one that had gone.
     pub(crate) broker_epoch: BrokerEpoch,
+    /// How that listener is dialled; a broker has one way for all.
+    pub(crate) dialer: Arc<Dialer>,
 }
+
+impl PartialEq for Endpoint {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.host, self.port, self.broker_epoch) == (&other.host, other.port, other.broker_epoch)
+    }
+}
+
+impl Eq for Endpoint {}
 
 /// A partition to be followed in one leader epoch.
 #[derive(Clone)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use moldau_model::{BrokerEpoch, BrokerId};
+use moldau_security::link::Dialer;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
@@ -34,12 +35,13 @@ struct Asked {
 /// One connection to each broker that was asked something.
 pub(super) struct Links {
     control: Arc<ControlPlane>,
+    dialer: Arc<Dialer>,
     by_broker: Mutex<HashMap<BrokerId, mpsc::Sender<Asked>>>,
 }
 
 impl Links {
-    pub(super) fn new(control: Arc<ControlPlane>) -> Self {
-        Self { control, by_broker: Mutex::default() }
+    pub(super) fn new(control: Arc<ControlPlane>, dialer: Arc<Dialer>) -> Self {
+        Self { control, dialer, by_broker: Mutex::default() }
     }
 
     /// Asks a broker by its inter-broker listener. `None` where it does not answer.
@@ -58,6 +60,7 @@ impl Links {
             host: Arc::clone(&listener.host),
             port: listener.port,
             broker_epoch: BrokerEpoch(-1),
+            dialer: Arc::clone(&self.dialer),
         })
     }
 

@@ -129,7 +129,7 @@ impl World {
     /// Leaders follow their scripts; the topic has three partitions, all led by the first broker.
     async fn new(scripts: &[&Arc<Script>]) -> Self {
         let metadata = Arc::new(MetadataCache::default());
-        let sender = MarkerSender::new(Arc::clone(&metadata), "INSIDE");
+        let sender = MarkerSender::new(Arc::clone(&metadata), "INSIDE", Arc::new(Dialer::plain()));
         let wishes: Wishes<TransactionShard> =
             Box::new(move |coordinator, partition, leader_epoch, wish| match wish {
                 TransactionWish::ProducerId(allocation_id) => {

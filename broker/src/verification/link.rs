@@ -111,6 +111,7 @@ async fn exchange(
         host: asked.host.clone(),
         port: asked.port,
         broker_epoch: BrokerEpoch(-1),
+        dialer: asked.dialer.clone(),
     }) else {
         return Err("nothing is asked".to_owned());
     };

@@ -9,10 +9,11 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{ApiKey as LibraryKey, RequestKind};
 use moldau_broker::api::dispatch::Dispatcher;
-use moldau_broker::api::{ApiSupport, Principal, Reply, SUPPORTED};
+use moldau_broker::api::{ApiSupport, Reply, SUPPORTED};
 use moldau_broker::response::{Chunk, ResponseFrame};
 use moldau_kafka::fuzz::MessageGenerator;
 use moldau_kafka::{ApiKey, check_request, check_response};
+use moldau_model::Principal;
 
 use crate::harness::Node;
 use crate::requests::{create_topic, ping};

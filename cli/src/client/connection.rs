@@ -11,6 +11,7 @@ use kafka_protocol::messages::ApiVersionsRequest;
 use kafka_protocol::protocol::{Request, StrBytes};
 use moldau_kafka::{SIZE_PREFIX_BYTES, WireError, api_versions_request, decode_response, encode_request};
 use moldau_model::ErrorCode;
+use moldau_security::link::{BlockingLink, Dialer};
 
 use super::address::HostPort;
 use super::budget::Budget;
@@ -21,7 +22,7 @@ const RESPONSE_BYTES_MAX: usize = 128 << 20;
 
 /// A connection whose versions are negotiated.
 pub(crate) struct Connection {
-    stream: TcpStream,
+    link: BlockingLink,
     address: HostPort,
     client_id: StrBytes,
     next_correlation_id: i32,
@@ -31,22 +32,23 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Dials and asks for the versions. The error is the plain reason, for the caller knows the address.
-    pub(crate) fn open(address: &HostPort, client_id: &str, deadline: Instant) -> Result<Self, String> {
-        Self::open_within(address, client_id, deadline, &Arc::new(Budget::unbounded()))
-    }
-
-    /// As `open`, for an operation that may take so much.
+    /// Dials and asks for the versions, within what the operation may take. The error is the plain reason, for the caller knows
+    /// the address.
     pub(super) fn open_within(
         address: &HostPort,
+        dialer: &Dialer,
         client_id: &str,
         deadline: Instant,
         budget: &Arc<Budget>,
     ) -> Result<Self, String> {
         let deadline = budget.within(deadline);
         let stream = dial(address, deadline).map_err(|error| io_reason(&error))?;
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let link = set_timeouts(&stream, left)
+            .and_then(|()| dialer.secure_blocking(stream, &address.host))
+            .map_err(|error| io_reason(&error))?;
         let mut connection = Self {
-            stream,
+            link,
             address: address.clone(),
             client_id: StrBytes::from_string(client_id.to_owned()),
             next_correlation_id: 0,
@@ -187,14 +189,16 @@ impl Connection {
     /// Writes one frame.
     fn write(&mut self, frame: &[u8], deadline: Instant) -> Result<(), ClientError> {
         self.budget.spend_request()?;
-        self.timed(deadline).write_all(frame).map_err(|source| self.broken(source))
+        let mut link = self.timed(deadline);
+        let written = link.write_all(frame).and_then(|()| link.flush());
+        written.map_err(|source| self.broken(source))
     }
 
     /// Reads one frame.
     fn receive(&mut self, deadline: Instant) -> Result<Bytes, ClientError> {
-        let mut stream = self.timed(deadline);
         let mut size = [0u8; 4];
-        stream.read_exact(&mut size).map_err(|source| self.broken(source))?;
+        let read = self.timed(deadline).read_exact(&mut size);
+        read.map_err(|source| self.broken(source))?;
         let size = u32::from_be_bytes(size) as usize;
         if !(4..=RESPONSE_BYTES_MAX).contains(&size) {
             return Err(self.malformed(&format!("a frame of {size} bytes: is this a Kafka listener?")));
@@ -202,7 +206,7 @@ impl Connection {
         self.budget.spend_bytes(size)?;
         // Grown as bytes come, so that a false size costs nothing.
         let mut frame = Vec::with_capacity(size.min(1 << 20));
-        let read = stream.take(size as u64).read_to_end(&mut frame);
+        let read = self.timed(deadline).take(size as u64).read_to_end(&mut frame);
         read.map_err(|source| self.broken(source))?;
         if frame.len() < size {
             return Err(self.broken(io::ErrorKind::UnexpectedEof.into()));
@@ -210,10 +214,10 @@ impl Connection {
         Ok(frame.into())
     }
 
-    fn timed(&self, deadline: Instant) -> Timed<'_> {
+    fn timed(&mut self, deadline: Instant) -> Timed<'_> {
         // What is there already is taken also at the last moment.
         let deadline = self.budget.within(deadline).max(Instant::now() + Duration::from_millis(1));
-        Timed { stream: &self.stream, deadline }
+        Timed { link: &mut self.link, deadline }
     }
 
     fn broken(&self, source: io::Error) -> ClientError {
@@ -225,36 +229,47 @@ impl Connection {
     }
 }
 
-/// A stream with one deadline for all that goes through it. A socket's timeouts begin anew with each byte.
+/// A link with one deadline for all that goes through it. A socket's timeouts begin anew with each byte.
 struct Timed<'a> {
-    stream: &'a TcpStream,
+    link: &'a mut BlockingLink,
     deadline: Instant,
 }
 
 impl Timed<'_> {
-    fn left(&self) -> io::Result<Option<Duration>> {
+    fn set_timeouts(&self) -> io::Result<()> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         // Zero would mean "for ever" to the socket.
-        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(Some(left)) }
+        if left.is_zero() {
+            Err(io::ErrorKind::TimedOut.into())
+        } else {
+            set_timeouts(self.link.socket(), left)
+        }
     }
 }
 
 impl Read for Timed<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.set_read_timeout(self.left()?)?;
-        self.stream.read(buffer)
+        self.set_timeouts()?;
+        self.link.read(buffer)
     }
 }
 
 impl Write for Timed<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.stream.set_write_timeout(self.left()?)?;
-        self.stream.write(bytes)
+        self.set_timeouts()?;
+        self.link.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.set_timeouts()?;
+        self.link.flush()
     }
+}
+
+/// TLS may both read and write to do either.
+fn set_timeouts(stream: &TcpStream, left: Duration) -> io::Result<()> {
+    stream.set_read_timeout(Some(left))?;
+    stream.set_write_timeout(Some(left))
 }
 
 /// Tries each address of the name in turn; the last error stands for all.
@@ -305,7 +320,15 @@ mod tests {
         });
         let address = HostPort::parse(&format!("127.0.0.1:{port}")).unwrap();
         let deadline = Instant::now() + Duration::from_secs(30);
-        let refusal = Connection::open(&address, "test", deadline).err().unwrap_or_default();
+        let refusal = Connection::open_within(
+            &address,
+            &Dialer::plain(),
+            "test",
+            deadline,
+            &Arc::new(Budget::unbounded()),
+        )
+        .err()
+        .unwrap_or_default();
         server.join().unwrap();
         refusal
     }
@@ -327,7 +350,14 @@ mod tests {
         });
         let address = HostPort::parse(&format!("127.0.0.1:{port}")).unwrap();
         let deadline = Instant::now() + Duration::from_millis(200);
-        let refusal = Connection::open(&address, "test", deadline).err();
+        let refusal = Connection::open_within(
+            &address,
+            &Dialer::plain(),
+            "test",
+            deadline,
+            &Arc::new(Budget::unbounded()),
+        )
+        .err();
         assert_eq!(refusal.as_deref(), Some("no answer in time"));
         server.join().unwrap();
     }
@@ -345,7 +375,9 @@ mod tests {
         let address = HostPort::parse(&format!("127.0.0.1:{port}")).unwrap();
         let deadline = Instant::now() + Duration::from_secs(30);
         let budget = Arc::new(Budget::new(deadline, 255, 10));
-        let refusal = Connection::open_within(&address, "test", deadline, &budget).err().unwrap_or_default();
+        let refusal = Connection::open_within(&address, &Dialer::plain(), "test", deadline, &budget)
+            .err()
+            .unwrap_or_default();
         assert!(refusal.contains("larger than"), "{refusal}");
         server.join().unwrap();
     }

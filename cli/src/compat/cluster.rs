@@ -1,12 +1,13 @@
 //! `kafka-cluster`: the cluster's id, its endpoints, and a broker out of it.
 
 use std::io;
+use std::sync::Arc;
 
 use kafka_protocol::messages::{DescribeClusterRequest, DescribeClusterResponse};
 
 use super::subcommands::{Command, CommandLine, Read, flag, usage, value};
-use super::tool::{default_bootstrap, refuse_security};
-use crate::client::{API_TIMEOUT, Client, ClientError, ClientOptions, HostPort, WhenUnreachable};
+use super::tool::default_bootstrap;
+use crate::client::{API_TIMEOUT, Client, ClientError, ClientOptions, HostPort, WhenUnreachable, security};
 use crate::console::{Console, errln};
 use crate::properties;
 
@@ -106,20 +107,23 @@ fn connect(read: &Read) -> Result<Client, String> {
             "--bootstrap-controller is not supported yet: ask a broker by --bootstrap-server".to_owned()
         );
     }
-    if let Some(path) = read.one("--command-config").or_else(|| read.one("--config")) {
-        let text = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
-        let properties = properties::parse(&text).map_err(|error| format!("{path}: {error}"))?;
-        refuse_security(&properties)
-            .map_err(|_| "security.protocol is not supported by this tool yet".to_owned())?;
-    }
+    let properties = match read.one("--command-config").or_else(|| read.one("--config")) {
+        None => Vec::new(),
+        Some(path) => {
+            let content = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
+            properties::parse(&content).map_err(|error| format!("{path}: {error}"))?
+        }
+    };
+    let dialer = security::dialer(&properties)?;
     let servers = read.one("--bootstrap-server").map_or_else(default_bootstrap, str::to_owned);
     let bootstrap = HostPort::parse_list(&servers).map_err(|error| error.to_string())?;
-    Ok(Client::new(ClientOptions {
+    let client = Client::new(ClientOptions {
         bootstrap,
         client_id: "adminclient-1".to_owned(),
         api_timeout: API_TIMEOUT,
         when_unreachable: WhenUnreachable::Retry,
-    }))
+    });
+    Ok(client.dialing(Arc::new(dialer)))
 }
 
 fn describe(client: &mut Client, with_fenced: bool) -> Result<DescribeClusterResponse, String> {

@@ -1,6 +1,7 @@
 //! `kafka-configs`: describe and alter the settings of topics, brokers, groups and client metrics, and quotas.
 
 mod quotas;
+mod scram;
 
 use std::io;
 
@@ -143,11 +144,16 @@ fn run_quotas(
     quotas::check(found, options.has("alter"))?;
     if options.has("alter") {
         let changes = changes(options)?;
+        let passwords = scram::changes(found, &changes, quotas::is_known)?;
         let mut client = connect(options, "adminclient-1")?;
+        if let (Some(passwords), Some((_, Which::Named(user)))) = (passwords, found.first()) {
+            return scram::alter(&mut client, user, &passwords, console);
+        }
         return quotas::alter(&mut client, found, &changes, console);
     }
     let mut client = connect(options, "adminclient-1")?;
-    Ok(quotas::describe(&mut client, found, console)?)
+    quotas::describe(&mut client, found, console)?;
+    scram::describe(&mut client, found, console)
 }
 
 /// What the line is about: one entity, or a user and a client.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::formatter::Formatter;
 use super::options::{Argument, Options, Spec};
-use super::tool::{Failure, ToolInfo, connect, refuse_security};
+use super::tool::{Failure, ToolInfo, connect_dialing, dialer};
+use crate::client::API_TIMEOUT;
 use crate::client::consumer::parse_start;
 use crate::client::offsets::{EARLIEST, LATEST};
 use crate::client::regex::TopicPattern;
@@ -63,7 +64,8 @@ fn run(arguments: &[String], console: &mut Console<'_>) -> Result<(), Failure> {
     let consumer_properties = consumer_properties(&options, console)?;
     let consume_options = consume_options(&options, &consumer_properties)?;
     let formatter = formatter(&options, console)?;
-    let mut client = connect(&options, "console-consumer")?;
+    let dialer = dialer(&consumer_properties)?;
+    let mut client = connect_dialing(&options, "console-consumer", API_TIMEOUT, dialer)?;
     let stop = consume::stop_on_signals();
     // Both the records and the end of each round write to the one output.
     let out = std::cell::RefCell::new(&mut *console.out);
@@ -142,13 +144,7 @@ fn consumer_properties(
         ("consumer.config", "command-config"),
     ];
     warn_renamed(options, &renamed, false, console)?;
-    let all = key_values(
-        options,
-        &["consumer.config", "command-config"],
-        &["consumer-property", "command-property"],
-    )?;
-    refuse_security(&all)?;
-    Ok(all)
+    key_values(options, &["consumer.config", "command-config"], &["consumer-property", "command-property"])
 }
 
 pub(super) fn formatter(options: &Options, console: &mut Console<'_>) -> Result<Option<Formatter>, Failure> {

@@ -8,7 +8,7 @@ use moldau_record::Compression;
 use super::console_consumer::{key_values, warn_renamed};
 use super::line_reader::LineReader;
 use super::options::{Argument, Options, Spec};
-use super::tool::{Failure, ToolInfo, connect_within, refuse_security, require};
+use super::tool::{Failure, ToolInfo, connect_dialing, dialer, require};
 use crate::client::ClientError;
 use crate::client::producer::{Producer, ProducerOptions, SendFailure};
 use crate::console::{Console, errln};
@@ -70,14 +70,14 @@ fn run(arguments: &[String], console: &mut Console<'_>) -> Result<(), Failure> {
         &["producer.config", "command-config"],
         &["producer-property", "command-property"],
     )?;
-    refuse_security(&given)?;
     let producer_options = producer_options(&options, &given)?;
     let reader = key_values(&options, &["reader-config"], &["property", "reader-property"])?;
     let reader = LineReader::configure(&reader)
         .map_err(|text| Failure::Text(format!("org.apache.kafka.common.KafkaException: {text}")))?;
     let topic = options.one("topic")?.unwrap_or_default().to_owned();
     let block = options.number::<u64>("max-block-ms")?.unwrap_or(60_000);
-    let client = connect_within(&options, "console-producer", Duration::from_millis(block))?;
+    let block = Duration::from_millis(block);
+    let client = connect_dialing(&options, "console-producer", block, dialer(&given)?)?;
     console.out.flush()?;
     let mut producer = Producer::new(client, &topic, producer_options);
     let mut any_failed = false;

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use super::console_consumer::{formatter, key_values, warn_renamed};
 use super::formatter::Formatter;
 use super::options::{Argument, Options, Spec};
-use super::tool::{Failure, ToolInfo, connect, refuse_security};
-use crate::client::Client;
+use super::tool::{Failure, ToolInfo, connect_dialing, dialer};
 use crate::client::share_consumer::{Acknowledge, ShareConsumer};
+use crate::client::{API_TIMEOUT, Client};
 use crate::console::{Console, errln};
 use crate::consume::{self, ConsumeError, Stop};
 use crate::start::storage::random_id;
@@ -58,6 +58,8 @@ struct Terms {
     records_max: Option<u64>,
     /// Stop after this long without a record.
     idle_max: Option<Duration>,
+    /// Of the files, and over them those of the line.
+    properties: Vec<(String, String)>,
 }
 
 pub(crate) fn main(arguments: &[String], console: &mut Console<'_>) -> io::Result<u8> {
@@ -82,7 +84,8 @@ fn run(arguments: &[String], console: &mut Console<'_>) -> Result<(), Failure> {
     warn_renamed(&options, &renamed, false, console)?;
     let terms = terms(&options)?;
     let formatter = formatter(&options, console)?;
-    let mut client = connect(&options, "console-share-consumer")?;
+    let mut client =
+        connect_dialing(&options, "console-share-consumer", API_TIMEOUT, dialer(&terms.properties)?)?;
     let stop = consume::stop_on_signals();
     let mut consumer = ShareConsumer::new(&terms.group, &terms.topic, random_id()?.to_string());
     let mut count = 0;
@@ -110,8 +113,6 @@ fn terms(options: &Options) -> Result<Terms, Failure> {
     };
     let files = key_values(options, &["consumer-config", "command-config"], &[])?;
     let properties = key_values(options, &[], &["consumer-property", "command-property"])?;
-    refuse_security(&files)?;
-    refuse_security(&properties)?;
     let number = |name: &str| -> Result<Option<u64>, Failure> {
         Ok(options.number::<i64>(name)?.and_then(|number| u64::try_from(number).ok()))
     };
@@ -122,6 +123,7 @@ fn terms(options: &Options) -> Result<Terms, Failure> {
         rejects_on_error: options.has("reject-message-on-error"),
         records_max: number("max-messages")?,
         idle_max: number("timeout-ms")?.map(Duration::from_millis),
+        properties: files.into_iter().chain(properties).collect(),
     })
 }
 

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 
 use super::subcommands::{Command, CommandLine, Read, flag, required, value};
-use super::tool::{default_bootstrap, refuse_security};
+use super::tool::default_bootstrap;
 use crate::client::features::{Features, UpgradeType};
-use crate::client::{API_TIMEOUT, Client, ClientError, ClientOptions, HostPort, WhenUnreachable};
+use crate::client::{API_TIMEOUT, Client, ClientError, ClientOptions, HostPort, WhenUnreachable, security};
 use crate::console::{Console, errln, outln};
 use crate::properties;
 
@@ -195,20 +196,23 @@ fn connect(read: &Read) -> Result<Client, Failed> {
         let text = "--bootstrap-controller is not supported yet: ask a broker by --bootstrap-server";
         return Err(Failed::Text(text.to_owned()));
     }
-    if let Some(path) = read.one("--command-config") {
-        let text = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
-        let properties = properties::parse(&text).map_err(|error| format!("{path}: {error}"))?;
-        refuse_security(&properties)
-            .map_err(|_| "security.protocol is not supported by this tool yet".to_owned())?;
-    }
+    let properties = match read.one("--command-config") {
+        None => Vec::new(),
+        Some(path) => {
+            let content = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
+            properties::parse(&content).map_err(|error| format!("{path}: {error}"))?
+        }
+    };
+    let dialer = security::dialer(&properties)?;
     let servers = read.one("--bootstrap-server").map_or_else(default_bootstrap, str::to_owned);
     let bootstrap = HostPort::parse_list(&servers).map_err(|error| error.to_string())?;
-    Ok(Client::new(ClientOptions {
+    let client = Client::new(ClientOptions {
         bootstrap,
         client_id: "adminclient-1".to_owned(),
         api_timeout: API_TIMEOUT,
         when_unreachable: WhenUnreachable::Retry,
-    }))
+    });
+    Ok(client.dialing(Arc::new(dialer)))
 }
 
 fn describe(features: &Features, console: &mut Console<'_>) -> io::Result<()> {

@@ -4,12 +4,15 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use moldau_security::link::Dialer;
+
 use super::subcommands::usage;
-use super::tool::{default_bootstrap, refuse_security};
+use super::tool::default_bootstrap;
 use crate::client::producer::{OutgoingRecord, Producer, ProducerOptions};
-use crate::client::{API_TIMEOUT, Client, ClientOptions, HostPort, WhenUnreachable};
+use crate::client::{API_TIMEOUT, Client, ClientOptions, HostPort, WhenUnreachable, security};
 use crate::console::{Console, errln, outln};
 use crate::properties;
 
@@ -56,6 +59,7 @@ struct Plan {
     warmup: u64,
     bootstrap: Vec<HostPort>,
     client_id: String,
+    dialer: Arc<Dialer>,
     options: ProducerOptions,
 }
 
@@ -157,6 +161,7 @@ fn plan(arguments: &[String]) -> Result<Plan, String> {
         warmup: number(&read, "--warmup-records", "Long")?.unwrap_or(0),
         bootstrap,
         client_id: settings.get("client.id").cloned().unwrap_or_else(|| "perf-producer-client".to_owned()),
+        dialer: Arc::new(security::dialer(&settings.clone().into_iter().collect::<Vec<_>>())?),
         options: producer_options(&settings)?,
     })
 }
@@ -192,8 +197,6 @@ fn settings(read: &BTreeMap<&'static str, Vec<String>>) -> Result<BTreeMap<Strin
         let (key, value) = text.split_once('=').ok_or_else(|| format!("Invalid property: {text}"))?;
         settings.insert(key.to_owned(), value.to_owned());
     }
-    let list: Vec<(String, String)> = settings.clone().into_iter().collect();
-    refuse_security(&list).map_err(|_| "security.protocol is not supported by this tool yet".to_owned())?;
     Ok(settings)
 }
 
@@ -315,6 +318,7 @@ fn run(plan: Plan, console: &mut Console<'_>) -> io::Result<u8> {
         api_timeout: API_TIMEOUT,
         when_unreachable: WhenUnreachable::Retry,
     });
+    let client = client.dialing(Arc::clone(&plan.dialer));
     let batch_bytes = plan.options.batch_bytes;
     // Batches are sent when this loop says so: only then are the latencies of their records known.
     let options = ProducerOptions { batch_bytes: usize::MAX, ..plan.options.clone() };

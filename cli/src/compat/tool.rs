@@ -2,10 +2,13 @@
 //! bootstrap servers.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
+use moldau_security::link::Dialer;
+
 use super::options::{Argument, OptionError, Options, Spec};
-use crate::client::{API_TIMEOUT, Client, ClientError, ClientOptions, HostPort, WhenUnreachable};
+use crate::client::{API_TIMEOUT, Client, ClientError, ClientOptions, HostPort, WhenUnreachable, security};
 use crate::console::{Console, errln, outln};
 
 /// The version whose tools these are, as `--version` prints it.
@@ -163,36 +166,36 @@ pub(crate) fn connect_within(
     client_id: &str,
     api_timeout: Duration,
 ) -> Result<Client, Failure> {
+    let dialer = dialer(&command_config(options)?)?;
+    connect_dialing(options, client_id, api_timeout, dialer)
+}
+
+/// As `connect`, with what the tool's properties say of the servers.
+pub(crate) fn connect_dialing(
+    options: &Options,
+    client_id: &str,
+    api_timeout: Duration,
+    dialer: Dialer,
+) -> Result<Client, Failure> {
     let servers = options.one("bootstrap-server")?.map_or_else(default_bootstrap, str::to_owned);
-    command_config(options)?;
     let bootstrap = HostPort::parse_list(&servers).map_err(|error| Failure::Text(error.to_string()))?;
-    Ok(Client::new(ClientOptions {
+    let client = Client::new(ClientOptions {
         bootstrap,
         client_id: client_id.to_owned(),
         api_timeout,
         when_unreachable: WhenUnreachable::Retry,
-    }))
+    });
+    Ok(client.dialing(Arc::new(dialer)))
 }
 
-/// The properties of `--command-config`. A file that cannot be read, or that asks for what this client cannot do
-/// (TLS, SASL), is refused rather than ignored.
+/// The properties of `--command-config`. A file that cannot be read is refused rather than ignored.
 pub(crate) fn command_config(options: &Options) -> Result<Vec<(String, String)>, Failure> {
     let Some(path) = options.one("command-config")? else { return Ok(Vec::new()) };
     let text = std::fs::read_to_string(path).map_err(|error| Failure::Text(format!("{path}: {error}")))?;
-    let properties =
-        crate::properties::parse(&text).map_err(|error| Failure::Text(format!("{path}: {error}")))?;
-    refuse_security(&properties)?;
-    Ok(properties)
+    crate::properties::parse(&text).map_err(|error| Failure::Text(format!("{path}: {error}")))
 }
 
-/// Refuses a client configuration that this build cannot honour.
-pub(crate) fn refuse_security(properties: &[(String, String)]) -> Result<(), Failure> {
-    for (key, value) in properties {
-        if key == "security.protocol" && value != "PLAINTEXT" {
-            return Err(Failure::Text(format!(
-                "security.protocol={value} is not supported by this tool yet"
-            )));
-        }
-    }
-    Ok(())
+/// What dials as the properties say.
+pub(crate) fn dialer(properties: &[(String, String)]) -> Result<Dialer, Failure> {
+    security::dialer(properties).map_err(Failure::Text)
 }

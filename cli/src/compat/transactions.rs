@@ -3,11 +3,12 @@
 mod hanging;
 
 use std::io;
+use std::sync::Arc;
 
 use super::subcommands::{Command, CommandLine, Read, required, table, usage, value};
-use super::tool::{KAFKA_VERSION, default_bootstrap, refuse_security};
+use super::tool::{KAFKA_VERSION, default_bootstrap};
 use crate::client::transactions::ProducerState;
-use crate::client::{API_TIMEOUT, Client, ClientError, ClientOptions, HostPort, WhenUnreachable};
+use crate::client::{API_TIMEOUT, Client, ClientError, ClientOptions, HostPort, WhenUnreachable, security};
 use crate::console::{Console, errln, outln};
 use crate::properties;
 
@@ -130,20 +131,23 @@ fn run(command: &str, read: &Read, console: &mut Console<'_>) -> Result<(), Fail
 
 fn connect(read: &Read) -> Result<Client, Failed> {
     let text = |error: String| Failed::Text(error);
-    if let Some(path) = read.one("--command-config") {
-        let content = std::fs::read_to_string(path).map_err(|error| text(format!("{path}: {error}")))?;
-        let properties = properties::parse(&content).map_err(|error| text(format!("{path}: {error}")))?;
-        refuse_security(&properties)
-            .map_err(|_| text("security.protocol is not supported by this tool yet".to_owned()))?;
-    }
+    let properties = match read.one("--command-config") {
+        None => Vec::new(),
+        Some(path) => {
+            let content = std::fs::read_to_string(path).map_err(|error| text(format!("{path}: {error}")))?;
+            properties::parse(&content).map_err(|error| text(format!("{path}: {error}")))?
+        }
+    };
+    let dialer = security::dialer(&properties).map_err(text)?;
     let servers = read.one("--bootstrap-server").map_or_else(default_bootstrap, str::to_owned);
     let bootstrap = HostPort::parse_list(&servers).map_err(|error| text(error.to_string()))?;
-    Ok(Client::new(ClientOptions {
+    let client = Client::new(ClientOptions {
         bootstrap,
         client_id: "adminclient-1".to_owned(),
         api_timeout: API_TIMEOUT,
         when_unreachable: WhenUnreachable::Retry,
-    }))
+    });
+    Ok(client.dialing(Arc::new(dialer)))
 }
 
 fn number<T: std::str::FromStr>(read: &Read, option: &str, kind: &str) -> Result<Option<T>, Failed> {

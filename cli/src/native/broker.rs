@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use super::progress::Progress;
 use super::topic::done;
 use super::{Common, Failure, table};
-use crate::client::connection::Connection;
 use crate::client::offsets::Partition;
 use crate::client::{Backoff, Client, ClientError, HostPort};
 use crate::console::{Console, errln};
@@ -254,7 +253,7 @@ fn wait_until_gone(
         let is_listed = present.is_some();
         address = present.or(address);
         // One that is about to stop is listed no more, but would register anew if it were forgotten before it has ended.
-        let answers = |at: &HostPort| Connection::open(at, "moldau", Instant::now() + DIAL_MAX).is_ok();
+        let answers = |at: &HostPort| client.dial(at, "moldau", Instant::now() + DIAL_MAX).is_ok();
         if !is_listed && !address.as_ref().is_some_and(answers) {
             return Ok(());
         }

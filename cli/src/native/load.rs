@@ -1,8 +1,10 @@
 //! What `moldau bench` and `moldau verify` have in common: a topic of their own, and clients that outlive the loss of a broker.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use moldau_security::link::Dialer;
 
 use super::{Common, Failure};
 use crate::client::topics::NewTopic;
@@ -32,6 +34,7 @@ pub(super) struct TopicArguments {
 /// Where the load goes.
 pub(super) struct Target {
     bootstrap: Vec<HostPort>,
+    dialer: Arc<Dialer>,
     pub(super) topic: String,
     pub(super) partitions: Vec<i32>,
     is_deleted_at_end: bool,
@@ -65,16 +68,18 @@ impl Target {
         let is_deleted_at_end = arguments.topic.is_none() && !arguments.keep;
         let partitions = client.partitions_of(&[topic.as_str()])?;
         let partitions = partitions.into_iter().map(|(_, partition)| partition).collect();
-        Ok(Self { bootstrap, topic, partitions, is_deleted_at_end })
+        let dialer = Arc::clone(client.dialer());
+        Ok(Self { bootstrap, dialer, topic, partitions, is_deleted_at_end })
     }
 
     pub(super) fn client(&self, client_id: &str) -> Client {
-        Client::new(ClientOptions {
+        let client = Client::new(ClientOptions {
             bootstrap: self.bootstrap.clone(),
             client_id: client_id.to_owned(),
             api_timeout: OPERATION_MAX,
             when_unreachable: WhenUnreachable::Retry,
-        })
+        });
+        client.dialing(Arc::clone(&self.dialer))
     }
 
     /// Deletes the topic where it was made for this.

@@ -2,9 +2,10 @@
 //! `name:partitions:replicas[:cleanup.policy]`, separated by commas. What exists already stays as it is.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use moldau_broker::BoundAddress;
+use moldau_broker::BrokerHandle;
 use moldau_model::ErrorCode;
 
 use crate::client::topics::NewTopic;
@@ -48,16 +49,27 @@ fn topic(entry: &str) -> Option<NewTopic> {
 }
 
 /// Creates topics on a thread of its own, by the node's own listener, while the node serves.
-pub(super) fn start(topics: Vec<NewTopic>, addresses: &[BoundAddress]) {
-    let Some(bound) = addresses.first().filter(|_| !topics.is_empty()) else { return };
-    let address = reachable(bound.address);
+pub(super) fn start(topics: Vec<NewTopic>, broker: &BrokerHandle) {
+    let addresses = broker.addresses();
+    let between_brokers = &broker.broker().options.config.inter_broker_listener_name;
+    let bound = addresses.iter().find(|bound| bound.name == *between_brokers).or(addresses.first());
+    let Some(bound) = bound.filter(|_| !topics.is_empty()) else { return };
+    let dialer = Arc::clone(&broker.broker().dialer);
+    // A certificate names the host that is told, and not the loopback.
+    let address = if dialer.is_plain() {
+        let address = reachable(bound.address);
+        HostPort { host: address.ip().to_string(), port: address.port() }
+    } else {
+        HostPort { host: bound.advertised_host.clone(), port: bound.advertised_port }
+    };
     let create = move || {
-        let mut client = Client::new(ClientOptions {
-            bootstrap: vec![HostPort { host: address.ip().to_string(), port: address.port() }],
+        let client = Client::new(ClientOptions {
+            bootstrap: vec![address],
             client_id: "moldau-create-topics".to_owned(),
             api_timeout: CREATING_MAX,
             when_unreachable: WhenUnreachable::Retry,
         });
+        let mut client = client.dialing(dialer);
         for topic in topics {
             match create(&mut client, &topic) {
                 Ok(true) => tracing::info!(topic = topic.name, "created a topic of KAFKA_CREATE_TOPICS"),

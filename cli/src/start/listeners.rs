@@ -64,9 +64,11 @@ fn bind_one(listener: &Listener) -> io::Result<TcpListener> {
 
 fn warn_if_open(config: &BrokerConfig, socket: &TcpListener) {
     let is_beyond = socket.local_addr().is_ok_and(|address| !address.ip().is_loopback());
-    if is_beyond && config.cluster_secret.is_none() {
+    let is_guarded = config.controller_listeners.iter().any(|listener| listener.protocol.has_sasl());
+    if is_beyond && config.cluster_secret.is_none() && !is_guarded {
         tracing::warn!(
-            "the CONTROLLER listener is open beyond this machine to whoever reaches it; set cluster.secret on every node"
+            "the CONTROLLER listener is open beyond this machine to whoever reaches it; set cluster.secret on every node, \
+             or ask for SASL"
         );
     }
 }

@@ -13,12 +13,13 @@ use moldau_cluster::{
 use moldau_controller::{Controller, ControllerHandle, ControllerOptions, QuorumVoter};
 use moldau_metadata::config::BrokerConfig;
 use moldau_model::Uuid;
+use moldau_security::link::Dialer;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::banner::Banner;
 use super::health::ControllerHealth;
-use super::{Prepared, create_topics, listeners, notify, storage, waiting};
+use super::{Prepared, create_topics, listeners, notify, security, storage, waiting};
 use crate::console::Console;
 
 /// Exit code of a second signal: the one of a process that SIGINT ended.
@@ -65,7 +66,7 @@ async fn serve(
             announce(&prepared, &node, started, console);
             notify::tell(notify::State::Ready);
             if let Some(broker) = &node.broker {
-                create_topics::start(prepared.create_topics.clone(), broker.addresses());
+                create_topics::start(prepared.create_topics.clone(), broker);
             }
             tokio::select! {
                 reason = node.failed() => Err(reason),
@@ -99,15 +100,18 @@ impl Node {
         let config = &prepared.config;
         let mut node =
             Self { controller: None, controller_addresses: Vec::new(), broker: None, health: None };
+        let security = security::of_controllers(config)?;
+        security::keep_fresh(&security, control);
         if config.roles.controller {
             let bound = listeners::bind(config)?;
             node.controller_addresses = bound.addresses();
-            let options = controller_options(prepared);
+            let mut options = controller_options(prepared);
+            options.security = security.clone();
             let started = Controller::start_on(options, bound.sockets(), control.handle()).await;
             node.controller = Some(started.map_err(|error| error.to_string())?);
         }
         let started = if config.roles.broker {
-            start_broker(prepared, node.controller.as_ref(), control).await.map(|broker| {
+            start_broker(prepared, node.controller.as_ref(), control, security.dialer).await.map(|broker| {
                 node.broker = Some(broker);
             })
         } else {
@@ -184,6 +188,7 @@ async fn start_broker(
     prepared: &Prepared,
     controller: Option<&ControllerHandle>,
     control: &Runtime,
+    dialer: Arc<Dialer>,
 ) -> Result<BrokerHandle, String> {
     let incarnation_id = storage::random_id().map_err(|error| format!("no random numbers: {error}"))?;
     let options = BrokerOptions {
@@ -192,7 +197,7 @@ async fn start_broker(
         incarnation_id,
         failed_log_dirs: prepared.failed_log_dirs.clone(),
     };
-    let channel = channel(prepared, controller, control)?;
+    let channel = channel(prepared, controller, control, dialer)?;
     BrokerHandle::start_with_routes(options, channel, Box::new(crate::web::routes))
         .await
         .map_err(|error| error.to_string())
@@ -203,6 +208,7 @@ fn channel(
     prepared: &Prepared,
     controller: Option<&ControllerHandle>,
     control: &Runtime,
+    dialer: Arc<Dialer>,
 ) -> Result<Arc<dyn ControllerChannel>, String> {
     let config = &prepared.config;
     // One that others are to be asked for may get company while it runs.
@@ -216,16 +222,17 @@ fn channel(
         .map(|controller| LocalController { node_id: config.node_id, channel: Arc::new(controller.clone()) });
     // Its connections live beside the controller, away from the data.
     let _context = control.enter();
-    let credentials = credentials(config, Some(prepared.cluster_id.clone()));
+    let credentials = credentials(config, Some(prepared.cluster_id.clone()), dialer);
     Ok(Arc::new(RemoteControllerChannel::new(credentials, &controller_addresses(config), local)?))
 }
 
-fn credentials(config: &BrokerConfig, cluster_id: Option<String>) -> Credentials {
+fn credentials(config: &BrokerConfig, cluster_id: Option<String>, dialer: Arc<Dialer>) -> Credentials {
     Credentials {
         node_id: config.node_id,
         cluster_id,
         directory_id: Uuid::ZERO,
         secret: config.cluster_secret.clone(),
+        dialer,
     }
 }
 
@@ -266,7 +273,8 @@ fn quorum_voter(voter: &moldau_metadata::config::QuorumVoter) -> QuorumVoter {
 pub(super) fn ask_cluster_id(config: &BrokerConfig) -> Result<String, String> {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("cannot start threads: {error}"))?;
-    let credentials = credentials(config, None);
+    let dialer = Dialer::new(&config.security.controller).map_err(|error| error.to_string())?;
+    let credentials = credentials(config, None, Arc::new(dialer));
     let addresses = controller_addresses(config);
     runtime.block_on(async {
         let mut told = None;

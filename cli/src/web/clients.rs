@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use moldau_broker::BoundAddress;
 use moldau_metadata::config::BrokerConfig;
+use moldau_security::link::Dialer;
 use tokio::sync::Semaphore;
 
 use axum::http::StatusCode;
@@ -59,6 +60,7 @@ impl Limits {
 /// Clients of the cluster that this node belongs to.
 pub(super) struct Clients {
     bootstrap: HostPort,
+    dialer: Arc<Dialer>,
     turns: Arc<Semaphore>,
     idle: parking_lot::Mutex<Vec<Client>>,
 }
@@ -66,11 +68,16 @@ pub(super) struct Clients {
 impl Clients {
     /// Clients that come in by this node's own listener between brokers: the addresses that it tells are those by which brokers
     /// reach one another.
-    pub(super) fn new(config: &BrokerConfig, addresses: &[BoundAddress]) -> Self {
+    pub(super) fn new(config: &BrokerConfig, addresses: &[BoundAddress], dialer: Arc<Dialer>) -> Self {
         let between_brokers = addresses.iter().find(|bound| bound.name == config.inter_broker_listener_name);
         let bootstrap = between_brokers.or(addresses.first()).map_or_else(
             || HostPort { host: "127.0.0.1".to_owned(), port: 9092 },
             |bound| {
+                // A certificate names the host that is told, and not the loopback.
+                if !dialer.is_plain() {
+                    let host = bound.advertised_host.clone();
+                    return HostPort { host, port: bound.advertised_port };
+                }
                 let ip = bound.address.ip();
                 let host = match (ip.is_unspecified(), ip.is_ipv4()) {
                     (true, true) => "127.0.0.1".to_owned(),
@@ -82,6 +89,7 @@ impl Clients {
         );
         Self {
             bootstrap,
+            dialer,
             turns: Arc::new(Semaphore::new(OPERATIONS_MAX)),
             idle: parking_lot::Mutex::default(),
         }
@@ -91,12 +99,13 @@ impl Clients {
     pub(super) fn one(&self, limits: &Limits) -> (Client, Arc<Budget>) {
         let idle = self.idle.lock().pop();
         let mut client = idle.unwrap_or_else(|| {
-            Client::new(ClientOptions {
+            let client = Client::new(ClientOptions {
                 bootstrap: vec![self.bootstrap.clone()],
                 client_id: "moldau-console".to_owned(),
                 api_timeout: limits.each,
                 when_unreachable: WhenUnreachable::Fail,
-            })
+            });
+            client.dialing(Arc::clone(&self.dialer))
         });
         client.set_api_timeout(limits.each);
         let budget = limits.budget();
@@ -191,6 +200,7 @@ mod tests {
     fn clients_of(listener: &TcpListener) -> Clients {
         let port = listener.local_addr().unwrap().port();
         Clients {
+            dialer: Arc::new(Dialer::plain()),
             bootstrap: HostPort { host: "127.0.0.1".to_owned(), port },
             turns: Arc::new(Semaphore::new(OPERATIONS_MAX)),
             idle: parking_lot::Mutex::default(),

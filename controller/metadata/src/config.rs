@@ -11,6 +11,7 @@ pub mod definitions;
 mod effect;
 mod effective;
 mod listener;
+pub mod security;
 mod suggest;
 mod synonyms;
 mod topic_config;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use moldau_model::{BrokerId, LeaderEpoch, Offset, PartitionIndex, ProducerId};
 
 use crate::{
-    BrokerRegistration, ClientQuotasImage, ConfigsImage, Listener, PartitionRegistration, SortedMap,
-    TopicImage, TopicsImage,
+    BrokerRegistration, ClientQuotasImage, ConfigsImage, Listener, PartitionRegistration, ScramImage,
+    SortedMap, TopicImage, TopicsImage,
 };
 
 /// A place in the metadata log: the offset of the last batch that was replayed (inclusive), and the epoch of the
@@ -39,6 +39,7 @@ pub struct MetadataImage {
     pub(crate) topics: TopicsImage,
     pub(crate) configs: ConfigsImage,
     pub(crate) client_quotas: ClientQuotasImage,
+    pub(crate) scram: ScramImage,
     pub(crate) next_producer_id: ProducerId,
 }
 
@@ -74,6 +75,11 @@ impl MetadataImage {
     #[must_use]
     pub const fn client_quotas(&self) -> &ClientQuotasImage {
         &self.client_quotas
+    }
+
+    #[must_use]
+    pub const fn scram(&self) -> &ScramImage {
+        &self.scram
     }
 
     /// The finalized level of a feature; 0 where it is not enabled.
@@ -155,6 +161,7 @@ impl PartialEq for MetadataImage {
             && self.topics == other.topics
             && self.configs == other.configs
             && self.client_quotas == other.client_quotas
+            && self.scram == other.scram
             && self.next_producer_id == other.next_producer_id
     }
 }

@@ -45,9 +45,17 @@ kinds!(
     ProducerIds,
     FeatureLevel,
     ClientQuota,
+    UserScramCredential,
     NoOp,
     Cluster
 );
+
+/// Its keys are not shown.
+impl std::fmt::Debug for records::ScramCredential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ScramCredential").field("iterations", &self.iterations).finish_non_exhaustive()
+    }
+}
 
 impl From<Vec<MetadataRecord>> for MetadataBatch {
     fn from(records: Vec<MetadataRecord>) -> Self {

@@ -128,6 +128,7 @@ impl MetadataImage {
                 }
             }
             RecordKind::ClientQuota(record) => self.client_quotas.replay(record)?,
+            RecordKind::UserScramCredential(record) => self.scram.replay(record)?,
             RecordKind::NoOp(_) => {}
             RecordKind::Cluster(record) => match &self.cluster_id {
                 Some(id) if **id != *record.cluster_id => {

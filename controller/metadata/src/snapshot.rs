@@ -36,6 +36,9 @@ impl MetadataImage {
         for (entity, values) in self.client_quotas().iter() {
             out.extend(values.iter().map(|(key, value)| entity.to_record(*key, Some(*value)).into()));
         }
+        for (user, mechanism, credential) in self.scram().iter() {
+            out.push(credential.to_record(user, mechanism).into());
+        }
         if self.next_producer_id().0 > 0 {
             // The image does not keep who got the last block.
             out.push(

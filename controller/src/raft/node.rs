@@ -10,6 +10,7 @@ use bytes::Bytes;
 use moldau_cluster::LeaderHint;
 use moldau_cluster::rpc::Credentials;
 use moldau_model::{BrokerId, ErrorCode, LeaderEpoch, Offset, Uuid};
+use moldau_security::link::Dialer;
 use openraft::error::{ClientWriteError, Fatal, ForwardToLeader};
 use openraft::impls::ProgressResponder;
 use openraft::raft::ClientWriteResult;
@@ -64,6 +65,8 @@ pub(crate) struct RaftNodeOptions {
     pub(crate) auto_join: bool,
     /// `cluster.secret`.
     pub(crate) secret: Option<String>,
+    /// How other controllers are dialled.
+    pub(crate) dialer: Arc<Dialer>,
     pub(crate) raft: RaftOptions,
 }
 
@@ -254,6 +257,7 @@ impl RaftNode {
             cluster_id: Some(options.cluster_id.clone()),
             directory_id: options.directory_id,
             secret: options.secret.clone(),
+            dialer: options.dialer.clone(),
         }));
         let network = PeerNetworks { node_id: id, peers: peers.clone() };
         let raft =

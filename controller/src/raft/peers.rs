@@ -1,10 +1,12 @@
 //! The other members of the quorum: one connection to each, and the disk that each is known by.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use moldau_cluster::rpc::raft::raft_client::RaftClient;
 use moldau_cluster::rpc::{Credentials, MESSAGE_BYTES_MAX, SignCalls, connect_lazily};
 use moldau_model::Uuid;
+use moldau_security::link::Dialer;
 use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::watch;
@@ -48,6 +50,7 @@ struct Disks {
 /// See the module.
 pub(super) struct Peers {
     sign: SignCalls,
+    dialer: Arc<Dialer>,
     clients: Mutex<BTreeMap<String, Client>>,
     disks: Mutex<Disks>,
     /// The last leader whose process was seen to have ended, and its term.
@@ -61,6 +64,7 @@ impl Peers {
         let disks = Disks::default();
         Self {
             sign: SignCalls::new(credentials),
+            dialer: Arc::clone(&credentials.dialer),
             clients: Mutex::default(),
             disks: Mutex::new(disks),
             gone: Mutex::default(),
@@ -74,7 +78,7 @@ impl Peers {
         if let Some(client) = clients.get(address) {
             return Ok(client.clone());
         }
-        let signed = InterceptedService::new(connect_lazily(address)?, self.sign.clone());
+        let signed = InterceptedService::new(connect_lazily(address, &self.dialer)?, self.sign.clone());
         let client = RaftClient::new(signed)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -180,7 +184,8 @@ mod tests {
 
     fn peers() -> Peers {
         let (node_id, cluster_id) = (moldau_model::BrokerId(1), Some("a".to_owned()));
-        Peers::new(&Credentials { node_id, cluster_id, directory_id: Uuid::ONE, secret: None })
+        let dialer = Arc::new(Dialer::plain());
+        Peers::new(&Credentials { node_id, cluster_id, directory_id: Uuid::ONE, secret: None, dialer })
     }
 
     #[test]

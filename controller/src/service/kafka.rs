@@ -5,6 +5,7 @@ mod add_raft_voter;
 mod alter_client_quotas;
 mod alter_configs;
 mod alter_partition_reassignments;
+mod alter_user_scram_credentials;
 mod create_partitions;
 mod create_topics;
 mod delete_topics;
@@ -55,6 +56,9 @@ pub(super) async fn handle(service: &Service, request: Forward) -> Result<Forwar
         }
         ApiKey::AlterPartitionReassignments => {
             answer(version, alter_partition_reassignments::handle(service, parse(version, body)?).await?)
+        }
+        ApiKey::AlterUserScramCredentials => {
+            answer(version, alter_user_scram_credentials::handle(service, parse(version, body)?).await?)
         }
         ApiKey::CreatePartitions => {
             answer(version, create_partitions::handle(service, mutator(3), parse(version, body)?).await?)

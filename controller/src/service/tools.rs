@@ -21,8 +21,9 @@ use moldau_kafka::{
     decode, encode_response, frame_size, size_prefix, unsupported_api_versions,
 };
 use moldau_model::{BrokerId, ErrorCode};
+use moldau_security::link::GateLink;
+use moldau_security::principal::ANONYMOUS;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use super::kafka::{served_versions, text};
 use super::{Service, controller_listener};
@@ -42,11 +43,16 @@ const OPEN: &[(ApiKey, VersionRange)] = &[
     (ApiKey::DescribeCluster, VersionRange::new(0, 2)),
 ];
 
+/// The keys of authentication, which are told where it is asked for: clients look whether they are there.
+const OF_AUTHENTICATION: &[(ApiKey, VersionRange)] =
+    &[(ApiKey::SaslHandshake, VersionRange::new(0, 1)), (ApiKey::SaslAuthenticate, VersionRange::new(0, 2))];
+
 /// What changes the cluster, and is carried out as if a broker had forwarded it.
 const FORWARDED: &[ApiKey] = &[
     ApiKey::CreateTopics,
     ApiKey::DeleteTopics,
     ApiKey::AlterConfigs,
+    ApiKey::AlterUserScramCredentials,
     ApiKey::CreatePartitions,
     ApiKey::ElectLeaders,
     ApiKey::IncrementalAlterConfigs,
@@ -72,7 +78,7 @@ pub(crate) enum ToolError {
 /// Answers one tool until it has enough.
 pub(crate) async fn serve(
     service: &Service,
-    mut stream: TcpStream,
+    mut stream: GateLink,
     peer: SocketAddr,
     may_change: bool,
 ) -> Result<(), ToolError> {
@@ -86,15 +92,34 @@ pub(crate) async fn serve(
         }
         let mut frame = BytesMut::zeroed(frame_size(prefix, UNAUTHENTICATED_REQUEST_SIZE_MAX)?);
         tokio::time::timeout(IDLE_LIMIT, stream.read_exact(&mut frame)).await.map_err(io::Error::other)??;
-        let answer = answer(service, frame.freeze(), peer, may_change).await?;
+        let user = stream.user().unwrap_or(ANONYMOUS);
+        let answer = answer(service, frame.freeze(), peer, user, may_change).await?;
         tokio::time::timeout(IDLE_LIMIT, stream.write_all(&answer)).await.map_err(io::Error::other)??;
+        tokio::time::timeout(IDLE_LIMIT, stream.flush()).await.map_err(io::Error::other)??;
     }
+}
+
+/// The answer to ApiVersions, the one request that may come before authentication; nothing to any other.
+pub(crate) fn versions_before_authentication(frame: &[u8], may_change: bool) -> Option<Vec<u8>> {
+    let header = RequestHeader::parse(&mut Bytes::copy_from_slice(frame)).ok()?;
+    let (version, correlation_id) = (header.api_version, header.correlation_id);
+    let answer = match header.api_key {
+        ApiKey::ApiVersions if !API_VERSIONS.contains(version) => {
+            unsupported_api_versions(correlation_id, API_VERSIONS)
+        }
+        ApiKey::ApiVersions => {
+            encode_response(header.api_key, version, correlation_id, &api_versions(may_change))
+        }
+        _ => return None,
+    };
+    answer.ok().map(|answer| answer.to_vec())
 }
 
 async fn answer(
     service: &Service,
     mut frame: Bytes,
     peer: SocketAddr,
+    user: &str,
     may_change: bool,
 ) -> Result<Bytes, ToolError> {
     let header = RequestHeader::parse(&mut frame)?;
@@ -121,7 +146,7 @@ async fn answer(
                 api_key: api_key.code(),
                 api_version: version,
                 body: frame,
-                principal: "User:ANONYMOUS".to_owned(),
+                principal: format!("User:{user}"),
                 client_host: peer.ip().to_string(),
                 client_id: header.client_id.as_ref().map(|id| id.to_string()),
                 listener: service.listener_name.clone(),
@@ -156,7 +181,8 @@ fn api_versions(may_change: bool) -> ApiVersionsResponse {
             .with_max_version(versions.max)
     };
     let forwarded = FORWARDED.iter().filter(|_| may_change).map(|key| (*key, served_versions(*key)));
-    let mut rows: Vec<ApiVersion> = OPEN.iter().copied().chain(forwarded).map(row).collect();
+    let open = OPEN.iter().chain(OF_AUTHENTICATION).copied();
+    let mut rows: Vec<ApiVersion> = open.chain(forwarded).map(row).collect();
     rows.sort_by_key(|row| row.api_key);
     ApiVersionsResponse::default().with_api_keys(rows)
 }

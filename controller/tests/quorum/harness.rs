@@ -177,6 +177,7 @@ pub(crate) fn credentials(cluster_id: Option<&str>, secret: Option<&str>) -> Cre
         cluster_id: cluster_id.map(str::to_owned),
         directory_id: Uuid::ZERO,
         secret: secret.map(str::to_owned),
+        dialer: std::sync::Arc::new(moldau_security::link::Dialer::plain()),
     }
 }
 

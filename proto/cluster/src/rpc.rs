@@ -7,9 +7,12 @@ mod credentials;
 mod service;
 mod status;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tonic::transport::{Channel, Endpoint};
+use hyper_util::rt::TokioIo;
+use moldau_security::link::Dialer;
+use tonic::transport::{Channel, Endpoint, Uri};
 
 pub use connection::{Attendance, Connection};
 pub use convert::{Malformed, uuid};
@@ -38,17 +41,28 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the answer to that may take; then the connection is closed and all that waits on it fails.
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A channel to `host:port` that connects when it is first used, and again when it broke.
+/// A channel to `host:port` that connects, encrypted and authenticated as the dialer says, when it is first used, and again when it broke.
 ///
 /// # Errors
 /// If the address is none.
-pub fn connect_lazily(address: &str) -> Result<Channel, tonic::transport::Error> {
+pub fn connect_lazily(address: &str, dialer: &Arc<Dialer>) -> Result<Channel, tonic::transport::Error> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
-    Ok(endpoint
+    let endpoint = endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true)
-        .tcp_nodelay(true)
-        .connect_lazy())
+        .tcp_nodelay(true);
+    if dialer.is_plain() {
+        return Ok(endpoint.connect_lazy());
+    }
+    let dialer = Arc::clone(dialer);
+    let connect = move |address: Uri| {
+        let dialer = Arc::clone(&dialer);
+        async move {
+            let (host, port) = (address.host().unwrap_or_default(), address.port_u16().unwrap_or_default());
+            dialer.connect(host, port).await.map(TokioIo::new)
+        }
+    };
+    Ok(endpoint.connect_with_connector_lazy(tower::service_fn(connect)))
 }

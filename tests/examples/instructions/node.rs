@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::protocol::{Request, StrBytes};
+use moldau_broker::api::Reply;
 use moldau_broker::api::dispatch::Dispatcher;
-use moldau_broker::api::{Principal, Reply};
 use moldau_broker::response::{Chunk, ResponseFrame};
 use moldau_broker::{BrokerHandle, BrokerOptions};
 use moldau_cluster::ControllerChannel;
 use moldau_controller::{Controller, ControllerHandle, ControllerOptions};
 use moldau_metadata::config::BrokerConfig;
-use moldau_model::{BrokerId, PartitionIndex, TopicId, TopicIdPartition, Uuid};
+use moldau_model::{BrokerId, PartitionIndex, Principal, TopicId, TopicIdPartition, Uuid};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 

@@ -1,19 +1,22 @@
 //! What a forwarded request is answered where the controller did not take it.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse as AlteredResource;
+use kafka_protocol::messages::alter_user_scram_credentials_response::AlterUserScramCredentialsResult;
 use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
 use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse as IncrementallyAlteredResource;
 use kafka_protocol::messages::{
     AddRaftVoterResponse, AlterClientQuotasRequest, AlterClientQuotasResponse, AlterConfigsRequest,
-    AlterConfigsResponse, AlterPartitionReassignmentsResponse, CreatePartitionsRequest,
-    CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest,
-    DeleteTopicsResponse, ElectLeadersResponse, IncrementalAlterConfigsRequest,
-    IncrementalAlterConfigsResponse, ListPartitionReassignmentsResponse, RemoveRaftVoterResponse,
-    UnregisterBrokerResponse, UpdateFeaturesResponse, alter_client_quotas_request,
-    alter_client_quotas_response,
+    AlterConfigsResponse, AlterPartitionReassignmentsResponse, AlterUserScramCredentialsRequest,
+    AlterUserScramCredentialsResponse, CreatePartitionsRequest, CreatePartitionsResponse,
+    CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
+    ElectLeadersResponse, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
+    ListPartitionReassignmentsResponse, RemoveRaftVoterResponse, UnregisterBrokerResponse,
+    UpdateFeaturesResponse, alter_client_quotas_request, alter_client_quotas_response,
 };
 use kafka_protocol::protocol::StrBytes;
 use moldau_kafka::ApiKey;
@@ -79,12 +82,8 @@ pub(super) fn answer(api_key: ApiKey, context: &RequestContext, mut body: Bytes,
             });
             context.ready(&AlterConfigsResponse::default().with_responses(resources.collect()))
         }
-        ApiKey::AlterClientQuotas => {
-            let Ok(request) = moldau_kafka::decode::<AlterClientQuotasRequest>(version, &mut body) else {
-                return unreadable;
-            };
-            context.ready(&quotas_refused(request, code, message))
-        }
+        ApiKey::AlterClientQuotas => quotas_refused(context, body, code, message),
+        ApiKey::AlterUserScramCredentials => credentials_refused(context, body, code, message),
         ApiKey::ElectLeaders => {
             let response = ElectLeadersResponse::default();
             context.ready(&if version >= 1 { response.with_error_code(code) } else { response })
@@ -125,10 +124,14 @@ pub(super) fn answer(api_key: ApiKey, context: &RequestContext, mut body: Bytes,
 }
 
 fn quotas_refused(
-    request: AlterClientQuotasRequest,
+    context: &RequestContext,
+    mut body: Bytes,
     code: i16,
     message: impl Fn() -> Option<StrBytes>,
-) -> AlterClientQuotasResponse {
+) -> Reply {
+    let Ok(request) = moldau_kafka::decode::<AlterClientQuotasRequest>(context.api_version, &mut body) else {
+        return Reply::Close("unreadable request");
+    };
     let entries = request.entries.into_iter().map(|entry| {
         let part = |part: alter_client_quotas_request::EntityData| {
             alter_client_quotas_response::EntityData::default()
@@ -140,5 +143,25 @@ fn quotas_refused(
             .with_error_message(message())
             .with_entity(entry.entity.into_iter().map(part).collect())
     });
-    AlterClientQuotasResponse::default().with_entries(entries.collect())
+    context.ready(&AlterClientQuotasResponse::default().with_entries(entries.collect()))
+}
+
+fn credentials_refused(
+    context: &RequestContext,
+    mut body: Bytes,
+    code: i16,
+    message: impl Fn() -> Option<StrBytes>,
+) -> Reply {
+    let decoded = moldau_kafka::decode::<AlterUserScramCredentialsRequest>(context.api_version, &mut body);
+    let Ok(request) = decoded else { return Reply::Close("unreadable request") };
+    let deleted = request.deletions.into_iter().map(|deletion| deletion.name);
+    let users: BTreeSet<StrBytes> =
+        deleted.chain(request.upsertions.into_iter().map(|upsertion| upsertion.name)).collect();
+    let results = users.into_iter().map(|user| {
+        AlterUserScramCredentialsResult::default()
+            .with_user(user)
+            .with_error_code(code)
+            .with_error_message(message())
+    });
+    context.ready(&AlterUserScramCredentialsResponse::default().with_results(results.collect()))
 }

@@ -36,6 +36,11 @@ pub(super) fn types(found: &[(&'static Entity, Which)]) -> Vec<(&'static str, Qu
     found.iter().map(|(entity, which)| (kind(entity), wanted(which))).collect()
 }
 
+/// Whether it is a quota of a user or a client.
+pub(super) fn is_known(key: &str) -> bool {
+    OF_CLIENTS.contains(&key)
+}
+
 /// Refuses what Kafka's tool refuses before it asks anybody.
 pub(super) fn check(found: &[(&'static Entity, Which)], alters: bool) -> Result<(), Failure> {
     if alters && found.iter().any(|(_, which)| *which == Which::Every) {
@@ -118,9 +123,6 @@ fn operations(
                 "Only quota configs can be {verb} for 'clients' using --bootstrap-server. Unexpected config names: \
                  {names}"
             ));
-        }
-        if names.split(", ").any(|name| name.starts_with("SCRAM-")) {
-            return text("SCRAM credentials are not part of moldau yet");
         }
         let names = if is_set { format!("Set({names})") } else { format!("List({names})") };
         return text(format!(

@@ -21,7 +21,7 @@ pub(super) fn check(client: &mut Client, findings: &mut Vec<Finding>) -> Vec<Rea
     let mut is_reached = false;
     for server in &servers {
         let begun = Instant::now();
-        match Connection::open(server, "moldau-doctor", deadline()) {
+        match client.dial(server, "moldau-doctor", deadline()) {
             Ok(mut connection) => {
                 is_reached = true;
                 cluster_id = cluster_id.or_else(|| cluster_of(&mut connection));
@@ -46,7 +46,7 @@ pub(super) fn check(client: &mut Client, findings: &mut Vec<Finding>) -> Vec<Rea
     for broker in &brokers {
         let subject = format!("broker {}", broker.id);
         findings.extend(wrong_address(broker, &brokers, is_local_client, &subject));
-        match Connection::open(&broker.address, "moldau-doctor", deadline()) {
+        match client.dial(&broker.address, "moldau-doctor", deadline()) {
             Ok(connection) => {
                 reached.extend(identify(broker, connection, cluster_id.as_deref(), &subject, findings));
             }

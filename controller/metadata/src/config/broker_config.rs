@@ -5,6 +5,7 @@ mod connections;
 mod deviations;
 mod group;
 mod quorum;
+mod security;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use super::definitions::{DefaultValue, broker_definition};
 use super::effect::{Effect, broker_effect};
 use super::effective::BrokerSettings;
 use super::listener::{Listener, parse_listeners};
+use super::security::SecuritySettings;
 use super::suggest::nearest_name;
 use super::topic_config::TopicConfig;
 use super::value::{as_list, check_cordoned_log_dirs, parse_boolean};
@@ -134,7 +136,7 @@ const CORDONED_LOG_DIRS: &str = "cordoned.log.dirs";
 const RACK_AWARE_SELECTOR: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
 
 /// What a broker or controller is started with. Everything Kafka knows besides is in [`Self::settings`], by name.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct BrokerConfig {
     /// Every setting that was given, as it was given, ours and unknown ones included.
     pub settings: BTreeMap<String, String>,
@@ -156,6 +158,9 @@ pub struct BrokerConfig {
     pub controller_listener_names: Vec<String>,
     /// The one of [`Self::advertised_listeners`] that brokers use.
     pub inter_broker_listener_name: String,
+
+    /// TLS and SASL, of the listeners and of the links between nodes.
+    pub security: SecuritySettings,
 
     /// `controller.quorum.voters`.
     pub quorum_voters: Vec<QuorumVoter>,
@@ -260,12 +265,13 @@ impl BrokerConfig {
         let (log_dirs, metadata_log_dir) = reader.directories(&mut problems);
         let http_listener = reader.http_listener(&mut problems);
         reader.connections(&mut problems);
-        listening.refuse_what_is_not_served(&mut problems);
+        let security = reader.security(&listening, &mut problems);
         reader.cross_checks(&mut problems);
         if !problems.is_empty() {
             return Err(problems);
         }
         let config = reader.assemble(identity, listening, quorum, log_dirs, metadata_log_dir, http_listener);
+        let config = Self { security, ..config };
         let mut settings = settings;
         // As Kafka shows it: the old name and the new one say the same.
         for name in ["broker.id", "node.id"] {
@@ -330,19 +336,9 @@ struct Listening {
     controller: Vec<Listener>,
     advertised_controller: Option<Listener>,
     controller_names: Vec<String>,
+    /// How the first of them is protected; a broker alone dials it as well.
+    controller_protocol: SecurityProtocol,
     inter_broker: String,
-}
-
-impl Listening {
-    /// A listener that promises encryption or authentication, and gives neither, is worse than none.
-    fn refuse_what_is_not_served(&self, problems: &mut Vec<ConfigProblem>) {
-        let all = self.listeners.iter().chain(&self.controller);
-        for listener in all.filter(|listener| listener.protocol != SecurityProtocol::Plaintext) {
-            let protocol = listener.protocol.name();
-            let problem = format!("{listener} is {protocol}, which is not implemented yet; PLAINTEXT is");
-            problems.push(ConfigProblem::new("listeners", problem));
-        }
-    }
 }
 
 /// The setting that names the log directories, and what it says.
@@ -466,7 +462,18 @@ impl Reader<'_> {
         self.check_listening(roles, &listeners, &advertised, &controller, problems);
         let advertised = in_order_of(&listeners, advertised);
         let inter_broker = self.inter_broker_listener(&listeners, problems);
-        Listening { listeners, advertised, controller, advertised_controller, controller_names, inter_broker }
+        let controller_protocol = controller_names.first().map_or(SecurityProtocol::Plaintext, |name| {
+            protocols.get(name).copied().or_else(|| SecurityProtocol::from_name(name)).unwrap_or_default()
+        });
+        Listening {
+            listeners,
+            advertised,
+            controller,
+            advertised_controller,
+            controller_names,
+            controller_protocol,
+            inter_broker,
+        }
     }
 
     /// `listeners`, with a default for each role. Kafka's files of one role name only the listeners of that role, and a
@@ -674,6 +681,7 @@ impl Reader<'_> {
             advertised_controller_listener: listening.advertised_controller,
             controller_listener_names: listening.controller_names,
             inter_broker_listener_name: listening.inter_broker,
+            security: SecuritySettings::default(),
             quorum_voters: quorum.voters,
             quorum_bootstrap_servers: quorum.bootstrap_servers,
             quorum_auto_join: self.boolean("controller.quorum.auto.join.enable"),

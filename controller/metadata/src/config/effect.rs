@@ -28,7 +28,10 @@ const HONOURED_BROKER: &[&str] = &[
     "broker.rack",
     "broker.session.timeout.ms",
     "cluster.secret",
+    "connection.failed.authentication.delay.ms",
+    "connections.authentication.timeout.ms",
     "connections.max.idle.ms",
+    "connections.max.reauth.ms",
     "controlled.shutdown.enable",
     "cordoned.log.dirs",
     "controller.listener.names",
@@ -100,6 +103,8 @@ const HONOURED_BROKER: &[&str] = &[
     "inter.broker.listener.name",
     "leader.imbalance.check.interval.seconds",
     "leader.replication.throttled.rate",
+    "listener.security.protocol.map",
+    "listeners",
     "log.cleaner.backoff.ms",
     "log.cleaner.dedupe.buffer.size",
     "log.cleaner.enable",
@@ -117,6 +122,7 @@ const HONOURED_BROKER: &[&str] = &[
     "max.connections.per.ip.overrides",
     "max.incremental.fetch.session.cache.slots",
     "max.request.partition.size.limit",
+    "max.unauthenticated.connections",
     "metadata.log.dir",
     "metrics.families",
     "metrics.series.max",
@@ -160,6 +166,11 @@ const HONOURED_BROKER: &[&str] = &[
     "replication.quota.window.num",
     "replication.quota.window.size.seconds",
     "request.timeout.ms",
+    "sasl.jaas.config",
+    "sasl.mechanism.controller.protocol",
+    "sasl.mechanism.inter.broker.protocol",
+    "sasl.server.max.receive.size",
+    "security.inter.broker.protocol",
     "share.coordinator.cold.partition.snapshot.interval.ms",
     "share.coordinator.snapshot.update.records.per.snapshot",
     "share.coordinator.state.topic.min.isr",
@@ -169,6 +180,15 @@ const HONOURED_BROKER: &[&str] = &[
     "share.coordinator.state.topic.segment.bytes",
     "share.coordinator.write.timeout.ms",
     "socket.request.max.bytes",
+    "ssl.cipher.suites",
+    "ssl.client.auth",
+    "ssl.endpoint.identification.algorithm",
+    "ssl.keystore.certificate.chain",
+    "ssl.keystore.key",
+    "ssl.keystore.location",
+    "ssl.principal.mapping.rules",
+    "ssl.truststore.certificates",
+    "ssl.truststore.location",
     "telemetry.max.bytes",
     "transaction.abort.timed.out.transaction.cleanup.interval.ms",
     "transaction.max.timeout.ms",
@@ -207,7 +227,7 @@ const TIERED: &str = "there is no tiered storage";
 const REPLICATION: &str = "comes with replication between nodes";
 const QUORUM: &str =
     "the metadata quorum is openraft's; `controller.quorum.election.timeout.ms` sets its timers";
-const SECURITY: &str = "comes with authentication and encryption";
+const SECURITY: &str = "a part of Java's TLS, Kerberos or login that has no counterpart here";
 const TRANSACTIONS: &str = "comes with transactions";
 const METRICS: &str = "Java's metrics reporters; `http.listener` serves the metrics";
 const INTERNALS: &str = "tunes a part of Kafka that has no counterpart here";
@@ -224,7 +244,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("metadata.", "the metadata log is openraft's, with bounds of its own"),
     ("internal.metadata.", "the metadata log is openraft's, with bounds of its own"),
     ("initial.broker.registration.", "a broker asks until it is registered"),
-    ("security.inter.broker.", REPLICATION),
     ("early.start.listeners", SECURITY),
     ("replica.", REPLICATION),
     ("alter.log.dirs.", REPLICATION),
@@ -245,8 +264,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("ssl.", SECURITY),
     ("security.", SECURITY),
     ("delegation.token.", SECURITY),
-    ("connections.max.reauth.ms", SECURITY),
-    ("connection.failed.authentication.delay.ms", SECURITY),
     ("kafka.metrics.", METRICS),
     ("metric", METRICS),
     ("unstable.", "no unfinished version is served"),
@@ -265,16 +282,24 @@ const REFUSED: &[(&str, Effect)] = &[
             "a list without `classic`, as in Kafka; of the other protocols `consumer` and `streams` alone have an effect",
         ),
     ),
-    (
-        "listener.security.protocol.map",
-        Effect::RefusedInPart("a listener that is not PLAINTEXT: it would be served without encryption"),
-    ),
-    (
-        "listeners",
-        Effect::RefusedInPart("a listener that is not PLAINTEXT: it would be served without encryption"),
-    ),
     ("principal.builder.class", Effect::WithoutEffect(SECURITY)),
     ("remote.log.storage.system.enable", Effect::RefusedInPart("`true`: there is no tiered storage")),
+    (
+        "sasl.enabled.mechanisms",
+        Effect::RefusedInPart(
+            "any but `PLAIN`, `SCRAM-SHA-256` and `SCRAM-SHA-512` on a listener that asks for SASL",
+        ),
+    ),
+    (
+        "ssl.enabled.protocols",
+        Effect::RefusedInPart("any but `TLSv1.2` and `TLSv1.3` on a listener that asks for TLS"),
+    ),
+    (
+        "ssl.key.password",
+        Effect::RefusedInPart("on a listener that asks for TLS: an encrypted key is not read"),
+    ),
+    ("ssl.keystore.type", Effect::RefusedInPart("any type but `PEM` on a listener that asks for TLS")),
+    ("ssl.truststore.type", Effect::RefusedInPart("any type but `PEM` on a listener that asks for TLS")),
     ("replica.selector.class", Effect::RefusedInPart("any class but Kafka's `RackAwareReplicaSelector`")),
 ];
 

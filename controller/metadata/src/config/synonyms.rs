@@ -48,6 +48,9 @@ pub(super) const TOPIC_SYNONYMS: &[TopicSynonyms] = &[
     plain("unclean.leader.election.enable", &[("unclean.leader.election.enable", 1)]),
 ];
 
+/// What may be set for each SASL mechanism of a listener.
+const MECHANISM_SETTINGS: &[&str] = &["sasl.jaas.config", "connections.max.reauth.ms"];
+
 /// The broker settings a topic's setting takes its default from, the strongest first.
 pub(super) fn of_topic(name: &str) -> &'static [(&'static str, i64)] {
     TOPIC_SYNONYMS.iter().find(|synonyms| synonyms.topic == name).map_or(&[], |synonyms| synonyms.broker)
@@ -74,7 +77,11 @@ pub fn broker_synonyms(name: &str) -> Vec<&str> {
         return family.iter().map(|(known, _)| *known).collect();
     }
     match name.strip_prefix("listener.name.").and_then(|rest| rest.split_once('.')) {
-        Some((_, base)) => vec![name, base],
+        Some((_, base)) => {
+            // A listener's setting for one mechanism: `listener.name.NAME.plain.sasl.jaas.config`.
+            let of_mechanism = MECHANISM_SETTINGS.iter().find(|setting| base.ends_with(**setting));
+            vec![name, of_mechanism.copied().unwrap_or(base)]
+        }
         None => vec![name],
     }
 }

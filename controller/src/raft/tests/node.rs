@@ -21,6 +21,7 @@ fn options(path: &Path) -> RaftNodeOptions {
         servers: Vec::new(),
         auto_join: false,
         secret: None,
+        dialer: std::sync::Arc::new(moldau_security::link::Dialer::plain()),
         raft: RaftOptions { entries_kept_after_snapshot: 2, ..RaftOptions::default() },
     }
 }

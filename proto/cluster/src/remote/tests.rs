@@ -58,6 +58,7 @@ fn channel(nodes: &[Arc<Told>]) -> RemoteControllerChannel {
         cluster_id: Some("a".to_owned()),
         directory_id: moldau_model::Uuid::ZERO,
         secret: None,
+        dialer: std::sync::Arc::new(moldau_security::link::Dialer::plain()),
     };
     let node = |(id, told): (usize, &Arc<Told>)| Node {
         node_id: Some(BrokerId(id as i32)),

@@ -45,7 +45,10 @@ impl Connection {
     /// # Errors
     /// If the address is none.
     pub fn new(address: &str, credentials: &Credentials) -> Result<Self, tonic::transport::Error> {
-        let signed = InterceptedService::new(connect_lazily(address)?, SignCalls::new(credentials));
+        let signed = InterceptedService::new(
+            connect_lazily(address, &credentials.dialer)?,
+            SignCalls::new(credentials),
+        );
         let client = ControllerClient::new(signed)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use moldau_model::{BrokerId, ErrorCode, Uuid};
+use moldau_security::link::Dialer;
 use parking_lot::Mutex;
 use tonic::metadata::{Ascii, Binary, MetadataMap, MetadataValue};
 use tonic::service::Interceptor;
@@ -30,6 +31,8 @@ pub struct Credentials {
     pub directory_id: Uuid,
     /// `cluster.secret`.
     pub secret: Option<String>,
+    /// How it dials.
+    pub dialer: Arc<Dialer>,
 }
 
 impl fmt::Debug for Credentials {
@@ -194,6 +197,7 @@ mod tests {
             cluster_id: cluster.map(str::to_owned),
             directory_id: Uuid::ONE,
             secret: secret.map(str::to_owned),
+            dialer: Arc::new(Dialer::plain()),
         };
         let mut guard = Guard::new("a", Some("hush"));
         let expected = Caller { node_id: BrokerId(7), directory_id: Uuid::ONE, knows_cluster: true };
@@ -212,8 +216,9 @@ mod tests {
     #[test]
     fn a_secret_is_not_printed() {
         let secret = Some("hush".to_owned());
+        let dialer = Arc::new(Dialer::plain());
         let credentials =
-            Credentials { node_id: BrokerId(1), cluster_id: None, directory_id: Uuid::ZERO, secret };
+            Credentials { node_id: BrokerId(1), cluster_id: None, directory_id: Uuid::ZERO, secret, dialer };
         assert!(!format!("{credentials:?}").contains("hush"));
     }
 }

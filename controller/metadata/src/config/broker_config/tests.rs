@@ -205,8 +205,6 @@ fn what_would_be_dangerous_to_ignore_ends_the_start() {
         ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer", "no ACLs yet"),
         ("create.topic.policy.class.name", "a.Policy", "not ignored"),
         ("config.providers", "file", "secrets in other places"),
-        ("listeners", "SSL://:9092,CONTROLLER://:9093", "SSL://:9092 is SSL, which is not implemented yet"),
-        ("listeners", "SASL_PLAINTEXT://:9092,CONTROLLER://:9093", "is SASL_PLAINTEXT"),
     ] {
         let settings = BTreeMap::from([(name.to_owned(), value.to_owned())]);
         let problems = BrokerConfig::from_settings(settings).unwrap_err();
@@ -230,4 +228,36 @@ fn what_has_no_effect_is_named_unless_it_says_the_default() {
     let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let config = BrokerConfig::from_settings(settings).unwrap();
     assert_eq!(config.settings_without_effect(), ["log.local.retention.ms", "num.network.threads"]);
+}
+
+#[test]
+fn a_listener_that_promises_more_than_it_is_told_to_keep_ends_the_start() {
+    for (listeners, key) in [
+        ("SSL://:9092,CONTROLLER://:9093", "ssl.keystore.location"),
+        ("SASL_PLAINTEXT://:9092,CONTROLLER://:9093", "sasl.enabled.mechanisms"),
+    ] {
+        let settings = BTreeMap::from([("listeners".to_owned(), listeners.to_owned())]);
+        let problems = BrokerConfig::from_settings(settings).unwrap_err();
+        assert!(problems.iter().any(|problem| problem.key == key), "{problems:?}");
+    }
+}
+
+#[test]
+fn no_secret_is_printed_with_the_configuration() {
+    let jaas = "org.apache.kafka.common.security.plain.PlainLoginModule required username=\"a\" \
+                password=\"canary-1\" user_a=\"canary-2\";";
+    let settings = [
+        ("listeners", "SASL_PLAINTEXT://:9092,CONTROLLER://:9093"),
+        ("listener.security.protocol.map", "SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT"),
+        ("security.inter.broker.protocol", "SASL_PLAINTEXT"),
+        ("sasl.enabled.mechanisms", "PLAIN"),
+        ("sasl.mechanism.inter.broker.protocol", "PLAIN"),
+        ("listener.name.sasl_plaintext.plain.sasl.jaas.config", jaas),
+        ("cluster.secret", "canary-3"),
+    ];
+    let settings = settings.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    let config = BrokerConfig::from_settings(settings).unwrap();
+    assert!(config.security.inter_broker.login.is_some());
+    assert!(config.unknown_settings().is_empty(), "{:?}", config.unknown_settings());
+    assert!(!format!("{config:?}").contains("canary"), "{config:?}");
 }

@@ -6,12 +6,14 @@ definitions! {
     /// Ours alone.
     pub OWN {
         "cluster.secret": Password = null, Any, Medium, ReadOnly, "A secret that the nodes of one cluster share; with it set, the CONTROLLER listener refuses whoever does not know it.";
+        "connections.authentication.timeout.ms": Int = "30000", AtLeast(1), Low, ReadOnly, "How long a connection may take for its TLS handshake and to authenticate by SASL.";
         "flush.journal.bytes": Long = "67108864", AtLeast(0), Medium, ReadOnly, "What each log directory's sync journal may take on disk: small appends of many partitions become durable there by one sync, and their own files are synced in bulk later. 0 switches it off.";
         "flush.policy": String = "on-ack", OneOf(&["on-ack", "interval"]), High, ReadOnly, "When an acks=all record counts as stored: on-ack after fdatasync on every in-sync replica, interval once it is in the page cache, as Apache Kafka does; interval may lose acknowledged records when machines lose power.";
         "group.initial.rebalance.quiet.ms": Int = "500", AtLeast(0), Medium, ReadOnly, "Once nobody has joined a new classic group for so long, its first rebalance waits no longer, however much of group.initial.rebalance.delay.ms is left; as much as that delay, and the wait is Apache Kafka's.";
         "http.listener": String = "127.0.0.1:9644", Any, Medium, ReadOnly, "Address of the console, of metrics and of health over HTTP; off switches it off.";
         "http.ui.allowed.hosts": List = "", Any, Low, ReadOnly, "Names by which browsers may reach the console and scrapers /metrics, besides addresses, localhost, names of one word or in .local, .internal and .svc, and the names that brokers advertise; others are refused, for a foreign page could have its name point here.";
         "http.ui.readonly": String = "auto", OneOf(&["auto", "true", "false"]), Medium, ReadOnly, "Whether the console and /api/v1 refuse every change: auto refuses where a listener asks clients who they are.";
+        "max.unauthenticated.connections": Int = "2000", AtLeast(1), Low, ReadOnly, "How many connections of one node may be about their TLS handshake or SASL at the same time; one more is closed at once, and those that are authenticated go on.";
         "metrics.families": List = "jmx,exporter,moldau,process,clients", ListOf(&["jmx", "exporter", "moldau", "process", "clients"]), Low, ReadOnly, "The families of names that /metrics tells: jmx (as the JMX exporter makes them of Apache Kafka's), exporter (as kafka_exporter has them), moldau, process, and clients (what clients push).";
         "metrics.series.max": Int = "100000", AtLeast(0), Low, ReadOnly, "How many time series of topics, partitions and groups /metrics tells at most; what is left out is counted there.";
         "otel.bsp.schedule.delay": Int = "5000", AtLeast(1), Low, ReadOnly, "How many milliseconds spans of traces wait for others (OTEL_BSP_SCHEDULE_DELAY).";

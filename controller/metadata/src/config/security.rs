@@ -1,0 +1,192 @@
+//! How listeners and the links between nodes are protected: TLS and SASL, by Kafka's names, with Kafka's rules of which
+//! name goes before which: `listener.name.NAME.MECHANISM.key`, `listener.name.NAME.key`, `key`.
+//!
+//! What stands here was read out of settings. Files are looked at by whoever makes TLS of it.
+
+mod jaas;
+mod reading;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::SecurityProtocol;
+
+pub use jaas::{JaasEntry, JaasError, LoginModule, parse_jaas};
+pub use reading::{SecurityProblem, client_security};
+pub(super) use reading::{listener_security, peer_security};
+
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Secret(Arc<str>);
+
+impl Secret {
+    #[must_use]
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself. Whoever asks sees to it that it goes nowhere.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[hidden]")
+    }
+}
+
+/// A way to authenticate by SASL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SaslMechanism {
+    Plain,
+    ScramSha256,
+    ScramSha512,
+}
+
+impl SaslMechanism {
+    pub const ALL: [Self; 3] = [Self::Plain, Self::ScramSha256, Self::ScramSha512];
+
+    /// The name on the wire and in settings.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::ScramSha512 => "SCRAM-SHA-512",
+        }
+    }
+
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mechanism| mechanism.name() == name)
+    }
+}
+
+/// Keys and certificates in PEM: in a file, or in the setting itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PemSource {
+    File(PathBuf),
+    Text(Secret),
+}
+
+/// What a TLS server or client shows of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyStore {
+    /// Holds the certificates.
+    pub certificates: PemSource,
+    /// Holds the private key; the same file where the setting names one.
+    pub key: PemSource,
+}
+
+/// `ssl.client.auth`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientAuth {
+    #[default]
+    None,
+    Requested,
+    Required,
+}
+
+/// One side's TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsSettings {
+    pub key_store: Option<KeyStore>,
+    pub trust_store: Option<PemSource>,
+    pub client_auth: ClientAuth,
+    /// `ssl.enabled.protocols` has TLSv1.2.
+    pub allows_1_2: bool,
+    /// `ssl.enabled.protocols` has TLSv1.3.
+    pub allows_1_3: bool,
+    /// `ssl.cipher.suites`, by Java's names; empty: all that are known.
+    pub cipher_suites: Vec<String>,
+    /// Whether a server's certificate has to name the host that was dialled.
+    pub checks_host_name: bool,
+    /// `ssl.principal.mapping.rules`.
+    pub principal_rules: String,
+}
+
+/// With what somebody authenticates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    pub mechanism: SaslMechanism,
+    pub user: String,
+    pub password: Secret,
+}
+
+/// A listener's SASL.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SaslSettings {
+    /// `sasl.enabled.mechanisms`, as clients are told of them.
+    pub mechanisms: Vec<SaslMechanism>,
+    /// The users of PLAIN: `user_NAME="password"`.
+    pub plain_users: BTreeMap<String, Secret>,
+    /// `connections.max.reauth.ms`, by mechanism; 0 or less: for ever.
+    pub reauthentication_ms: BTreeMap<SaslMechanism, i64>,
+}
+
+/// One listener's protection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListenerSecurity {
+    pub protocol: SecurityProtocol,
+    /// Where the protocol is SSL or `SASL_SSL`.
+    pub tls: Option<TlsSettings>,
+    /// Where the protocol is `SASL_PLAINTEXT` or `SASL_SSL`.
+    pub sasl: Option<SaslSettings>,
+}
+
+/// How somebody dials a listener that is protected.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PeerSecurity {
+    pub tls: Option<TlsSettings>,
+    pub login: Option<Login>,
+}
+
+/// All of a node's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SecuritySettings {
+    /// By the listener's name, the controller's too.
+    pub listeners: BTreeMap<String, ListenerSecurity>,
+    /// How this broker dials others.
+    pub inter_broker: PeerSecurity,
+    /// How this node dials controllers.
+    pub controller: PeerSecurity,
+    /// `connection.failed.authentication.delay.ms`.
+    pub failed_delay_ms: i32,
+    /// `sasl.server.max.receive.size`.
+    pub unauthenticated_frame_bytes_max: i32,
+    /// `connections.authentication.timeout.ms`.
+    pub authentication_timeout_ms: i32,
+    /// `max.unauthenticated.connections`.
+    pub unauthenticated_max: i32,
+}
+
+impl SecurityProtocol {
+    /// Whether connections are encrypted.
+    #[must_use]
+    pub const fn has_tls(self) -> bool {
+        matches!(self, Self::Ssl | Self::SaslSsl)
+    }
+
+    /// Whether clients authenticate by SASL.
+    #[must_use]
+    pub const fn has_sasl(self) -> bool {
+        matches!(self, Self::SaslPlaintext | Self::SaslSsl)
+    }
+}
+
+impl TlsSettings {
+    /// The files it is read from, to be watched for changes.
+    #[must_use]
+    pub fn files(&self) -> BTreeSet<PathBuf> {
+        let stores = self.key_store.iter().flat_map(|store| [&store.certificates, &store.key]);
+        let file = |source: &PemSource| match source {
+            PemSource::File(path) => Some(path.clone()),
+            PemSource::Text(_) => None,
+        };
+        stores.chain(&self.trust_store).filter_map(file).collect()
+    }
+}

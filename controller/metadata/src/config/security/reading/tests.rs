@@ -1,0 +1,116 @@
+use super::*;
+
+const PLAIN: &str = "org.apache.kafka.common.security.plain.PlainLoginModule required";
+const SCRAM: &str = "org.apache.kafka.common.security.scram.ScramLoginModule required";
+
+fn settings(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+#[test]
+fn the_listeners_own_name_goes_before_the_general_one() {
+    let plain = format!("{PLAIN} username=\"a\" password=\"b\" user_a=\"b\" user_c=\"d\";");
+    let all = settings(&[
+        ("sasl.enabled.mechanisms", "SCRAM-SHA-512"),
+        ("listener.name.out.sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-256"),
+        ("listener.name.out.plain.sasl.jaas.config", &plain),
+        ("connections.max.reauth.ms", "1000"),
+        ("listener.name.out.scram-sha-256.connections.max.reauth.ms", "2000"),
+        ("ssl.keystore.location", "general.pem"),
+        ("listener.name.out.ssl.keystore.location", "own.pem"),
+        ("ssl.client.auth", "required"),
+    ]);
+    let out = listener_security(&all, "OUT", SecurityProtocol::SaslSsl).unwrap();
+    let sasl = out.sasl.unwrap();
+    assert_eq!(sasl.mechanisms, [SaslMechanism::Plain, SaslMechanism::ScramSha256]);
+    assert_eq!(sasl.plain_users.keys().collect::<Vec<_>>(), ["a", "c"]);
+    assert_eq!(sasl.reauthentication_ms.values().copied().collect::<Vec<_>>(), [1000, 2000]);
+    let tls = out.tls.unwrap();
+    assert_eq!(tls.files(), [PathBuf::from("own.pem")].into());
+    // SASL says who a client is; the general setting does not ask for a certificate besides.
+    assert_eq!(tls.client_auth, ClientAuth::None);
+    let other = listener_security(&all, "OTHER", SecurityProtocol::SaslPlaintext).unwrap();
+    assert_eq!(other.sasl.unwrap().mechanisms, [SaslMechanism::ScramSha512]);
+}
+
+#[test]
+fn what_cannot_be_honoured_is_refused_by_name() {
+    let refused = |pairs: &[(&str, &str)], protocol: SecurityProtocol| {
+        listener_security(&settings(pairs), "OUT", protocol).unwrap_err().to_string()
+    };
+    use SecurityProtocol::{SaslPlaintext, Ssl};
+    let store = ("ssl.keystore.location", "a.pem");
+    for (pairs, protocol, expected) in [
+        (&[][..], Ssl, "ssl.keystore.location: a listener of SSL needs a certificate"),
+        (&[store, ("ssl.keystore.type", "JKS")], Ssl, "ssl.keystore.type: JKS is not read; make PEM"),
+        (&[store, ("ssl.client.auth", "required")], Ssl, "ssl.truststore.location: ssl.client.auth asks"),
+        (&[store, ("ssl.enabled.protocols", "TLSv1.1")], Ssl, "ssl.enabled.protocols: TLSv1.1 is not spoken"),
+        (&[store, ("ssl.key.password", "hush")], Ssl, "ssl.key.password: an encrypted key is not read"),
+        (&[], SaslPlaintext, "sasl.enabled.mechanisms: listener OUT: GSSAPI"),
+        (
+            &[("sasl.enabled.mechanisms", "PLAIN")],
+            SaslPlaintext,
+            "listener.name.out.plain.sasl.jaas.config: PLAIN needs the users",
+        ),
+        (
+            &[
+                ("sasl.enabled.mechanisms", "PLAIN"),
+                ("listener.name.out.plain.sasl.jaas.config", "a.JndiLoginModule required hush=hush;"),
+            ],
+            SaslPlaintext,
+            "listener.name.out.plain.sasl.jaas.config: login module a.JndiLoginModule is not known",
+        ),
+    ] {
+        let text = refused(pairs, protocol);
+        assert!(text.starts_with(expected), "{text}");
+        assert!(!text.contains("hush"), "{text}");
+    }
+}
+
+#[test]
+fn nodes_log_in_at_one_another_as_the_listeners_login_says() {
+    let scram = format!("{SCRAM} username=\"node\" password=\"hush\";");
+    let all = settings(&[
+        ("sasl.mechanism.inter.broker.protocol", "SCRAM-SHA-256"),
+        ("listener.name.inside.scram-sha-256.sasl.jaas.config", &scram),
+    ]);
+    let key = "sasl.mechanism.inter.broker.protocol";
+    let peer = peer_security(&all, "INSIDE", SecurityProtocol::SaslPlaintext, key).unwrap();
+    let login = peer.login.unwrap();
+    assert_eq!((login.user.as_str(), login.password.expose()), ("node", "hush"));
+    assert!(!format!("{login:?}").contains("hush"));
+    let error = peer_security(&all, "OUT", SecurityProtocol::SaslPlaintext, key).unwrap_err();
+    assert_eq!(error.key, "listener.name.out.scram-sha-256.sasl.jaas.config");
+}
+
+#[test]
+fn a_clients_properties_are_read_as_kafkas_clients_read_them() {
+    let plain = format!("{PLAIN} username=\"a\" password=\"b\";");
+    let (protocol, peer) = client_security(&settings(&[
+        ("security.protocol", "SASL_SSL"),
+        ("sasl.mechanism", "PLAIN"),
+        ("sasl.jaas.config", &plain),
+        ("ssl.truststore.location", "ca.pem"),
+        ("ssl.truststore.type", "PEM"),
+        ("ssl.endpoint.identification.algorithm", ""),
+    ]))
+    .unwrap();
+    assert_eq!(protocol, SecurityProtocol::SaslSsl);
+    assert_eq!(peer.login.unwrap().user, "a");
+    assert!(!peer.tls.unwrap().checks_host_name);
+    assert_eq!(client_security(&settings(&[])).unwrap().0, SecurityProtocol::Plaintext);
+    let error = client_security(&settings(&[("security.protocol", "SASL_SSL")])).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "sasl.mechanism: GSSAPI is not spoken here; PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512 are"
+    );
+}
+
+#[test]
+fn pem_in_one_line_gets_its_line_breaks_back() {
+    let one = "-----BEGIN CERTIFICATE----- MIIB AQ== -----END CERTIFICATE----- -----BEGIN CERTIFICATE----- MIIC -----END CERTIFICATE-----";
+    let text = pem_text(one);
+    let lines: Vec<&str> = text.expose().lines().collect();
+    assert_eq!(lines[..3], ["-----BEGIN CERTIFICATE-----", "MIIB AQ==", "-----END CERTIFICATE-----"]);
+    assert_eq!(lines.len(), 6);
+}

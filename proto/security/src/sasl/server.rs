@@ -1,0 +1,355 @@
+//! The server's side of one connection: what may come when, and who it turns out to be.
+//!
+//! First may come ApiVersions, then SaslHandshake has to, then the mechanism's messages until the verdict, then requests.
+//! A client that stays authenticates again from time to time, by another handshake among its requests (KIP-368).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use moldau_metadata::config::security::{SaslMechanism, SaslSettings};
+use moldau_metadata::{ScramCredential, ScramMechanism};
+use moldau_model::ErrorCode;
+
+use super::plain;
+use super::wire::{
+    API_VERSIONS, AUTHENTICATE_VERSION_MAX, HANDSHAKE_VERSION_MAX, Header, Reader, SASL_AUTHENTICATE,
+    SASL_HANDSHAKE, authenticate_response, handshake_response, header, raw,
+};
+use crate::scram::{NONCE_BYTES, ScramServer};
+
+/// Who authenticates again more often than this is refused, as by Kafka.
+const REAUTHENTICATION_MIN: Duration = Duration::from_secs(1);
+
+/// Where credentials are kept.
+pub trait CredentialStore: Sync {
+    fn scram(&self, mechanism: ScramMechanism, user: &str) -> Option<ScramCredential>;
+}
+
+/// What all connections of a listener have in common.
+#[derive(Clone, Debug)]
+pub struct SaslServer {
+    settings: SaslSettings,
+    /// Chance of this process, for users that do not exist.
+    secret: Vec<u8>,
+}
+
+impl SaslServer {
+    #[must_use]
+    pub const fn new(settings: SaslSettings, secret: Vec<u8>) -> Self {
+        Self { settings, secret }
+    }
+}
+
+/// What becomes of a frame.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It is a request, for those who serve requests.
+    Pass,
+    /// It is answered, with a whole frame.
+    Answer(Vec<u8>),
+    /// It is answered, and from now on the connection is this user's.
+    Authenticated { user: Arc<str>, answer: Vec<u8> },
+    /// The connection ends, once this is answered.
+    Refused { refusal: Refusal, answer: Option<Vec<u8>> },
+}
+
+/// Why a connection ends; for the log, never for the client.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("a frame that is no request")]
+    Malformed,
+    #[error("a request with key {0} before authentication")]
+    Unexpected(i16),
+    #[error("SASL mechanism {0} is not enabled")]
+    Mechanism(String),
+    #[error("version {version} of key {api_key} is not served")]
+    Version { api_key: i16, version: i16 },
+    #[error("{0}")]
+    Credentials(String),
+    #[error("the session has expired without another authentication")]
+    Expired,
+    #[error("another authentication as {asked}, and not as {was}")]
+    OtherPrincipal { was: String, asked: String },
+    #[error("no random numbers")]
+    NoRandom,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    First,
+    Second,
+    Last,
+}
+
+struct Exchange {
+    mechanism: SaslMechanism,
+    /// Messages come in SaslAuthenticate, and not as bare frames.
+    is_framed: bool,
+    /// SCRAM's, where it is that.
+    scram: Option<ScramServer>,
+    stage: Stage,
+    /// It asked for another mechanism than the connection authenticated with; the first message is told so.
+    is_other_mechanism: bool,
+}
+
+enum State {
+    HandshakeOrVersions,
+    Handshake,
+    Exchange(Exchange),
+    Authenticated,
+    Failed,
+}
+
+struct Session {
+    user: Arc<str>,
+    mechanism: SaslMechanism,
+    expires_at: Option<Duration>,
+}
+
+/// See the module.
+pub struct Authenticator {
+    server: Arc<SaslServer>,
+    state: State,
+    session: Option<Session>,
+    reauthenticated_at: Option<Duration>,
+}
+
+impl Authenticator {
+    #[must_use]
+    pub const fn new(server: Arc<SaslServer>) -> Self {
+        Self { server, state: State::HandshakeOrVersions, session: None, reauthenticated_at: None }
+    }
+
+    /// Whether the connection is somebody's. It stays so while it authenticates again.
+    #[must_use]
+    pub const fn is_authenticated(&self) -> bool {
+        self.session.is_some()
+    }
+
+    /// Takes a frame without its size. `now` is any clock that only goes forward; `nonce` gives chance, if there is any.
+    pub fn handle(
+        &mut self,
+        frame: &[u8],
+        now: Duration,
+        store: &dyn CredentialStore,
+        nonce: &mut dyn FnMut() -> Option<[u8; NONCE_BYTES]>,
+    ) -> Step {
+        if matches!(&self.state, State::Authenticated) {
+            return self.request(frame, now);
+        }
+        let step = match std::mem::replace(&mut self.state, State::Failed) {
+            State::Exchange(exchange) => self.message(exchange, frame, now, store, nonce),
+            State::Failed => Step::Refused { refusal: Refusal::Malformed, answer: None },
+            state => self.first_requests(frame, matches!(state, State::HandshakeOrVersions)),
+        };
+        if matches!(step, Step::Refused { .. }) {
+            self.state = State::Failed;
+        }
+        step
+    }
+
+    /// A request of somebody who is known.
+    fn request(&mut self, frame: &[u8], now: Duration) -> Step {
+        let api_key = Reader(frame).int16();
+        let is_late = |since: Duration| now.saturating_sub(since) < REAUTHENTICATION_MIN;
+        if api_key == Some(SASL_HANDSHAKE) && !self.reauthenticated_at.is_some_and(is_late) {
+            self.reauthenticated_at = Some(now);
+            let step = self.handshake_of(frame);
+            if matches!(step, Step::Refused { .. }) {
+                self.state = State::Failed;
+            }
+            return step;
+        }
+        let expires_at = self.session.as_ref().and_then(|session| session.expires_at);
+        if expires_at.is_some_and(|expires_at| now >= expires_at) {
+            self.state = State::Failed;
+            return Step::Refused { refusal: Refusal::Expired, answer: None };
+        }
+        Step::Pass
+    }
+
+    fn first_requests(&mut self, frame: &[u8], may_ask_versions: bool) -> Step {
+        let Some((header, _)) = header(frame) else {
+            return Step::Refused { refusal: Refusal::Malformed, answer: None };
+        };
+        match header.api_key {
+            API_VERSIONS if may_ask_versions => {
+                // Who is told which versions there are may ask again in one of those.
+                let is_understood = (0..=4).contains(&header.version);
+                self.state = if is_understood { State::Handshake } else { State::HandshakeOrVersions };
+                Step::Pass
+            }
+            SASL_HANDSHAKE => self.handshake_of(frame),
+            other => Step::Refused { refusal: Refusal::Unexpected(other), answer: None },
+        }
+    }
+
+    fn handshake_of(&mut self, frame: &[u8]) -> Step {
+        let refused = |refusal| Step::Refused { refusal, answer: None };
+        let Some((header, mut body)) = header(frame) else { return refused(Refusal::Malformed) };
+        if !(0..=HANDSHAKE_VERSION_MAX).contains(&header.version) {
+            return refused(Refusal::Version { api_key: header.api_key, version: header.version });
+        }
+        let Some(name) = body.string() else { return refused(Refusal::Malformed) };
+        let enabled = &self.server.settings.mechanisms;
+        let names: Vec<&str> = enabled.iter().map(|mechanism| mechanism.name()).collect();
+        let asked = SaslMechanism::from_name(name).filter(|mechanism| enabled.contains(mechanism));
+        let Some(mechanism) = asked else {
+            let code = ErrorCode::UnsupportedSaslMechanism.code();
+            return Step::Refused {
+                refusal: Refusal::Mechanism(name.chars().take(64).collect()),
+                answer: Some(handshake_response(header, code, &names)),
+            };
+        };
+        let scram = match mechanism {
+            SaslMechanism::Plain => None,
+            SaslMechanism::ScramSha256 => Some(ScramServer::new(ScramMechanism::Sha256)),
+            SaslMechanism::ScramSha512 => Some(ScramServer::new(ScramMechanism::Sha512)),
+        };
+        self.state = State::Exchange(Exchange {
+            mechanism,
+            is_framed: header.version >= 1,
+            scram,
+            stage: Stage::First,
+            is_other_mechanism: self.session.as_ref().is_some_and(|session| session.mechanism != mechanism),
+        });
+        Step::Answer(handshake_response(header, ErrorCode::None.code(), &names))
+    }
+
+    fn message(
+        &mut self,
+        mut exchange: Exchange,
+        frame: &[u8],
+        now: Duration,
+        store: &dyn CredentialStore,
+        nonce: &mut dyn FnMut() -> Option<[u8; NONCE_BYTES]>,
+    ) -> Step {
+        let refused = |refusal| Step::Refused { refusal, answer: None };
+        let (header, token) = if exchange.is_framed {
+            let Some((header, mut body)) = header(frame) else { return refused(Refusal::Malformed) };
+            if header.api_key != SASL_AUTHENTICATE {
+                return refused(Refusal::Unexpected(header.api_key));
+            }
+            if !(0..=AUTHENTICATE_VERSION_MAX).contains(&header.version) {
+                return refused(Refusal::Version { api_key: header.api_key, version: header.version });
+            }
+            let token = if header.version == AUTHENTICATE_VERSION_MAX {
+                body.tagged_fields().and_then(|()| body.compact_bytes())
+            } else {
+                body.bytes()
+            };
+            let Some(token) = token else { return refused(Refusal::Malformed) };
+            (Some(header), token)
+        } else {
+            (None, frame)
+        };
+        match self.evaluate(&mut exchange, token, store, nonce) {
+            Ok((None, answer)) => {
+                let lifetime = 0;
+                self.state = State::Exchange(exchange);
+                Step::Answer(answered(header, &answer, lifetime))
+            }
+            Ok((Some(user), answer)) => self.authenticated(exchange.mechanism, user, now, header, &answer),
+            Err((refusal, told)) => {
+                let code = ErrorCode::SaslAuthenticationFailed.code();
+                let answer = header.map(|header| authenticate_response(header, code, Some(&told), &[], 0));
+                Step::Refused { refusal, answer }
+            }
+        }
+    }
+
+    /// The user, once it is known, and the mechanism's answer; or what is wrong, and what the client is told of it.
+    fn evaluate(
+        &self,
+        exchange: &mut Exchange,
+        token: &[u8],
+        store: &dyn CredentialStore,
+        nonce: &mut dyn FnMut() -> Option<[u8; NONCE_BYTES]>,
+    ) -> Result<(Option<String>, Vec<u8>), (Refusal, String)> {
+        let again = if self.session.is_some() { "re-authentication" } else { "authentication" };
+        let name = exchange.mechanism.name();
+        if let Some(session) = self.session.as_ref().filter(|_| exchange.is_other_mechanism) {
+            let told = format!(
+                "SASL mechanism '{name}' requested by client is not supported for re-authentication of mechanism '{}'",
+                session.mechanism.name()
+            );
+            return Err((Refusal::Credentials(told.clone()), told));
+        }
+        let refused = |why: String| {
+            let told = format!(
+                "Authentication failed during {again} due to invalid credentials with SASL mechanism {name}"
+            );
+            (Refusal::Credentials(why), told)
+        };
+        let Some(scram) = &mut exchange.scram else {
+            let user = plain::check(token, &self.server.settings.plain_users)
+                .map_err(|told| (Refusal::Credentials(told.to_owned()), told.to_owned()))?;
+            return Ok((Some(user), Vec::new()));
+        };
+        let mechanism = match exchange.mechanism {
+            SaslMechanism::ScramSha512 => ScramMechanism::Sha512,
+            _ => ScramMechanism::Sha256,
+        };
+        match exchange.stage {
+            Stage::First => {
+                let Some(nonce) = nonce() else {
+                    return Err((
+                        Refusal::NoRandom,
+                        ErrorCode::SaslAuthenticationFailed.message().to_owned(),
+                    ));
+                };
+                exchange.stage = Stage::Second;
+                let credential_of = |user: &str| store.scram(mechanism, user);
+                let answer = scram.first(token, &nonce, &self.server.secret, credential_of);
+                Ok((None, answer.map_err(|why| refused(why.to_string()))?))
+            }
+            Stage::Second => {
+                exchange.stage = Stage::Last;
+                let (user, answer) = scram.last(token).map_err(|why| refused(why.to_string()))?;
+                Ok((Some(user), answer))
+            }
+            Stage::Last => Err(refused("the exchange is over".to_owned())),
+        }
+    }
+
+    fn authenticated(
+        &mut self,
+        mechanism: SaslMechanism,
+        user: String,
+        now: Duration,
+        header: Option<Header>,
+        answer: &[u8],
+    ) -> Step {
+        if let Some(session) = self.session.as_ref().filter(|session| *session.user != *user) {
+            let told = format!(
+                "Cannot change principals during re-authentication from User.{}: {} to User.{}: {user}",
+                session.user, session.user, user
+            );
+            let code = ErrorCode::SaslAuthenticationFailed.code();
+            let answer = header.map(|header| authenticate_response(header, code, Some(&told), &[], 0));
+            let refusal = Refusal::OtherPrincipal { was: session.user.to_string(), asked: user };
+            return Step::Refused { refusal, answer };
+        }
+        let lifetime_ms =
+            self.server.settings.reauthentication_ms.get(&mechanism).copied().unwrap_or(0).max(0);
+        let lifetime = Duration::from_millis(lifetime_ms.unsigned_abs());
+        let user: Arc<str> = user.into();
+        let expires_at = (lifetime_ms > 0).then(|| now + lifetime);
+        self.session = Some(Session { user: Arc::clone(&user), mechanism, expires_at });
+        self.state = State::Authenticated;
+        Step::Authenticated { user, answer: answered(header, answer, lifetime_ms) }
+    }
+}
+
+/// A mechanism's message on its way to the client.
+fn answered(header: Option<Header>, token: &[u8], lifetime_ms: i64) -> Vec<u8> {
+    match header {
+        Some(header) => authenticate_response(header, ErrorCode::None.code(), None, token, lifetime_ms),
+        // An empty message is none where messages have no header.
+        None if token.is_empty() => Vec::new(),
+        None => raw(token),
+    }
+}
+
+#[cfg(test)]
+mod tests;
