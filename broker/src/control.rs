@@ -13,6 +13,7 @@ use moldau_metadata::{ConfigResource, MetadataDelta, MetadataImage};
 use moldau_model::{BrokerId, Uuid};
 use moldau_txn::TransactionConfig;
 
+use crate::authorize::Authorizer;
 use crate::coordinator::{GroupCoordinator, OffsetsStore, ShareStateCoordinator, TransactionCoordinator};
 use crate::departures::Departures;
 use crate::lifecycle::MetadataPublisher;
@@ -36,6 +37,8 @@ pub struct ControlPlane {
     pub departures: Arc<Departures>,
     pub quotas: Arc<ClientQuotas>,
     pub telemetry: Arc<Telemetry>,
+    /// Who decides what clients may do; `None` if everybody may do everything.
+    pub authorizer: Option<Arc<Authorizer>>,
 }
 
 impl ControlPlane {
@@ -56,6 +59,7 @@ impl ControlPlane {
         let partition_count = config.offsets_topic.partition_count;
         let coordinator = GroupCoordinator::start(group_config(&config), partition_count, store);
         let (cluster_id, departures, telemetry) = (cluster_id.into(), Arc::default(), Arc::default());
+        let authorizer = Authorizer::new(&config, Arc::clone(&metadata)).map(Arc::new);
         let quotas = Arc::new(ClientQuotas::new(&config.settings, Arc::clone(&metadata)));
         Self {
             node_id,
@@ -69,6 +73,7 @@ impl ControlPlane {
             departures,
             quotas,
             telemetry,
+            authorizer,
         }
     }
 

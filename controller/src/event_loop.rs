@@ -20,8 +20,9 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::applied::Applied;
 use crate::manage::{
-    ApiError, BrokerSessions, Decision, ELIGIBLE_LEADER_REPLICAS, Inputs, MutationQuota, MutationQuotas,
-    Mutator, Random, Settings, balance_leaders, bootstrap_records, eligible_leader_records, fence_broker,
+    Access, ApiError, Asker, BrokerSessions, Decision, ELIGIBLE_LEADER_REPLICAS, Inputs, MutationQuota,
+    MutationQuotas, Mutator, Random, Settings, balance_leaders, bootstrap_records, eligible_leader_records,
+    fence_broker,
 };
 use crate::raft::{Leadership, ProposeError, RaftNode, Role};
 
@@ -48,6 +49,11 @@ pub(crate) struct Deciding<'a> {
 }
 
 impl Deciding<'_> {
+    /// What the asker may do, by the newest entries.
+    pub(crate) fn access<'b>(&'b self, asker: &'b Asker) -> Access<'b> {
+        Access::new(self.inputs.settings.authorizer(), self.image.acls(), asker)
+    }
+
     /// Decides what creates or deletes partitions, within what the client may have changed. The answer comes with how many
     /// milliseconds the client is to wait.
     pub(crate) fn within_quota<R>(

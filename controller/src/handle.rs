@@ -104,6 +104,7 @@ async fn start(
     let (stop, stopped) = watch::channel(false);
     let active = Arc::new(watch::channel(false).0);
     let settings = Settings::new(options.node_id, options.settings);
+    let authorizer = settings.authorizer().cloned();
     let event_loop = EventLoop::new(
         node.clone(),
         applied.clone(),
@@ -119,6 +120,7 @@ async fn start(
         cluster_id: options.cluster_id,
         listener_name: options.listener_name,
         inter_broker_listener,
+        authorizer,
         node,
         applied,
         requests,

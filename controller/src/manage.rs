@@ -5,6 +5,8 @@
 //! Errors of a part of a request (one topic of many) are in the response; an [`ApiError`] as the function's own error
 //! refuses the request as a whole. Codes and texts are those of Apache Kafka 4.3.
 
+mod access;
+mod acls;
 mod alter_configs;
 mod alter_partition;
 mod assignment;
@@ -28,6 +30,8 @@ mod scram_credentials;
 mod settings;
 mod voters;
 
+pub use access::{Access, Asker};
+pub use acls::{create_acls, delete_acls};
 pub use alter_configs::{
     AlterConfigsRequest, AlterConfigsResult, ConfigAlteration, ConfigOperation, ConfigValue,
     IncrementalAlterConfigsRequest, LegacyResourceAlteration, ResourceAlteration, incremental_alter_configs,
@@ -46,7 +50,8 @@ pub use create_partitions::{
     CreatePartitionsRequest, CreatePartitionsResult, MorePartitions, create_partitions,
 };
 pub use create_topics::{
-    CreateTopicsRequest, CreateTopicsResult, CreatedTopic, ManualAssignment, NewTopic, create_topics,
+    CLUSTER_METADATA_TOPIC, CreateTopicsRequest, CreateTopicsResult, CreatedTopic, ManualAssignment,
+    NewTopic, create_topics,
 };
 pub use delete_topics::{DeleteTopicsResult, TopicToDelete, delete_topics};
 pub use elect_leaders::{

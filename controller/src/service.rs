@@ -18,13 +18,15 @@ use moldau_cluster::{
     ProducerIdBlock, QuorumDescription, QuorumNode, QuorumReplica, RegisterBroker, RegisteredBroker,
     WatchMetadata,
 };
-use moldau_metadata::MetadataImage;
-use moldau_model::{BrokerId, ErrorCode, Offset, TimestampMs, Uuid};
+use moldau_metadata::{AuthorizerSettings, MetadataImage};
+use moldau_model::{BrokerId, ErrorCode, Offset, Operation, TimestampMs, Uuid};
 use tokio::sync::{mpsc, oneshot, watch as flag};
 
 use crate::applied::Applied;
 use crate::event_loop::{Decided, Deciding, Work};
-use crate::manage::{ApiError, Decision, allocate_producer_ids, alter_partition, register_broker};
+use crate::manage::{
+    Access, ApiError, Asker, Decision, allocate_producer_ids, alter_partition, register_broker,
+};
 use crate::raft::RaftNode;
 
 /// How long an answer may take: longer than an election, shorter than clients wait.
@@ -38,6 +40,8 @@ pub(crate) struct Service {
     pub(crate) listener_name: String,
     /// What the addresses are called at which brokers find one another.
     pub(crate) inter_broker_listener: String,
+    /// Who decides what clients may do, where a decision of the event loop is not asked; `None` if they may do everything.
+    pub(crate) authorizer: Option<AuthorizerSettings>,
     pub(crate) node: Arc<RaftNode>,
     pub(crate) applied: Arc<Applied>,
     pub(crate) requests: mpsc::Sender<Work>,
@@ -236,6 +240,15 @@ impl Service {
 
     pub(crate) async fn forward(&self, request: Forward) -> Result<Forwarded, ControllerError> {
         kafka::handle(self, request).await
+    }
+
+    /// Whether the asker may do this to the cluster, by the entries that are applied here.
+    ///
+    /// # Errors
+    /// `CLUSTER_AUTHORIZATION_FAILED`.
+    fn check_cluster(&self, asker: &Asker, operation: Operation) -> Result<(), ApiError> {
+        let image = self.applied.image();
+        Access::new(self.authorizer.as_ref(), image.acls(), asker).check_cluster(operation)
     }
 
     /// # Errors

@@ -3,6 +3,7 @@
 //! An answer is decoded by kafka-protocol and printed with its field names; what must differ (ids that each system
 //! makes up, ports, clocks) is replaced by a word first, and everything else has to be equal.
 
+mod acls;
 pub mod admin;
 mod answer;
 mod configs;
@@ -120,6 +121,7 @@ pub fn cases() -> Vec<Case> {
         voters::cases(),
         configs::cases(),
         quotas::cases(),
+        acls::cases(),
         features::cases(),
         telemetry::cases(),
         transactions::ground(),

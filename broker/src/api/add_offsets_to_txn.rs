@@ -28,7 +28,7 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     if let Err(error) = check_transactional_id(&context, &id) {
         return context.ready(&response(error));
     }
-    if !is_authorized(&context, Operation::Read, Resource::Group(&request.group_id)) {
+    if !is_authorized(&context, Operation::Read, Resource::group(&request.group_id)) {
         return context.ready(&response(ErrorCode::GroupAuthorizationFailed));
     }
     let partition = broker.control.coordinator.partition_for(&request.group_id);

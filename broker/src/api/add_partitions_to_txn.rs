@@ -21,6 +21,7 @@ use moldau_txn::{
     AddPartitionsRequest, Request as TransactionRequest, Response as TransactionResponse, TransactionShard,
 };
 
+use super::topic_view::is_internal;
 use super::transaction_request::{all, check_transactional_id, fenced_code, mismatched};
 use super::{ApiSupport, Reply, Request, RequestContext};
 use crate::authorize::{Operation, Resource, is_authorized};
@@ -39,7 +40,7 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         Err(reply) => return reply,
     };
     let is_from_broker = context.api_version >= BROKERS_VERSION;
-    if is_from_broker && !is_authorized(&context, Operation::ClusterAction, Resource::Cluster) {
+    if is_from_broker && !is_authorized(&context, Operation::ClusterAction, Resource::CLUSTER) {
         let code = ErrorCode::ClusterAuthorizationFailed.code();
         return context.ready(&AddPartitionsToTxnResponse::default().with_error_code(code));
     }
@@ -104,7 +105,9 @@ fn submit(
         check_transactional_id(context, &id).map_err(|error| vec![error; count])?;
     }
     let refusal = |(topic, partition): (&str, PartitionIndex)| {
-        if !is_from_broker && !is_authorized(context, Operation::Write, Resource::Topic(topic)) {
+        let may_write =
+            || !is_internal(topic) && is_authorized(context, Operation::Write, Resource::topic(topic));
+        if !is_from_broker && !may_write() {
             Some(ErrorCode::TopicAuthorizationFailed)
         } else if image.partition_by_name(topic, partition).is_none() {
             Some(ErrorCode::UnknownTopicOrPartition)

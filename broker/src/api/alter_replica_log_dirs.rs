@@ -29,7 +29,7 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         Err(reply) => return reply,
     };
     let wishes = wishes(&request);
-    if !is_authorized(&context, Operation::Alter, Resource::Cluster) {
+    if !is_authorized(&context, Operation::Alter, Resource::CLUSTER) {
         return context.ready(&response(wishes, |_, _, _| Err(ErrorCode::ClusterAuthorizationFailed)));
     }
     // To begin a copy makes files.

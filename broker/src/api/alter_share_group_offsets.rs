@@ -13,7 +13,8 @@ use moldau_share::{Refusal, Request as StateRequest};
 
 use super::message::{text, wire_uuid};
 use super::share_offsets::{ask_all, change};
-use super::{ApiSupport, Reply, Request};
+use super::{ApiSupport, Reply, Request, RequestContext};
+use crate::authorize::{Operation, Resource, is_authorized};
 use crate::broker::Broker;
 
 pub(super) const SUPPORT: ApiSupport = ApiSupport::new(91, "AlterShareGroupOffsets", 0, 0, handle);
@@ -25,7 +26,7 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     };
     let broker = Arc::clone(broker);
     Reply::Pending(Box::pin(async move {
-        let response = match alter(&broker, &request).await {
+        let response = match alter(&broker, &context, &request).await {
             Ok(topics) => AlterShareGroupOffsetsResponse::default().with_responses(topics),
             Err(refusal) => AlterShareGroupOffsetsResponse::default()
                 .with_error_code(refusal.error.code())
@@ -46,6 +47,7 @@ struct Wanted {
 
 async fn alter(
     broker: &Arc<Broker>,
+    context: &RequestContext,
     request: &AlterShareGroupOffsetsRequest,
 ) -> Result<Vec<AlterShareGroupOffsetsResponseTopic>, Refusal> {
     if !broker.share.is_served() {
@@ -55,7 +57,10 @@ async fn alter(
     if group_id.is_empty() {
         return Err(ErrorCode::InvalidGroupId.into());
     }
-    let mut wanted = wanted(broker, &request.topics);
+    if !is_authorized(context, Operation::Read, Resource::group(&group_id)) {
+        return Err(ErrorCode::GroupAuthorizationFailed.into());
+    }
+    let mut wanted = wanted(broker, context, &request.topics);
     let mut topics: Vec<TopicPartitions> = Vec::new();
     for wanted in wanted.iter().filter(|wanted| wanted.result.is_ok()) {
         match topics.last_mut() {
@@ -93,11 +98,16 @@ async fn alter(
     Ok(response(request, &wanted))
 }
 
-fn wanted(broker: &Broker, topics: &[AlterShareGroupOffsetsRequestTopic]) -> Vec<Wanted> {
+fn wanted(
+    broker: &Broker,
+    context: &RequestContext,
+    topics: &[AlterShareGroupOffsetsRequestTopic],
+) -> Vec<Wanted> {
     let image = broker.control.image();
     let mut wanted = Vec::new();
     for (index, topic) in topics.iter().enumerate() {
-        let known = image.topics().by_name(&topic.topic_name);
+        let is_allowed = is_authorized(context, Operation::Read, Resource::topic(&topic.topic_name));
+        let known = image.topics().by_name(&topic.topic_name).filter(|_| is_allowed);
         for asked in &topic.partitions {
             let partition = PartitionIndex(asked.partition_index);
             let found = known.and_then(|topic| topic.partition(partition).map(|_| topic.id()));
@@ -108,6 +118,7 @@ fn wanted(broker: &Broker, topics: &[AlterShareGroupOffsetsRequestTopic]) -> Vec
                 start_offset: asked.start_offset,
                 result: match found {
                     Some(_) => Ok(()),
+                    None if !is_allowed => Err(ErrorCode::TopicAuthorizationFailed.into()),
                     None => Err(ErrorCode::UnknownTopicOrPartition.into()),
                 },
             });

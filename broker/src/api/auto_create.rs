@@ -38,7 +38,7 @@ impl Requester {
     pub(crate) fn of(context: &RequestContext) -> Self {
         Self {
             principal: context.principal.to_string(),
-            client_host: context.client_address.ip().to_string(),
+            client_host: context.client_address.ip().to_canonical().to_string(),
             client_id: context.client_id.as_deref().map(str::to_owned),
             listener: context.listener.to_string(),
         }
@@ -47,9 +47,9 @@ impl Requester {
     /// The broker itself.
     pub(crate) fn broker(control: &ControlPlane) -> Self {
         Self {
-            principal: Principal::anonymous().to_string(),
+            principal: Principal::node(control.node_id).to_string(),
             client_host: String::new(),
-            client_id: Some(format!("broker-{}-share", control.node_id)),
+            client_id: Some(format!("broker-{}", control.node_id)),
             listener: control.config.inter_broker_listener_name.clone(),
         }
     }

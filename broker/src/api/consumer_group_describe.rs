@@ -15,9 +15,10 @@ use moldau_group::{
 };
 use moldau_model::ErrorCode;
 
-use super::group_request::{all, mismatched, serves_consumer_groups};
+use super::group_request::{UNSEEN_TOPICS, all, may_see, mismatched, serves_consumer_groups};
 use super::message::{OPERATIONS_NOT_ASKED, group_id, text, topic_name, wire_uuid};
-use super::{ApiSupport, Reply, Request, RequestContext, authorized_operations};
+use super::{ApiSupport, Reply, Request, RequestContext};
+use crate::authorize::{Operation, Resource, authorized_operations, is_authorized};
 use crate::broker::Broker;
 
 pub(super) const SUPPORT: ApiSupport = ApiSupport::new(69, "ConsumerGroupDescribe", 0, 1, handle);
@@ -38,6 +39,9 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     let names: Vec<String> = distinct.map(|group| group.to_string()).collect();
     let is_served = serves_consumer_groups(&broker.control);
     let answers = names.iter().map(|name| {
+        if !is_authorized(&context, Operation::Describe, Resource::group(name)) {
+            return Err(ErrorCode::GroupAuthorizationFailed);
+        }
         if !is_served {
             return Err(ErrorCode::UnsupportedVersion);
         }
@@ -67,6 +71,13 @@ fn failed(name: &str, error: ErrorCode) -> DescribedGroup {
 }
 
 fn on_the_wire(context: &RequestContext, group: Described, asks_operations: bool) -> DescribedGroup {
+    let assigned = group.members.iter().flat_map(|member| [&member.assignment, &member.target_assignment]);
+    if !may_see(context, assigned.flatten()) {
+        return failed(&group.group_id, ErrorCode::TopicAuthorizationFailed)
+            .with_error_message(Some(text(UNSEEN_TOPICS)));
+    }
+    let asked = asks_operations && group.error.is_none();
+    let operations = authorized_operations(context, asked, Resource::group(&group.group_id));
     let members = group.members.into_iter().map(|member| on_the_wire_member(context, member));
     DescribedGroup::default()
         .with_error_code(group.error.code())
@@ -77,7 +88,7 @@ fn on_the_wire(context: &RequestContext, group: Described, asks_operations: bool
         .with_assignment_epoch(group.assignment_epoch)
         .with_assignor_name(text(group.assignor_name))
         .with_members(members.collect())
-        .with_authorized_operations(authorized_operations::of_group(asks_operations, group.error))
+        .with_authorized_operations(operations)
 }
 
 fn on_the_wire_member(context: &RequestContext, member: DescribedConsumerMember) -> Member {

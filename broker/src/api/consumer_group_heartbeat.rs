@@ -13,7 +13,7 @@ use moldau_group::{
 };
 use moldau_model::{ErrorCode, PartitionIndex, Uuid};
 
-use super::group_request::{ask, mismatched, serves_consumer_groups};
+use super::group_request::{ask, check_member, mismatched, serves_consumer_groups};
 use super::message::{model_uuid, owned, text, wire_uuid};
 use super::{ApiSupport, Reply, Request, RequestContext};
 use crate::broker::Broker;
@@ -27,6 +27,10 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     };
     if !serves_consumer_groups(&broker.control) {
         return context.ready(&failed(ErrorCode::UnsupportedVersion));
+    }
+    let names = request.subscribed_topic_names.iter().flatten().map(|name| name.as_str());
+    if let Err(error) = check_member(&context, &request.group_id, names) {
+        return context.ready(&failed(error));
     }
     let mut random = [0u8; 16];
     if request.member_id.is_empty() && getrandom::fill(&mut random).is_err() {

@@ -13,6 +13,7 @@ use super::group_request::{all, mismatched};
 use super::message::group_id;
 use super::share_offsets;
 use super::{ApiSupport, Reply, Request};
+use crate::authorize::{Operation, Resource, is_authorized};
 use crate::broker::Broker;
 
 pub(super) const SUPPORT: ApiSupport = ApiSupport::new(42, "DeleteGroups", 0, 2, handle);
@@ -31,8 +32,16 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         .collect();
     let broker = Arc::clone(broker);
     Reply::Pending(Box::pin(async move {
-        let mut kept = HashMap::new();
+        let is_allowed = |name: &&String| is_authorized(&context, Operation::Delete, Resource::group(name));
+        let mut kept: HashMap<String, ErrorCode> = names
+            .iter()
+            .filter(|name| !is_allowed(name))
+            .map(|name| (name.clone(), ErrorCode::GroupAuthorizationFailed))
+            .collect();
         for name in names.iter().filter(|name| !name.is_empty()) {
+            if kept.contains_key(name) {
+                continue;
+            }
             if let Err(error) = delete_share_state(&broker, name).await {
                 kept.insert(name.clone(), error);
             }

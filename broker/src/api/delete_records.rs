@@ -128,7 +128,7 @@ fn delete(
     offset: i64,
     slot: (&Arc<DelayedOperation>, usize),
 ) -> Result<Arc<Partition>, ErrorCode> {
-    if !is_authorized(context, Operation::Delete, Resource::Topic(topic)) {
+    if !is_authorized(context, Operation::Delete, Resource::topic(topic)) {
         return Err(ErrorCode::TopicAuthorizationFailed);
     }
     let replica = broker.replica_manager.by_name(&broker.control.image(), topic, partition)?;

@@ -10,7 +10,8 @@ use moldau_share::Refusal;
 
 use super::message::{text, wire_uuid};
 use super::share_offsets::{change, delete_state};
-use super::{ApiSupport, Reply, Request};
+use super::{ApiSupport, Reply, Request, RequestContext};
+use crate::authorize::{Operation, Resource, is_authorized};
 use crate::broker::Broker;
 
 pub(super) const SUPPORT: ApiSupport = ApiSupport::new(92, "DeleteShareGroupOffsets", 0, 0, handle);
@@ -22,7 +23,7 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     };
     let broker = Arc::clone(broker);
     Reply::Pending(Box::pin(async move {
-        let response = match delete(&broker, &request).await {
+        let response = match delete(&broker, &context, &request).await {
             Ok(topics) => DeleteShareGroupOffsetsResponse::default().with_responses(topics),
             Err(refusal) => DeleteShareGroupOffsetsResponse::default()
                 .with_error_code(refusal.error.code())
@@ -34,6 +35,7 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
 
 async fn delete(
     broker: &Arc<Broker>,
+    context: &RequestContext,
     request: &DeleteShareGroupOffsetsRequest,
 ) -> Result<Vec<DeleteShareGroupOffsetsResponseTopic>, Refusal> {
     if !broker.share.is_served() {
@@ -43,17 +45,27 @@ async fn delete(
     if group_id.is_empty() {
         return Err(ErrorCode::InvalidGroupId.into());
     }
+    if !is_authorized(context, Operation::Delete, Resource::group(&group_id)) {
+        return Err(ErrorCode::GroupAuthorizationFailed.into());
+    }
+    let is_allowed = |name: &str| is_authorized(context, Operation::Read, Resource::topic(name));
+    let allowed: Vec<bool> = request.topics.iter().map(|topic| is_allowed(&topic.topic_name)).collect();
     let image = broker.control.image();
     let ids: Vec<Option<TopicId>> = request
         .topics
         .iter()
-        .map(|topic| image.topics().by_name(&topic.topic_name).map(|topic| topic.id()))
+        .zip(&allowed)
+        .map(|(topic, is_allowed)| {
+            let known = image.topics().by_name(&topic.topic_name).filter(|_| *is_allowed);
+            known.map(|topic| topic.id())
+        })
         .collect();
     let known = ids.iter().copied().flatten().collect();
     let begun = change(broker, &group_id, ShareOffsetsChange::Delete(known)).await?;
     let outcomes = delete_state(broker, &group_id, &begun.topics).await?;
-    let topics = request.topics.iter().zip(&ids).map(|(topic, id)| {
+    let topics = request.topics.iter().zip(ids.iter().zip(allowed)).map(|(topic, (id, is_allowed))| {
         let outcome = match id {
+            None if !is_allowed => Err(ErrorCode::TopicAuthorizationFailed.into()),
             None => Err(ErrorCode::UnknownTopicOrPartition.into()),
             Some(id) => {
                 let found = outcomes.iter().find(|(topic_id, _)| topic_id == id);

@@ -11,6 +11,7 @@ use moldau_model::ErrorCode;
 
 use super::message::{owned, text};
 use super::{ApiSupport, Reply, Request};
+use crate::authorize::{Operation, Resource, is_authorized};
 use crate::broker::Broker;
 
 pub(super) const SUPPORT: ApiSupport = ApiSupport::new(48, "DescribeClientQuotas", 0, 1, handle);
@@ -27,6 +28,14 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         Ok(decoded) => decoded,
         Err(reply) => return reply,
     };
+    if !is_authorized(&context, Operation::DescribeConfigs, Resource::CLUSTER) {
+        let code = ErrorCode::ClusterAuthorizationFailed;
+        let response = DescribeClientQuotasResponse::default()
+            .with_error_code(code.code())
+            .with_error_message(Some(text(code.message())))
+            .with_entries(None);
+        return context.ready(&response);
+    }
     let filter = match filter(request.components) {
         Ok(filter) => filter,
         Err((code, message)) => {

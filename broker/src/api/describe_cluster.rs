@@ -8,8 +8,9 @@ use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use kafka_protocol::messages::{DescribeClusterRequest, DescribeClusterResponse};
 use moldau_model::ErrorCode;
 
-use super::message::{OPERATIONS_NOT_ASKED, broker_id, text};
-use super::{ApiSupport, Reply, Request, authorized_operations};
+use super::message::{broker_id, text};
+use super::{ApiSupport, Reply, Request};
+use crate::authorize::cluster_operations;
 use crate::broker::Broker;
 
 pub(super) const SUPPORT: ApiSupport = ApiSupport::new(60, "DescribeCluster", 0, 2, handle);
@@ -54,11 +55,10 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         .with_brokers(brokers.collect())
         .with_cluster_id(text(&control.cluster_id))
         .with_controller_id(broker_id(control.controller_for_clients(&image)))
-        .with_cluster_authorized_operations(if request.include_cluster_authorized_operations {
-            authorized_operations::CLUSTER
-        } else {
-            OPERATIONS_NOT_ASKED
-        });
+        .with_cluster_authorized_operations(cluster_operations(
+            &context,
+            request.include_cluster_authorized_operations,
+        ));
     if context.api_version >= 1 {
         response.endpoint_type = ENDPOINT_BROKERS;
     }

@@ -21,7 +21,8 @@ use moldau_metadata::{ConfigResource, ConfigResourceType, MetadataImage};
 use moldau_model::{ErrorCode, validate_topic_name};
 
 use super::message::text;
-use super::{ApiSupport, Reply, Request};
+use super::{ApiSupport, Reply, Request, RequestContext};
+use crate::authorize::{Operation, Resource, is_authorized};
 use crate::broker::Broker;
 use crate::control::ControlPlane;
 
@@ -58,7 +59,7 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         let result = DescribeConfigsResult::default()
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone());
-        match describe(control, &image, resource) {
+        match check(&context, resource).and_then(|()| describe(control, &image, resource)) {
             Ok(configs) => {
                 let is_asked = |config: &DescribedConfig| match &resource.configuration_keys {
                     Some(keys) if !keys.is_empty() => keys.iter().any(|key| key.as_str() == config.name),
@@ -84,6 +85,20 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
 }
 
 type Refusal = (ErrorCode, String);
+
+/// Whether the asker may see the configs of a resource.
+fn check(context: &RequestContext, resource: &DescribeConfigsResource) -> Result<(), Refusal> {
+    let name = resource.resource_name.as_str();
+    let (guarded, code) = match ConfigResourceType::from_code(resource.resource_type) {
+        Some(ConfigResourceType::Topic) => (Resource::topic(name), ErrorCode::TopicAuthorizationFailed),
+        Some(ConfigResourceType::Group) => (Resource::group(name), ErrorCode::GroupAuthorizationFailed),
+        _ => (Resource::CLUSTER, ErrorCode::ClusterAuthorizationFailed),
+    };
+    if is_authorized(context, Operation::DescribeConfigs, guarded) {
+        return Ok(());
+    }
+    Err((code, code.message().to_owned()))
+}
 
 fn describe(
     control: &ControlPlane,

@@ -15,7 +15,8 @@ use moldau_model::ErrorCode;
 
 use super::group_request::{all, mismatched};
 use super::message::{OPERATIONS_NOT_ASKED, group_id, text};
-use super::{ApiSupport, Reply, Request, RequestContext, authorized_operations};
+use super::{ApiSupport, Reply, Request, RequestContext};
+use crate::authorize::{Operation, Resource, authorized_operations, is_authorized};
 use crate::broker::Broker;
 
 pub(super) const SUPPORT: ApiSupport = ApiSupport::new(15, "DescribeGroups", 0, 6, handle);
@@ -35,6 +36,9 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         .map(|group| group.to_string())
         .collect();
     let answers = names.iter().map(|name| {
+        if !is_authorized(&context, Operation::Describe, Resource::group(name)) {
+            return Err(ErrorCode::GroupAuthorizationFailed);
+        }
         let describe = Describe { api_version: context.api_version, groups: vec![name.clone()] };
         broker.control.coordinator.submit(name, GroupRequest::DescribeGroups(describe))
     });
@@ -74,6 +78,8 @@ fn on_the_wire(context: &RequestContext, group: Described, asks_operations: bool
         }
     });
     let asked = asks_operations && context.api_version >= 3;
+    let operations = asked && group.error.is_none();
+    let operations = authorized_operations(context, operations, Resource::group(&group.group_id));
     let told = DescribedGroup::default()
         .with_error_code(group.error.code())
         .with_group_id(group_id(group.group_id))
@@ -81,6 +87,6 @@ fn on_the_wire(context: &RequestContext, group: Described, asks_operations: bool
         .with_protocol_type(text(group.protocol_type))
         .with_protocol_data(text(group.protocol_data))
         .with_members(members.collect())
-        .with_authorized_operations(authorized_operations::of_group(asked, group.error));
+        .with_authorized_operations(operations);
     if context.api_version >= 6 { told.with_error_message(group.error_message.map(text)) } else { told }
 }

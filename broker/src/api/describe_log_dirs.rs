@@ -30,7 +30,7 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         Ok(decoded) => decoded,
         Err(reply) => return reply,
     };
-    if !is_authorized(&context, Operation::Describe, Resource::Cluster) {
+    if !is_authorized(&context, Operation::Describe, Resource::CLUSTER) {
         let refused =
             if context.api_version >= 3 { ErrorCode::ClusterAuthorizationFailed } else { ErrorCode::None };
         let response = DescribeLogDirsResponse::default().with_error_code(refused.code());

@@ -23,7 +23,7 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     };
     let image = broker.control.image();
     let topics = request.topics.iter().map(|topic| {
-        let is_allowed = is_authorized(&context, Operation::Read, Resource::Topic(&topic.name));
+        let is_allowed = is_authorized(&context, Operation::Read, Resource::topic(&topic.name));
         let is_known = is_allowed && image.topics().by_name(&topic.name).is_some();
         let name_error = validate_topic_name(&topic.name).err();
         let partitions = topic.partition_indexes.iter().map(|&index| {

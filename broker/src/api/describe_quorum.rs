@@ -13,6 +13,7 @@ use moldau_model::ErrorCode;
 
 use super::message::{broker_id, text, topic_name, wire_uuid};
 use super::{ApiSupport, Reply, Request, RequestContext};
+use crate::authorize::{Operation, Resource, is_authorized};
 use crate::broker::Broker;
 
 pub(super) const SUPPORT: ApiSupport = ApiSupport::new(55, "DescribeQuorum", 0, 2, handle);
@@ -25,6 +26,9 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         Ok(decoded) => decoded,
         Err(reply) => return reply,
     };
+    if !is_authorized(&context, Operation::Describe, Resource::CLUSTER) {
+        return context.ready(&refused(&context, ErrorCode::ClusterAuthorizationFailed));
+    }
     let is_metadata = matches!(
         request.topics.as_slice(),
         [topic] if topic.topic_name.as_str() == METADATA_TOPIC
@@ -45,18 +49,15 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     Reply::Pending(Box::pin(async move {
         let response = match control.channel.describe_quorum().await {
             Ok(quorum) => answer(&context, &quorum),
-            Err(error) => {
-                let code = error.error_code();
-                let response = DescribeQuorumResponse::default().with_error_code(code.code());
-                if context.api_version >= 2 {
-                    response.with_error_message(Some(text(code.message())))
-                } else {
-                    response
-                }
-            }
+            Err(error) => refused(&context, error.error_code()),
         };
         context.response(&response)
     }))
+}
+
+fn refused(context: &RequestContext, code: ErrorCode) -> DescribeQuorumResponse {
+    let response = DescribeQuorumResponse::default().with_error_code(code.code());
+    if context.api_version >= 2 { response.with_error_message(Some(text(code.message()))) } else { response }
 }
 
 fn failed(context: &RequestContext, partition: i32, error: ErrorCode) -> PartitionData {

@@ -18,7 +18,8 @@ use moldau_share::{
     Request as StateRequest, Response as StateResponse, START_OFFSET_UNKNOWN, SharePartitionKey,
 };
 
-use super::{ApiSupport, Reply, Request};
+use super::{ApiSupport, Reply, Request, RequestContext};
+use crate::authorize::{Operation, Resource, is_authorized, is_visible};
 use crate::broker::Broker;
 use crate::response::ResponseFrame;
 
@@ -37,7 +38,8 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         // A group is described once, however often it is named: a small request must not make a huge answer.
         let mut seen = HashSet::new();
         let distinct = request.groups.iter().filter(|group| seen.insert(group.group_id.to_string()));
-        let groups = join_all(distinct.map(|group| describe(&broker, group)).collect::<Vec<_>>()).await;
+        let groups =
+            join_all(distinct.map(|group| describe(&broker, &context, group)).collect::<Vec<_>>()).await;
         match encode_described_share_offsets(context.api_version, context.correlation_id, &groups) {
             Ok(frame) => ResponseFrame::new(frame),
             Err(error) => {
@@ -50,6 +52,7 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
 
 async fn describe(
     broker: &Arc<Broker>,
+    context: &RequestContext,
     group: &DescribeShareGroupOffsetsRequestGroup,
 ) -> DescribedShareOffsets {
     let group_id = group.group_id.to_string();
@@ -61,6 +64,10 @@ async fn describe(
     };
     if !broker.share.is_served() {
         let error = ErrorCode::UnsupportedVersion;
+        return failed(error, error.message().to_owned());
+    }
+    if !is_authorized(context, Operation::Describe, Resource::group(&group_id)) {
+        let error = ErrorCode::GroupAuthorizationFailed;
         return failed(error, error.message().to_owned());
     }
     let view = GroupRequest::ViewShareOffsets(group_id.clone());
@@ -103,11 +110,34 @@ async fn describe(
             })
             .collect(),
     };
-    let offsets = wanted.into_iter().map(|(topic_name, topic_id, partition)| {
+    let asked_for_all = group.topics.is_none();
+    let is_seen = |topic: &str| is_visible(context, Operation::Describe, Resource::topic(topic));
+    let (seen, unseen): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(topic, ..)| is_seen(topic));
+    let offsets = seen.into_iter().map(|(topic_name, topic_id, partition)| {
         describe_partition(broker, &group_id, topic_name, topic_id, partition)
     });
-    let offsets = join_all(offsets.collect::<Vec<_>>()).await;
+    let mut offsets = join_all(offsets.collect::<Vec<_>>()).await;
+    // Who asked for all is told of those that it may see.
+    let unseen = unseen.into_iter().filter(|_| !asked_for_all);
+    offsets.extend(unseen.map(|(topic_name, _, partition)| DescribedShareOffset {
+        error_code: ErrorCode::TopicAuthorizationFailed.code(),
+        error_message: Some(ErrorCode::TopicAuthorizationFailed.message().to_owned()),
+        ..not_known(topic_name, TopicId::ZERO, partition)
+    }));
     DescribedShareOffsets { group_id: group_id.clone(), offsets, error_code: 0, error_message: None }
+}
+
+fn not_known(topic_name: String, topic_id: TopicId, partition: PartitionIndex) -> DescribedShareOffset {
+    DescribedShareOffset {
+        topic_id,
+        topic_name,
+        partition,
+        start_offset: START_OFFSET_UNKNOWN,
+        leader_epoch: 0,
+        lag: LAG_UNKNOWN,
+        error_code: 0,
+        error_message: None,
+    }
 }
 
 async fn describe_partition(
@@ -117,16 +147,7 @@ async fn describe_partition(
     topic_id: TopicId,
     partition: PartitionIndex,
 ) -> DescribedShareOffset {
-    let mut described = DescribedShareOffset {
-        topic_id,
-        topic_name,
-        partition,
-        start_offset: START_OFFSET_UNKNOWN,
-        leader_epoch: 0,
-        lag: LAG_UNKNOWN,
-        error_code: 0,
-        error_message: None,
-    };
+    let mut described = not_known(topic_name, topic_id, partition);
     let mut fail = |error: ErrorCode, message: String| {
         described.error_code = error.code();
         described.error_message = Some(message);

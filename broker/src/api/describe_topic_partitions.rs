@@ -15,7 +15,8 @@ use moldau_model::{ErrorCode, PartitionIndex, validate_topic_name};
 
 use super::message::{broker_id, broker_ids, topic_name, wire_uuid};
 use super::topic_view::{is_internal, view};
-use super::{ApiSupport, Reply, Request, RequestContext, authorized_operations};
+use super::{ApiSupport, Reply, Request, RequestContext};
+use crate::authorize::{Operation, Resource, authorized_operations, is_authorized, is_visible};
 use crate::broker::Broker;
 
 pub(super) const SUPPORT: ApiSupport = ApiSupport::new(75, "DescribeTopicPartitions", 0, 0, handle);
@@ -42,7 +43,8 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     let cursor = request.cursor.as_ref().map(|c| (c.topic_name.to_string(), c.partition_index));
     let from = cursor.as_ref().map_or("", |(name, _)| name.as_str());
     let names: BTreeSet<String> = if request.topics.is_empty() {
-        image.topics().iter_from(from).map(|topic| topic.name().to_string()).collect()
+        let names = image.topics().iter_from(from).map(|topic| topic.name().to_string());
+        names.filter(|name| is_visible(&context, Operation::Describe, Resource::topic(name))).collect()
     } else {
         request
             .topics
@@ -85,9 +87,12 @@ impl Page<'_> {
         first: i32,
         asked_for_all: bool,
     ) -> Option<DescribeTopicPartitionsResponseTopic> {
+        if !asked_for_all && !is_authorized(self.context, Operation::Describe, Resource::topic(name)) {
+            return Some(refused(name, ErrorCode::TopicAuthorizationFailed));
+        }
         let Some(topic) = self.image.topics().by_name(name) else {
             // Asked for all, a topic that is gone meanwhile is none.
-            return (!asked_for_all).then(|| unknown(name));
+            return (!asked_for_all).then(|| unknown(self.context, name));
         };
         if self.rest == 0 {
             self.next = Some(cursor(name, 0));
@@ -111,7 +116,11 @@ impl Page<'_> {
             .with_topic_id(wire_uuid(topic.id()))
             .with_is_internal(is_internal(topic.name()))
             .with_partitions(partitions)
-            .with_topic_authorized_operations(authorized_operations::TOPIC)
+            .with_topic_authorized_operations(authorized_operations(
+                self.context,
+                true,
+                Resource::topic(topic.name()),
+            ))
     }
 
     fn partition(
@@ -137,14 +146,18 @@ fn cursor(topic: &str, partition: i32) -> Cursor {
     Cursor::default().with_topic_name(topic_name(topic)).with_partition_index(partition)
 }
 
-fn unknown(name: &str) -> DescribeTopicPartitionsResponseTopic {
+fn refused(name: &str, error: ErrorCode) -> DescribeTopicPartitionsResponseTopic {
+    DescribeTopicPartitionsResponseTopic::default()
+        .with_error_code(error.code())
+        .with_name(Some(topic_name(name)))
+}
+
+fn unknown(context: &RequestContext, name: &str) -> DescribeTopicPartitionsResponseTopic {
     let error = match validate_topic_name(name) {
         Ok(()) => ErrorCode::UnknownTopicOrPartition,
         Err(_) => ErrorCode::InvalidTopicException,
     };
-    DescribeTopicPartitionsResponseTopic::default()
-        .with_error_code(error.code())
-        .with_name(Some(topic_name(name)))
+    refused(name, error)
         .with_is_internal(is_internal(name))
-        .with_topic_authorized_operations(authorized_operations::TOPIC)
+        .with_topic_authorized_operations(authorized_operations(context, true, Resource::topic(name)))
 }

@@ -25,7 +25,7 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     };
     let ids: Vec<String> = request.transactional_ids.iter().map(|id| id.to_string()).collect();
     let answers = ids.iter().map(|id| {
-        if !is_authorized(&context, Operation::Describe, Resource::TransactionalId(id)) {
+        if !is_authorized(&context, Operation::Describe, Resource::transactional_id(id)) {
             return Err(ErrorCode::TransactionalIdAuthorizationFailed);
         }
         if id.is_empty() {
@@ -59,7 +59,7 @@ fn on_the_wire(context: &RequestContext, described: DescribedTransaction) -> Tra
     }
     let topics = by_topic
         .into_iter()
-        .filter(|(topic, _)| is_authorized(context, Operation::Describe, Resource::Topic(topic)))
+        .filter(|(topic, _)| is_authorized(context, Operation::Describe, Resource::topic(topic)))
         .map(|(topic, partitions)| {
             TopicData::default().with_topic(topic_name(topic)).with_partitions(partitions)
         });

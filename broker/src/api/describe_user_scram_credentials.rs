@@ -13,6 +13,7 @@ use moldau_model::ErrorCode;
 
 use super::message::text;
 use super::{ApiSupport, Reply, Request};
+use crate::authorize::{Operation, Resource, is_authorized};
 use crate::broker::Broker;
 
 pub(super) const SUPPORT: ApiSupport = ApiSupport::new(50, "DescribeUserScramCredentials", 0, 0, handle);
@@ -22,6 +23,13 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         Ok(decoded) => decoded,
         Err(reply) => return reply,
     };
+    if !is_authorized(&context, Operation::Describe, Resource::CLUSTER) {
+        let code = ErrorCode::ClusterAuthorizationFailed;
+        let response = DescribeUserScramCredentialsResponse::default()
+            .with_error_code(code.code())
+            .with_error_message(Some(text(code.message())));
+        return context.ready(&response);
+    }
     let image = broker.control.image();
     // Each user, and how often it was asked for.
     let mut users: BTreeMap<String, usize> = BTreeMap::new();

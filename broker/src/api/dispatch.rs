@@ -82,6 +82,7 @@ impl Dispatcher {
             listener: Arc::clone(&self.listener),
             client_address: self.client_address,
             principal: self.principal.clone(),
+            authorizer: self.broker.control.authorizer.clone(),
             received_at: Instant::now(),
             software: Arc::clone(&self.software),
         };

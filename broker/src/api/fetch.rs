@@ -162,6 +162,12 @@ impl Fetch {
         throttle_ms
     }
 
+    /// A follower has shown that it is one.
+    fn may_read(&self, topic: &str) -> bool {
+        matches!(self.limits.reader, Reader::Follower(_))
+            || is_authorized(&self.context, Operation::Read, Resource::topic(topic))
+    }
+
     /// Looks at every partition once, in the session's order, until the answer is full.
     fn look(&self, look: Look) -> Round {
         let image = self.broker.control.image();
@@ -170,6 +176,8 @@ impl Fetch {
         let mut left = self.limits.bytes_max;
         for target in &self.session.targets {
             let topic = match &target.key.topic {
+                // Whether there is such a topic is not told to who may not read it.
+                FetchTopicRef::Name(name) if !self.may_read(name) => Err(ErrorCode::TopicAuthorizationFailed),
                 FetchTopicRef::Name(name) => {
                     image.topics().by_name(name).ok_or(ErrorCode::UnknownTopicOrPartition)
                 }
@@ -177,7 +185,7 @@ impl Fetch {
             };
             let topic_id = topic.as_ref().map_or(TopicId::ZERO, |topic| topic.id());
             let result = topic.and_then(|topic| {
-                if !is_authorized(&self.context, Operation::Read, Resource::Topic(topic.name())) {
+                if matches!(target.key.topic, FetchTopicRef::Id(_)) && !self.may_read(topic.name()) {
                     return Err(ErrorCode::TopicAuthorizationFailed);
                 }
                 topic.partition(target.key.partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;

@@ -42,13 +42,17 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     let keys =
         if context.api_version < 4 { vec![request.key.clone()] } else { request.coordinator_keys.clone() };
     let is_key = |key: &StrBytes| request.key_type != KEY_SHARE || is_share_key(context.api_version, key);
-    let is_new = |topic: &&str| keys.iter().any(is_key) && control.image().topics().by_name(topic).is_none();
+    let may_ask = |key: &StrBytes| check(&context, request.key_type, key).is_ok();
+    let is_new = |topic: &&str| {
+        keys.iter().any(|key| is_key(key) && may_ask(key))
+            && control.image().topics().by_name(topic).is_none()
+    };
     let Some(topic) = topic_of(request.key_type).filter(is_new) else {
         return context.ready(&answer(control, &context, request.key_type, &keys));
     };
     let control = Arc::clone(control);
     Reply::Pending(Box::pin(async move {
-        ensure_topic(&control, topic, &Requester::of(&context)).await;
+        ensure_topic(&control, topic, &Requester::broker(&control)).await;
         for key in &keys {
             wait_loaded(&control, topic, key).await;
         }
@@ -119,6 +123,20 @@ fn answer(
     if context.api_version >= 1 { response.with_error_message(one.error_message) } else { response }
 }
 
+/// Whether the asker may know who coordinates a key. Share partitions are the brokers' own business.
+fn check(context: &RequestContext, key_type: i8, key: &str) -> Result<(), ErrorCode> {
+    let (operation, resource, code) = match key_type {
+        KEY_TRANSACTION => (
+            Operation::Describe,
+            Resource::transactional_id(key),
+            ErrorCode::TransactionalIdAuthorizationFailed,
+        ),
+        KEY_SHARE => (Operation::ClusterAction, Resource::CLUSTER, ErrorCode::ClusterAuthorizationFailed),
+        _ => (Operation::Describe, Resource::group(key), ErrorCode::GroupAuthorizationFailed),
+    };
+    if is_authorized(context, operation, resource) { Ok(()) } else { Err(code) }
+}
+
 fn find(control: &ControlPlane, context: &RequestContext, key_type: i8, key: &StrBytes) -> Coordinator {
     let refuse = |error: ErrorCode, message: &str| {
         Coordinator::default()
@@ -135,10 +153,7 @@ fn find(control: &ControlPlane, context: &RequestContext, key_type: i8, key: &St
         let message = if context.api_version >= 4 { "" } else { ErrorCode::InvalidRequest.message() };
         return refuse(ErrorCode::InvalidRequest, message);
     }
-    if topic == TRANSACTION_TOPIC
-        && !is_authorized(context, Operation::Describe, Resource::TransactionalId(key))
-    {
-        let code = ErrorCode::TransactionalIdAuthorizationFailed;
+    if let Err(code) = check(context, key_type, key) {
         return refuse(code, code.message());
     }
     let image = control.image();

@@ -1,4 +1,4 @@
-//! The requests that only the controller answers: CreateTopics (19), DeleteTopics (20), AlterConfigs (33),
+//! The requests that only the controller answers: CreateTopics (19), DeleteTopics (20), CreateAcls (30), DeleteAcls (31), AlterConfigs (33),
 //! CreatePartitions (37), ElectLeaders (43), IncrementalAlterConfigs (44), AlterPartitionReassignments (45),
 //! ListPartitionReassignments (46), AlterClientQuotas (49), AlterUserScramCredentials (51), UpdateFeatures (57), UnregisterBroker (64), AddRaftVoter (80) and RemoveRaftVoter (81).
 //!
@@ -18,12 +18,15 @@ use moldau_model::ErrorCode;
 
 use super::auto_create::Requester;
 use super::{ApiSupport, Reply, Request, RequestContext};
+use crate::authorize::{Operation, Resource, is_visible};
 use crate::broker::Broker;
 use crate::control::CATCH_UP_LIMIT;
 use crate::response::ResponseFrame;
 
 pub(super) const CREATE_TOPICS: ApiSupport = ApiSupport::new(19, "CreateTopics", 2, 7, handle);
 pub(super) const DELETE_TOPICS: ApiSupport = ApiSupport::new(20, "DeleteTopics", 1, 6, handle);
+pub(super) const CREATE_ACLS: ApiSupport = ApiSupport::new(30, "CreateAcls", 1, 3, handle);
+pub(super) const DELETE_ACLS: ApiSupport = ApiSupport::new(31, "DeleteAcls", 1, 3, handle);
 pub(super) const ALTER_CONFIGS: ApiSupport = ApiSupport::new(33, "AlterConfigs", 0, 2, handle);
 pub(super) const CREATE_PARTITIONS: ApiSupport = ApiSupport::new(37, "CreatePartitions", 0, 3, handle);
 pub(super) const INCREMENTAL_ALTER_CONFIGS: ApiSupport =
@@ -53,7 +56,10 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     // Deferred: what a client sends next may rely on what this one changes.
     Reply::Deferred(Box::pin(async move {
         let version = context.api_version;
-        let checked = own_log_dirs::check(&control, api_key, version, &body);
+        // Who may not alter it is told by the controller, and nothing of this broker.
+        let checked = is_visible(&context, Operation::AlterConfigs, Resource::CLUSTER)
+            .then(|| own_log_dirs::check(&control, api_key, version, &body))
+            .flatten();
         let body = match checked {
             Some(checked) if checked.is_empty => {
                 return match checked.completed(api_key, version, Bytes::new()) {

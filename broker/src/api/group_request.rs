@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use kafka_protocol::protocol::Encodable;
-use moldau_group::{GroupShard, Request as GroupRequest, Response as GroupResponse};
+use moldau_group::{DescribedPartitions, GroupShard, Request as GroupRequest, Response as GroupResponse};
 use moldau_model::ErrorCode;
 
 use super::{Reply, RequestContext};
+use crate::authorize::{Operation, Resource, is_authorized, is_visible};
 use crate::control::ControlPlane;
 use crate::coordinator::Answer;
 
@@ -31,6 +32,34 @@ pub(crate) fn serves_consumer_groups(control: &ControlPlane) -> bool {
 /// `group.coordinator.rebalance.protocols` both say so.
 pub(crate) fn serves_streams_groups(control: &ControlPlane) -> bool {
     control.config.group.streams.is_served && control.image().feature_level(STREAMS_VERSION) > 0
+}
+
+/// What is told of a group that has to do with topics which the asker may not see.
+pub(crate) const UNSEEN_TOPICS: &str =
+    "The group has described topic(s) that the client is not authorized to describe.";
+
+/// Whether the asker may see all of these topics.
+pub(crate) fn may_see<'a>(
+    context: &RequestContext,
+    topics: impl IntoIterator<Item = &'a DescribedPartitions>,
+) -> bool {
+    let may_see = |topic: &DescribedPartitions| {
+        is_visible(context, Operation::Describe, Resource::topic(&topic.topic_name))
+    };
+    topics.into_iter().all(may_see)
+}
+
+/// Whether the asker may be in a group that reads these topics; Kafka's code if not.
+pub(crate) fn check_member<'a>(
+    context: &RequestContext,
+    group_id: &str,
+    topics: impl IntoIterator<Item = &'a str>,
+) -> Result<(), ErrorCode> {
+    if !is_authorized(context, Operation::Read, Resource::group(group_id)) {
+        return Err(ErrorCode::GroupAuthorizationFailed);
+    }
+    let is_allowed = |topic: &str| is_authorized(context, Operation::Describe, Resource::topic(topic));
+    if topics.into_iter().all(is_allowed) { Ok(()) } else { Err(ErrorCode::TopicAuthorizationFailed) }
 }
 
 /// Submits a request and answers when its shard does. The request has taken its place when this returns.

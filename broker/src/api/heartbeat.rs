@@ -11,6 +11,7 @@ use moldau_model::{ErrorCode, GenerationId};
 use super::group_request::{ask, check_group_id, mismatched};
 use super::message::owned;
 use super::{ApiSupport, Reply, Request};
+use crate::authorize::{Operation, Resource, is_authorized};
 use crate::broker::Broker;
 
 pub(super) const SUPPORT: ApiSupport = ApiSupport::new(12, "Heartbeat", 0, 4, handle);
@@ -21,6 +22,9 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         Err(reply) => return reply,
     };
     let group_id = request.group_id.to_string();
+    if !is_authorized(&context, Operation::Read, Resource::group(&group_id)) {
+        return context.ready(&response(ErrorCode::GroupAuthorizationFailed));
+    }
     if let Err(error) = check_group_id(&group_id) {
         return context.ready(&response(error));
     }

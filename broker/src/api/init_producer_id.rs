@@ -15,7 +15,7 @@ use moldau_txn::{
 
 use super::transaction_request::{ask, check_transactional_id, fenced_code, mismatched};
 use super::{ApiSupport, Reply, Request, RequestContext};
-use crate::authorize::{Operation, Resource, is_authorized};
+use crate::authorize::{Operation, Resource, ResourceType, is_authorized_for_some, is_visible};
 use crate::broker::Broker;
 
 pub(super) const SUPPORT: ApiSupport = ApiSupport::new(22, "InitProducerId", 0, 5, handle);
@@ -30,11 +30,17 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
             (Err(error), _) | (Ok(()), Err(error)) => context.ready(&refused(error)),
             (Ok(()), Ok(expected)) => transactional(broker, context, id, &request, expected),
         },
-        None if !is_authorized(&context, Operation::IdempotentWrite, Resource::Cluster) => {
+        None if !may_be_idempotent(&context) => {
             context.ready(&refused(ErrorCode::ClusterAuthorizationFailed))
         }
         None => idempotent(broker, context),
     }
+}
+
+/// Who may write to some topic may do so idempotently (KIP-679).
+fn may_be_idempotent(context: &RequestContext) -> bool {
+    is_visible(context, Operation::IdempotentWrite, Resource::CLUSTER)
+        || is_authorized_for_some(context, Operation::Write, ResourceType::Topic)
 }
 
 /// What the producer goes on from: an id and an epoch, or neither.

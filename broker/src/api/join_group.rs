@@ -18,6 +18,7 @@ use moldau_model::{ErrorCode, Uuid};
 use super::group_request::{ask, check_group_id, mismatched};
 use super::message::{detached, owned, text};
 use super::{ApiSupport, Reply, Request, RequestContext};
+use crate::authorize::{Operation, Resource, is_authorized};
 use crate::broker::Broker;
 
 pub(super) const SUPPORT: ApiSupport = ApiSupport::new(11, "JoinGroup", 0, 9, handle);
@@ -29,6 +30,9 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     };
     let group_id = request.group_id.to_string();
     let member_id = request.member_id.to_string();
+    if !is_authorized(&context, Operation::Read, Resource::group(&group_id)) {
+        return context.ready(&failed(&context, ErrorCode::GroupAuthorizationFailed, ""));
+    }
     if let Err(error) = check_group_id(&group_id) {
         return context.ready(&failed(&context, error, &member_id));
     }

@@ -11,6 +11,7 @@ use moldau_model::ErrorCode;
 
 use super::message::text;
 use super::{ApiSupport, Reply, Request};
+use crate::authorize::{Operation, Resource, is_authorized};
 use crate::broker::Broker;
 
 pub(super) const SUPPORT: ApiSupport = ApiSupport::new(74, "ListConfigResources", 0, 1, handle);
@@ -28,6 +29,10 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         Ok(decoded) => decoded,
         Err(reply) => return reply,
     };
+    if !is_authorized(&context, Operation::DescribeConfigs, Resource::CLUSTER) {
+        let code = ErrorCode::ClusterAuthorizationFailed.code();
+        return context.ready(&ListConfigResourcesResponse::default().with_error_code(code));
+    }
     let mut kinds = Vec::new();
     if context.api_version == 0 {
         kinds.push(ConfigResourceType::ClientMetrics);

@@ -12,6 +12,7 @@ use moldau_model::ErrorCode;
 use super::group_request::{all, mismatched};
 use super::message::{group_id, text};
 use super::{ApiSupport, Reply, Request};
+use crate::authorize::{Operation, Resource, is_visible};
 use crate::broker::Broker;
 
 pub(super) const SUPPORT: ApiSupport = ApiSupport::new(16, "ListGroups", 0, 5, handle);
@@ -21,6 +22,7 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         Ok(decoded) => decoded,
         Err(reply) => return reply,
     };
+    let sees_all = is_visible(&context, Operation::Describe, Resource::CLUSTER);
     let list = List {
         states_filter: request.states_filter.iter().map(ToString::to_string).collect(),
         types_filter: request.types_filter.iter().map(ToString::to_string).collect(),
@@ -36,7 +38,10 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         for answer in answers.await {
             let error = match answer {
                 Ok(GroupResponse::ListGroups(listed)) => {
-                    let groups = listed.groups.into_iter().map(|group| {
+                    let is_shown =
+                        |id: &str| sees_all || is_visible(&context, Operation::Describe, Resource::group(id));
+                    let groups = listed.groups.into_iter().filter(|group| is_shown(&group.group_id));
+                    let groups = groups.map(|group| {
                         let mut told = ListedGroup::default()
                             .with_group_id(group_id(group.group_id))
                             .with_protocol_type(text(group.protocol_type));

@@ -84,7 +84,7 @@ fn answer(broker: &Broker, context: &RequestContext, request: &ListOffsetsReques
         }
     }
     let topics = wishes.into_iter().map(|(name, partitions)| {
-        let is_allowed = is_authorized(context, Operation::Describe, Resource::Topic(name));
+        let is_allowed = is_authorized(context, Operation::Describe, Resource::topic(name));
         let partitions = partitions.into_iter().map(|partition| {
             let result = if !is_allowed {
                 Err(ErrorCode::TopicAuthorizationFailed)

@@ -84,7 +84,7 @@ fn merged(
         let shown = listed.transactions.into_iter().filter(|transaction| {
             let id = &*transaction.transactional_id;
             pattern.is_none_or(|pattern| pattern.is_match(id))
-                && is_authorized(context, Operation::Describe, Resource::TransactionalId(id))
+                && is_authorized(context, Operation::Describe, Resource::transactional_id(id))
         });
         states.extend(shown.map(|transaction| {
             TransactionState::default()

@@ -24,7 +24,10 @@ use moldau_model::{ErrorCode, TopicId, validate_topic_name};
 use super::auto_create::{Requester, create_topics};
 use super::message::{OPERATIONS_NOT_ASKED, broker_id, broker_ids, model_uuid, text, topic_name, wire_uuid};
 use super::topic_view::{is_internal, is_reachable, view};
-use super::{ApiSupport, Reply, Request, RequestContext, authorized_operations};
+use super::{ApiSupport, Reply, Request, RequestContext};
+use crate::authorize::{
+    Operation, Resource, authorized_operations, cluster_operations, is_authorized, is_visible,
+};
 use crate::broker::Broker;
 use crate::control::ControlPlane;
 
@@ -42,13 +45,15 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         Err(error) => return context.ready(&refused(&context, &request, error)),
     };
     let doubt = wanted.doubtful_until(control, &image);
-    let missing = if request.allow_auto_topic_creation || context.api_version < 4 {
+    let mut missing = if request.allow_auto_topic_creation || context.api_version < 4 {
         wanted.names_to_create(control, &image)
     } else {
         Vec::new()
     };
+    missing.retain(|name| is_visible(&context, Operation::Describe, Resource::topic(name)));
+    let refused = take_uncreatable(&context, &mut missing);
     if missing.is_empty() && doubt.is_none() {
-        return context.ready(&answer(control, &image, &context, &request, &wanted));
+        return context.ready(&answer(control, &image, &context, &request, &wanted, &refused));
     }
     let control = Arc::clone(control);
     Reply::Pending(Box::pin(async move {
@@ -57,8 +62,24 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         }
         wait_for_verdict(&control, &wanted).await;
         let image = control.image();
-        context.response(&answer(&control, &image, &context, &request, &wanted))
+        context.response(&answer(&control, &image, &context, &request, &wanted, &refused))
     }))
+}
+
+/// Takes out the topics that the asker may not create.
+fn take_uncreatable(context: &RequestContext, missing: &mut Vec<String>) -> BTreeSet<String> {
+    if missing.is_empty() || is_visible(context, Operation::Create, Resource::CLUSTER) {
+        return BTreeSet::new();
+    }
+    let mut refused = BTreeSet::new();
+    missing.retain(|name| {
+        let is_allowed = is_authorized(context, Operation::Create, Resource::topic(name));
+        if !is_allowed {
+            refused.insert(name.clone());
+        }
+        is_allowed
+    });
+    refused
 }
 
 /// The topics a request names.
@@ -157,19 +178,36 @@ fn answer(
     context: &RequestContext,
     request: &MetadataRequest,
     wanted: &Wanted,
+    uncreatable: &BTreeSet<String>,
 ) -> MetadataResponse {
     let topics = match wanted {
-        Wanted::All => image.topics().iter().map(|topic| known(image, context, request, topic)).collect(),
+        Wanted::All => {
+            let is_seen = |name: &str| is_visible(context, Operation::Describe, Resource::topic(name));
+            let seen = image.topics().iter().filter(|topic| is_seen(topic.name()));
+            seen.map(|topic| known(image, context, request, topic)).collect()
+        }
         Wanted::Names(names) => names
             .iter()
             .map(|name| match image.topics().by_name(name) {
+                _ if !is_authorized(context, Operation::Describe, Resource::topic(name)) => {
+                    unauthorized().with_name(Some(topic_name(name)))
+                }
                 Some(topic) => known(image, context, request, topic),
+                None if uncreatable.contains(name) => unauthorized()
+                    .with_name(Some(topic_name(name)))
+                    .with_is_internal(context.api_version >= 1 && is_internal(name)),
                 None => unknown_name(context, request, name),
             })
             .collect(),
         Wanted::Ids(ids) => ids
             .iter()
             .map(|id| match image.topics().by_id(*id) {
+                // An id tells nothing; the name that it has would.
+                Some(topic)
+                    if !is_authorized(context, Operation::Describe, Resource::topic(topic.name())) =>
+                {
+                    unauthorized().with_name(None).with_topic_id(wire_uuid(*id))
+                }
                 Some(topic) => known(image, context, request, topic),
                 None => MetadataResponseTopic::default()
                     .with_error_code(ErrorCode::UnknownTopicId.code())
@@ -186,8 +224,9 @@ fn answer(
     if context.api_version >= 2 {
         response.cluster_id = Some(text(&control.cluster_id));
     }
-    if (8..=10).contains(&context.api_version) && request.include_cluster_authorized_operations {
-        response.cluster_authorized_operations = authorized_operations::CLUSTER;
+    if (8..=10).contains(&context.api_version) {
+        let asked = request.include_cluster_authorized_operations;
+        response.cluster_authorized_operations = cluster_operations(context, asked);
     }
     response
 }
@@ -222,16 +261,18 @@ fn unknown_name(context: &RequestContext, request: &MetadataRequest, name: &str)
         .with_error_code(error.code())
         .with_name(Some(topic_name(name)))
         .with_is_internal(context.api_version >= 1 && is_internal(name))
-        .with_topic_authorized_operations(topic_operations(context, request))
+        .with_topic_authorized_operations(topic_operations(context, request, name))
 }
 
 /// What may be done with a topic, whether it exists or not, if that was asked for.
-fn topic_operations(context: &RequestContext, request: &MetadataRequest) -> i32 {
-    if context.api_version >= 8 && request.include_topic_authorized_operations {
-        authorized_operations::TOPIC
-    } else {
-        OPERATIONS_NOT_ASKED
-    }
+fn topic_operations(context: &RequestContext, request: &MetadataRequest, topic: &str) -> i32 {
+    let asked = context.api_version >= 8 && request.include_topic_authorized_operations;
+    authorized_operations(context, asked, Resource::topic(topic))
+}
+
+/// What is told of a topic that the asker may not see, or not create: nothing of it.
+fn unauthorized() -> MetadataResponseTopic {
+    MetadataResponseTopic::default().with_error_code(ErrorCode::TopicAuthorizationFailed.code())
 }
 
 fn known(
@@ -265,7 +306,7 @@ fn known(
         .with_topic_id(if version >= 10 { wire_uuid(topic.id()) } else { uuid::Uuid::nil() })
         .with_is_internal(version >= 1 && is_internal(topic.name()))
         .with_partitions(partitions.collect())
-        .with_topic_authorized_operations(topic_operations(context, request))
+        .with_topic_authorized_operations(topic_operations(context, request, topic.name()))
 }
 
 /// Clients of version 0 choke on replicas they are told no address of: those are left out, which is an error of its own.

@@ -26,6 +26,7 @@ use super::group_request::{mismatched, outcome};
 use super::message::owned;
 use super::offsets_by_id::name_of;
 use super::{ApiSupport, Reply, Request, RequestContext};
+use crate::authorize::{Operation, Resource, is_authorized};
 use crate::broker::Broker;
 use crate::response::ResponseFrame;
 
@@ -33,15 +34,22 @@ pub(super) const SUPPORT: ApiSupport = ApiSupport::new(8, "OffsetCommit", 2, 10,
 
 fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     let image = broker.control.image();
-    let (context, request, topic_ids) = match decoded(&image, request) {
+    let (context, mut request, mut topic_ids) = match decoded(&image, request) {
         Ok(decoded) => decoded,
         Err(reply) => return reply,
     };
     let group_id = request.group_id.to_string();
+    if !is_authorized(&context, Operation::Read, Resource::group(&group_id)) {
+        let code = ErrorCode::GroupAuthorizationFailed;
+        let response = OffsetCommitResponse::default().with_topics(refused(&request.topics, code));
+        return Reply::Ready(frame(&context, response, topic_ids.as_deref()));
+    }
+    let refused = take_unauthorized(&context, &mut request, topic_ids.as_mut());
     let topics: Vec<OffsetCommitTopic> =
         request.topics.iter().filter_map(|topic| committable(&image, topic)).collect();
     if topics.is_empty() {
-        let response = merged(&image, &request.topics, Err(ErrorCode::None));
+        let mut response = merged(&image, &request.topics, Err(ErrorCode::None));
+        response.topics.extend(refused);
         return Reply::Ready(frame(&context, response, topic_ids.as_deref()));
     }
     let commit = Commit {
@@ -63,12 +71,55 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
             Ok(other) => Err(mismatched(&other)),
             Err(error) => Err(error),
         };
-        frame(&context, merged(&image, &request.topics, outcome), topic_ids.as_deref())
+        let mut response = merged(&image, &request.topics, outcome);
+        response.topics.extend(refused);
+        frame(&context, response, topic_ids.as_deref())
     };
     match asked {
         Err(error) => Reply::Ready(answered(Err(error))),
         Ok(receiver) => Reply::Pending(Box::pin(async move { answered(outcome(receiver).await) })),
     }
+}
+
+/// Takes out the topics that the asker may not read, with what it is told of them. Their ids go behind the others', as their
+/// answers do.
+fn take_unauthorized(
+    context: &RequestContext,
+    request: &mut OffsetCommitRequest,
+    topic_ids: Option<&mut Vec<TopicId>>,
+) -> Vec<OffsetCommitResponseTopic> {
+    let is_allowed = |topic: &OffsetCommitRequestTopic| {
+        // What has no name has an id that nobody has.
+        topic.name.is_empty() || is_authorized(context, Operation::Read, Resource::topic(&topic.name))
+    };
+    let allowed: Vec<bool> = request.topics.iter().map(is_allowed).collect();
+    if allowed.iter().all(|is_allowed| *is_allowed) {
+        return Vec::new();
+    }
+    if let Some(ids) = topic_ids {
+        let (kept, taken): (Vec<_>, Vec<_>) =
+            ids.drain(..).zip(&allowed).partition(|(_, is_allowed)| **is_allowed);
+        ids.extend(kept.into_iter().chain(taken).map(|(id, _)| id));
+    }
+    let (kept, taken): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut request.topics).into_iter().zip(allowed).partition(|(_, is_allowed)| *is_allowed);
+    request.topics = kept.into_iter().map(|(topic, _)| topic).collect();
+    let taken: Vec<_> = taken.into_iter().map(|(topic, _)| topic).collect();
+    refused(&taken, ErrorCode::TopicAuthorizationFailed)
+}
+
+/// Topics of which every partition is told the same.
+fn refused(topics: &[OffsetCommitRequestTopic], code: ErrorCode) -> Vec<OffsetCommitResponseTopic> {
+    let topic = |topic: &OffsetCommitRequestTopic| {
+        let partitions = topic.partitions.iter().map(|partition| {
+            OffsetCommitResponsePartition::default()
+                .with_partition_index(partition.partition_index)
+                .with_error_code(code.code())
+        });
+        let partitions = partitions.collect();
+        OffsetCommitResponseTopic::default().with_name(topic.name.clone()).with_partitions(partitions)
+    };
+    topics.iter().map(topic).collect()
 }
 
 type Decoded = (RequestContext, OffsetCommitRequest, Option<Vec<TopicId>>);

@@ -16,19 +16,29 @@ use moldau_model::{ErrorCode, PartitionIndex};
 
 use super::group_request::{ask, check_group_id, mismatched};
 use super::{ApiSupport, Reply, Request};
+use crate::authorize::{Operation, Resource, is_authorized};
 use crate::broker::Broker;
 
 pub(super) const SUPPORT: ApiSupport = ApiSupport::new(47, "OffsetDelete", 0, 0, handle);
 
 fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
-    let (context, request) = match request.decode::<OffsetDeleteRequest>() {
+    let (context, mut request) = match request.decode::<OffsetDeleteRequest>() {
         Ok(decoded) => decoded,
         Err(reply) => return reply,
     };
     let group_id = request.group_id.to_string();
+    if !is_authorized(&context, Operation::Delete, Resource::group(&group_id)) {
+        return context.ready(&failed(ErrorCode::GroupAuthorizationFailed));
+    }
     if let Err(error) = check_group_id(&group_id) {
         return context.ready(&failed(error));
     }
+    let is_allowed = |topic: &OffsetDeleteRequestTopic| {
+        is_authorized(&context, Operation::Read, Resource::topic(&topic.name))
+    };
+    let (allowed, refused): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut request.topics).into_iter().partition(is_allowed);
+    request.topics = allowed;
     let image = broker.control.image();
     // Partitions that do not exist are answered here; the coordinator is asked about the others.
     let topics = request.topics.iter().filter_map(|topic| {
@@ -48,7 +58,9 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         GroupRequest::OffsetDelete(delete),
         move |_, answer| match answer {
             Ok(GroupResponse::OffsetDelete(deleted)) if deleted.error.is_none() => {
-                merged(&image, &request.topics, deleted)
+                let mut response = merged(&image, &request.topics, deleted);
+                response.topics.extend(refused.into_iter().map(refused_topic));
+                response
             }
             Ok(GroupResponse::OffsetDelete(deleted)) => failed(deleted.error),
             Ok(other) => failed(mismatched(&other)),
@@ -59,6 +71,16 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
 
 fn failed(error: ErrorCode) -> OffsetDeleteResponse {
     OffsetDeleteResponse::default().with_error_code(error.code())
+}
+
+fn refused_topic(topic: OffsetDeleteRequestTopic) -> OffsetDeleteResponseTopic {
+    let partitions = topic.partitions.iter().map(|partition| {
+        OffsetDeleteResponsePartition::default()
+            .with_partition_index(partition.partition_index)
+            .with_error_code(ErrorCode::TopicAuthorizationFailed.code())
+    });
+    let partitions = partitions.collect();
+    OffsetDeleteResponseTopic::default().with_name(topic.name).with_partitions(partitions)
 }
 
 /// One walk over the request and the coordinator's answer, which is in the request's order.

@@ -13,17 +13,18 @@ use kafka_protocol::messages::offset_fetch_response::{
 };
 use kafka_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse};
 use moldau_group::{
-    OffsetFetchRequest as Fetch, OffsetFetchResponse as Fetched, OffsetFetchTopic, Request as GroupRequest,
-    Response as GroupResponse,
+    FetchedOffset, FetchedTopic, OffsetFetchRequest as Fetch, OffsetFetchResponse as Fetched,
+    OffsetFetchTopic, Request as GroupRequest, Response as GroupResponse,
 };
 use moldau_kafka::OFFSETS_BY_TOPIC_ID_SINCE;
 use moldau_metadata::MetadataImage;
-use moldau_model::{ErrorCode, PartitionIndex, TopicId};
+use moldau_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicId};
 
 use super::group_request::{all, mismatched};
 use super::message::{group_id, owned, text, topic_name};
 use super::offsets_by_id::UnknownTopics;
 use super::{ApiSupport, Reply, Request, RequestContext};
+use crate::authorize::{Operation, Resource, is_authorized, is_visible};
 use crate::broker::Broker;
 use crate::response::ResponseFrame;
 
@@ -38,21 +39,33 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         Ok(decoded) => decoded,
         Err(reply) => return reply,
     };
-    let fetches = if context.api_version >= GROUPS_VERSION {
+    let mut fetches = if context.api_version >= GROUPS_VERSION {
         groups_of(&image, &request)
     } else {
         vec![group_of(&image, &request)]
     };
     let asked: Vec<(String, Option<Vec<OffsetFetchTopic>>)> =
         fetches.iter().map(|fetch| (fetch.group_id.clone(), fetch.topics.clone())).collect();
+    let is_seen = |topic: &str| is_visible(&context, Operation::Describe, Resource::topic(topic));
+    let unseen: Vec<Vec<FetchedTopic>> =
+        fetches.iter_mut().map(|fetch| take_unseen(fetch, is_seen)).collect();
     let submit = |fetch: Fetch| {
+        if !is_authorized(&context, Operation::Describe, Resource::group(&fetch.group_id)) {
+            return Err(ErrorCode::GroupAuthorizationFailed);
+        }
         let group_id = fetch.group_id.clone();
         broker.control.coordinator.submit(&group_id, GroupRequest::OffsetFetch(fetch))
     };
     let answers = all(fetches.into_iter().map(submit).collect());
     Reply::Pending(Box::pin(async move {
-        let outcomes = answers.await.into_iter().map(|answer| match answer {
+        let is_seen = |topic: &str| is_visible(&context, Operation::Describe, Resource::topic(topic));
+        let outcomes = answers.await.into_iter().zip(unseen).map(|(answer, unseen)| match answer {
             Ok(GroupResponse::OffsetFetch(mut fetched)) => {
+                // Who asked for all is told of those that it may see.
+                fetched.topics.retain(|topic| is_seen(&topic.name));
+                if fetched.error.is_none() {
+                    fetched.topics.extend(unseen);
+                }
                 if by_id.is_some() {
                     forget_former_topics(&mut fetched, &image);
                 }
@@ -68,6 +81,32 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
             Some(unknown) => with_ids(&context, &image, response, unknown),
         }
     }))
+}
+
+/// Takes out the topics that the asker may not see, with what it is told of them.
+fn take_unseen(fetch: &mut Fetch, is_seen: impl Fn(&str) -> bool) -> Vec<FetchedTopic> {
+    let Some(topics) = &mut fetch.topics else { return Vec::new() };
+    let mut unseen = Vec::new();
+    topics.retain(|topic| {
+        let is_seen = is_seen(&topic.name);
+        if !is_seen {
+            let partitions = topic.partitions.iter().map(|partition| FetchedOffset {
+                partition: *partition,
+                topic_id: topic.topic_id,
+                committed_offset: Offset::NONE,
+                committed_leader_epoch: LeaderEpoch::NONE,
+                metadata: String::new(),
+                error: ErrorCode::TopicAuthorizationFailed,
+            });
+            unseen.push(FetchedTopic {
+                name: topic.name.clone(),
+                topic_id: topic.topic_id,
+                partitions: partitions.collect(),
+            });
+        }
+        is_seen
+    });
+    unseen
 }
 
 /// A topic's id must not be told with what was committed for an earlier topic of its name.

@@ -12,7 +12,7 @@ use kafka_protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpoch
 use moldau_model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex};
 
 use super::{ApiSupport, Reply, Request};
-use crate::authorize::{Operation, Resource, is_authorized};
+use crate::authorize::{Operation, Resource, is_authorized, is_visible};
 use crate::broker::Broker;
 
 pub(super) const SUPPORT: ApiSupport = ApiSupport::new(23, "OffsetForLeaderEpoch", 2, 4, handle);
@@ -23,8 +23,10 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         Err(reply) => return reply,
     };
     let image = broker.control.image();
+    let is_node = is_visible(&context, Operation::ClusterAction, Resource::CLUSTER);
     let topics = request.topics.iter().map(|topic| {
-        let is_allowed = is_authorized(&context, Operation::Describe, Resource::Topic(&topic.topic));
+        let is_allowed =
+            is_node || is_authorized(&context, Operation::Describe, Resource::topic(&topic.topic));
         let partitions = topic.partitions.iter().map(|partition| {
             let index = PartitionIndex(partition.partition);
             let result = if is_allowed {

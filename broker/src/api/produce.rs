@@ -164,8 +164,7 @@ fn append_all(
         let refusal = verified
             .refusal
             .or(refusal)
-            .or_else(|| (!matches!(view.acks, -1..=1)).then_some(ErrorCode::InvalidRequiredAcks))
-            .or_else(|| check_topic(&request.context, &name));
+            .or_else(|| (!matches!(view.acks, -1..=1)).then_some(ErrorCode::InvalidRequiredAcks));
         let mut outcomes = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
             let id = TopicIdPartition { topic_id, partition: partition.index };
@@ -192,13 +191,17 @@ fn find_topic(
     match topic {
         ProduceTopicRef::Name(range) => {
             let name = moldau_kafka::text(request.body(), range);
+            // Whether there is such a topic is not told to who may not write to it.
+            if let Some(refusal) = check_topic(&request.context, name) {
+                return (name.to_owned(), TopicId::ZERO, Some(refusal));
+            }
             match image.topics().by_name(name) {
                 Some(topic) => (name.to_owned(), topic.id(), None),
                 None => (name.to_owned(), TopicId::ZERO, Some(ErrorCode::UnknownTopicOrPartition)),
             }
         }
         ProduceTopicRef::Id(id) => match image.topics().by_id(*id) {
-            Some(topic) => (topic.name().to_string(), *id, None),
+            Some(topic) => (topic.name().to_string(), *id, check_topic(&request.context, topic.name())),
             None => (String::new(), *id, Some(ErrorCode::UnknownTopicId)),
         },
     }
@@ -206,7 +209,7 @@ fn find_topic(
 
 /// What Kafka refuses before it looks at the records.
 fn check_topic(context: &RequestContext, topic: &str) -> Option<ErrorCode> {
-    if !is_authorized(context, Operation::Write, Resource::Topic(topic)) {
+    if !is_authorized(context, Operation::Write, Resource::topic(topic)) {
         return Some(ErrorCode::TopicAuthorizationFailed);
     }
     if is_internal(topic) {

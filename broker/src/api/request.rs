@@ -11,6 +11,7 @@ use moldau_model::Principal;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Reply;
+use crate::authorize::Authorizer;
 use crate::response::ResponseFrame;
 
 /// What is known of a request besides its body.
@@ -25,6 +26,8 @@ pub struct RequestContext {
     pub client_address: SocketAddr,
     /// Who the connection speaks for.
     pub principal: Principal,
+    /// Who decides what that may do; `None` if everybody may do everything.
+    pub authorizer: Option<Arc<Authorizer>>,
     pub received_at: Instant,
     /// What the connection's client said it is (KIP-511), once it has.
     pub software: Arc<OnceLock<ClientSoftware>>,

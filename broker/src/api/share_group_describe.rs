@@ -13,9 +13,10 @@ use moldau_group::{
 };
 use moldau_model::ErrorCode;
 
-use super::group_request::{all, mismatched};
+use super::group_request::{UNSEEN_TOPICS, all, may_see, mismatched};
 use super::message::{OPERATIONS_NOT_ASKED, group_id, text, topic_name, wire_uuid};
-use super::{ApiSupport, Reply, Request, authorized_operations};
+use super::{ApiSupport, Reply, Request, RequestContext};
+use crate::authorize::{Operation, Resource, authorized_operations, is_authorized};
 use crate::broker::Broker;
 
 pub(super) const SUPPORT: ApiSupport = ApiSupport::new(77, "ShareGroupDescribe", 1, 1, handle);
@@ -32,6 +33,9 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     let names: Vec<String> = distinct.map(|group| group.to_string()).collect();
     let is_served = broker.share.is_served();
     let answers = names.iter().map(|name| {
+        if !is_authorized(&context, Operation::Describe, Resource::group(name)) {
+            return Err(ErrorCode::GroupAuthorizationFailed);
+        }
         if !is_served {
             return Err(ErrorCode::UnsupportedVersion);
         }
@@ -42,7 +46,7 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     Reply::Pending(Box::pin(async move {
         let groups = names.iter().zip(answers.await).map(|(name, answer)| match answer {
             Ok(GroupResponse::ShareGroupDescribe(mut described)) => match described.pop() {
-                Some(group) => on_the_wire(group, asks_operations),
+                Some(group) => on_the_wire(&context, group, asks_operations),
                 None => failed(name, ErrorCode::UnknownServerError),
             },
             Ok(other) => failed(name, mismatched(&other)),
@@ -60,7 +64,13 @@ fn failed(name: &str, error: ErrorCode) -> DescribedGroup {
         .with_authorized_operations(OPERATIONS_NOT_ASKED)
 }
 
-fn on_the_wire(group: Described, asks_operations: bool) -> DescribedGroup {
+fn on_the_wire(context: &RequestContext, group: Described, asks_operations: bool) -> DescribedGroup {
+    if !may_see(context, group.members.iter().flat_map(|member| &member.assignment)) {
+        return failed(&group.group_id, ErrorCode::TopicAuthorizationFailed)
+            .with_error_message(Some(text(UNSEEN_TOPICS)));
+    }
+    let asked = asks_operations && group.error.is_none();
+    let operations = authorized_operations(context, asked, Resource::group(&group.group_id));
     let members = group.members.into_iter().map(on_the_wire_member);
     DescribedGroup::default()
         .with_error_code(group.error.code())
@@ -71,7 +81,7 @@ fn on_the_wire(group: Described, asks_operations: bool) -> DescribedGroup {
         .with_assignment_epoch(group.assignment_epoch)
         .with_assignor_name(text(group.assignor_name))
         .with_members(members.collect())
-        .with_authorized_operations(authorized_operations::of_group(asks_operations, group.error))
+        .with_authorized_operations(operations)
 }
 
 fn on_the_wire_member(member: DescribedShareMember) -> Member {

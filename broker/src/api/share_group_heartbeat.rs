@@ -17,7 +17,7 @@ use moldau_share::{
     Request as StateRequest, Response as StateResponse, START_OFFSET_UNKNOWN, SharePartitionKey,
 };
 
-use super::group_request::mismatched;
+use super::group_request::{check_member, mismatched};
 use super::message::{owned, text, wire_uuid};
 use super::{ApiSupport, Reply, Request, RequestContext};
 use crate::broker::Broker;
@@ -31,6 +31,10 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     };
     if !broker.share.is_served() {
         return context.ready(&failed(ErrorCode::UnsupportedVersion));
+    }
+    let names = request.subscribed_topic_names.iter().flatten().map(|name| name.as_str());
+    if let Err(error) = check_member(&context, &request.group_id, names) {
+        return context.ready(&failed(error));
     }
     if request.member_id.is_empty() {
         // Kafka has no words for this one.

@@ -34,7 +34,7 @@ pub(super) fn session_key(
     if group_id.is_empty() || member_id.is_empty() {
         return Err(ErrorCode::InvalidRequest);
     }
-    if !is_authorized(context, Operation::Read, Resource::Group(group_id)) {
+    if !is_authorized(context, Operation::Read, Resource::group(group_id)) {
         return Err(ErrorCode::GroupAuthorizationFailed);
     }
     Ok(SessionKey { group_id: group_id.into(), member_id: member_id.into() })
@@ -93,7 +93,7 @@ pub(super) fn check_readable(
 ) -> Result<(), ErrorCode> {
     let image = broker.control.image();
     let topic = image.topics().by_id(at.topic_id).ok_or(ErrorCode::UnknownTopicId)?;
-    if !is_authorized(context, Operation::Read, Resource::Topic(topic.name())) {
+    if !is_authorized(context, Operation::Read, Resource::topic(topic.name())) {
         return Err(ErrorCode::TopicAuthorizationFailed);
     }
     topic.partition(at.partition).map(|_| ()).ok_or(ErrorCode::UnknownTopicOrPartition)

@@ -26,7 +26,7 @@ pub(super) async fn ask_all(
     context: &RequestContext,
     asked: Vec<Asked>,
 ) -> Vec<(TopicId, i32, Response)> {
-    let is_allowed = is_authorized(context, Operation::ClusterAction, Resource::Cluster);
+    let is_allowed = is_authorized(context, Operation::ClusterAction, Resource::CLUSTER);
     let is_served = broker.share.is_served();
     let answers = asked.into_iter().map(|(topic_id, partition, request)| {
         let control = &broker.control;

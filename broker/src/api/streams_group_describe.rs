@@ -15,8 +15,9 @@ use moldau_model::ErrorCode;
 
 use super::group_request::{all, mismatched, serves_streams_groups};
 use super::message::OPERATIONS_NOT_ASKED;
-use super::streams_group_heartbeat::{host_and_port, task_ids};
-use super::{ApiSupport, Reply, Request, authorized_operations};
+use super::streams_group_heartbeat::{host_and_port, task_ids, topic_names};
+use super::{ApiSupport, Reply, Request, RequestContext};
+use crate::authorize::{Operation, Resource, authorized_operations, is_authorized, is_visible};
 use crate::broker::Broker;
 use crate::response::ResponseFrame;
 
@@ -38,6 +39,9 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         request.group_ids.into_iter().filter(|group_id| seen.insert(group_id.clone())).collect();
     let is_served = serves_streams_groups(&broker.control);
     let answers = names.iter().map(|name| {
+        if !is_authorized(&context, Operation::Describe, Resource::group(name)) {
+            return Err(ErrorCode::GroupAuthorizationFailed);
+        }
         if !is_served {
             return Err(ErrorCode::UnsupportedVersion);
         }
@@ -48,7 +52,7 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     Reply::Pending(Box::pin(async move {
         let groups = names.iter().zip(answers.await).map(|(name, answer)| match answer {
             Ok(GroupResponse::StreamsGroupDescribe(mut described)) => match described.pop() {
-                Some(group) => on_the_wire(group, asks_operations),
+                Some(group) => on_the_wire(&context, group, asks_operations),
                 None => failed(name, ErrorCode::UnknownServerError),
             },
             Ok(other) => failed(name, mismatched(&other)),
@@ -74,7 +78,20 @@ fn failed(name: &str, error: ErrorCode) -> StreamsDescribedGroup {
     }
 }
 
-fn on_the_wire(group: Described, asks_operations: bool) -> StreamsDescribedGroup {
+fn on_the_wire(context: &RequestContext, group: Described, asks_operations: bool) -> StreamsDescribedGroup {
+    let subtopologies = group.topology.iter().flat_map(|topology| &topology.subtopologies);
+    let sees_all = subtopologies
+        .flat_map(topic_names)
+        .all(|topic| is_visible(context, Operation::Describe, Resource::topic(topic)));
+    if !sees_all {
+        let text = "The described group uses topics that the client is not authorized to describe.";
+        return StreamsDescribedGroup {
+            error_message: Some(text.to_owned()),
+            ..failed(&group.group_id, ErrorCode::TopicAuthorizationFailed)
+        };
+    }
+    let asked = asks_operations && group.error.is_none();
+    let operations = authorized_operations(context, asked, Resource::group(&group.group_id));
     StreamsDescribedGroup {
         error_code: group.error.code(),
         error_message: group.error_message,
@@ -86,7 +103,7 @@ fn on_the_wire(group: Described, asks_operations: bool) -> StreamsDescribedGroup
             .topology
             .map(|topology| (topology.epoch, Some(topology.subtopologies.into_iter().map(part).collect()))),
         members: group.members.into_iter().map(member).collect(),
-        authorized_operations: authorized_operations::of_group(asks_operations, group.error),
+        authorized_operations: operations,
     }
 }
 

@@ -18,7 +18,7 @@ use moldau_kafka::{
 use moldau_model::{ErrorCode, PartitionIndex};
 
 use super::auto_create::Requester;
-use super::group_request::{mismatched, outcome, serves_streams_groups};
+use super::group_request::{check_member, mismatched, outcome, serves_streams_groups};
 use super::{ApiSupport, Reply, Request, RequestContext};
 use crate::broker::Broker;
 use crate::response::ResponseFrame;
@@ -42,6 +42,10 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     }
     let beat = beat(&context, request);
     let group_id = beat.group_id.clone();
+    let subtopologies = beat.topology.iter().flat_map(|topology| &topology.subtopologies);
+    if let Err(error) = check_member(&context, &group_id, subtopologies.flat_map(topic_names)) {
+        return Reply::Ready(encoded(&context, &failed(error)));
+    }
     let request = GroupRequest::StreamsGroupHeartbeat(Box::new(beat));
     let answer = match broker.control.coordinator.submit(&group_id, request) {
         Ok(answer) => answer,
@@ -138,6 +142,13 @@ fn subtopology(part: StreamsTopologyPart) -> StreamsSubtopology {
             })
             .collect(),
     }
+}
+
+/// All topics that a part of a topology names.
+pub(super) fn topic_names(part: &StreamsSubtopology) -> impl Iterator<Item = &str> {
+    let internal = part.changelog_topics.iter().chain(&part.repartition_source_topics);
+    let named = part.source_topics.iter().chain(&part.repartition_sink_topics);
+    named.map(String::as_str).chain(internal.map(|topic| topic.name.as_str()))
 }
 
 fn topic_info(topic: StreamsInternalTopic) -> StreamsTopicInfo {

@@ -13,6 +13,7 @@ use moldau_model::{ErrorCode, GenerationId};
 use super::group_request::{ask, check_group_id, mismatched};
 use super::message::{detached, owned, text};
 use super::{ApiSupport, Reply, Request};
+use crate::authorize::{Operation, Resource, is_authorized};
 use crate::broker::Broker;
 
 pub(super) const SUPPORT: ApiSupport = ApiSupport::new(14, "SyncGroup", 0, 5, handle);
@@ -23,6 +24,9 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         Err(reply) => return reply,
     };
     let group_id = request.group_id.to_string();
+    if !is_authorized(&context, Operation::Read, Resource::group(&group_id)) {
+        return context.ready(&failed(ErrorCode::GroupAuthorizationFailed));
+    }
     if let Err(error) = check_group_id(&group_id) {
         return context.ready(&failed(error));
     }

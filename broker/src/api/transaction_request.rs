@@ -14,7 +14,7 @@ use crate::coordinator::Answer;
 
 /// Whether the request's principal may use the transactional id.
 pub(crate) fn check_transactional_id(context: &RequestContext, id: &str) -> Result<(), ErrorCode> {
-    if is_authorized(context, Operation::Write, Resource::TransactionalId(id)) {
+    if is_authorized(context, Operation::Write, Resource::transactional_id(id)) {
         Ok(())
     } else {
         Err(ErrorCode::TransactionalIdAuthorizationFailed)

@@ -28,7 +28,7 @@ use super::commit_results::{self, CommitResults};
 use super::group_request::{check_group_id, mismatched, outcome};
 use super::message::owned;
 use super::transaction_request::check_transactional_id;
-use super::{ApiSupport, Reply, Request};
+use super::{ApiSupport, Reply, Request, RequestContext};
 use crate::authorize::{Operation, Resource, is_authorized};
 use crate::broker::Broker;
 use crate::coordinator::OFFSETS_TOPIC;
@@ -43,7 +43,7 @@ const VERSION_ADDED_BY_BROKER: i16 = 5;
 const VERSION_ABORTABLE: i16 = 4;
 
 fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
-    let (context, request) = match request.decode::<TxnOffsetCommitRequest>() {
+    let (context, mut request) = match request.decode::<TxnOffsetCommitRequest>() {
         Ok(decoded) => decoded,
         Err(reply) => return reply,
     };
@@ -51,16 +51,17 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     if let Err(error) = check_transactional_id(&context, &request.transactional_id) {
         return context.ready(&all(&request, error));
     }
-    if !is_authorized(&context, Operation::Read, Resource::Group(&request.group_id)) {
+    if !is_authorized(&context, Operation::Read, Resource::group(&request.group_id)) {
         return context.ready(&all(&request, ErrorCode::GroupAuthorizationFailed));
     }
+    let refused = take_unauthorized(&context, &mut request);
     let topics: Vec<OffsetCommitTopic> =
         request.topics.iter().filter_map(|topic| committable(&image, topic)).collect();
     if topics.is_empty() {
-        return context.ready(&merged(&image, &request, Err(ErrorCode::None)));
+        return context.ready(&with_refused(merged(&image, &request, Err(ErrorCode::None)), refused));
     }
     if let Err(error) = check_group_id(&request.group_id) {
-        return context.ready(&merged(&image, &request, Err(error)));
+        return context.ready(&with_refused(merged(&image, &request, Err(error)), refused));
     }
     let commit = Commit {
         api_version: context.api_version,
@@ -83,7 +84,9 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         };
         let answer = match submitted {
             Ok(answer) => answer,
-            Err(error) => return context.ready(&merged(&image, &request, Err(error))),
+            Err(error) => {
+                return context.ready(&with_refused(merged(&image, &request, Err(error)), refused));
+            }
         };
         Reply::Pending(Box::pin(async move {
             let outcome = match outcome(answer).await {
@@ -91,9 +94,31 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
                 Ok(other) => Err(mismatched(&other)),
                 Err(error) => Err(error),
             };
-            context.response(&merged(&image, &request, outcome))
+            context.response(&with_refused(merged(&image, &request, outcome), refused))
         }))
     }))
+}
+
+/// Takes out the topics that the asker may not read, with what it is told of them.
+fn take_unauthorized(
+    context: &RequestContext,
+    request: &mut TxnOffsetCommitRequest,
+) -> Vec<TxnOffsetCommitResponseTopic> {
+    let is_allowed = |topic: &TxnOffsetCommitRequestTopic| {
+        is_authorized(context, Operation::Read, Resource::topic(&topic.name))
+    };
+    let (kept, taken) = std::mem::take(&mut request.topics).into_iter().partition(is_allowed);
+    request.topics = kept;
+    let taken = TxnOffsetCommitRequest::default().with_topics(taken);
+    all(&taken, ErrorCode::TopicAuthorizationFailed).topics
+}
+
+fn with_refused(
+    mut response: TxnOffsetCommitResponse,
+    refused: Vec<TxnOffsetCommitResponseTopic>,
+) -> TxnOffsetCommitResponse {
+    response.topics.extend(refused);
+    response
 }
 
 /// Asks the transaction's coordinator, unless the transaction is open in the group's partition.

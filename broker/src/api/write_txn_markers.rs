@@ -57,8 +57,8 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
             Ok(decoded) => decoded,
             Err(reply) => return reply,
         };
-    let is_allowed = is_authorized(&context, Operation::Alter, Resource::Cluster)
-        || is_authorized(&context, Operation::ClusterAction, Resource::Cluster);
+    let is_allowed = is_authorized(&context, Operation::Alter, Resource::CLUSTER)
+        || is_authorized(&context, Operation::ClusterAction, Resource::CLUSTER);
     let count = request.markers.iter().flat_map(|marker| &marker.topics).map(|topic| topic.partitions.len());
     let operation = Arc::new(DelayedOperation::new(count.sum()));
     let image = broker.control.image();

@@ -38,7 +38,8 @@ impl Guard {
         let read_only = match value("http.ui.readonly") {
             "true" => true,
             "false" => false,
-            _ => is_secured,
+            // Who calls here says to nobody who it is.
+            _ => is_secured || config.authorizer.is_some(),
         };
         Self { read_only, hosts: KnownHosts::of(config) }
     }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use moldau_model::{BrokerId, PartitionIndex, ProducerId, TopicId};
+use moldau_model::{BrokerId, PartitionIndex, ProducerId, TopicId, Uuid};
 
 use crate::{
     BrokerRegistration, ConfigResource, MetadataImage, MetadataPosition, PartitionRegistration, QuotaEntity,
@@ -60,6 +60,8 @@ pub struct MetadataDelta {
     pub configs: BTreeMap<ConfigResource, ConfigDelta>,
     /// Whose quotas changed, came or went.
     pub client_quotas: BTreeSet<QuotaEntity>,
+    /// The access control entries that came or went.
+    pub acls: BTreeSet<Uuid>,
     /// The features whose level changed, with the new one; 0 is "removed".
     pub features: BTreeMap<Arc<str>, i16>,
     /// The next producer id, if it changed.
@@ -95,6 +97,9 @@ impl MetadataDelta {
         before.client_quotas.entities.for_each_difference(&after.client_quotas.entities, |entity, _, _| {
             delta.client_quotas.insert(entity.clone());
         });
+        before.acls.by_id.for_each_difference(&after.acls.by_id, |id, _, _| {
+            delta.acls.insert(*id);
+        });
         if !Arc::ptr_eq(&before.features, &after.features) {
             for (name, level) in after.features() {
                 if before.features().get(name) != Some(level) {
@@ -121,6 +126,7 @@ impl MetadataDelta {
             && self.deleted_topics.is_empty()
             && self.configs.is_empty()
             && self.client_quotas.is_empty()
+            && self.acls.is_empty()
             && self.features.is_empty()
             && self.next_producer_id.is_none()
             && self.cluster_id.is_none()

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use moldau_model::{BrokerId, LeaderEpoch, Offset, PartitionIndex, ProducerId};
 
 use crate::{
-    BrokerRegistration, ClientQuotasImage, ConfigsImage, Listener, PartitionRegistration, ScramImage,
-    SortedMap, TopicImage, TopicsImage,
+    AclsImage, BrokerRegistration, ClientQuotasImage, ConfigsImage, Listener, PartitionRegistration,
+    ScramImage, SortedMap, TopicImage, TopicsImage,
 };
 
 /// A place in the metadata log: the offset of the last batch that was replayed (inclusive), and the epoch of the
@@ -40,6 +40,7 @@ pub struct MetadataImage {
     pub(crate) configs: ConfigsImage,
     pub(crate) client_quotas: ClientQuotasImage,
     pub(crate) scram: ScramImage,
+    pub(crate) acls: AclsImage,
     pub(crate) next_producer_id: ProducerId,
 }
 
@@ -80,6 +81,12 @@ impl MetadataImage {
     #[must_use]
     pub const fn scram(&self) -> &ScramImage {
         &self.scram
+    }
+
+    /// Who may do what.
+    #[must_use]
+    pub const fn acls(&self) -> &AclsImage {
+        &self.acls
     }
 
     /// The finalized level of a feature; 0 where it is not enabled.
@@ -162,6 +169,7 @@ impl PartialEq for MetadataImage {
             && self.configs == other.configs
             && self.client_quotas == other.client_quotas
             && self.scram == other.scram
+            && self.acls == other.acls
             && self.next_producer_id == other.next_producer_id
     }
 }

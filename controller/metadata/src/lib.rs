@@ -4,6 +4,7 @@
 //! One Raft entry is one [`MetadataBatch`]. [`MetadataImage::replay`] is the only way to change an image: live, after
 //! a restart and from a snapshot the same code runs.
 
+mod acls;
 mod broker;
 mod client_quotas;
 mod codec;
@@ -19,6 +20,10 @@ mod snapshot;
 mod sorted_map;
 mod topic;
 
+pub use acls::{
+    ACL_TEXT_BYTES_MAX, ACLS_MAX, Acl, AclFilter, AclFilterCodes, AclsImage, AuthorizerSettings, Caller,
+    PatternFilter, Resource, WILDCARD,
+};
 pub use broker::{BrokerRegistration, Listener, SecurityProtocol, SupportedFeatureRange};
 pub use client_quotas::{
     AppliedQuota, ClientQuotasImage, QuotaEntity, QuotaEntityType, QuotaKey, QuotaName, QuotaValue,

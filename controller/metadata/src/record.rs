@@ -46,6 +46,8 @@ kinds!(
     FeatureLevel,
     ClientQuota,
     UserScramCredential,
+    AccessControlEntry,
+    RemoveAccessControlEntry,
     NoOp,
     Cluster
 );

@@ -129,6 +129,8 @@ impl MetadataImage {
             }
             RecordKind::ClientQuota(record) => self.client_quotas.replay(record)?,
             RecordKind::UserScramCredential(record) => self.scram.replay(record)?,
+            RecordKind::AccessControlEntry(record) => self.acls.replay_entry(record)?,
+            RecordKind::RemoveAccessControlEntry(record) => self.acls.replay_removal(record)?,
             RecordKind::NoOp(_) => {}
             RecordKind::Cluster(record) => match &self.cluster_id {
                 Some(id) if **id != *record.cluster_id => {

@@ -39,6 +39,7 @@ impl MetadataImage {
         for (user, mechanism, credential) in self.scram().iter() {
             out.push(credential.to_record(user, mechanism).into());
         }
+        out.extend(self.acls().iter().map(|(id, acl)| MetadataRecord::from(acl.to_record(*id))));
         if self.next_producer_id().0 > 0 {
             // The image does not keep who got the last block.
             out.push(

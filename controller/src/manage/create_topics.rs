@@ -20,7 +20,7 @@ use super::{ApiError, Decision, Inputs};
 pub(super) const PARTITIONS_PER_REQUEST_MAX: i64 = 10_000;
 
 /// The name of Kafka's own metadata log. Nobody may create a topic of this name.
-const CLUSTER_METADATA_TOPIC: &str = "__cluster_metadata";
+pub const CLUSTER_METADATA_TOPIC: &str = "__cluster_metadata";
 
 /// Topics to create.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

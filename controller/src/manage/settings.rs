@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use moldau_metadata::MetadataImage;
 use moldau_metadata::config::{BrokerSettings, effective_topic_values};
-use moldau_metadata::{ConfigResource, ResourceConfigs};
+use moldau_metadata::{AuthorizerSettings, ConfigResource, ResourceConfigs};
 use moldau_model::BrokerId;
 
 /// The controller's own settings.
@@ -13,13 +13,23 @@ use moldau_model::BrokerId;
 pub struct Settings {
     node_id: BrokerId,
     statics: BTreeMap<String, String>,
+    authorizer: Option<AuthorizerSettings>,
 }
 
 impl Settings {
     /// Those of a controller that was started with these keys and values, by Kafka's names, and defaults else.
     #[must_use]
-    pub const fn new(node_id: BrokerId, statics: BTreeMap<String, String>) -> Self {
-        Self { node_id, statics }
+    pub fn new(node_id: BrokerId, statics: BTreeMap<String, String>) -> Self {
+        // What is wrong with them ended the start. Should it not have: nobody gets in by a mistake.
+        let authorizer = AuthorizerSettings::from_settings(&statics);
+        let authorizer = authorizer.unwrap_or_else(|_| Some(AuthorizerSettings::default()));
+        Self { node_id, statics, authorizer }
+    }
+
+    /// Who decides what clients may do; `None` if they may do everything.
+    #[must_use]
+    pub const fn authorizer(&self) -> Option<&AuthorizerSettings> {
+        self.authorizer.as_ref()
     }
 
     /// Partitions of a topic that does not say how many it wants.

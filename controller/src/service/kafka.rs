@@ -1,13 +1,16 @@
 //! Kafka's admin requests, as brokers pass them on: decoded here, decided by the event loop, answered in the version in
 //! which they were asked. One file for each API key.
 
+mod acls;
 mod add_raft_voter;
 mod alter_client_quotas;
 mod alter_configs;
 mod alter_partition_reassignments;
 mod alter_user_scram_credentials;
+mod create_acls;
 mod create_partitions;
 mod create_topics;
+mod delete_acls;
 mod delete_topics;
 mod elect_leaders;
 mod incremental_alter_configs;
@@ -23,8 +26,10 @@ use moldau_kafka::{ApiKey, VersionRange, WireError, decode};
 use moldau_metadata::ConfigResourceType;
 use moldau_model::{BrokerId, ErrorCode, Offset};
 
+pub(super) use acls::described as described_acls;
+
 use super::Service;
-use crate::manage::{ApiError, Mutator};
+use crate::manage::{ApiError, Asker, Mutator};
 use crate::raft::VoterChangeError;
 
 /// The APIs that a controller carries out for a broker's client.
@@ -42,51 +47,66 @@ pub(super) async fn handle(service: &Service, request: Forward) -> Result<Forwar
         client_id: request.client_id.as_deref().unwrap_or_default().into(),
         knows_refusals: version >= knows_refusals_since,
     };
+    let asker = Asker::of_forwarded(principal, client_host).map_err(ControllerError::Kafka)?;
     let body = request.body.clone();
     match api_key {
         ApiKey::AddRaftVoter => {
             let (request, _) = moldau_kafka::decode_add_raft_voter(version, &body).map_err(unreadable)?;
-            answer(0, add_raft_voter::handle(service, request).await?)
+            answer(0, add_raft_voter::handle(service, &asker, request).await?)
         }
         ApiKey::AlterClientQuotas => {
-            answer(version, alter_client_quotas::handle(service, parse(version, body)?).await?)
+            answer(version, alter_client_quotas::handle(service, asker, parse(version, body)?).await?)
         }
-        ApiKey::AlterConfigs => {
-            answer(version, alter_configs::handle(service, request.broker_id, parse(version, body)?).await?)
+        ApiKey::AlterConfigs => answer(
+            version,
+            alter_configs::handle(service, request.broker_id, asker, parse(version, body)?).await?,
+        ),
+        ApiKey::AlterPartitionReassignments => answer(
+            version,
+            alter_partition_reassignments::handle(service, asker, parse(version, body)?).await?,
+        ),
+        ApiKey::CreateAcls => {
+            answer(version, create_acls::handle(service, asker, parse(version, body)?).await?)
         }
-        ApiKey::AlterPartitionReassignments => {
-            answer(version, alter_partition_reassignments::handle(service, parse(version, body)?).await?)
+        ApiKey::AlterUserScramCredentials => answer(
+            version,
+            alter_user_scram_credentials::handle(service, asker, parse(version, body)?).await?,
+        ),
+        ApiKey::DeleteAcls => {
+            answer(version, delete_acls::handle(service, asker, parse(version, body)?).await?)
         }
-        ApiKey::AlterUserScramCredentials => {
-            answer(version, alter_user_scram_credentials::handle(service, parse(version, body)?).await?)
-        }
-        ApiKey::CreatePartitions => {
-            answer(version, create_partitions::handle(service, mutator(3), parse(version, body)?).await?)
-        }
-        ApiKey::CreateTopics => {
-            answer(version, create_topics::handle(service, version, mutator(6), parse(version, body)?).await?)
-        }
-        ApiKey::DeleteTopics => {
-            answer(version, delete_topics::handle(service, version, mutator(5), parse(version, body)?).await?)
-        }
+        ApiKey::CreatePartitions => answer(
+            version,
+            create_partitions::handle(service, asker, mutator(3), parse(version, body)?).await?,
+        ),
+        ApiKey::CreateTopics => answer(
+            version,
+            create_topics::handle(service, version, asker, mutator(6), parse(version, body)?).await?,
+        ),
+        ApiKey::DeleteTopics => answer(
+            version,
+            delete_topics::handle(service, version, asker, mutator(5), parse(version, body)?).await?,
+        ),
         ApiKey::ElectLeaders => {
-            answer(version, elect_leaders::handle(service, version, parse(version, body)?).await?)
+            answer(version, elect_leaders::handle(service, version, asker, parse(version, body)?).await?)
         }
         ApiKey::IncrementalAlterConfigs => answer(
             version,
-            incremental_alter_configs::handle(service, request.broker_id, parse(version, body)?).await?,
+            incremental_alter_configs::handle(service, request.broker_id, asker, parse(version, body)?)
+                .await?,
         ),
-        ApiKey::ListPartitionReassignments => {
-            answer(version, list_partition_reassignments::handle(service, parse(version, body)?).await?)
-        }
+        ApiKey::ListPartitionReassignments => answer(
+            version,
+            list_partition_reassignments::handle(service, asker, parse(version, body)?).await?,
+        ),
         ApiKey::RemoveRaftVoter => {
-            answer(version, remove_raft_voter::handle(service, parse(version, body)?).await?)
+            answer(version, remove_raft_voter::handle(service, &asker, parse(version, body)?).await?)
         }
         ApiKey::UnregisterBroker => {
-            answer(version, unregister_broker::handle(service, &parse(version, body)?).await?)
+            answer(version, unregister_broker::handle(service, asker, &parse(version, body)?).await?)
         }
         ApiKey::UpdateFeatures => {
-            answer(version, update_features::handle(service, version, parse(version, body)?).await?)
+            answer(version, update_features::handle(service, version, asker, parse(version, body)?).await?)
         }
         _ => Err(unsupported()),
     }

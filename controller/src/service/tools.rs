@@ -20,13 +20,14 @@ use moldau_kafka::{
     ApiKey, RequestHeader, SIZE_PREFIX_BYTES, UNAUTHENTICATED_REQUEST_SIZE_MAX, VersionRange, WireError,
     decode, encode_response, frame_size, size_prefix, unsupported_api_versions,
 };
-use moldau_model::{BrokerId, ErrorCode};
+use moldau_model::{BrokerId, ErrorCode, Operation, Principal};
 use moldau_security::link::GateLink;
 use moldau_security::principal::ANONYMOUS;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::kafka::{served_versions, text};
 use super::{Service, controller_listener};
+use crate::manage::{Access, Asker};
 
 /// How long a tool may be silent.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
@@ -36,11 +37,12 @@ const ENDPOINT_CONTROLLERS: i8 = 2;
 const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
 const API_VERSIONS: VersionRange = VersionRange::new(0, 4);
 
-/// What everybody may ask.
+/// What everybody may ask, as far as an authorizer lets them.
 const OPEN: &[(ApiKey, VersionRange)] = &[
     (ApiKey::ApiVersions, API_VERSIONS),
     (ApiKey::DescribeQuorum, VersionRange::new(0, 2)),
     (ApiKey::DescribeCluster, VersionRange::new(0, 2)),
+    (ApiKey::DescribeAcls, VersionRange::new(1, 3)),
 ];
 
 /// The keys of authentication, which are told where it is asked for: clients look whether they are there.
@@ -51,6 +53,8 @@ const OF_AUTHENTICATION: &[(ApiKey, VersionRange)] =
 const FORWARDED: &[ApiKey] = &[
     ApiKey::CreateTopics,
     ApiKey::DeleteTopics,
+    ApiKey::CreateAcls,
+    ApiKey::DeleteAcls,
     ApiKey::AlterConfigs,
     ApiKey::AlterUserScramCredentials,
     ApiKey::CreatePartitions,
@@ -127,17 +131,25 @@ async fn answer(
     if api_key == ApiKey::ApiVersions && !API_VERSIONS.contains(version) {
         return Ok(unsupported_api_versions(correlation_id, API_VERSIONS)?.freeze());
     }
+    let asker = Asker { principal: Principal::user(user), host: peer.ip().to_canonical() };
     match api_key {
         ApiKey::ApiVersions => {
             let body = api_versions(may_change);
             Ok(encode_response(api_key, version, correlation_id, &body)?.freeze())
         }
         ApiKey::DescribeCluster => {
-            let body = describe_cluster(service, &decode(version, &mut frame)?, version);
+            let body = describe_cluster(service, &asker, &decode(version, &mut frame)?, version);
             Ok(encode_response(api_key, version, correlation_id, &body)?.freeze())
         }
         ApiKey::DescribeQuorum => {
-            let body = describe_quorum(service, version);
+            let body = describe_quorum(service, &asker, version);
+            Ok(encode_response(api_key, version, correlation_id, &body)?.freeze())
+        }
+        ApiKey::DescribeAcls => {
+            let image = service.applied.image();
+            let access = Access::new(service.authorizer.as_ref(), image.acls(), &asker);
+            let request = decode(version, &mut frame)?;
+            let body = super::kafka::described_acls(&request, &image, &access, service.authorizer.is_some());
             Ok(encode_response(api_key, version, correlation_id, &body)?.freeze())
         }
         _ if may_change && FORWARDED.contains(&api_key) => {
@@ -146,8 +158,8 @@ async fn answer(
                 api_key: api_key.code(),
                 api_version: version,
                 body: frame,
-                principal: format!("User:{user}"),
-                client_host: peer.ip().to_string(),
+                principal: asker.principal.to_string(),
+                client_host: asker.host.to_string(),
                 client_id: header.client_id.as_ref().map(|id| id.to_string()),
                 listener: service.listener_name.clone(),
             };
@@ -189,6 +201,7 @@ fn api_versions(may_change: bool) -> ApiVersionsResponse {
 
 fn describe_cluster(
     service: &Service,
+    asker: &Asker,
     request: &DescribeClusterRequest,
     version: i16,
 ) -> DescribeClusterResponse {
@@ -198,6 +211,12 @@ fn describe_cluster(
         return DescribeClusterResponse::default()
             .with_error_code(code.code())
             .with_error_message(Some(text(message)));
+    }
+    // A controller asks for more than a broker does.
+    if let Err(error) = service.check_cluster(asker, Operation::Alter) {
+        return DescribeClusterResponse::default()
+            .with_error_code(error.code.code())
+            .with_error_message(error.message.map(text));
     }
     let state = service.node.quorum_state();
     let nodes = state.voters.iter().filter_map(|voter| {
@@ -217,8 +236,10 @@ fn describe_cluster(
         .with_cluster_authorized_operations(OPERATIONS_NOT_ASKED)
 }
 
-fn describe_quorum(service: &Service, version: i16) -> DescribeQuorumResponse {
-    match service.describe_quorum() {
+fn describe_quorum(service: &Service, asker: &Asker, version: i16) -> DescribeQuorumResponse {
+    let allowed = service.check_cluster(asker, Operation::Describe);
+    match allowed.map_err(|error| ControllerError::Kafka(error.code)).and_then(|()| service.describe_quorum())
+    {
         Ok(quorum) => quorum_answer(&quorum, version),
         Err(error) => {
             let code = error.error_code();

@@ -4,8 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::BrokerId;
+
 /// The one kind of principal that Kafka itself makes.
 const USER: &str = "User";
+/// Nodes of the cluster, for what they ask of one another on their own. No authentication of clients gives this kind.
+const NODE: &str = "Node";
 
 /// Who somebody is after authentication, for example `User:alice`. Access control entries, quotas and logs name it so.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,6 +30,12 @@ impl Principal {
         Self::new(USER, name)
     }
 
+    /// A node of the cluster itself.
+    #[must_use]
+    pub fn node(id: BrokerId) -> Self {
+        Self::new(NODE, id.to_string())
+    }
+
     /// Who has not said who it is: what a listener without authentication makes of everybody.
     #[must_use]
     pub fn anonymous() -> Self {
@@ -36,6 +46,12 @@ impl Principal {
     #[must_use]
     pub fn is(&self, text: &str) -> bool {
         text.split_once(':').is_some_and(|(kind, name)| kind == &*self.kind && name == &*self.name)
+    }
+
+    /// Whether it is a node of the cluster.
+    #[must_use]
+    pub fn is_node(&self) -> bool {
+        &*self.kind == NODE
     }
 
     /// Whether it is a user.

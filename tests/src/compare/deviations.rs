@@ -188,6 +188,13 @@ pub const DEVIATIONS: &[Deviation] = &[
     },
     Deviation {
         apis: &[ApiKey::DescribeConfigs],
+        fields: &["allow.everyone.if.no.acl.found", "super.users"],
+        treatment: Treatment::ElementsOfOurs,
+        what: "the settings of the authorizer among a broker's",
+        why: "Kafka's authorizer reads them itself, and tells those alone that are set",
+    },
+    Deviation {
+        apis: &[ApiKey::DescribeConfigs],
         fields: &["controller.listener.names", "listeners", "log.dirs", "process.roles"],
         treatment: Treatment::ElementsOfOurs,
         what: "defaults of controller.listener.names, listeners, log.dirs, node.id and process.roles",

@@ -64,7 +64,7 @@ fn reader(broker: &Broker, context: &RequestContext, request: &FetchRequest) -> 
     let is_inside = *context.listener == *broker.options.config.inter_broker_listener_name;
     if !names_registration
         || !is_inside
-        || !is_authorized(context, Operation::ClusterAction, Resource::Cluster)
+        || !is_authorized(context, Operation::ClusterAction, Resource::CLUSTER)
     {
         return Reader::Stranger;
     }

@@ -5,18 +5,21 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse as AlteredResource;
 use kafka_protocol::messages::alter_user_scram_credentials_response::AlterUserScramCredentialsResult;
+use kafka_protocol::messages::create_acls_response::AclCreationResult;
 use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
 use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
+use kafka_protocol::messages::delete_acls_response::DeleteAclsFilterResult;
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse as IncrementallyAlteredResource;
 use kafka_protocol::messages::{
     AddRaftVoterResponse, AlterClientQuotasRequest, AlterClientQuotasResponse, AlterConfigsRequest,
     AlterConfigsResponse, AlterPartitionReassignmentsResponse, AlterUserScramCredentialsRequest,
-    AlterUserScramCredentialsResponse, CreatePartitionsRequest, CreatePartitionsResponse,
-    CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
-    ElectLeadersResponse, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
-    ListPartitionReassignmentsResponse, RemoveRaftVoterResponse, UnregisterBrokerResponse,
-    UpdateFeaturesResponse, alter_client_quotas_request, alter_client_quotas_response,
+    AlterUserScramCredentialsResponse, CreateAclsRequest, CreateAclsResponse, CreatePartitionsRequest,
+    CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse, DeleteAclsRequest,
+    DeleteAclsResponse, DeleteTopicsRequest, DeleteTopicsResponse, ElectLeadersResponse,
+    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, ListPartitionReassignmentsResponse,
+    RemoveRaftVoterResponse, UnregisterBrokerResponse, UpdateFeaturesResponse, alter_client_quotas_request,
+    alter_client_quotas_response,
 };
 use kafka_protocol::protocol::StrBytes;
 use moldau_kafka::ApiKey;
@@ -68,6 +71,23 @@ pub(super) fn answer(api_key: ApiKey, context: &RequestContext, mut body: Bytes,
                     .with_error_message(message())
             });
             context.ready(&CreatePartitionsResponse::default().with_results(topics.collect()))
+        }
+        ApiKey::CreateAcls => {
+            let Ok(request) = moldau_kafka::decode::<CreateAclsRequest>(version, &mut body) else {
+                return unreadable;
+            };
+            let result = AclCreationResult::default().with_error_code(code).with_error_message(message());
+            let results = vec![result; request.creations.len()];
+            context.ready(&CreateAclsResponse::default().with_results(results))
+        }
+        ApiKey::DeleteAcls => {
+            let Ok(request) = moldau_kafka::decode::<DeleteAclsRequest>(version, &mut body) else {
+                return unreadable;
+            };
+            let result =
+                DeleteAclsFilterResult::default().with_error_code(code).with_error_message(message());
+            let results = vec![result; request.filters.len()];
+            context.ready(&DeleteAclsResponse::default().with_filter_results(results))
         }
         ApiKey::AlterConfigs => {
             let Ok(request) = moldau_kafka::decode::<AlterConfigsRequest>(version, &mut body) else {

@@ -111,7 +111,7 @@ pub(super) fn plan(broker: &Broker, request: &Request, view: &ProduceRequestView
     let refused = |code| Plan::Append(Verified { refusal: Some(code), ..Verified::default() });
     let transactional_id = view.transactional_id.as_ref().map(|range| text(request.body(), range));
     let may_write =
-        |id: &&str| is_authorized(&request.context, Operation::Write, Resource::TransactionalId(id));
+        |id: &&str| is_authorized(&request.context, Operation::Write, Resource::transactional_id(id));
     let Some(transactional_id) = transactional_id.filter(may_write) else {
         return refused(ErrorCode::TransactionalIdAuthorizationFailed);
     };

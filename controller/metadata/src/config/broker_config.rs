@@ -22,7 +22,7 @@ use super::security::SecuritySettings;
 use super::suggest::nearest_name;
 use super::topic_config::TopicConfig;
 use super::value::{as_list, check_cordoned_log_dirs, parse_boolean};
-use crate::SecurityProtocol;
+use crate::{AuthorizerSettings, SecurityProtocol};
 
 pub use connections::ConnectionSettings;
 pub use deviations::{DEVIATIONS, Deviation};
@@ -228,6 +228,8 @@ pub struct BrokerConfig {
     pub http_listener: HttpListener,
     /// `cluster.secret`.
     pub cluster_secret: Option<String>,
+    /// `authorizer.class.name` and what belongs to it; `None` if everybody may do everything.
+    pub authorizer: Option<AuthorizerSettings>,
 }
 
 /// A setting that was given and has no effect.
@@ -270,8 +272,11 @@ impl BrokerConfig {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let config = reader.assemble(identity, listening, quorum, log_dirs, metadata_log_dir, http_listener);
-        let config = Self { security, ..config };
+        let mut config =
+            reader.assemble(identity, listening, quorum, log_dirs, metadata_log_dir, http_listener);
+        config.security = security;
+        config.authorizer = AuthorizerSettings::from_settings(&settings)
+            .map_err(|(key, problem)| vec![ConfigProblem::new(key, problem)])?;
         let mut settings = settings;
         // As Kafka shows it: the old name and the new one say the same.
         for name in ["broker.id", "node.id"] {
@@ -720,6 +725,8 @@ impl Reader<'_> {
             flush_journal_bytes: self.long("flush.journal.bytes"),
             http_listener,
             cluster_secret: optional("cluster.secret"),
+            // Read from the settings as they were given.
+            authorizer: None,
         }
     }
 

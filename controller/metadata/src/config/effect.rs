@@ -21,6 +21,7 @@ const HONOURED_BROKER: &[&str] = &[
     "add.partitions.to.txn.retry.backoff.max.ms",
     "add.partitions.to.txn.retry.backoff.ms",
     "advertised.listeners",
+    "allow.everyone.if.no.acl.found",
     "auto.create.topics.enable",
     "auto.leader.rebalance.enable",
     "broker.heartbeat.interval.ms",
@@ -189,6 +190,7 @@ const HONOURED_BROKER: &[&str] = &[
     "ssl.principal.mapping.rules",
     "ssl.truststore.certificates",
     "ssl.truststore.location",
+    "super.users",
     "telemetry.max.bytes",
     "transaction.abort.timed.out.transaction.cleanup.interval.ms",
     "transaction.max.timeout.ms",
@@ -272,7 +274,7 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
 /// Settings that end the start, all of their values or some.
 const REFUSED: &[(&str, Effect)] = &[
     ("alter.config.policy.class.name", Effect::Refused(NEVER)),
-    ("authorizer.class.name", Effect::Refused("nobody would be kept out: there are no ACLs yet")),
+    ("authorizer.class.name", Effect::RefusedInPart("any class but Kafka's `StandardAuthorizer`")),
     ("client.quota.callback.class", Effect::Refused(NEVER)),
     ("config.providers", Effect::Refused("secrets in other places are not looked up")),
     ("create.topic.policy.class.name", Effect::Refused(NEVER)),

@@ -9,10 +9,10 @@ use kafka_protocol::messages::add_raft_voter_request::Listener;
 use kafka_protocol::messages::{AddRaftVoterRequest, AddRaftVoterResponse};
 use moldau_cluster::ControllerError;
 use moldau_kafka::VersionRange;
-use moldau_model::{BrokerId, ErrorCode, Offset, Uuid};
+use moldau_model::{BrokerId, ErrorCode, Offset, Operation, Uuid};
 
 use super::{Service, error_fields, voters_changed};
-use crate::manage::{ApiError, ReplicaKey, check_cluster};
+use crate::manage::{ApiError, Asker, ReplicaKey, check_cluster};
 
 /// kafka-protocol knows the first; of the response both are the same.
 pub(super) const VERSIONS: VersionRange = VersionRange::new(0, 1);
@@ -23,8 +23,12 @@ const LIMIT: Duration = Duration::from_secs(25);
 
 pub(super) async fn handle(
     service: &Service,
+    asker: &Asker,
     request: AddRaftVoterRequest,
 ) -> Result<(AddRaftVoterResponse, Offset), ControllerError> {
+    if let Err(error) = service.check_cluster(asker, Operation::Alter) {
+        return Ok((response(Err(error)), Offset(0)));
+    }
     if let Err(error) = check_cluster(request.cluster_id.as_deref(), &service.cluster_id) {
         return Ok((response(Err(error)), Offset(0)));
     }

@@ -5,20 +5,25 @@ use std::collections::BTreeSet;
 use kafka_protocol::messages::alter_client_quotas_response::{EntityData, EntryData};
 use kafka_protocol::messages::{AlterClientQuotasRequest, AlterClientQuotasResponse};
 use moldau_cluster::ControllerError;
-use moldau_model::Offset;
+use moldau_model::{Offset, Operation};
 
 use super::{Service, error_fields, text};
-use crate::manage::{self, NamedEntity, QuotaAlteration, alter_client_quotas};
+use crate::manage::{self, Asker, NamedEntity, QuotaAlteration, alter_client_quotas};
 
 pub(super) async fn handle(
     service: &Service,
+    asker: Asker,
     request: AlterClientQuotasRequest,
 ) -> Result<(AlterClientQuotasResponse, Offset), ControllerError> {
     let question = question(request);
     let asked: BTreeSet<NamedEntity> =
         question.alterations.iter().map(|alteration| alteration.entity.clone()).collect();
-    let (result, offset) =
-        service.decide(move |deciding| alter_client_quotas(deciding.image, &question)).await?;
+    let (result, offset) = service
+        .decide(move |deciding| {
+            deciding.access(&asker).check_cluster(Operation::AlterConfigs)?;
+            alter_client_quotas(deciding.image, &question)
+        })
+        .await?;
     let results =
         result.unwrap_or_else(|error| asked.into_iter().map(|entity| (entity, Err(error.clone()))).collect());
     let entries = results.into_iter().map(|(entity, result)| {

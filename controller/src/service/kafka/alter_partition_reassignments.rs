@@ -8,13 +8,14 @@ use kafka_protocol::messages::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, TopicName,
 };
 use moldau_cluster::ControllerError;
-use moldau_model::{BrokerId, Offset, PartitionIndex};
+use moldau_model::{BrokerId, Offset, Operation, PartitionIndex};
 
 use super::{Service, error_fields, text};
-use crate::manage::{self, ReassignPartitionsRequest, ReassignablePartition, reassign_partitions};
+use crate::manage::{self, Asker, ReassignPartitionsRequest, ReassignablePartition, reassign_partitions};
 
 pub(super) async fn handle(
     service: &Service,
+    asker: Asker,
     request: AlterPartitionReassignmentsRequest,
 ) -> Result<(AlterPartitionReassignmentsResponse, Offset), ControllerError> {
     let question = ReassignPartitionsRequest {
@@ -34,7 +35,10 @@ pub(super) async fn handle(
             .collect(),
     };
     let (result, offset) = service
-        .decide(move |deciding| reassign_partitions(deciding.image, &question, &deciding.inputs))
+        .decide(move |deciding| {
+            deciding.access(&asker).check_cluster(Operation::Alter)?;
+            reassign_partitions(deciding.image, &question, &deciding.inputs)
+        })
         .await?;
     let (code, message) = error_fields(&result);
     // Kafka's own answer to a request for nothing.

@@ -3,13 +3,14 @@
 use kafka_protocol::messages::alter_user_scram_credentials_response::AlterUserScramCredentialsResult;
 use kafka_protocol::messages::{AlterUserScramCredentialsRequest, AlterUserScramCredentialsResponse};
 use moldau_cluster::ControllerError;
-use moldau_model::Offset;
+use moldau_model::{Offset, Operation};
 
 use super::{Service, error_fields, text};
-use crate::manage::{ScramAlteration, alter_scram_credentials};
+use crate::manage::{Asker, ScramAlteration, alter_scram_credentials};
 
 pub(super) async fn handle(
     service: &Service,
+    asker: Asker,
     request: AlterUserScramCredentialsRequest,
 ) -> Result<(AlterUserScramCredentialsResponse, Offset), ControllerError> {
     let deletions = request.deletions.into_iter().map(|deletion| ScramAlteration::Delete {
@@ -25,8 +26,12 @@ pub(super) async fn handle(
     });
     let alterations: Vec<ScramAlteration> = deletions.chain(upsertions).collect();
     let users: Vec<String> = alterations.iter().map(|alteration| alteration.user().to_owned()).collect();
-    let (result, offset) =
-        service.decide(move |deciding| alter_scram_credentials(deciding.image, &alterations)).await?;
+    let (result, offset) = service
+        .decide(move |deciding| {
+            deciding.access(&asker).check_cluster(Operation::Alter)?;
+            alter_scram_credentials(deciding.image, &alterations)
+        })
+        .await?;
     let results =
         result.unwrap_or_else(|error| users.into_iter().map(|user| (user, Err(error.clone()))).collect());
     let results = results.into_iter().map(|(user, result)| {

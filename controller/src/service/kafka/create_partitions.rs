@@ -5,13 +5,18 @@ use std::collections::BTreeSet;
 use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
 use kafka_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse, TopicName};
 use moldau_cluster::ControllerError;
-use moldau_model::{BrokerId, Offset};
+use moldau_metadata::Resource;
+use moldau_model::{BrokerId, ErrorCode, Offset, Operation};
 
 use super::{Service, error_fields, text};
-use crate::manage::{self, MorePartitions, Mutator, create_partitions};
+use crate::manage::{
+    self, Access, ApiError, Asker, CreatePartitionsResult, Decision, MorePartitions, Mutator,
+    create_partitions,
+};
 
 pub(super) async fn handle(
     service: &Service,
+    asker: Asker,
     mutator: Mutator,
     request: CreatePartitionsRequest,
 ) -> Result<(CreatePartitionsResponse, Offset), ControllerError> {
@@ -25,11 +30,16 @@ pub(super) async fn handle(
             assignments.into_iter().map(|assignment| replicas(assignment.broker_ids)).collect()
         }),
     });
-    let question =
+    let mut question =
         manage::CreatePartitionsRequest { topics: topics.collect(), validate_only: request.validate_only };
     let (result, offset) = service
         .decide(move |deciding| {
-            deciding.within_quota(&mutator, |image, inputs| create_partitions(image, &question, inputs))
+            let refused = take_unauthorized(&deciding.access(&asker), &mut question);
+            let decided = deciding
+                .within_quota(&mutator, |image, inputs| create_partitions(image, &question, inputs))?;
+            let (mut results, throttle_time_ms) = decided.response;
+            results.extend(refused);
+            Ok(Decision { records: decided.records, response: (results, throttle_time_ms) })
         })
         .await?;
     let (results, throttle_time_ms) = result
@@ -45,4 +55,24 @@ pub(super) async fn handle(
         .with_throttle_time_ms(throttle_time_ms)
         .with_results(results.collect());
     Ok((response, offset))
+}
+
+/// Takes out what the asker may not alter, with what it is told. A name that comes twice is wrong whoever asks.
+fn take_unauthorized(
+    access: &Access<'_>,
+    question: &mut manage::CreatePartitionsRequest,
+) -> Vec<CreatePartitionsResult> {
+    let mut seen = BTreeSet::new();
+    let names = question.topics.iter().map(|topic| topic.name.clone());
+    let repeated: BTreeSet<String> = names.filter(|name| !seen.insert(name.clone())).collect();
+    let mut refused = Vec::new();
+    question.topics.retain(|topic| {
+        let is_kept =
+            repeated.contains(&topic.name) || access.may(Operation::Alter, Resource::topic(&topic.name));
+        if !is_kept {
+            refused.push((topic.name.clone(), Err(ApiError::bare(ErrorCode::TopicAuthorizationFailed))));
+        }
+        is_kept
+    });
+    refused
 }

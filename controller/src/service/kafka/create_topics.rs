@@ -5,32 +5,79 @@ use std::collections::BTreeSet;
 use kafka_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
 use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse, TopicName};
 use moldau_cluster::ControllerError;
-use moldau_model::{BrokerId, Offset, PartitionIndex};
+use moldau_metadata::Resource;
+use moldau_model::{BrokerId, ErrorCode, Offset, Operation, PartitionIndex};
 use uuid::Uuid;
 
 use super::{Service, error_fields, text};
-use crate::manage::{self, ApiError, CreatedTopic, ManualAssignment, Mutator, NewTopic, create_topics};
+use crate::manage::{
+    self, Access, ApiError, Asker, CLUSTER_METADATA_TOPIC, CreateTopicsResult, CreatedTopic, Decision,
+    ManualAssignment, Mutator, NewTopic, create_topics,
+};
 
 pub(super) async fn handle(
     service: &Service,
     version: i16,
+    asker: Asker,
     mutator: Mutator,
     request: CreateTopicsRequest,
 ) -> Result<(CreateTopicsResponse, Offset), ControllerError> {
     let names: BTreeSet<String> = request.topics.iter().map(|topic| topic.name.to_string()).collect();
-    let question = question(request);
+    let mut question = question(request);
     let (result, offset) = service
         .decide(move |deciding| {
-            deciding.within_quota(&mutator, |image, inputs| create_topics(image, &question, inputs))
+            let access = deciding.access(&asker);
+            let refused = take_unauthorized(&access, &mut question);
+            let hidden = undescribable(&access, &question);
+            let decided =
+                deciding.within_quota(&mutator, |image, inputs| create_topics(image, &question, inputs))?;
+            let (mut results, throttle_time_ms) = decided.response;
+            results.extend(refused);
+            Ok(Decision { records: decided.records, response: (results, hidden, throttle_time_ms) })
         })
         .await?;
     // A refusal as a whole is told topic by topic, for the response has no other place.
-    let (results, throttle_time_ms) = result
-        .unwrap_or_else(|error| (names.into_iter().map(|name| (name, Err(error.clone()))).collect(), 0));
-    let topics = results.into_iter().map(|(name, result)| topic_result(version, name, result)).collect();
+    let (results, hidden, throttle_time_ms) = result.unwrap_or_else(|error| {
+        (names.into_iter().map(|name| (name, Err(error.clone()))).collect(), BTreeSet::new(), 0)
+    });
+    let topics = results.into_iter().map(|(name, result)| {
+        let is_hidden = hidden.contains(&name);
+        topic_result(version, name, result, is_hidden)
+    });
+    let topics = topics.collect();
     let response =
         CreateTopicsResponse::default().with_throttle_time_ms(throttle_time_ms).with_topics(topics);
     Ok((response, offset))
+}
+
+/// Takes out what the asker may not create, with what it is told. A name that comes twice is wrong whoever asks.
+fn take_unauthorized(
+    access: &Access<'_>,
+    question: &mut manage::CreateTopicsRequest,
+) -> Vec<CreateTopicsResult> {
+    if access.may(Operation::Create, Resource::CLUSTER) {
+        return Vec::new();
+    }
+    let mut seen = BTreeSet::new();
+    let names = question.topics.iter().map(|topic| topic.name.clone());
+    let repeated: BTreeSet<String> = names.filter(|name| !seen.insert(name.clone())).collect();
+    let mut refused = Vec::new();
+    question.topics.retain(|topic| {
+        let is_wrong_anyway = repeated.contains(&topic.name) || topic.name == CLUSTER_METADATA_TOPIC;
+        let is_kept = is_wrong_anyway || access.may(Operation::Create, Resource::topic(&topic.name));
+        if !is_kept {
+            let error = ApiError::new(ErrorCode::TopicAuthorizationFailed, "Authorization failed.");
+            refused.push((topic.name.clone(), Err(error)));
+        }
+        is_kept
+    });
+    refused
+}
+
+/// The topics of which the asker is not told the configs.
+fn undescribable(access: &Access<'_>, question: &manage::CreateTopicsRequest) -> BTreeSet<String> {
+    let names = question.topics.iter().map(|topic| &topic.name);
+    names.filter(|name| !access.may(Operation::DescribeConfigs, Resource::topic(name))).cloned().collect()
 }
 
 fn question(request: CreateTopicsRequest) -> manage::CreateTopicsRequest {
@@ -55,7 +102,12 @@ fn question(request: CreateTopicsRequest) -> manage::CreateTopicsRequest {
     manage::CreateTopicsRequest { topics: topics.collect(), validate_only: request.validate_only }
 }
 
-fn topic_result(version: i16, name: String, result: Result<CreatedTopic, ApiError>) -> CreatableTopicResult {
+fn topic_result(
+    version: i16,
+    name: String,
+    result: Result<CreatedTopic, ApiError>,
+    is_hidden: bool,
+) -> CreatableTopicResult {
     let (code, message) = error_fields(&result);
     let answer = CreatableTopicResult::default()
         .with_name(TopicName(text(name)))
@@ -69,6 +121,9 @@ fn topic_result(version: i16, name: String, result: Result<CreatedTopic, ApiErro
     };
     if version < 5 {
         return answer;
+    }
+    if is_hidden {
+        return answer.with_topic_config_error_code(ErrorCode::TopicAuthorizationFailed.code());
     }
     let configs = created.configs.into_iter().map(|config| {
         CreatableTopicConfigs::default()

@@ -3,14 +3,15 @@
 use kafka_protocol::messages::elect_leaders_response::{PartitionResult, ReplicaElectionResult};
 use kafka_protocol::messages::{ElectLeadersRequest, ElectLeadersResponse, TopicName};
 use moldau_cluster::ControllerError;
-use moldau_model::{ErrorCode, Offset, PartitionIndex};
+use moldau_model::{ErrorCode, Offset, Operation, PartitionIndex};
 
 use super::{Service, error_fields, text};
-use crate::manage::{self, ApiError, ElectionKind, elect_leaders};
+use crate::manage::{self, ApiError, Asker, ElectionKind, elect_leaders};
 
 pub(super) async fn handle(
     service: &Service,
     version: i16,
+    asker: Asker,
     request: ElectLeadersRequest,
 ) -> Result<(ElectLeadersResponse, Offset), ControllerError> {
     let partitions: Option<Vec<(String, Vec<PartitionIndex>)>> = request.topic_partitions.map(|topics| {
@@ -21,6 +22,7 @@ pub(super) async fn handle(
     let code = request.election_type;
     let (result, offset) = service
         .decide(move |deciding| {
+            deciding.access(&asker).check_cluster(Operation::Alter)?;
             let question = manage::ElectLeadersRequest { kind: ElectionKind::from_code(code)?, partitions };
             elect_leaders(deciding.image, &question, &deciding.inputs)
         })

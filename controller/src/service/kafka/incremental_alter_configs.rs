@@ -6,16 +6,17 @@ use kafka_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterC
 use moldau_cluster::ControllerError;
 use moldau_model::{BrokerId, Offset};
 
-use super::alter_configs::results;
+use super::alter_configs::{results, take_unauthorized, with_refused};
 use super::{Service, check_broker_resource, error_fields, text};
 use crate::manage::{
-    self, AlterConfigsResult, ApiError, ConfigAlteration, ConfigOperation, ResourceAlteration,
+    self, AlterConfigsResult, ApiError, Asker, ConfigAlteration, ConfigOperation, ResourceAlteration,
     incremental_alter_configs,
 };
 
 pub(super) async fn handle(
     service: &Service,
     asked_by: BrokerId,
+    asker: Asker,
     request: IncrementalAlterConfigsRequest,
 ) -> Result<(IncrementalAlterConfigsResponse, Offset), ControllerError> {
     let mut refused = Vec::new();
@@ -34,9 +35,17 @@ pub(super) async fn handle(
     }
     let asked =
         resources.iter().map(|resource| (resource.resource_type, resource.resource_name.clone())).collect();
-    let question = manage::AlterConfigsRequest { resources, validate_only: request.validate_only };
+    let mut question = manage::AlterConfigsRequest { resources, validate_only: request.validate_only };
     let (result, offset) = service
-        .decide(move |deciding| incremental_alter_configs(deciding.image, &question, &deciding.inputs))
+        .decide(move |deciding| {
+            let access = deciding.access(&asker);
+            let refused =
+                take_unauthorized(&access, &mut question.resources, |resource: &ResourceAlteration| {
+                    (resource.resource_type, resource.resource_name.as_str())
+                });
+            let decided = incremental_alter_configs(deciding.image, &question, &deciding.inputs)?;
+            Ok(with_refused(decided, refused))
+        })
         .await?;
     let responses = results(asked, result).into_iter().chain(refused).map(|result| {
         let (code, message) = error_fields(&result.result);

@@ -8,13 +8,14 @@ use kafka_protocol::messages::{
     TopicName,
 };
 use moldau_cluster::ControllerError;
-use moldau_model::{BrokerId, Offset, PartitionIndex};
+use moldau_model::{BrokerId, Offset, Operation, PartitionIndex};
 
 use super::{Service, error_fields, text};
-use crate::manage::{Decision, OngoingReassignment, ongoing_reassignments};
+use crate::manage::{Asker, Decision, OngoingReassignment, ongoing_reassignments};
 
 pub(super) async fn handle(
     service: &Service,
+    asker: Asker,
     request: ListPartitionReassignmentsRequest,
 ) -> Result<(ListPartitionReassignmentsResponse, Offset), ControllerError> {
     let asked: Option<Vec<(String, Vec<PartitionIndex>)>> = request.topics.map(|topics| {
@@ -23,6 +24,7 @@ pub(super) async fn handle(
     });
     let (result, offset) = service
         .decide(move |deciding| {
+            deciding.access(&asker).check_cluster(Operation::Describe)?;
             Ok(Decision::unchanged(ongoing_reassignments(deciding.image, asked.as_deref())))
         })
         .await?;

@@ -4,18 +4,22 @@ use std::time::Duration;
 
 use kafka_protocol::messages::{RemoveRaftVoterRequest, RemoveRaftVoterResponse};
 use moldau_cluster::ControllerError;
-use moldau_model::{BrokerId, Offset, Uuid};
+use moldau_model::{BrokerId, Offset, Operation, Uuid};
 
 use super::{Service, error_fields, voters_changed};
-use crate::manage::{ApiError, ReplicaKey, check_cluster};
+use crate::manage::{ApiError, Asker, ReplicaKey, check_cluster};
 
 /// The request names no limit. A change before this one, and the commit, get as long as an addition does.
 const LIMIT: Duration = Duration::from_secs(25);
 
 pub(super) async fn handle(
     service: &Service,
+    asker: &Asker,
     request: RemoveRaftVoterRequest,
 ) -> Result<(RemoveRaftVoterResponse, Offset), ControllerError> {
+    if let Err(error) = service.check_cluster(asker, Operation::Alter) {
+        return Ok((response(Err(error)), Offset(0)));
+    }
     if let Err(error) = check_cluster(request.cluster_id.as_deref(), &service.cluster_id) {
         return Ok((response(Err(error)), Offset(0)));
     }

@@ -7,11 +7,11 @@ use kafka_protocol::messages::update_features_response::UpdatableFeatureResult;
 use kafka_protocol::messages::{UpdateFeaturesRequest, UpdateFeaturesResponse};
 use moldau_cluster::{ControllerError, KRAFT_VERSION, SUPPORTED_FEATURES};
 use moldau_metadata::{MetadataImage, MetadataRecord, records};
-use moldau_model::{BrokerId, ErrorCode, Offset};
+use moldau_model::{BrokerId, ErrorCode, Offset, Operation};
 
 use super::{Service, text};
 use crate::event_loop::Deciding;
-use crate::manage::{ApiError, Decision, ELIGIBLE_LEADER_REPLICAS, eligible_leader_records};
+use crate::manage::{ApiError, Asker, Decision, ELIGIBLE_LEADER_REPLICAS, eligible_leader_records};
 
 const METADATA_VERSION: &str = "metadata.version";
 
@@ -34,6 +34,7 @@ struct Update {
 pub(super) async fn handle(
     service: &Service,
     version: i16,
+    asker: Asker,
     request: UpdateFeaturesRequest,
 ) -> Result<(UpdateFeaturesResponse, Offset), ControllerError> {
     let updates: Vec<Update> = request
@@ -53,8 +54,12 @@ pub(super) async fn handle(
         .collect();
     let names: Vec<String> = updates.iter().map(|update| update.feature.clone()).collect();
     let (node_id, validate_only) = (service.node_id, request.validate_only);
-    let (result, offset) =
-        service.decide(move |deciding| decide(deciding, node_id, &updates, validate_only)).await?;
+    let (result, offset) = service
+        .decide(move |deciding| {
+            deciding.access(&asker).check_cluster(Operation::Alter)?;
+            decide(deciding, node_id, &updates, validate_only)
+        })
+        .await?;
     Ok((response(version, names, result), offset))
 }
 

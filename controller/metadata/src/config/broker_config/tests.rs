@@ -202,7 +202,11 @@ fn cordoned_directories_are_some_of_the_brokers_or_all() {
 #[test]
 fn what_would_be_dangerous_to_ignore_ends_the_start() {
     for (name, value, text) in [
-        ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer", "no ACLs yet"),
+        (
+            "authorizer.class.name",
+            "kafka.security.authorizer.AclAuthorizer",
+            "StandardAuthorizer is the authorizer",
+        ),
         ("create.topic.policy.class.name", "a.Policy", "not ignored"),
         ("config.providers", "file", "secrets in other places"),
     ] {
@@ -212,7 +216,7 @@ fn what_would_be_dangerous_to_ignore_ends_the_start() {
         assert!(told, "{name}={value}: {problems:?}");
     }
     let empty = BTreeMap::from([("authorizer.class.name".to_owned(), String::new())]);
-    assert!(BrokerConfig::from_settings(empty).is_ok());
+    assert_eq!(BrokerConfig::from_settings(empty).unwrap().authorizer, None);
 }
 
 #[test]

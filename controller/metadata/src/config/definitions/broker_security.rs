@@ -5,8 +5,9 @@ use crate::config::definitions::definitions;
 definitions! {
     /// Settings of authentication, TLS and authorisation.
     pub(super) SECURITY {
+        "allow.everyone.if.no.acl.found": Boolean = "false", Any, Medium, ReadOnly, "Whether everybody may do what no access control entry is about.";
         "alter.config.policy.class.name": Class = null, Any, Low, ReadOnly, "Class that may refuse changes of settings.";
-        "authorizer.class.name": String = "", Any, Low, ReadOnly, "Class that decides who may do what; empty for everybody everything.";
+        "authorizer.class.name": String = "", Any, Low, ReadOnly, "Class that decides who may do what: org.apache.kafka.metadata.authorizer.StandardAuthorizer, by the cluster's access control entries; empty for everybody everything.";
         "client.quota.callback.class": Class = null, Any, Low, ReadOnly, "Class that decides which quota a client has.";
         "config.providers": List = "", DistinctList, Low, ClusterWide, "Names of providers that fill in values kept elsewhere.";
         "connection.failed.authentication.delay.ms": Int = "100", AtLeast(0), Low, ReadOnly, "How long the close of a connection that failed to authenticate is delayed.";
@@ -91,5 +92,6 @@ definitions! {
         "ssl.truststore.location": String = null, Any, Medium, PerBroker, "File of the trust store.";
         "ssl.truststore.password": Password = null, Any, Medium, PerBroker, "Password of the trust store.";
         "ssl.truststore.type": String = "JKS", Any, Medium, PerBroker, "Format of the trust store.";
+        "super.users": String = "", Any, Medium, ReadOnly, "Principals that may do everything, whatever is denied, as User:alice;User:bob.";
     }
 }
