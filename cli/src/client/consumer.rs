@@ -108,7 +108,8 @@ pub(crate) struct Fetcher {
     pub(crate) limits: FetchLimits,
     positions: BTreeMap<Partition, i64>,
     leaders: BTreeMap<Partition, i32>,
-    /// Rounds so far: each begins with another partition, so that a reader who leaves early leaves not always the same.
+    /// Rounds so far: each begins with another partition, so that neither a broker with large batches nor a reader who leaves
+    /// early passes over the same ones each time.
     rounds: usize,
 }
 
@@ -144,6 +145,12 @@ impl Fetcher {
         Ok(())
     }
 
+    /// Asks no more for partitions that are read as far as they are to be. A broker gives a batch that is larger than was asked
+    /// for to one partition of an answer alone, which is not to be one of these.
+    pub(crate) fn leave(&mut self, is_done: impl Fn(&Partition, i64) -> bool) {
+        self.positions.retain(|partition, position| !is_done(partition, *position));
+    }
+
     /// Waits up to `wait` for records and returns what came, by partition in offset order. Positions move behind
     /// it. Moved leaders and broken connections cost a round without records.
     pub(crate) fn poll(
@@ -175,7 +182,9 @@ impl Fetcher {
             self.find_leaders(client, deadline)?;
         }
         let mut asked = Vec::new();
-        for (leader, partitions) in self.by_leader() {
+        for (leader, mut partitions) in self.by_leader() {
+            let first = self.rounds % partitions.len().max(1);
+            partitions.rotate_left(first);
             match self.send(client, leader, &partitions, wait, deadline) {
                 Ok(sent) => asked.push((leader, sent)),
                 Err(error) => self.lost(client, leader, error)?,
@@ -201,8 +210,6 @@ impl Fetcher {
                 Err(error) => self.lost(client, leader, error)?,
             }
         }
-        let first = self.rounds % answered.len().max(1);
-        answered.rotate_left(first);
         self.rounds = self.rounds.wrapping_add(1);
         for (partition, data) in answered {
             if self.take(client, partition, &data, reader)? == Take::LeaveAll {

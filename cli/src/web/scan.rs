@@ -245,7 +245,7 @@ impl Scan<'_> {
         let open = from.into_iter().filter(|(p, offset)| *offset < ends[p]);
         self.fetcher.assign(client, open.collect())?;
         loop {
-            if self.fetcher.positions().iter().all(|(p, position)| *position >= ends[p]) {
+            if self.fetcher.positions().is_empty() {
                 return Ok(("end", next));
             }
             if let Some(reason) = self.is_over() {
@@ -272,6 +272,7 @@ impl Scan<'_> {
             next.extend(
                 self.fetcher.positions().iter().map(|(p, position)| (p.clone(), (*position).min(ends[p]))),
             );
+            self.fetcher.leave(|p, position| position >= ends[p]);
             while let Some((partition, line)) = kept.pop_oldest() {
                 if self.found < self.request.records_max && !self.is_abandoned {
                     self.give(line);
@@ -313,9 +314,7 @@ impl Scan<'_> {
             let mut kept = Kept::new(self.request.records_max - self.found, kept::BYTES_MAX);
             let cut = self.window(client, &open, length == 1, &mut kept)?;
             // Of a partition whose window was not read to its end nothing is shown: there would be a gap.
-            let positions = self.fetcher.positions();
-            let read = |p: &Partition| positions.get(p).is_some_and(|position| *position >= open[p].1);
-            let unread: Vec<Partition> = open.keys().filter(|p| !read(p)).cloned().collect();
+            let unread: Vec<Partition> = self.fetcher.positions().keys().cloned().collect();
             if matches!(cut, Some("bytes" | "count")) && unread.len() == open.len() && length > 1 {
                 length = (length / WINDOW_SHRINKS_BY).max(1);
                 self.counts.forgive(since);
@@ -355,7 +354,7 @@ impl Scan<'_> {
     ) -> Result<Option<&'static str>, ClientError> {
         let lows = open.iter().map(|(p, (low, _))| (p.clone(), *low)).collect();
         self.fetcher.assign(client, lows)?;
-        while !self.fetcher.positions().iter().all(|(p, position)| *position >= open[p].1) {
+        while !self.fetcher.positions().is_empty() {
             match self.is_over() {
                 Some("bytes" | "count") if is_least => {}
                 Some(reason) => return Ok(Some(reason)),
@@ -375,6 +374,7 @@ impl Scan<'_> {
                 }
                 Take::Next
             })?;
+            self.fetcher.leave(|p, position| position >= open[p].1);
             self.tell();
         }
         Ok(None)
