@@ -28,6 +28,7 @@ pub(crate) mod scram;
 pub(crate) mod security;
 pub(crate) mod share_consumer;
 pub(crate) mod share_groups;
+pub(crate) mod streams_groups;
 pub(crate) mod topics;
 pub(crate) mod transactions;
 

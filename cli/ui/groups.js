@@ -150,11 +150,11 @@ function membersOf(told) {
     const topics = new Map();
     for (const at of one.assignment) topics.set(at.topic, [...(topics.get(at.topic) ?? []), at.partition]);
     const held = [...topics].map(([topic, all]) => `${topic}: ${all.join(", ")}`);
+    for (const [role, tasks] of Object.entries(one.tasks ?? {})) if (tasks.length) held.push(`${role} tasks: ${tasks.join(", ")}`);
     return h("tr", null,
       h("td", { class: "wide" }, h("div", null, one.client_id), h("div", { class: "small faint mono" }, one.member_id, one.instance_id && ` (static: ${one.instance_id})`)),
       h("td", { class: "hide-s" }, one.host), h("td", { class: "right hide-s" }, one.epoch ?? "–"), h("td", { class: "wide small" }, held.length ? held.map((text) => h("div", null, text)) : "–"));
   });
-  if (!rows.length && told.type === "streams") return panel("Members", empty("Not shown", "Members of streams applications are told by kafka-streams-groups."));
   return panel(`Members${rows.length ? ` (${rows.length})` : ""}`, rows.length
     ? table([["Client"], ["Host", "hide-s"], ["Epoch", "right hide-s"], ["Partitions"]], rows)
     : empty("No members", "Nobody reads in this group now."));

@@ -81,6 +81,8 @@ function chartsOf(samples) {
     h("div", { class: "row" }, h("h2", null, "This node, the last 15 minutes")),
     h("div", { class: "charts", id: "charts" },
       of("Records written per second", "records_per_second", short, 1),
+      of("Written by clients", "bytes_in_per_second", (value) => `${bytes(value)}/s`, 1024),
+      of("Read by clients", "bytes_out_per_second", (value) => `${bytes(value)}/s`, 1024),
       of("Processor, of one core", "cpu_percent", (value) => `${value < 10 ? value.toFixed(1) : Math.round(value)} %`, 5),
       of("Memory", "resident_bytes", bytes, 1),
       of("Logs on disk", "log_bytes", bytes, 1)),

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::ApiVersionsRequest;
 use kafka_protocol::protocol::{Request, StrBytes};
 use moldau_kafka::{SIZE_PREFIX_BYTES, WireError, api_versions_request, decode_response, encode_request};
@@ -178,12 +178,37 @@ impl Connection {
         // Behind the size stands the key, and then the version.
         frame[SIZE_PREFIX_BYTES + 2..SIZE_PREFIX_BYTES + 4].copy_from_slice(&version.to_be_bytes());
         self.write(&frame, deadline)?;
-        let mut frame = self.receive(deadline)?;
+        let mut frame = self.answer_to(correlation_id, deadline)?;
+        decode(version, &mut frame).map_err(|error| self.malformed(&error.to_string()))
+    }
+
+    /// Sends a request that kafka-protocol does not know, in its one version, and reads its answer.
+    pub(super) fn call_encoded<T>(
+        &mut self,
+        key: i16,
+        deadline: Instant,
+        encode: impl FnOnce(i32, &StrBytes) -> Result<BytesMut, WireError>,
+        decode: impl FnOnce(&mut Bytes) -> Result<T, WireError>,
+    ) -> Result<T, ClientError> {
+        if !self.versions.contains_key(&key) {
+            return Err(ClientError::Unsupported { address: self.address.to_string(), api: api_name(key) });
+        }
+        let correlation_id = self.next_correlation_id;
+        self.next_correlation_id = self.next_correlation_id.wrapping_add(1);
+        let frame = encode(correlation_id, &self.client_id)
+            .map_err(|error| self.malformed(&format!("request cannot be encoded: {error}")))?;
+        self.write(&frame, deadline)?;
+        let mut frame = self.answer_to(correlation_id, deadline)?;
+        decode(&mut frame).map_err(|error| self.malformed(&error.to_string()))
+    }
+
+    fn answer_to(&mut self, correlation_id: i32, deadline: Instant) -> Result<Bytes, ClientError> {
+        let frame = self.receive(deadline)?;
         let answered_id = frame.first_chunk().map(|id| i32::from_be_bytes(*id));
         if answered_id != Some(correlation_id) {
             return Err(self.malformed("an answer to another request"));
         }
-        decode(version, &mut frame).map_err(|error| self.malformed(&error.to_string()))
+        Ok(frame)
     }
 
     /// Writes one frame.

@@ -139,16 +139,7 @@ fn describe_listed(
     let kind = kind(listing);
     let group = match kind.as_str() {
         "share" => share(client, &listing.group)?,
-        // Whose members only their own description names.
-        "streams" => Group {
-            members: Vec::new(),
-            owners: BTreeMap::new(),
-            committed: client.committed_offsets(&listing.group, None)?,
-            told_lag: BTreeMap::new(),
-            coordinator: None,
-            assignor: None,
-            epoch: None,
-        },
+        "streams" => streams(client, &listing.group)?,
         _ => consumer(client, &listing.group)?,
     };
     let partitions: BTreeSet<&Partition> = group.committed.keys().chain(group.owners.keys()).collect();
@@ -253,6 +244,36 @@ fn share(client: &mut Client, name: &str) -> Result<Group, ClientError> {
         coordinator: Some(described.coordinator),
         assignor: None,
         epoch: Some(described.epochs.group),
+    })
+}
+
+fn streams(client: &mut Client, name: &str) -> Result<Group, ClientError> {
+    let described = client.describe_streams_group(name)?;
+    let committed = client.committed_offsets(name, None)?;
+    let mut owners = BTreeMap::new();
+    let mut members = Vec::new();
+    for member in &described.members {
+        owners
+            .extend(member.assignment.iter().map(|partition| (partition.clone(), member.member_id.clone())));
+        members.push(json!({
+            "member_id": member.member_id,
+            "instance_id": member.instance_id,
+            "client_id": member.client_id,
+            "host": member.host,
+            "epoch": member.epoch,
+            "process_id": member.process_id,
+            "assignment": partitions_json(&member.assignment),
+            "tasks": {"active": member.active, "standby": member.standby, "warmup": member.warmup},
+        }));
+    }
+    Ok(Group {
+        members,
+        owners,
+        committed,
+        told_lag: BTreeMap::new(),
+        coordinator: Some(described.coordinator),
+        assignor: None,
+        epoch: Some(described.epoch),
     })
 }
 

@@ -25,6 +25,9 @@ pub(super) struct Sample {
     at_ms: u64,
     /// Records a second that partitions led here have taken.
     records_per_second: f64,
+    /// What clients have written to and read from partitions led here. Followers are not counted.
+    bytes_in_per_second: f64,
+    bytes_out_per_second: f64,
     /// Of the partitions held here.
     log_bytes: u64,
     led: usize,
@@ -39,6 +42,8 @@ impl Sample {
         json!({
             "at_ms": self.at_ms,
             "records_per_second": self.records_per_second,
+            "bytes_in_per_second": self.bytes_in_per_second,
+            "bytes_out_per_second": self.bytes_out_per_second,
             "log_bytes": self.log_bytes,
             "partitions_led": self.led,
             "partitions_held": self.held,
@@ -121,6 +126,8 @@ pub(super) async fn run(web: Shared) {
 struct Sampler {
     ends: HashMap<TopicIdPartition, i64>,
     cpu_seconds: f64,
+    /// In and out, since the start.
+    bytes: (u64, u64),
     at_ms: Option<u64>,
 }
 
@@ -146,10 +153,14 @@ impl Sampler {
         let cpu_seconds = cpu_seconds();
         let before_ms = self.at_ms.replace(sample.at_ms);
         let cpu_before = std::mem::replace(&mut self.cpu_seconds, cpu_seconds);
+        let bytes = broker.metrics.traffic.bytes();
+        let bytes_before = std::mem::replace(&mut self.bytes, bytes);
         self.ends = ends;
         let seconds = sample.at_ms.saturating_sub(before_ms?) as f64 / 1000.0;
         if seconds > 0.0 {
             sample.records_per_second = came as f64 / seconds;
+            sample.bytes_in_per_second = bytes.0.saturating_sub(bytes_before.0) as f64 / seconds;
+            sample.bytes_out_per_second = bytes.1.saturating_sub(bytes_before.1) as f64 / seconds;
             sample.cpu_percent = (cpu_seconds - cpu_before).max(0.0) / seconds * 100.0;
         }
         Some(sample)
