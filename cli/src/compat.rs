@@ -15,6 +15,7 @@ pub(crate) mod console_producer;
 pub(crate) mod console_share_consumer;
 pub(crate) mod consumer_groups;
 pub(crate) mod delete_records;
+pub(crate) mod dump_log;
 pub(crate) mod features;
 pub(crate) mod formatter;
 pub(crate) mod get_offsets;
@@ -53,6 +54,7 @@ const TOOLS: &[(&str, Tool)] = &[
     ("groups", groups::main),
     ("leader-election", leader_election::main),
     ("delete-records", delete_records::main),
+    ("dump-log", dump_log::main),
     ("cluster", cluster::main),
     ("producer-perf-test", producer_perf_test::main),
     ("features", features::main),

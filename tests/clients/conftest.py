@@ -224,7 +224,7 @@ def tools(tmp_path_factory):
                  "kafka-configs", "kafka-get-offsets", "kafka-broker-api-versions", "kafka-storage",
                  "kafka-metadata-quorum", "kafka-features", "kafka-transactions", "kafka-client-metrics",
                  "kafka-share-groups", "kafka-console-share-consumer", "kafka-log-dirs", "kafka-cluster",
-                 "kafka-leader-election", "kafka-delete-records", "kafka-groups"):
+                 "kafka-leader-election", "kafka-delete-records", "kafka-groups", "kafka-dump-log"):
         for suffix in ("", ".sh"):
             (folder / (name + suffix)).symlink_to(BINARY)
 

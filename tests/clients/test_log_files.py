@@ -141,6 +141,28 @@ def test_dump_log_segments_finds_nothing_to_complain_about(written, java):
     dump(java, [path for path in indexes if path.suffix == ".index"], "--index-sanity-check")
 
 
+def test_our_own_dump_log_says_what_kafkas_says(written, java, tools):
+    def said(run, *arguments):
+        result = run("kafka-dump-log", *arguments, timeout=300)
+        return result.stdout.splitlines(), sorted(line for line in result.stderr.splitlines() if not line.startswith("SLF4J"))
+
+    kinds = [(".log", "--deep-iteration"), (".index",), (".timeindex",), (".snapshot",), (".index", "--index-sanity-check")]
+    for suffix, *options in kinds:
+        names = ",".join(map(str, files(written, "[!_]*-[0-9]", {suffix})))
+        ours, kafkas = (said(run, *options, "--files", names) for run in (tools, java))
+        for mine, theirs in zip(ours, kafkas, strict=True):
+            differing = [pair for pair in zip(mine, theirs, strict=False) if pair[0] != pair[1]]
+            assert not differing and len(mine) == len(theirs), (suffix, differing[:3], len(mine), len(theirs))
+    names = ",".join(map(str, files(written, "plain-0", {".log"})))
+    assert said(tools, "--print-data-log", "--files", names) == said(java, "--print-data-log", "--files", names)
+    path = written.folder / "data" / "plain-0" / "00000000000000000000.index"
+    good = path.read_bytes()
+    # Another offset than that of the batch that the first entry leads to.
+    path.write_bytes(good[:3] + bytes([good[3] ^ 1]) + good[4:])
+    ours, kafkas = (said(run, "--files", path) for run in (tools, java))
+    assert ours == kafkas and any("Mismatches" in line for line in ours[1])
+
+
 def test_dump_log_segments_would_complain(written, java):
     """The two tests beside this one can fail: one changed byte in each kind of file is found."""
     for name, at in [("00000000000000000000.log", 100), ("00000000000000000000.index", 7),
