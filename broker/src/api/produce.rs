@@ -164,7 +164,8 @@ fn append_all(
         let refusal = verified
             .refusal
             .or(refusal)
-            .or_else(|| (!matches!(view.acks, -1..=1)).then_some(ErrorCode::InvalidRequiredAcks));
+            .or_else(|| (!matches!(view.acks, -1..=1)).then_some(ErrorCode::InvalidRequiredAcks))
+            .or_else(|| is_internal(&name).then_some(ErrorCode::InvalidTopicException));
         let mut outcomes = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
             let id = TopicIdPartition { topic_id, partition: partition.index };
@@ -192,7 +193,7 @@ fn find_topic(
         ProduceTopicRef::Name(range) => {
             let name = moldau_kafka::text(request.body(), range);
             // Whether there is such a topic is not told to who may not write to it.
-            if let Some(refusal) = check_topic(&request.context, name) {
+            if let Some(refusal) = check_writer(&request.context, name) {
                 return (name.to_owned(), TopicId::ZERO, Some(refusal));
             }
             match image.topics().by_name(name) {
@@ -201,21 +202,16 @@ fn find_topic(
             }
         }
         ProduceTopicRef::Id(id) => match image.topics().by_id(*id) {
-            Some(topic) => (topic.name().to_string(), *id, check_topic(&request.context, topic.name())),
+            Some(topic) => (topic.name().to_string(), *id, check_writer(&request.context, topic.name())),
             None => (String::new(), *id, Some(ErrorCode::UnknownTopicId)),
         },
     }
 }
 
-/// What Kafka refuses before it looks at the records.
-fn check_topic(context: &RequestContext, topic: &str) -> Option<ErrorCode> {
-    if !is_authorized(context, Operation::Write, Resource::topic(topic)) {
-        return Some(ErrorCode::TopicAuthorizationFailed);
-    }
-    if is_internal(topic) {
-        return Some(ErrorCode::InvalidTopicException);
-    }
-    None
+/// Kafka's refusal of who may not write to the topic.
+fn check_writer(context: &RequestContext, topic: &str) -> Option<ErrorCode> {
+    let is_allowed = is_authorized(context, Operation::Write, Resource::topic(topic));
+    (!is_allowed).then_some(ErrorCode::TopicAuthorizationFailed)
 }
 
 fn append(

@@ -9,8 +9,9 @@ use moldau_log::{AppendOrigin, AppendTerms};
 use moldau_model::{ErrorCode, ProducerEpoch, ProducerId, TopicIdPartition, VerificationGuard};
 use moldau_record::BatchView;
 
-use super::{check_topic, find_topic};
+use super::find_topic;
 use crate::api::Request;
+use crate::api::topic_view::is_internal;
 use crate::authorize::{Operation, Resource, is_authorized};
 use crate::broker::Broker;
 use crate::replica_manager::AppendRefused;
@@ -162,7 +163,7 @@ fn batches(broker: &Broker, request: &Request, view: &ProduceRequestView) -> Vec
     let mut batches = Vec::new();
     for topic in &view.topics {
         let (name, topic_id, refusal) = find_topic(&image, request, &topic.topic);
-        if refusal.or_else(|| check_topic(&request.context, &name)).is_some() {
+        if refusal.is_some() || is_internal(&name) {
             continue;
         }
         for partition in &topic.partitions {
