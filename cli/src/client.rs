@@ -177,7 +177,8 @@ impl Client {
                 }
             }
             let unreachable = ClientError::Unreachable { servers: self.servers(), reason };
-            if self.options.when_unreachable == WhenUnreachable::Fail || !backoff.wait(deadline) {
+            let is_final = unreachable.is_refusal() || self.options.when_unreachable == WhenUnreachable::Fail;
+            if is_final || !backoff.wait(deadline) {
                 return Err(unreachable);
             }
             if !told {

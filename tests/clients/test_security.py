@@ -197,7 +197,7 @@ def test_apache_kafkas_tools_and_ours_speak_sasl_over_tls(start_secured, tools, 
     assert (consumed.returncode, consumed.stdout) == (0, "a\n"), consumed
     wrong = tmp_path / "wrong.properties"
     wrong.write_text(config.read_text().replace('"pencil"', '"pen"'))
-    done = tools("kafka-topics", "--bootstrap-server", node.at("SASL_SSL"), "--command-config", wrong, "--list", timeout=90)
+    done = tools("kafka-topics", "--bootstrap-server", node.at("SASL_SSL"), "--command-config", wrong, "--list", timeout=50)
     assert done.returncode == 1 and "invalid credentials with SASL mechanism SCRAM-SHA-256" in done.stdout + done.stderr
     # A client that authenticates again while it works is not interrupted; that takes a Java client.
     assert java("kafka-configs", *at, "--alter", "--entity-type", "users", "--entity-name", "carol", "--delete-config",

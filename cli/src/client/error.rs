@@ -71,6 +71,11 @@ impl ClientError {
         }
     }
 
+    /// Whether a server has answered, and said no to whoever asks as this tool does.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Unreachable { reason, .. } if reason.starts_with(NOT_LET_IN))
+    }
+
     /// Whether no broker answered at all, which has its own exit code.
     pub(crate) fn is_unreachable(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Connection { .. } | Self::Timeout(_))
@@ -88,6 +93,9 @@ impl ClientError {
     }
 }
 
+/// How the reason begins where a server answers and lets nobody in, or is not believed: to ask again changes nothing.
+pub(crate) const NOT_LET_IN: &str = "not let in";
+
 /// The plain text of an I/O error, without Rust's `(os error N)`.
 pub(crate) fn io_reason(error: &io::Error) -> String {
     match error.kind() {
@@ -95,6 +103,8 @@ pub(crate) fn io_reason(error: &io::Error) -> String {
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => "no answer in time".to_owned(),
         io::ErrorKind::ConnectionReset => "connection reset".to_owned(),
         io::ErrorKind::UnexpectedEof => "connection closed by the server".to_owned(),
+        // SASL said no, or TLS found the other side not to be what it should be.
+        io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidData => format!("{NOT_LET_IN}: {error}"),
         _ => {
             let text = error.to_string();
             text.split(" (os error").next().unwrap_or(&text).to_owned()

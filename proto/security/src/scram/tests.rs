@@ -1,3 +1,5 @@
+//! Whole exchanges, and what is no part of one.
+
 use super::client::ServerRefused;
 use super::message::{from_base64, to_base64};
 use super::server::ScramRefusal;

@@ -1,3 +1,5 @@
+//! Who gets in by which frames, and who does not.
+
 use std::collections::BTreeMap;
 
 use moldau_metadata::config::security::{Login, Secret};

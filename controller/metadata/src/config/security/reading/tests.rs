@@ -1,3 +1,5 @@
+//! Settings of TLS and SASL, read.
+
 use super::*;
 
 const PLAIN: &str = "org.apache.kafka.common.security.plain.PlainLoginModule required";
