@@ -143,7 +143,7 @@ mod tests {
         let mut cluster = Cluster::new(1);
         let (a, b) = (acl("a", "User:alice"), acl("b", "User:alice"));
         assert!(create(&mut cluster, &[a.clone(), a.clone(), b.clone()]).iter().all(Result::is_ok));
-        assert!(create(&mut cluster, &[b.clone()])[0].is_ok());
+        assert!(create(&mut cluster, std::slice::from_ref(&b))[0].is_ok());
         assert_eq!(cluster.image.acls().len(), 2);
         assert_eq!(entries(&cluster), [a, b].into());
     }

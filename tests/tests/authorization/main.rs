@@ -4,6 +4,8 @@
 //! With `AUTHORIZATION_PEER=127.0.0.1:PORT`, an Apache Kafka whose listener there is without authentication, and where
 //! `User:ANONYMOUS` may do everything from 127.0.0.2, is asked the same, and has to answer the same.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod asker;
 mod node;
 mod requests;

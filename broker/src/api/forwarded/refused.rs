@@ -72,23 +72,7 @@ pub(super) fn answer(api_key: ApiKey, context: &RequestContext, mut body: Bytes,
             });
             context.ready(&CreatePartitionsResponse::default().with_results(topics.collect()))
         }
-        ApiKey::CreateAcls => {
-            let Ok(request) = moldau_kafka::decode::<CreateAclsRequest>(version, &mut body) else {
-                return unreadable;
-            };
-            let result = AclCreationResult::default().with_error_code(code).with_error_message(message());
-            let results = vec![result; request.creations.len()];
-            context.ready(&CreateAclsResponse::default().with_results(results))
-        }
-        ApiKey::DeleteAcls => {
-            let Ok(request) = moldau_kafka::decode::<DeleteAclsRequest>(version, &mut body) else {
-                return unreadable;
-            };
-            let result =
-                DeleteAclsFilterResult::default().with_error_code(code).with_error_message(message());
-            let results = vec![result; request.filters.len()];
-            context.ready(&DeleteAclsResponse::default().with_filter_results(results))
-        }
+        ApiKey::CreateAcls | ApiKey::DeleteAcls => acls_refused(api_key, context, body, code, message),
         ApiKey::AlterConfigs => {
             let Ok(request) = moldau_kafka::decode::<AlterConfigsRequest>(version, &mut body) else {
                 return unreadable;
@@ -141,6 +125,29 @@ pub(super) fn answer(api_key: ApiKey, context: &RequestContext, mut body: Bytes,
             context.ready(&IncrementalAlterConfigsResponse::default().with_responses(resources.collect()))
         }
     }
+}
+
+fn acls_refused(
+    api_key: ApiKey,
+    context: &RequestContext,
+    mut body: Bytes,
+    code: i16,
+    message: impl Fn() -> Option<StrBytes>,
+) -> Reply {
+    if api_key == ApiKey::CreateAcls {
+        let Ok(request) = moldau_kafka::decode::<CreateAclsRequest>(context.api_version, &mut body) else {
+            return Reply::Close("unreadable request");
+        };
+        let result = AclCreationResult::default().with_error_code(code).with_error_message(message());
+        let results = vec![result; request.creations.len()];
+        return context.ready(&CreateAclsResponse::default().with_results(results));
+    }
+    let Ok(request) = moldau_kafka::decode::<DeleteAclsRequest>(context.api_version, &mut body) else {
+        return Reply::Close("unreadable request");
+    };
+    let result = DeleteAclsFilterResult::default().with_error_code(code).with_error_message(message());
+    let results = vec![result; request.filters.len()];
+    context.ready(&DeleteAclsResponse::default().with_filter_results(results))
 }
 
 fn quotas_refused(
