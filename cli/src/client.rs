@@ -3,6 +3,7 @@
 //! `kafka-topics.sh --list` has 30 ms in all, so nothing here is done ahead of need: the first connection is the
 //! first bootstrap server that answers, and only requests that must go to a certain broker dial another.
 
+pub(crate) mod acls;
 pub(crate) mod address;
 pub(crate) mod api;
 pub(crate) mod budget;

@@ -6,6 +6,7 @@
 //! a Java stack trace; and `kafka-consumer-groups` and `kafka-share-groups` exit 1 when they failed,
 //! where Kafka's exit 0.
 
+pub(crate) mod acls;
 pub(crate) mod api_versions;
 pub(crate) mod client_metrics;
 pub(crate) mod cluster;
@@ -51,6 +52,7 @@ const TOOLS: &[(&str, Tool)] = &[
     ("share-groups", share_groups::main),
     ("configs", configs::main),
     ("client-metrics", client_metrics::main),
+    ("acls", acls::main),
     ("groups", groups::main),
     ("leader-election", leader_election::main),
     ("delete-records", delete_records::main),

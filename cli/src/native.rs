@@ -2,6 +2,7 @@
 //!
 //! 0 done, 1 failed, 2 wrong usage, 3 no broker reachable, 4 not healthy.
 
+mod acl;
 mod apply;
 mod bench;
 mod broker;
@@ -120,6 +121,13 @@ enum Command {
         common: Common,
         #[command(flatten)]
         arguments: apply::Arguments,
+    },
+    /// Who may do what: list, create, delete
+    Acl {
+        #[command(flatten)]
+        common: Common,
+        #[command(subcommand)]
+        verb: acl::Verb,
     },
     /// Brokers: list, drain, decommission
     Broker {
@@ -266,6 +274,7 @@ pub(crate) fn run(arguments: &[String], console: &mut Console<'_>) -> io::Result
         Command::Produce { common, arguments } => records::produce(&common, &arguments, console),
         Command::Consume { common, arguments } => records::consume(&common, &arguments, console),
         Command::Apply { common, arguments } => apply::run(&common, &arguments, console),
+        Command::Acl { common, verb } => acl::run(&common, &verb, console),
         Command::Broker { common, verb } => broker::run(&common, &verb, console),
         Command::Config { common, verb } => config::run(&common, &verb, console),
         Command::Cluster { common, verb } => cluster::run(&common, &verb, console),

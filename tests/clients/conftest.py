@@ -224,7 +224,7 @@ def tools(tmp_path_factory):
                  "kafka-configs", "kafka-get-offsets", "kafka-broker-api-versions", "kafka-storage",
                  "kafka-metadata-quorum", "kafka-features", "kafka-transactions", "kafka-client-metrics",
                  "kafka-share-groups", "kafka-console-share-consumer", "kafka-log-dirs", "kafka-cluster",
-                 "kafka-leader-election", "kafka-delete-records", "kafka-groups", "kafka-dump-log"):
+                 "kafka-leader-election", "kafka-delete-records", "kafka-groups", "kafka-dump-log", "kafka-acls"):
         for suffix in ("", ".sh"):
             (folder / (name + suffix)).symlink_to(BINARY)
 
@@ -236,6 +236,7 @@ def tools(tmp_path_factory):
 
 
 JAVA_TOOLS = {
+    "kafka-acls": "org.apache.kafka.tools.AclCommand",
     "kafka-topics": "org.apache.kafka.tools.TopicCommand",
     "kafka-console-producer": "org.apache.kafka.tools.ConsoleProducer",
     "kafka-console-consumer": "org.apache.kafka.tools.consumer.ConsoleConsumer",
