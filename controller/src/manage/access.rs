@@ -46,6 +46,12 @@ impl<'a> Access<'a> {
         Self { authorizer, acls, asker }
     }
 
+    /// Whether everybody may do everything.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.authorizer.is_none()
+    }
+
     /// Whether the asker may do this. A node may do everything: nobody is taken for one who has not shown that it is.
     #[must_use]
     pub fn may(&self, operation: Operation, resource: Resource<'_>) -> bool {

@@ -1,5 +1,7 @@
 //! AlterConfigs, versions 0 to 2: replaces all configs of a resource.
 
+use std::collections::HashMap;
+
 use kafka_protocol::messages::alter_configs_request::AlterableConfig;
 use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
 use kafka_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
@@ -66,17 +68,18 @@ pub(super) fn take_unauthorized<R>(
     resources: &mut Vec<R>,
     resource_of: impl Fn(&R) -> (i8, &str),
 ) -> Vec<AlterConfigsResult> {
-    let repeated: Vec<bool> = resources
-        .iter()
-        .map(|resource| {
-            resources.iter().filter(|other| resource_of(other) == resource_of(resource)).count() > 1
-        })
-        .collect();
-    let mut repeated = repeated.into_iter();
+    if access.is_open() {
+        return Vec::new();
+    }
+    let mut counts: HashMap<(i8, String), usize> = HashMap::new();
+    for resource in resources.iter() {
+        let (resource_type, name) = resource_of(resource);
+        *counts.entry((resource_type, name.to_owned())).or_default() += 1;
+    }
     let mut refused = Vec::new();
     resources.retain(|resource| {
         let (resource_type, name) = resource_of(resource);
-        let is_repeated = repeated.next().unwrap_or(false);
+        let is_repeated = counts.get(&(resource_type, name.to_owned())).is_some_and(|count| *count > 1);
         let checked = if is_repeated { Ok(()) } else { check_alteration(access, resource_type, name) };
         if let Err(code) = checked {
             refused.push(AlterConfigsResult {
