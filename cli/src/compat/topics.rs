@@ -62,7 +62,7 @@ const METRIC_NAMES_WARNING: &str = "WARNING: Due to limitations in metric names,
 pub(crate) fn main(arguments: &[String], console: &mut Console<'_>) -> io::Result<u8> {
     let result = match run(arguments, console) {
         // Why stands on standard error already; this is what Java's client says after its minute.
-        Err(Failure::Client(ClientError::Unreachable { .. })) => {
+        Err(Failure::Client(error @ ClientError::Unreachable { .. })) if !error.is_refusal() => {
             let call =
                 if arguments.iter().any(|word| word == "--create") { "createTopics" } else { "listTopics" };
             Err(failed(format!("Timed out waiting for a node assignment. Call: {call}")))

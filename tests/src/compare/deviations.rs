@@ -60,6 +60,7 @@ pub const DEVIATIONS: &[Deviation] = &[
             ApiKey::AddPartitionsToTxn,
             ApiKey::DescribeTransactions,
             ApiKey::ListTransactions,
+            ApiKey::AlterUserScramCredentials,
             ApiKey::DescribeUserScramCredentials,
         ],
         fields: &[

@@ -55,6 +55,29 @@ fn credentials(users: Option<&[&str]>) -> RequestKind {
     )
 }
 
+/// One credential to be made: user, mechanism and iterations. Nobody logs in by it.
+type Upsertion<'a> = (&'a str, i8, i32);
+
+fn alter_credentials(deletions: &[(&str, i8)], upsertions: &[Upsertion<'_>]) -> RequestKind {
+    use m::alter_user_scram_credentials_request::{ScramCredentialDeletion, ScramCredentialUpsertion};
+    let deletion = |(user, mechanism): &(&str, i8)| {
+        ScramCredentialDeletion::default().with_name(text(user)).with_mechanism(*mechanism)
+    };
+    let upsertion = |(user, mechanism, iterations): &Upsertion<'_>| {
+        ScramCredentialUpsertion::default()
+            .with_name(text(user))
+            .with_mechanism(*mechanism)
+            .with_iterations(*iterations)
+            .with_salt(vec![1; 20].into())
+            .with_salted_password(vec![2; 32].into())
+    };
+    RequestKind::AlterUserScramCredentials(
+        m::AlterUserScramCredentialsRequest::default()
+            .with_deletions(deletions.iter().map(deletion).collect())
+            .with_upsertions(upsertions.iter().map(upsertion).collect()),
+    )
+}
+
 const EXACT: i8 = 0;
 const DEFAULT: i8 = 1;
 const SPECIFIED: i8 = 2;
@@ -73,7 +96,9 @@ const SET: &[(Entity<'static>, Operations<'static>)] = &[
 
 #[expect(clippy::too_many_lines, reason = "a table of cases")]
 pub(super) fn cases() -> Vec<Case> {
-    use ApiKey::{AlterClientQuotas, DescribeClientQuotas, DescribeUserScramCredentials};
+    use ApiKey::{
+        AlterClientQuotas, AlterUserScramCredentials, DescribeClientQuotas, DescribeUserScramCredentials,
+    };
     vec![
         Case::new("client quotas of nobody", DescribeClientQuotas, 0, 1, |_, _| describe(&[], false)),
         Case::new("alter client quotas, validate only", AlterClientQuotas, 0, 1, |_, _| alter(SET, true)),
@@ -182,6 +207,30 @@ pub(super) fn cases() -> Vec<Case> {
         }),
         Case::new("credentials of users that have none", DescribeUserScramCredentials, 0, 0, |_, _| {
             credentials(Some(&["alice", "bob", "alice", ""]))
+        }),
+        Case::new("make credentials", AlterUserScramCredentials, 0, 0, |_, _| {
+            alter_credentials(&[], &[("alice", 1, 4096), ("bob", 2, 16384)])
+        }),
+        Case::new("credentials of users that have some", DescribeUserScramCredentials, 0, 0, |_, _| {
+            credentials(Some(&["alice", "bob", "carol"]))
+        }),
+        Case::new("alter credentials that cannot be", AlterUserScramCredentials, 0, 0, |_, _| {
+            alter_credentials(
+                &[("nobody", 1), ("alice", 2), ("bob", 0), ("twice", 1)],
+                &[
+                    ("", 1, 4096),
+                    ("few", 1, 4095),
+                    ("many", 1, 16385),
+                    ("strange", 3, 4096),
+                    ("twice", 1, 4096),
+                ],
+            )
+        }),
+        Case::new("delete credentials", AlterUserScramCredentials, 0, 0, |_, _| {
+            alter_credentials(&[("alice", 1), ("bob", 2)], &[])
+        }),
+        Case::new("credentials of all users, afterwards", DescribeUserScramCredentials, 0, 0, |_, _| {
+            credentials(None)
         }),
         Case::new("client quotas of nobody any more", DescribeClientQuotas, 0, 1, |_, _| {
             describe(&[], false)
