@@ -2,8 +2,9 @@
 //! is made here.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
-use moldau_metadata::{MetadataImage, ScramCredential, ScramMechanism};
+use moldau_metadata::{MetadataImage, ScramCredential, ScramMechanism, records};
 use moldau_model::ErrorCode;
 use moldau_security::scram::credential_of_salted;
 
@@ -29,7 +30,8 @@ impl ScramAlteration {
 /// One user's result.
 pub type AlterScramResult = (String, Result<(), ApiError>);
 
-/// Alters each user's credential by itself. Of a user that comes twice nothing is altered.
+/// Alters each user's credential by itself. Of a user that comes twice nothing is altered, and where its first alteration
+/// cannot be, that is what it is told.
 ///
 /// # Errors
 /// `POLICY_VIOLATION` for a request that is too large as a whole.
@@ -37,30 +39,31 @@ pub fn alter_scram_credentials(
     image: &MetadataImage,
     alterations: &[ScramAlteration],
 ) -> Result<Decision<Vec<AlterScramResult>>, ApiError> {
-    let mut count_of: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut altered: BTreeMap<&str, Result<records::UserScramCredential, ApiError>> = BTreeMap::new();
     for alteration in alterations {
-        *count_of.entry(alteration.user()).or_default() += 1;
+        match altered.entry(alteration.user()) {
+            Entry::Vacant(entry) => {
+                entry.insert(alter(image, alteration));
+            }
+            Entry::Occupied(mut entry) if entry.get().is_ok() => {
+                let text = "A user credential cannot be altered twice in the same request";
+                *entry.get_mut() = Err(ApiError::new(ErrorCode::DuplicateResource, text));
+            }
+            Entry::Occupied(_) => {}
+        }
     }
-    let mut results: BTreeMap<&str, Result<(), ApiError>> = BTreeMap::new();
     let mut records = Vec::new();
-    for alteration in alterations {
-        let user = alteration.user();
-        let result = if count_of.get(user).is_some_and(|count| *count > 1) {
-            let text = "A user credential cannot be altered twice in the same request";
-            Err(ApiError::new(ErrorCode::DuplicateResource, text))
-        } else {
-            alter(image, alteration).map(|record| records.push(record.into()))
-        };
-        results.entry(user).or_insert(result);
+    let mut response = Vec::new();
+    for (user, altered) in altered {
+        response.push((user.to_owned(), altered.map(|record| records.push(record.into()))));
     }
-    let response = results.into_iter().map(|(user, result)| (user.to_owned(), result)).collect();
     Decision { records, response }.bounded()
 }
 
 fn alter(
     image: &MetadataImage,
     alteration: &ScramAlteration,
-) -> Result<moldau_metadata::records::UserScramCredential, ApiError> {
+) -> Result<records::UserScramCredential, ApiError> {
     match alteration {
         ScramAlteration::Delete { user, mechanism } => {
             let mechanism = check(user, *mechanism)?;
@@ -150,7 +153,7 @@ mod tests {
             (vec![upsert("a", 1, 4095)], ErrorCode::UnacceptableCredential),
             (vec![upsert("a", 1, 16385)], ErrorCode::UnacceptableCredential),
             (vec![upsert("a", 1, 4096), upsert("a", 2, 4096)], ErrorCode::DuplicateResource),
-            (vec![delete("a", 1), upsert("a", 1, 4096)], ErrorCode::DuplicateResource),
+            (vec![delete("a", 1), upsert("a", 1, 4096)], ErrorCode::ResourceNotFound),
             (vec![delete("a", 1)], ErrorCode::ResourceNotFound),
         ] {
             let results = alter(&mut cluster, &alterations);
