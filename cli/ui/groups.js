@@ -18,6 +18,9 @@ function stateChip(state) {
 /** What a group is behind; a sum that lacks a partition's end would look like one that has caught up. */
 export const lagOf = (told) => (told.lag === null ? h("span", { class: "soft", title: "The end of a partition is not known now" }, "unknown") : number(told.lag));
 
+/** Brokers whose groups are not in what was told. */
+export const silent = (told) => (told.silent_brokers?.length ? `; broker ${told.silent_brokers.join(", ")} does not answer, its groups are not shown` : "");
+
 export async function groups(root, page) {
   page.title("Groups");
   const asked = { search: "", type: "", page: 1 };
@@ -52,7 +55,7 @@ export async function groups(root, page) {
 
   function draw(told) {
     if (!told.groups.length) {
-      fill(list, h("div", { class: "panel" }, asked.search || asked.type ? empty("No group matches", "") : empty("There are no groups yet", "A group comes into being when its first consumer joins, or commits an offset.")));
+      fill(list, h("div", { class: "panel" }, asked.search || asked.type ? empty("No group matches", "") : empty("There are no groups yet", `A group comes into being when its first consumer joins, or commits an offset${silent(told)}.`)));
       return;
     }
     const focused = document.activeElement?.dataset?.group;
@@ -67,7 +70,7 @@ export async function groups(root, page) {
     const turnTo = (step) => () => { asked.page += step; list.replaceChildren(); refresh(); };
     fill(list, h("div", { class: "panel" },
       table([["Group"], ["Kind"], ["State"], ["Members", "right"], ["Topics", "right hide-s"], ["Lag", "right"]], rows),
-      h("div", { class: "pager" }, h("span", { class: "grow" }, `${count(told.total, "group")}${pages > 1 ? `, page ${told.page} of ${pages}` : ""}${told.without_details ? `; ${told.without_details} did not tell more in time` : ""}`),
+      h("div", { class: "pager" }, h("span", { class: "grow" }, `${count(told.total, "group")}${pages > 1 ? `, page ${told.page} of ${pages}` : ""}${told.without_details ? `; ${told.without_details} did not tell more in time` : ""}${silent(told)}`),
         pages > 1 && [h("button", { disabled: told.page <= 1, onclick: turnTo(-1) }, "Previous"), h("button", { disabled: told.page >= pages, onclick: turnTo(1) }, "Next")])));
     if (focused) [...list.querySelectorAll("[data-group]")].find((one) => one.dataset.group === focused)?.focus();
   }

@@ -4,7 +4,7 @@ import { bytes, chip, count, empty, fill, h, link, number, panel, table } from "
 import { get, path, send } from "./api.js";
 import { ask, confirmByName, toast } from "./dialog.js";
 import { configs } from "./configs.js";
-import { lagOf } from "./groups.js";
+import { lagOf, silent } from "./groups.js";
 import { messages, produce } from "./messages.js";
 import { state } from "./topics.js";
 
@@ -170,7 +170,7 @@ async function groups(body, page, told) {
       fill(place, h("div", { class: "panel" }, rows.length
         ? table([["Group"], ["Type"], ["State"], ["Members", "right hide-s"], ["Lag here", "right"]], rows)
         : empty("No group reads this topic", "Groups show up here once they have committed an offset, or have a partition assigned."),
-      of.not_looked_at > 0 && h("div", { class: "note small" }, `${count(of.not_looked_at, "group")} did not tell in time, or were too many to ask.`)));
+      (of.not_looked_at > 0 || of.silent_brokers.length > 0) && h("div", { class: "note small" }, `${count(of.not_looked_at, "group")} did not tell in time, or were too many to ask${silent(of)}.`)));
     } catch (error) {
       if (!place.querySelector("table")) page.failed(place, error);
     }

@@ -303,6 +303,24 @@ def test_a_leader_that_is_killed_is_away_in_the_open_grid(cluster, browse):
     page.picture("overview-after")
 
 
+def test_a_broker_that_hangs_does_not_hide_the_groups_of_others(cluster):
+    create(cluster.bootstrap, "t", 1, 3)
+    write(cluster.bootstrap, "t", [("k", "v", [])])
+    read_some(cluster.bootstrap, "g", "t", 1)
+    ports = {node.id: int(node.overrides["http.listener"].rsplit(":", 1)[1]) for node in cluster.nodes.values()}
+    coordinator = call(next(iter(ports.values())), "GET", "/api/v1/groups/g")[1]["coordinator"]
+    hanging = next(node for node in cluster.nodes.values() if node.id != coordinator)
+    hanging.pause()
+    try:
+        status, told = call(ports[coordinator], "GET", "/api/v1/groups?details=true")
+        assert status == 200 and [group["group"] for group in told["groups"]] == ["g"], told
+        assert told["silent_brokers"] == [hanging.id]
+        assert call(ports[coordinator], "GET", "/api/v1/groups/g")[0] == 200
+        assert call(ports[coordinator], "GET", "/api/v1/groups/none")[0] in (404, 504)
+    finally:
+        hanging.resume()
+
+
 def test_pages_elsewhere_cannot_make_a_browser_call(moldau):
     port = moldau.http_port
     topic = {"name": "t"}

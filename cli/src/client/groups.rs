@@ -1,6 +1,7 @@
 //! Consumer groups: list, describe, their offsets, delete.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use kafka_protocol::messages::consumer_group_describe_response::{Assignment, TopicPartitions};
 use kafka_protocol::messages::offset_delete_request::{
@@ -90,20 +91,42 @@ impl Client {
         let brokers: Vec<i32> = self.brokers().keys().copied().collect();
         let mut listed = Vec::new();
         for broker in brokers {
-            let request = ListGroupsRequest::default();
-            let response = self.retry(deadline, |client| {
-                let response = client.call_broker(broker, &request, deadline)?;
-                ClientError::check(response.error_code, None)?;
-                Ok(response)
-            })?;
-            listed.extend(response.groups.into_iter().map(|group| GroupListing {
-                group: group.group_id.0.to_string(),
-                protocol_type: group.protocol_type.to_string(),
-                state: group.group_state.to_string(),
-                group_type: group.group_type.to_string(),
-            }));
+            listed.extend(self.retry(deadline, |client| client.groups_of(broker, deadline))?);
         }
         Ok(listed)
+    }
+
+    /// The groups of the brokers that answer, and those that do not: one that hangs is not to hide the others' groups.
+    pub(crate) fn list_groups_that_are_told(&mut self) -> Result<(Vec<GroupListing>, Vec<i32>), ClientError> {
+        let deadline = self.deadline();
+        self.metadata(Some(&[]), deadline)?;
+        let brokers: Vec<i32> = self.brokers().keys().copied().collect();
+        let (mut listed, mut silent) = (Vec::new(), Vec::new());
+        for broker in &brokers {
+            // Each has its own time: what one takes is not the next one's.
+            let deadline = self.deadline();
+            match self.groups_of(*broker, deadline) {
+                Ok(groups) => listed.extend(groups),
+                Err(error) if brokers.len() == 1 => return Err(error),
+                Err(_) => {
+                    self.forget_broker(*broker);
+                    silent.push(*broker);
+                }
+            }
+        }
+        Ok((listed, silent))
+    }
+
+    fn groups_of(&mut self, broker: i32, deadline: Instant) -> Result<Vec<GroupListing>, ClientError> {
+        let response = self.call_broker(broker, &ListGroupsRequest::default(), deadline)?;
+        ClientError::check(response.error_code, None)?;
+        let groups = response.groups.into_iter().map(|group| GroupListing {
+            group: group.group_id.0.to_string(),
+            protocol_type: group.protocol_type.to_string(),
+            state: group.group_state.to_string(),
+            group_type: group.group_type.to_string(),
+        });
+        Ok(groups.collect())
     }
 
     /// Describes a group. One that does not exist is `GROUP_ID_NOT_FOUND`.

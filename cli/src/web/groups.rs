@@ -22,11 +22,12 @@ fn kind(listing: &GroupListing) -> String {
     if listing.group_type.is_empty() { "classic".to_owned() } else { listing.group_type.to_lowercase() }
 }
 
-fn sorted(client: &mut Client) -> Result<Vec<GroupListing>, ClientError> {
-    let mut listed = client.list_all_groups()?;
+/// The groups by name, and the brokers that did not tell theirs.
+fn sorted(client: &mut Client) -> Result<(Vec<GroupListing>, Vec<i32>), ClientError> {
+    let (mut listed, silent) = client.list_groups_that_are_told()?;
     listed.sort_by(|a, b| a.group.cmp(&b.group));
     listed.dedup_by(|a, b| a.group == b.group);
-    Ok(listed)
+    Ok((listed, silent))
 }
 
 pub(super) async fn list(State(web): State<Shared>, query: Query) -> Answer {
@@ -37,7 +38,7 @@ pub(super) async fn list(State(web): State<Shared>, query: Query) -> Answer {
     let with_details = query.is_true("details");
     let image = web.broker.control.image();
     let answer = web.clients.ask(move |client| {
-        let mut listed = sorted(client)?;
+        let (mut listed, silent) = sorted(client)?;
         listed.retain(|listing| {
             listing.group.to_lowercase().contains(&search)
                 && of_kind.as_ref().is_none_or(|wanted| kind(listing) == *wanted)
@@ -64,7 +65,7 @@ pub(super) async fn list(State(web): State<Shared>, query: Query) -> Answer {
             rows.push(row);
         }
         Ok(json!({"total": total, "page": page.number, "page_size": page.size, "groups": rows,
-            "without_details": without_details}))
+            "without_details": without_details, "silent_brokers": silent}))
     });
     Ok(Json(answer.await?))
 }
@@ -79,7 +80,7 @@ pub(super) async fn of_topic(State(web): State<Shared>, Path(name): Path<String>
     find(&image, &name)?;
     let groups = web.clients.ask(move |client| {
         let mut rows = Vec::new();
-        let listed = sorted(client)?;
+        let (listed, silent) = sorted(client)?;
         let mut not_looked_at = listed.len().saturating_sub(TOPIC_GROUPS_MAX);
         for listing in listed.iter().take(TOPIC_GROUPS_MAX) {
             let described = (!client.is_spent()).then(|| describe_listed(client, &image, listing));
@@ -99,7 +100,7 @@ pub(super) async fn of_topic(State(web): State<Shared>, Path(name): Path<String>
                 );
             }
         }
-        Ok(json!({"groups": rows, "not_looked_at": not_looked_at}))
+        Ok(json!({"groups": rows, "not_looked_at": not_looked_at, "silent_brokers": silent}))
     });
     Ok(Json(groups.await?))
 }
@@ -110,10 +111,13 @@ pub(super) fn described(
     image: &MetadataImage,
     name: &str,
 ) -> Result<Value, ClientError> {
-    let listed = client.list_all_groups()?;
-    let not_found = || {
-        let text = format!("there is no group {name}");
-        ClientError::broker(ErrorCode::GroupIdNotFound.code(), Some(&text))
+    let (listed, silent) = client.list_groups_that_are_told()?;
+    let not_found = || match silent.first() {
+        None => {
+            let text = format!("there is no group {name}");
+            ClientError::broker(ErrorCode::GroupIdNotFound.code(), Some(&text))
+        }
+        Some(broker) => ClientError::Timeout(format!("broker {broker} does not tell its groups now")),
     };
     let listing = listed.into_iter().find(|listing| listing.group == name).ok_or_else(not_found)?;
     describe_listed(client, image, &listing)
