@@ -138,7 +138,7 @@ fn quorum(client: &mut Client, findings: &mut Vec<Finding>) {
                 .then(|| "with two, either one's loss stops the cluster: take one or three".to_owned()),
         });
     } else {
-        let seen = format!("controllers {} of {count} are not heard", super::super::join(&silent));
+        let seen = format!("of {count} controllers these are not heard: {}", super::super::join(&silent));
         let advice = "start them: once half of the controllers are away, nothing can change any more";
         findings.push(Finding::problem("quorum", seen, advice));
     }
