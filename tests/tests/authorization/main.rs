@@ -1,7 +1,7 @@
 //! Every API against every way to be allowed or not, asked of a real broker: `docs/AUTHORIZATION.md` is what came out.
 //! `UPDATE_DOCS=1 cargo test -p moldau-tests --test authorization` writes it.
 //!
-//! With `AUTHORIZATION_PEER=127.0.0.1:PORT`, an Apache Kafka whose listener there is without authentication, and where
+//! With `--ignored` and `AUTHORIZATION_PEER=127.0.0.1:PORT`, an Apache Kafka whose listener there is without authentication, and where
 //! `User:ANONYMOUS` may do everything from 127.0.0.2, is asked the same, and has to answer the same.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
@@ -333,8 +333,9 @@ fn every_api_that_is_served_is_in_the_table() {
 }
 
 #[test]
+#[ignore = "needs an Apache Kafka at AUTHORIZATION_PEER"]
 fn apache_kafka_answers_the_same() {
-    let Ok(peer) = std::env::var("AUTHORIZATION_PEER") else { return };
+    let peer = std::env::var("AUTHORIZATION_PEER").unwrap();
     let node = Node::start(&[]);
     let (mut ours, mut theirs) = (Cluster::new(node.address()), Cluster::new(peer.parse().unwrap()));
     let (ours, theirs) = (table(&mut ours, false), table(&mut theirs, false));

@@ -406,6 +406,14 @@ pub(crate) const ADMINISTRATION: &[Row] = &[
             m::DescribeUserScramCredentialsRequest::default().with_users(Some(vec![nobody()])),
         )
     }),
+    row("", &[(Alter, Cluster)], ApiKey::AlterUserScramCredentials, 0, |_| {
+        let deletion = m::alter_user_scram_credentials_request::ScramCredentialDeletion::default()
+            .with_name(text("nobody"))
+            .with_mechanism(1);
+        K::AlterUserScramCredentials(
+            m::AlterUserScramCredentialsRequest::default().with_deletions(vec![deletion]),
+        )
+    }),
     row("", &[(Describe, Cluster)], ApiKey::DescribeQuorum, 1, |_| {
         let partition = m::describe_quorum_request::PartitionData::default();
         let wanted = m::describe_quorum_request::TopicData::default()
@@ -510,8 +518,8 @@ pub(crate) const SHARE_STATE: &[Row] = &[
     }),
 ];
 
-/// What everybody may ask: what is served, and what a client's own metrics are wanted for.
-pub(crate) const OPEN: &[i16] = &[18, 71, 72];
+/// What everybody may ask: what is served, who they are, and what a client's own metrics are wanted for.
+pub(crate) const OPEN: &[i16] = &[17, 18, 36, 71, 72];
 
 pub(crate) fn all() -> impl Iterator<Item = &'static Row> {
     [RECORDS, GROUPS, TRANSACTIONS, ADMINISTRATION, SHARE_STATE].into_iter().flatten()
