@@ -391,3 +391,54 @@ def test_a_cluster_speaks_sasl_over_tls_to_itself(start_cluster, authority):
         stream.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
         stream.settimeout(20)
         assert stream.recv(1) == b""
+
+
+AUTHORIZER = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
+
+
+def test_entries_count_for_who_has_authenticated_and_a_denied_user_changes_nothing(start_secured, tools, tmp_path):
+    """Users come by PLAIN and by certificate; PLAINTEXT is the nodes' own and nobody else's."""
+    node = start_secured(**{"authorizer.class.name": AUTHORIZER, "super.users": "User:admin"})
+    admin = tmp_path / "admin.properties"
+    admin.write_text("security.protocol=SASL_PLAINTEXT\nsasl.mechanism=PLAIN\n"
+                     f'sasl.jaas.config={PLAIN_MODULE} required username="admin" password="admin-pw";\n')
+    at = ("--bootstrap-server", node.at("SASL_PLAINTEXT"), "--command-config", str(admin))
+    assert tools("kafka-topics", *at, "--create", "--topic", "rivers", "--partitions", "1").returncode == 0
+    assert tools("kafka-topics", *at, "--create", "--topic", "secret", "--partitions", "1").returncode == 0
+    alice = node.client("SASL_PLAINTEXT", **sasl("PLAIN", "alice", "alice-pw"))
+    bob = node.client("SSL")
+    store = node.authority.issue("bob", "/CN=bob")
+    bob.update({"ssl.certificate.location": str(store), "ssl.key.location": str(store)})
+
+    def outcome(settings, topic):
+        outcomes = []
+        producer = ck.Producer({**settings, "message.timeout.ms": 10_000})
+        producer.produce(topic, b"x", on_delivery=lambda error, _: outcomes.append(error and error.code()))
+        assert producer.flush(30) == 0
+        return outcomes[0]
+
+    denied = ck.KafkaError.TOPIC_AUTHORIZATION_FAILED
+    assert outcome(alice, "rivers") == denied and outcome(bob, "rivers") == denied
+    allowed = tools("kafka-acls", *at, "--add", "--allow-principal", "User:alice", "--topic", "rivers", "--producer", "--consumer",
+                    "--group", "*")
+    assert allowed.returncode == 0, allowed.stderr
+    eventually(lambda: outcome(alice, "rivers") is None, message="alice's entry counts")
+    assert outcome(alice, "secret") == denied and outcome(bob, "rivers") == denied
+    # What she may not see is not there for her, and she may make nothing and let nobody in.
+    hers = ck_admin.AdminClient(alice)
+    seen = hers.list_topics(timeout=10).topics
+    assert "rivers" in seen and "secret" not in seen
+    created = hers.create_topics([ck_admin.NewTopic("hers", 1, 1)])["hers"]
+    with pytest.raises(ck.KafkaException) as error:
+        created.result(20)
+    assert error.value.args[0].code() == ck.KafkaError.TOPIC_AUTHORIZATION_FAILED
+    entry = ck_admin.AclBinding(ck_admin.ResourceType.TOPIC, "secret", ck_admin.ResourcePatternType.LITERAL, "User:alice", "*",
+                                ck_admin.AclOperation.ALL, ck_admin.AclPermissionType.ALLOW)
+    with pytest.raises(ck.KafkaException) as error:
+        hers.create_acls([entry])[entry].result(20)
+    assert error.value.args[0].code() == ck.KafkaError.CLUSTER_AUTHORIZATION_FAILED
+    # Nobody at all may do nothing, also where the nodes listen.
+    assert "rivers" not in ck_admin.AdminClient({"bootstrap.servers": node.bootstrap}).list_topics(timeout=10).topics
+    end = ck.Consumer({**node.client("SASL_PLAINTEXT", **sasl("PLAIN", "admin", "admin-pw")), "group.id": "g"})
+    assert end.get_watermark_offsets(ck.TopicPartition("secret", 0), timeout=20) == (0, 0)
+    end.close()
