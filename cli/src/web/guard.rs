@@ -23,6 +23,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 /// What is let through.
 pub(super) struct Guard {
     pub(super) read_only: bool,
+    hides_records: bool,
     hosts: KnownHosts,
 }
 
@@ -35,13 +36,24 @@ impl Guard {
             )
         });
         let value = |name: &str| config.settings.get(name).map_or("", |value| value.trim());
-        let read_only = match value("http.ui.readonly") {
-            "true" => true,
-            "false" => false,
-            // Who calls here says to nobody who it is.
-            _ => is_secured || config.authorizer.is_some(),
+        // Who calls here says to nobody who it is.
+        let is_secured = is_secured || config.authorizer.is_some();
+        let (read_only, hides_records) = match value("http.ui.readonly") {
+            "true" => (true, false),
+            "false" => (false, false),
+            _ => (is_secured, is_secured),
         };
-        Self { read_only, hosts: KnownHosts::of(config) }
+        Self { read_only, hides_records, hosts: KnownHosts::of(config) }
+    }
+
+    /// Records are shown where everybody may read them, or where the user has said what the console is for.
+    pub(super) fn check_records(&self) -> Result<(), Failure> {
+        if !self.hides_records {
+            return Ok(());
+        }
+        let message = "this cluster asks clients who they are, and the console does not: set http.ui.readonly to true or false if \
+                       whoever reaches this address may read records";
+        Err(Failure::new(StatusCode::FORBIDDEN, "RECORDS_HIDDEN", message))
     }
 
     /// Why a call is refused, if it is.
@@ -125,7 +137,11 @@ mod tests {
     }
 
     fn open() -> Guard {
-        Guard { read_only: false, hosts: KnownHosts::new(["kafka.example.org"].into_iter()) }
+        Guard {
+            read_only: false,
+            hides_records: false,
+            hosts: KnownHosts::new(["kafka.example.org"].into_iter()),
+        }
     }
 
     #[test]
@@ -154,8 +170,23 @@ mod tests {
     }
 
     #[test]
+    fn records_are_hidden_where_clients_are_asked_who_they_are_unless_the_user_has_decided() {
+        let guard = |settings: &[(&str, &str)]| {
+            let settings =
+                settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            Guard::of(&BrokerConfig::from_settings(settings).unwrap())
+        };
+        let authorizer = ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer");
+        assert!(guard(&[]).check_records().is_ok());
+        assert_eq!(guard(&[authorizer]).check_records().unwrap_err().code, "RECORDS_HIDDEN");
+        for decided in ["true", "false"] {
+            assert!(guard(&[authorizer, ("http.ui.readonly", decided)]).check_records().is_ok());
+        }
+    }
+
+    #[test]
     fn where_it_is_for_reading_every_change_is_refused_and_nothing_else() {
-        let guard = Guard { read_only: true, hosts: KnownHosts::default() };
+        let guard = Guard { read_only: true, hides_records: false, hosts: KnownHosts::default() };
         let headers = [("host", "localhost"), ("content-type", "application/json")];
         for method in [Method::POST, Method::PATCH, Method::DELETE, Method::PUT] {
             assert_eq!(refused(&guard, method, &headers).as_deref(), Some("READ_ONLY"));

@@ -37,6 +37,7 @@ pub(super) async fn messages(
     Path(name): Path<String>,
     query: Query,
 ) -> Result<Response, Failure> {
+    web.guard.check_records()?;
     let topic = find(&web.broker.control.image(), &name)?;
     let partitions: Vec<Partition> = match query.text("partition") {
         None | Some("all") => topic.partitions().map(|(index, _)| (name.clone(), index.0)).collect(),
