@@ -132,6 +132,7 @@ enum Kind {
 /// All sessions of a broker.
 pub struct FetchSessionCache {
     sessions_max: usize,
+    partitions_max: usize,
     state: Mutex<State>,
 }
 
@@ -163,7 +164,7 @@ fn next_epoch(epoch: i32) -> i32 {
 impl FetchSessionCache {
     #[must_use]
     pub fn new(sessions_max: usize) -> Self {
-        Self { sessions_max, state: Mutex::default() }
+        Self { sessions_max, partitions_max: PARTITIONS_MAX, state: Mutex::default() }
     }
 
     /// Takes a request in.
@@ -238,7 +239,7 @@ impl FetchSessionCache {
             state.remove(id);
             return Ok(FetchContext { targets: Vec::new(), kind: Kind::Sessionless });
         }
-        if state.partitions > PARTITIONS_MAX {
+        if state.partitions > self.partitions_max {
             state.remove(id);
             return Err(ErrorCode::FetchSessionIdNotFound);
         }
@@ -262,8 +263,14 @@ impl FetchSessionCache {
         now: Instant,
     ) -> i32 {
         let mut state = self.state.lock();
-        if targets.is_empty() || state.partitions + targets.len() > PARTITIONS_MAX {
+        if targets.is_empty() || targets.len() > self.partitions_max {
             return 0;
+        }
+        while state.partitions + targets.len() > self.partitions_max {
+            // Clients, who may name what there is not, keep no follower from its session.
+            let clients = state.sessions.iter().filter(|(_, entry)| is_follower && !entry.is_follower);
+            let Some((&oldest, _)) = clients.min_by_key(|(_, entry)| entry.last_used) else { return 0 };
+            state.remove(oldest);
         }
         if state.sessions.len() >= self.sessions_max {
             // A follower's session is not given up for a client's; and a follower needs not wait for a client's to be old.

@@ -70,6 +70,10 @@ async fn alter(
             }
         }
     }
+    // Who may alter none of them makes no group by asking.
+    if topics.is_empty() && !wanted.is_empty() {
+        return Ok(response(request, &wanted));
+    }
     let begun = change(broker, &group_id, ShareOffsetsChange::Alter(topics)).await?;
     let start_offset_of = |topic_id: TopicId, partition: PartitionIndex| {
         let found = wanted.iter().find(|wanted| wanted.topic_id == topic_id && wanted.partition == partition);

@@ -19,7 +19,7 @@ use moldau_model::{ErrorCode, LeaderEpoch, PartitionIndex, TimestampMs};
 
 use super::message::topic_name;
 use super::{ApiSupport, Reply, Request, RequestContext};
-use crate::authorize::{Operation, Resource, is_authorized};
+use crate::authorize::{Operation, Resource, is_authorized, is_visible};
 use crate::broker::Broker;
 use crate::replica_manager::{FoundOffset, Isolation, OffsetQuery};
 
@@ -84,7 +84,8 @@ fn answer(broker: &Broker, context: &RequestContext, request: &ListOffsetsReques
         }
     }
     let topics = wishes.into_iter().map(|(name, partitions)| {
-        let is_allowed = is_authorized(context, Operation::Describe, Resource::topic(name));
+        let is_allowed = is_visible(context, Operation::ClusterAction, Resource::CLUSTER)
+            || is_authorized(context, Operation::Describe, Resource::topic(name));
         let partitions = partitions.into_iter().map(|partition| {
             let result = if !is_allowed {
                 Err(ErrorCode::TopicAuthorizationFailed)

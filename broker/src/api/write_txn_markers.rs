@@ -24,7 +24,7 @@ use moldau_model::{ErrorCode, PartitionIndex, ProducerId};
 use super::group_request::mismatched;
 use super::message::topic_name;
 use super::{ApiSupport, Reply, Request};
-use crate::authorize::{Operation, Resource, is_authorized};
+use crate::authorize::{Operation, Resource, is_authorized, is_visible};
 use crate::broker::Broker;
 use crate::coordinator::{Answer, OFFSETS_TOPIC};
 use crate::purgatory::DelayedOperation;
@@ -57,7 +57,7 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
             Ok(decoded) => decoded,
             Err(reply) => return reply,
         };
-    let is_allowed = is_authorized(&context, Operation::Alter, Resource::CLUSTER)
+    let is_allowed = is_visible(&context, Operation::Alter, Resource::CLUSTER)
         || is_authorized(&context, Operation::ClusterAction, Resource::CLUSTER);
     let count = request.markers.iter().flat_map(|marker| &marker.topics).map(|topic| topic.partitions.len());
     let operation = Arc::new(DelayedOperation::new(count.sum()));

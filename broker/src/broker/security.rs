@@ -30,7 +30,9 @@ impl Security {
         let names: Vec<String> = config.listeners.iter().map(|listener| listener.name.clone()).collect();
         let opened = tokio::task::spawn_blocking(move || {
             let places = usize::try_from(security.unauthenticated_max).unwrap_or(1);
-            let unauthenticated = Arc::new(Semaphore::new(places));
+            // Strangers at a listener of clients keep no broker from reaching another.
+            let (of_clients, of_brokers) =
+                (Arc::new(Semaphore::new(places)), Arc::new(Semaphore::new(places)));
             let mut listeners = BTreeMap::new();
             for name in names {
                 let listener = security.listeners.get(&name);
@@ -39,7 +41,12 @@ impl Security {
                     continue;
                 };
                 let login = security.inter_broker.login.as_ref().filter(|_| name == inter_broker);
-                let protection = Protection::new(listener, &security, login, Arc::clone(&unauthenticated));
+                let protection = Protection::new(
+                    listener,
+                    &security,
+                    login,
+                    Arc::clone(if name == inter_broker { &of_brokers } else { &of_clients }),
+                );
                 let refused = |source| StartError::Protection { name: name.clone(), source };
                 listeners.insert(name.clone(), Arc::new(protection.map_err(refused)?));
             }

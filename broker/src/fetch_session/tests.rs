@@ -155,6 +155,26 @@ fn a_followers_session_goes_before_a_clients() {
 }
 
 #[test]
+fn clients_who_name_all_partitions_that_sessions_may_have_keep_no_follower_from_its_own() {
+    let (cache, now) =
+        (FetchSessionCache { partitions_max: 4, ..FetchSessionCache::new(10) }, Instant::now());
+    let clients = [open(&cache, now), open(&cache, now + Duration::from_secs(1))];
+    assert_eq!(open(&cache, now), 0, "there is no room for another client");
+    let follower = |partitions: std::ops::Range<i32>| {
+        let targets: Vec<_> = partitions.map(|partition| target(partition, 0)).collect();
+        let answers = vec![quiet(0); targets.len()];
+        let mut context = cache.begin(0, 0, targets, &[], false, now).unwrap();
+        context.note_follower();
+        context.finish(&cache, &answers, now).0
+    };
+    let is_there = |id: i32| cache.begin(id, 1, Vec::new(), &[], false, now).is_ok();
+    assert_ne!(follower(5..6), 0);
+    assert_eq!(clients.map(is_there), [false, true], "the oldest goes");
+    assert_eq!(follower(6..10), 0, "followers leave each other alone");
+    assert_ne!(follower(6..9), 0);
+}
+
+#[test]
 fn a_session_that_asks_again_ends_the_wait_of_what_it_asked_before() {
     let (cache, now) = (FetchSessionCache::new(10), Instant::now());
     let id = open(&cache, now);

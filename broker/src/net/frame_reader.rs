@@ -19,7 +19,7 @@ const SIZE_BYTES: usize = 4;
 /// What a read asks for while nothing is known of the frame.
 const READ_BYTES: usize = 8 * 1024;
 /// Frames up to here come free of the budget: `max.connections` bounds them.
-const SMALL_FRAME_BYTES: usize = 64 * 1024;
+pub(super) const SMALL_FRAME_BYTES: usize = 64 * 1024;
 /// The largest buffer that is kept, or made at once, for a connection that used such before.
 const TRUSTED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// A large buffer is let go after this long without a byte.

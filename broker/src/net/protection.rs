@@ -16,12 +16,15 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::authentication::Authentication;
+use super::frame_reader::SMALL_FRAME_BYTES;
 use super::transport::{TlsTransport, Transport};
 
 /// Of connections that are refused somebody is told this often; each is in the log at level debug.
 const TOLD_EVERY: Duration = Duration::from_secs(1);
 /// Chance of this process that users that do not exist are made of.
 const SECRET_BYTES: usize = 32;
+/// Not the secret: whoever begins to log in as a broker is told the salt.
+const SALT_BYTES: usize = 16;
 
 /// Why a listener cannot be protected as it is asked to be.
 #[derive(Debug, thiserror::Error)]
@@ -82,18 +85,21 @@ impl Protection {
         unauthenticated: Arc<Semaphore>,
     ) -> Result<Self, ProtectionError> {
         let rules = listener.tls.as_ref().map_or("DEFAULT", |tls| tls.principal_rules.as_str());
-        let mut secret = vec![0; SECRET_BYTES];
+        let (mut secret, mut salt) = (vec![0; SECRET_BYTES], vec![0; SALT_BYTES]);
         getrandom::fill(&mut secret)?;
+        getrandom::fill(&mut salt)?;
         let ms = |ms: i32| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
         Ok(Self {
             tls: listener.tls.clone().map(|tls| Reloading::new(tls, server_config)).transpose()?,
             rules: PrincipalRules::parse(rules)?,
-            own: login.and_then(|login| OwnLogin::of(login, &secret)).map(Arc::new),
+            own: login.and_then(|login| OwnLogin::of(login, &salt)).map(Arc::new),
             sasl: listener.sasl.clone().map(|sasl| Arc::new(SaslServer::new(sasl, secret))),
             limits: AuthenticationLimits {
                 timeout: ms(all.authentication_timeout_ms),
                 failed_delay: ms(all.failed_delay_ms),
-                frame_bytes_max: usize::try_from(all.unauthenticated_frame_bytes_max).unwrap_or(0),
+                frame_bytes_max: usize::try_from(all.unauthenticated_frame_bytes_max)
+                    .unwrap_or(0)
+                    .min(SMALL_FRAME_BYTES),
             },
             unauthenticated,
             told: Mutex::default(),

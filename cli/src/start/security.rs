@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use moldau_controller::ControllerSecurity;
 use moldau_metadata::config::BrokerConfig;
+use moldau_metadata::config::security::ClientAuth;
 use moldau_security::link::{Dialer, Gate, GateLimits};
 use moldau_security::tls::Reloaded;
 use tokio::runtime::Runtime;
@@ -28,6 +29,17 @@ pub(super) fn of_controllers(config: &BrokerConfig) -> Result<ControllerSecurity
             "all listeners of controller.listener.names have to be protected in the same way".to_owned()
         );
     }
+    let asks_for_certificates = first.tls.as_ref().is_some_and(|tls| tls.client_auth == ClientAuth::Required);
+    let users = super_users(config);
+    if asks_for_certificates
+        && !first.protocol.has_sasl()
+        && users.is_empty()
+        && config.cluster_secret.is_none()
+    {
+        return Err("the listener of controllers asks for certificates, and nothing tells whose are those of nodes: name them in \
+                    super.users, or set cluster.secret"
+            .to_owned());
+    }
     let ms = |ms: i32| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
     let limits = GateLimits {
         timeout: ms(security.authentication_timeout_ms),
@@ -36,7 +48,7 @@ pub(super) fn of_controllers(config: &BrokerConfig) -> Result<ControllerSecurity
     };
     let is_gated = first.protocol.has_tls() || first.protocol.has_sasl();
     let login = security.controller.login.as_ref();
-    let gate = is_gated.then(|| Gate::new(first, login, super_users(config), limits)).transpose();
+    let gate = is_gated.then(|| Gate::new(first, login, users, limits)).transpose();
     let gate = gate.map_err(|error| format!("listener of controllers: {error}"))?;
     Ok(ControllerSecurity { gate: gate.map(Arc::new), dialer: Arc::new(dialer) })
 }

@@ -39,20 +39,21 @@ impl Guard {
         // Who calls here says to nobody who it is.
         let is_secured = is_secured || config.authorizer.is_some();
         let (read_only, hides_records) = match value("http.ui.readonly") {
-            "true" => (true, false),
+            "true" => (true, is_secured),
+            // Whoever reaches this address may do what the node may.
             "false" => (false, false),
             _ => (is_secured, is_secured),
         };
         Self { read_only, hides_records, hosts: KnownHosts::of(config) }
     }
 
-    /// Records are shown where everybody may read them, or where the user has said what the console is for.
+    /// Records are shown where everybody may read them, or where the user has let everybody do everything here.
     pub(super) fn check_records(&self) -> Result<(), Failure> {
         if !self.hides_records {
             return Ok(());
         }
-        let message = "this cluster asks clients who they are, and the console does not: set http.ui.readonly to true or false if \
-                       whoever reaches this address may read records";
+        let message = "this cluster asks clients who they are, and the console does not: set http.ui.readonly=false if whoever reaches \
+                       this address may read and change everything";
         Err(Failure::new(StatusCode::FORBIDDEN, "RECORDS_HIDDEN", message))
     }
 
@@ -179,9 +180,8 @@ mod tests {
         let authorizer = ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer");
         assert!(guard(&[]).check_records().is_ok());
         assert_eq!(guard(&[authorizer]).check_records().unwrap_err().code, "RECORDS_HIDDEN");
-        for decided in ["true", "false"] {
-            assert!(guard(&[authorizer, ("http.ui.readonly", decided)]).check_records().is_ok());
-        }
+        assert!(guard(&[authorizer, ("http.ui.readonly", "true")]).check_records().is_err());
+        assert!(guard(&[authorizer, ("http.ui.readonly", "false")]).check_records().is_ok());
     }
 
     #[test]

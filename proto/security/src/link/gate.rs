@@ -1,14 +1,14 @@
 //! The other side for listeners that serve several protocols on one port: TLS, SASL in Kafka's frames, and then whatever
 //! the peer's first byte says.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use moldau_metadata::config::security::{ClientAuth, ListenerSecurity, Login, TlsSettings};
+use moldau_metadata::config::security::{ClientAuth, ListenerSecurity, Login, SaslSettings, TlsSettings};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
@@ -22,6 +22,8 @@ use crate::{PrincipalRules, RulesError, principal};
 
 /// Bytes of chance that users that do not exist are made of, and in the salt of a login.
 const SECRET_BYTES: usize = 32;
+/// Not the secret: whoever begins to log in as a node is told the salt.
+const SALT_BYTES: usize = 16;
 
 /// Why a listener cannot be protected as it is asked to be.
 #[derive(Debug, thiserror::Error)]
@@ -81,22 +83,27 @@ impl Gate {
         limits: GateLimits,
     ) -> Result<Self, GateError> {
         let random = super::ring_random;
-        let mut secret = vec![0; SECRET_BYTES];
+        let (mut secret, mut salt) = (vec![0; SECRET_BYTES], vec![0; SALT_BYTES]);
         random(&mut secret)?;
-        let own = login.and_then(|login| OwnLogin::of(login, &secret));
+        random(&mut salt)?;
+        let own = login.and_then(|login| OwnLogin::of(login, &salt));
+        let asks = |tls: &TlsSettings| tls.client_auth == ClientAuth::Required;
+        let asks_for_certificates = listener.tls.as_ref().is_some_and(asks);
         let nodes = match login.filter(|_| listener.sasl.is_some()) {
             Some(login) => Some(super_users.into_iter().chain([login.user.clone()]).collect()),
-            None => Some(super_users).filter(|users| !users.is_empty()),
+            None => Some(super_users).filter(|users| asks_for_certificates && !users.is_empty()),
         };
+        // Nobody renews a session here, and none ends for its age: no lifetime is promised.
+        let sasl =
+            listener.sasl.clone().map(|sasl| SaslSettings { reauthentication_ms: BTreeMap::new(), ..sasl });
         let rules = listener.tls.as_ref().map_or("DEFAULT", |tls| tls.principal_rules.as_str());
-        let asks = |tls: &TlsSettings| tls.client_auth == ClientAuth::Required;
         Ok(Self {
             tls: listener.tls.clone().map(|tls| Reloading::new(tls, server_config)).transpose()?,
             rules: PrincipalRules::parse(rules)?,
-            sasl: listener.sasl.clone().map(|sasl| Arc::new(SaslServer::new(sasl, secret))),
+            sasl: sasl.map(|sasl| Arc::new(SaslServer::new(sasl, secret))),
             own,
             nodes,
-            asks_for_certificates: listener.tls.as_ref().is_some_and(asks),
+            asks_for_certificates,
             limits,
             random,
         })

@@ -60,7 +60,7 @@ pub enum Refusal {
     Malformed,
     #[error("a request with key {0} before authentication")]
     Unexpected(i16),
-    #[error("SASL mechanism {0} is not enabled")]
+    #[error("SASL mechanism {0:?} is not enabled")]
     Mechanism(String),
     #[error("version {version} of key {api_key} is not served")]
     Version { api_key: i16, version: i16 },

@@ -6,7 +6,7 @@ use super::message::{ServerFirst, escaped, from_base64, to_base64};
 use super::{NONCE_BYTES, are_equal, hash, salted_password, sign, xor};
 
 /// A server that asks for more has no user's good in mind.
-const ITERATIONS_MAX: i32 = 1 << 20;
+const ITERATIONS_MAX: i32 = ScramMechanism::ITERATIONS_MAX;
 
 /// Why a server is not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -99,7 +99,11 @@ impl<'a> Lookup<'a> {
         };
         let option = |name: &str| {
             let missing = || problem(&key, format!("the login module needs the option {name}"));
-            entry.options.get(name).cloned().ok_or_else(missing)
+            let option = entry.options.get(name).cloned().ok_or_else(missing)?;
+            if option.expose().is_empty() {
+                return Err(problem(&key, format!("the login module's {name} is empty")));
+            }
+            Ok(option)
         };
         Ok(Login { mechanism, user: option("username")?.expose().to_owned(), password: option("password")? })
     }
@@ -112,15 +116,20 @@ impl<'a> Lookup<'a> {
             return Err(problem("ssl.keystore.location", text));
         }
         // As in Kafka, SASL tells who a client is; a certificate besides is asked for only where the listener's own name does.
-        let client_auth = if protocol == SecurityProtocol::SaslSsl {
-            self.own("ssl.client.auth").map_or("none", |(_, text)| text)
+        let found = if protocol == SecurityProtocol::SaslSsl {
+            self.own("ssl.client.auth")
         } else {
-            self.text("ssl.client.auth")
+            self.find(None, "ssl.client.auth")
         };
-        let client_auth = match client_auth {
-            "required" => ClientAuth::Required,
-            "requested" => ClientAuth::Requested,
-            _ => ClientAuth::None,
+        let client_auth = match &found {
+            None => ClientAuth::None,
+            // A value that is none must not leave the door open.
+            Some((key, text)) => match text.trim().to_ascii_lowercase().as_str() {
+                "required" => ClientAuth::Required,
+                "requested" => ClientAuth::Requested,
+                "none" => ClientAuth::None,
+                _ => return Err(problem(key, format!("{text} is none of none, requested, required"))),
+            },
         };
         let trust_store = self.trust_store()?;
         if is_server && client_auth != ClientAuth::None && trust_store.is_none() {

@@ -46,6 +46,17 @@ fn what_cannot_be_honoured_is_refused_by_name() {
         (&[][..], Ssl, "ssl.keystore.location: a listener of SSL needs a certificate"),
         (&[store, ("ssl.keystore.type", "JKS")], Ssl, "ssl.keystore.type: JKS is not read; make PEM"),
         (&[store, ("ssl.client.auth", "required")], Ssl, "ssl.truststore.location: ssl.client.auth asks"),
+        (&[store, ("ssl.client.auth", "require")], Ssl, "ssl.client.auth: require is none of none,"),
+        (
+            &[store, ("listener.name.out.ssl.client.auth", "on")],
+            Ssl,
+            "listener.name.out.ssl.client.auth: on is none of none,",
+        ),
+        (
+            &[store, ("listener.name.out.ssl.client.auth", "REQUIRED")],
+            Ssl,
+            "ssl.truststore.location: ssl.client.auth asks",
+        ),
         (&[store, ("ssl.enabled.protocols", "TLSv1.1")], Ssl, "ssl.enabled.protocols: TLSv1.1 is not spoken"),
         (&[store, ("ssl.key.password", "hush")], Ssl, "ssl.key.password: an encrypted key is not read"),
         (&[], SaslPlaintext, "sasl.enabled.mechanisms: listener OUT: GSSAPI"),
@@ -81,6 +92,12 @@ fn nodes_log_in_at_one_another_as_the_listeners_login_says() {
     let login = peer.login.unwrap();
     assert_eq!((login.user.as_str(), login.password.expose()), ("node", "hush"));
     assert!(!format!("{login:?}").contains("hush"));
+    let empty = settings(&[
+        ("sasl.mechanism.inter.broker.protocol", "SCRAM-SHA-256"),
+        ("listener.name.inside.scram-sha-256.sasl.jaas.config", &scram.replace("hush", "")),
+    ]);
+    let error = peer_security(&empty, "INSIDE", SecurityProtocol::SaslPlaintext, key).unwrap_err();
+    assert_eq!(error.to_string().split_once(": ").unwrap().1, "the login module's password is empty");
     let error = peer_security(&all, "OUT", SecurityProtocol::SaslPlaintext, key).unwrap_err();
     assert_eq!(error.key, "listener.name.out.scram-sha-256.sasl.jaas.config");
 }
