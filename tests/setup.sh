@@ -31,6 +31,8 @@ need npm npm
 need kcat kcat
 need ip iproute2
 need curl curl
+need openssl openssl
+need strip binutils
 need chromium chromium
 need chromedriver chromium-driver
 need valgrind valgrind
