@@ -1,6 +1,7 @@
 """The same records, compacted by Apache Kafka and by Moldau: what is left has to be the same, batch by batch."""
 
 import asyncio
+import itertools
 import random
 import re
 import time
@@ -94,24 +95,48 @@ class Log:
         logs = [path for path in sorted((self.data / f"{TOPIC}-0").glob("*.log")) if int(path.stem) < active]
         result = java("kafka-dump-log", "--deep-iteration", "--print-data-log", "--files", ",".join(map(str, logs)))
         assert result.returncode == 0, result.stderr[-2000:]
-        ids, found, is_moved = {}, [], False
-        for line in result.stdout.splitlines():
-            if not re.match(r"\|? ?(baseOffset|offset): ", line):
-                continue
+        ids, found = {}, []
+        lines = [line for line in result.stdout.splitlines() if re.match(r"\|? ?(baseOffset|offset): ", line)]
+        for line in without_the_time_of_the_pass(lines):
             line = re.sub(r"(producerId: )(\d+)", lambda m: m[1] + str(ids.setdefault(m[2], f"#{len(ids)}")), line)
             line = re.sub(r"(deleteHorizonMs: OptionalLong)\[\d+\]", r"\1[some]", line)
             if "isControl: true" in line or "endTxnMarker" in line:
                 line = re.sub(r"CreateTime: \d+", "CreateTime: -", line)
             line = re.sub(r" crc: \d+| partitionLeaderEpoch: \d+", "", line)
-            # With a horizon, times are told as distances from it, and those take more bytes the later the pass was.
-            if " position: 0 " in line:
-                is_moved = False
-            if is_moved:
-                line = re.sub(r" position: \d+", "", line)
-            if "OptionalLong[some]" in line:
-                is_moved, line = True, re.sub(r" size: \d+", "", line)
             found.append(line if codec == "none" else re.sub(r" (size|position): \d+", "", line))
         return [path.name for path in logs], found
+
+
+def varint_bytes(number):
+    return max(1, -(-(number << 1 ^ number >> 63).bit_length() // 7))
+
+
+def record_bytes(line, base_offset, time_delta):
+    """Of a record without headers."""
+    offset, key, value = (int(re.search(rf"{name}: (-?\d+)", line)[1]) for name in ("offset", "keySize", "valueSize"))
+    body = 1 + varint_bytes(time_delta) + varint_bytes(offset - base_offset) + varint_bytes(key) + max(0, key) + \
+        varint_bytes(value) + max(0, value) + 1
+    return varint_bytes(body) + body
+
+
+def without_the_time_of_the_pass(lines):
+    """Sizes and positions as if each record's time stood at its batch's. With a delete horizon, times are told as distances
+    from it, and take a byte more when the pass was later."""
+    lines, moved = list(lines), 0
+    for number, line in enumerate(lines):
+        if not line.startswith("baseOffset"):
+            continue
+        if " position: 0 " in line:
+            moved = 0
+        lines[number] = re.sub(r"position: (\d+)", lambda m: f"position: {int(m[1]) - moved}", line)
+        if horizon := re.search(r"deleteHorizonMs: OptionalLong\[(\d+)\]", line):
+            longer, base_offset = 0, int(re.match(r"baseOffset: (\d+)", line)[1])
+            for record in itertools.takewhile(lambda line: line.startswith("|"), lines[number + 1:]):
+                delta = int(re.search(r"CreateTime: (\d+)", record)[1]) - int(horizon[1])
+                longer += record_bytes(record, base_offset, delta) - record_bytes(record, base_offset, 0)
+            lines[number] = re.sub(r" size: (\d+)", lambda m: f" size: {int(m[1]) - longer}", lines[number])
+            moved += longer
+    return lines
 
 
 def write(logs, seed, codec, count):
