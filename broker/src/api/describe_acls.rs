@@ -2,7 +2,6 @@
 //!
 //! A broker tells what its own metadata has: what it decides by.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kafka_protocol::messages::describe_acls_response::{AclDescription, DescribeAclsResource};
@@ -63,10 +62,7 @@ fn filter(
 
 /// The entries, by what they are about.
 fn resources(acls: &AclsImage, filter: &AclFilter) -> Vec<DescribeAclsResource> {
-    let found: BTreeSet<&Acl> = acls.matching(filter).map(|(_, acl)| acl).collect();
-    let found: Vec<&Acl> = found.into_iter().collect();
-    let about = |acl: &Acl| (acl.resource_type, acl.pattern_type, Arc::clone(&acl.resource_name));
-    let resources = found.chunk_by(|a, b| about(a) == about(b)).filter_map(|entries| {
+    let resources = acls.matching_by_pattern(filter).into_iter().filter_map(|entries| {
         let first = entries.first()?;
         let entry = |acl: &&Acl| {
             AclDescription::default()

@@ -43,6 +43,12 @@ pub struct Acl {
 }
 
 impl Acl {
+    /// Whether both are about the same resources.
+    fn is_of_pattern_of(&self, other: &Self) -> bool {
+        let pattern = |acl: &Self| (acl.resource_type, acl.pattern_type);
+        pattern(self) == pattern(other) && self.resource_name == other.resource_name
+    }
+
     /// The record that puts it into the log.
     #[must_use]
     pub fn to_record(&self, id: Uuid) -> records::AccessControlEntry {

@@ -1,5 +1,7 @@
 //! Which entries somebody asks for, or wants removed.
 
+use std::collections::BTreeSet;
+
 use moldau_model::{Operation, PatternType, Permission, ResourceType};
 
 use super::{Acl, AclsImage, WILDCARD};
@@ -119,6 +121,21 @@ impl AclsImage {
     ) -> impl Iterator<Item = (&'a moldau_model::Uuid, &'a Acl)> + 'a {
         self.iter().map(|(id, acl)| (id, &**acl)).filter(|(_, acl)| filter.matches(acl))
     }
+
+    /// The same as DescribeAcls tells them: in order, once each, those of one pattern together; no group is empty.
+    #[must_use]
+    pub fn matching_by_pattern<'a>(&'a self, filter: &AclFilter) -> Vec<Vec<&'a Acl>> {
+        let found: BTreeSet<&Acl> =
+            self.iter().map(|(_, acl)| &**acl).filter(|acl| filter.matches(acl)).collect();
+        let mut groups: Vec<Vec<&Acl>> = Vec::new();
+        for acl in found {
+            match groups.last_mut() {
+                Some(group) if group.last().is_some_and(|last| last.is_of_pattern_of(acl)) => group.push(acl),
+                _ => groups.push(vec![acl]),
+            }
+        }
+        groups
+    }
 }
 
 #[cfg(test)]
@@ -135,6 +152,25 @@ mod tests {
             operation: Operation::Read,
             permission: Permission::Allow,
         }
+    }
+
+    #[test]
+    fn entries_are_told_by_pattern_each_once() {
+        let bob = Acl { principal: "User:bob".parse().unwrap(), ..acl(PatternType::Literal, "rivers") };
+        let entries = [
+            bob.clone(),
+            acl(PatternType::Prefixed, "rivers"),
+            acl(PatternType::Literal, "rivers"),
+            bob,
+            acl(PatternType::Literal, "lakes"),
+        ];
+        let mut image = AclsImage::default();
+        for (number, entry) in (1u8..).zip(&entries) {
+            image.replay_entry(&entry.to_record(moldau_model::Uuid::from_bytes([number; 16]))).unwrap();
+        }
+        let told = image.matching_by_pattern(&AclFilter::default());
+        let told: Vec<_> = told.iter().map(|group| (&*group[0].resource_name, group.len())).collect();
+        assert_eq!(told, [("lakes", 1), ("rivers", 2), ("rivers", 1)]);
     }
 
     #[test]

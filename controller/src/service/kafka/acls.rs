@@ -1,8 +1,5 @@
 //! Entries and filters of CreateAcls, DescribeAcls and DeleteAcls, out of Kafka's numbers.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-
 use kafka_protocol::messages::create_acls_request::AclCreation;
 use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
 use kafka_protocol::messages::describe_acls_response::{AclDescription, DescribeAclsResource};
@@ -101,10 +98,7 @@ pub(crate) fn described(
         Ok(filter) => filter,
         Err(error) => return refused(error),
     };
-    let found: BTreeSet<&Acl> = image.acls().matching(&filter).map(|(_, acl)| acl).collect();
-    let found: Vec<&Acl> = found.into_iter().collect();
-    let about = |acl: &Acl| (acl.resource_type, acl.pattern_type, Arc::clone(&acl.resource_name));
-    let resources = found.chunk_by(|a, b| about(a) == about(b)).filter_map(|entries| {
+    let resources = image.acls().matching_by_pattern(&filter).into_iter().filter_map(|entries| {
         let first = entries.first()?;
         let entry = |acl: &&Acl| {
             AclDescription::default()
