@@ -3,7 +3,7 @@
 
     tests/.setup/venv/bin/python tests/bench/binaries.py before=PATH after=target/release/moldau [--load 100:10:1:60]...
 
-A load is record bytes, records in a batch, partitions in a request, megabytes, and, if given, connections. `kafka` as a path is
+A load is record bytes, records in a batch, partitions in a request, megabytes, and, if given, connections; --codec compresses. `kafka` as a path is
 Apache Kafka 4.3.0. Prints one line for each run: MB/s, requests/s, the server's processor time for each gigabyte and request. With
 `--syscalls`, what each request costs of those that matter (needs perf)."""
 
@@ -22,12 +22,13 @@ SYSCALLS = ["futex", "fdatasync", "pwrite64", "pwritev", "pread64", "writev", "r
 COUNTED = ",".join(f"syscalls:sys_enter_{name}" for name in SYSCALLS) + ",context-switches,cpu-migrations"
 
 
-def run(node, name, text, counts):
+def run(node, name, text, codec, counts):
     record_bytes, records, partitions, megabytes, *connections = map(int, text.split(":"))
     topic = uuid.uuid4().hex
     node.make_topic(topic, partitions)
     os.sync()  # what others left in the page cache
-    arguments = [record_bytes, records, megabytes, partitions, *(f"connections={count}" for count in connections)]
+    arguments = [record_bytes, records, megabytes, partitions, *(f"connections={count}" for count in connections),
+                 f"codec={codec}"]
     request_bytes = record_bytes * records * (1 if connections else partitions)
     counting = counts and subprocess.Popen(["perf", "stat", "-x", ";", "-e", COUNTED, "-p", str(node.pid)],
                                            stderr=subprocess.PIPE, text=True)
@@ -51,6 +52,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("binaries", nargs="+", metavar="NAME=PATH")
     parser.add_argument("--load", action="append", metavar="BYTES:RECORDS:PARTITIONS:MEGABYTES[:CONNECTIONS]")
+    parser.add_argument("--codec", default="none")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--syscalls", action="store_true")
     options = parser.parse_args()
@@ -62,11 +64,11 @@ def main():
                 if kind == "moldau":
                     conftest.BINARY = pathlib.Path(path).resolve()
                 nodes[name] = Node(kind, pathlib.Path(folder) / name)
-                run(nodes[name], f"{name}, to warm up", "1024:100:2:300", False)
+                run(nodes[name], f"{name}, to warm up", "1024:100:2:300", "none", False)
             for text in options.load or LOADS:
                 for _ in range(options.rounds):
                     for name, node in nodes.items():
-                        run(node, name, text, options.syscalls)
+                        run(node, name, text, options.codec, options.syscalls)
         finally:
             for node in nodes.values():
                 node.stop()
