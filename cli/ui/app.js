@@ -35,7 +35,8 @@ const PAGES = {
 const nav = document.getElementById("nav");
 const bar = document.getElementById("bar");
 const main = document.getElementById("main");
-const cluster = { readOnly: false };
+/** Whether this node lets the console change things: asked once, and again by the next page when it could not be told. */
+let mayChange = null;
 let leave = null;
 
 const icon = (name) =>
@@ -66,12 +67,14 @@ function frame() {
 async function introduce() {
   try {
     const told = await get(path("overview"));
-    cluster.readOnly = told.read_only;
     fill(document.getElementById("cluster"), `Cluster ${told.cluster_id} · node ${told.node_id}`);
     fill(document.getElementById("foot"), `Moldau ${told.version}`);
     fill(document.getElementById("mode"), told.read_only && chip("read-only"));
+    return !told.read_only;
   } catch {
     // The page itself says what is wrong.
+    mayChange = null;
+    return false;
   }
 }
 
@@ -112,11 +115,18 @@ function place() {
 function context(at) {
   const left = new AbortController();
   const timers = [];
+  const known = mayChange;
   return {
     parts: at.parts,
     values: at.values,
     signal: left.signal,
-    cluster,
+    mayChange: known,
+    /** Room for what changes things: filled when it is known that this node allows it. */
+    changes(...children) {
+      const room = h("span", { class: "changes" });
+      known.then((may) => may && fill(room, children));
+      return room;
+    },
     title: (text) => { document.title = `${text} · Moldau`; },
     live: live.on,
     watchGroup: (name) => live.reset(name),
@@ -141,6 +151,7 @@ async function show() {
     if (item.dataset.place === at.name) item.setAttribute("aria-current", "page");
     else item.removeAttribute("aria-current");
   }
+  mayChange ??= introduce();
   const given = context(at);
   leave = given.leave;
   live.reset(at.name === "groups" && at.parts.length ? at.parts[0] : null);
@@ -204,5 +215,4 @@ addEventListener("keydown", (event) => {
 
 frame();
 addEventListener("hashchange", show);
-introduce();
 show();

@@ -114,7 +114,7 @@ function headOf(head, page) {
   fill(head,
     h("div", { class: "grow" }, h("div", { class: "crumb" }, h("a", { href: "#/groups" }, "Groups")), name, facts),
     h("div", { class: "row" }, h("span", { class: "soft small" }, "Lag"), lag, line,
-      !page.cluster.readOnly && [h("button", { onclick: () => reset(told) }, "Reset offsets"), h("button", { class: "danger", onclick: () => remove(told) }, "Delete")]));
+      page.changes(h("button", { onclick: () => reset(told) }, "Reset offsets"), h("button", { class: "danger", onclick: () => remove(told) }, "Delete"))));
   return (newer, lags) => {
     told = newer;
     fill(name, told.group);

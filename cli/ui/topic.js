@@ -41,10 +41,10 @@ function headOf(head, first, page) {
   const facts = h("div", { class: "sub" });
   fill(head,
     h("div", { class: "grow" }, h("div", { class: "crumb" }, h("a", { href: "#/topics" }, "Topics")), h("h1", null, told.name), facts),
-    !page.cluster.readOnly && !told.is_internal && h("div", { class: "row" },
+    !told.is_internal && h("div", { class: "row" }, page.changes(
       h("button", { onclick: () => produce(told) }, "Produce"),
       h("button", { onclick: () => grow(told) }, "Add partitions"),
-      h("button", { class: "danger", onclick: () => remove(told) }, "Delete")));
+      h("button", { class: "danger", onclick: () => remove(told) }, "Delete"))));
   const draw = (newer) => {
     told = newer;
     const sum = (key) => told.partitions.filter((partition) => partition[key]).length;
@@ -154,7 +154,7 @@ function cell(partition, broker) {
 }
 
 async function settings(body, page, told) {
-  await configs(body, page, path("topics", told.name, "configs"), !page.cluster.readOnly);
+  await configs(body, page, path("topics", told.name, "configs"), await page.mayChange);
 }
 
 async function groups(body, page, told) {

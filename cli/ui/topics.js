@@ -25,7 +25,7 @@ export async function topics(root, page) {
     waiting = setTimeout(() => { asked.search = search.value; asked.page = 1; refresh(); }, 120);
   });
   fill(root,
-    h("div", { class: "head" }, h("h1", { class: "grow" }, "Topics"), !page.cluster.readOnly && h("button", { class: "primary", onclick: create }, "Create topic")),
+    h("div", { class: "head" }, h("h1", { class: "grow" }, "Topics"), page.changes(h("button", { class: "primary", onclick: create }, "Create topic"))),
     h("div", { class: "row" }, search, box("faulty", "Only those with problems"), box("internal", "Internal")),
     list);
 
@@ -68,7 +68,7 @@ export async function topics(root, page) {
       fill(list, h("div", { class: "panel" }, isSearch
         ? empty(asked.faulty ? "No topic has problems" : "No topic matches", asked.faulty ? "Every partition has a leader and all its replicas in sync." : `Nothing has “${asked.search}” in its name.`)
         : empty("There are no topics yet", "A topic comes into being when you create it, or when a client first writes to it.",
-          !page.cluster.readOnly && h("button", { class: "primary", onclick: create }, "Create topic"))));
+          page.changes(h("button", { class: "primary", onclick: create }, "Create topic")))));
       return;
     }
     const focused = document.activeElement?.dataset?.topic;
