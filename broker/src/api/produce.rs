@@ -20,10 +20,13 @@ use kafka_protocol::messages::ProduceResponse;
 use kafka_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
 };
-use moldau_kafka::{ProducePartitionView, ProduceRequestView, ProduceTopicRef};
+use moldau_kafka::{
+    ProducePartitionView, ProduceRequestView, ProduceTopicRef, ProducedPartition, ProducedTopic,
+    encode_produced,
+};
 use moldau_log::{AppendInfo, AppendTerms};
 use moldau_metadata::{MetadataImage, QuotaKey};
-use moldau_model::{BrokerId, ErrorCode, Offset, TopicId, TopicIdPartition};
+use moldau_model::{BrokerId, ErrorCode, Offset, TimestampMs, TopicId, TopicIdPartition};
 use moldau_record::{BatchError, BatchView, Compression, MAGIC_V2};
 
 use self::transactions::{Plan, Verified};
@@ -255,10 +258,34 @@ impl Answer {
         self.topics.iter().any(|(_, _, outcomes)| outcomes.iter().any(|outcome| outcome.result.is_err()))
     }
 
+    /// The answer where everything went well, which is nearly every one.
+    fn produced(&self) -> ResponseFrame {
+        let topics = self.topics.iter().map(|(name, topic_id, outcomes)| {
+            let partitions = outcomes.iter().map(|outcome| {
+                let (base_offset, log_append_time, log_start_offset) = match &outcome.result {
+                    Ok(info) => (info.first_offset, info.log_append_time, info.log_start_offset),
+                    Err(refused) => (Offset::NONE, TimestampMs::NONE, refused.log_start_offset),
+                };
+                ProducedPartition {
+                    index: outcome.id.partition,
+                    base_offset,
+                    log_append_time,
+                    log_start_offset,
+                }
+            });
+            ProducedTopic { name, topic_id: *topic_id, partitions }
+        });
+        let (version, correlation_id) = (self.context.api_version, self.context.correlation_id);
+        self.context.encoded(encode_produced(version, correlation_id, topics, self.throttle_ms))
+    }
+
     fn frame(mut self, delayed: Option<&DelayedOperation>) -> ResponseFrame {
         let mut trace = self.trace.take();
         if let Some(trace) = &mut trace {
             trace.step("ack");
+        }
+        if !self.has_error() && delayed.is_none_or(DelayedOperation::is_all_well) {
+            return self.produced().telling_throttle(self.throttle_ms).traced(trace);
         }
         let version = self.context.api_version;
         let image = self.broker.control.image();

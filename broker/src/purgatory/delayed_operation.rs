@@ -80,6 +80,12 @@ impl DelayedOperation {
         }
     }
 
+    /// Whether no slot waits or has failed.
+    pub(crate) fn is_all_well(&self) -> bool {
+        let none = i32::from(ErrorCode::None.code());
+        self.codes.iter().all(|code| code.load(Ordering::Acquire) == none)
+    }
+
     /// The slot's outcome.
     #[must_use]
     pub fn outcome(&self, slot: usize) -> ErrorCode {
@@ -101,6 +107,7 @@ mod tests {
         assert!(!produce.complete(0, ErrorCode::None));
         produce.wait(Duration::from_millis(10)).await;
         assert!(!produce.complete(2, ErrorCode::None));
+        assert!(!produce.is_all_well());
         assert_eq!(produce.outcome(0), ErrorCode::None);
         assert_eq!(produce.outcome(1), ErrorCode::None);
         assert_eq!(produce.outcome(2), ErrorCode::RequestTimedOut);
@@ -123,6 +130,8 @@ mod tests {
 
     #[test]
     fn with_nothing_to_wait_for_the_end_is_at_once() {
-        assert!(DelayedOperation::new(1).seal());
+        let produce = DelayedOperation::new(1);
+        assert!(produce.seal());
+        assert!(produce.is_all_well());
     }
 }

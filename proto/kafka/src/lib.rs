@@ -2,7 +2,7 @@
 //!
 //! A server reads four bytes and asks [`frame_size`], reads the frame, takes the header off with
 //! [`RequestHeader::parse`], and gives the rest to [`decode`] (or, for Produce, to [`ProduceRequestView::parse`]). It
-//! answers with [`encode_response`], or with [`FetchResponse::encode`]. A client goes the other way with
+//! answers with [`encode_response`], or on the hot paths with [`FetchResponse::encode`] and [`encode_produced`]. A client goes the other way with
 //! [`encode_request`], [`decode_response`] and [`ServedVersions`].
 
 mod api_key;
@@ -16,6 +16,7 @@ mod frame;
 pub mod fuzz;
 mod header;
 mod produce;
+mod produced;
 mod raft_voter;
 mod replica_fetch;
 mod schema;
@@ -44,6 +45,7 @@ pub use frame::{
 };
 pub use header::RequestHeader;
 pub use produce::{ProducePartitionView, ProduceRequestView, ProduceTopicRef, ProduceTopicView, text};
+pub use produced::{ProducedPartition, ProducedTopic, encode_produced};
 pub use raft_voter::decode_add_raft_voter;
 pub use replica_fetch::{
     FetchedPartition, REPLICA_FETCH_VERSION, ReplicaFetchPartition, ReplicaFetchRequest,
