@@ -1,5 +1,5 @@
 //! Whether the records of a batch are what its header says, without keeping any of them: what comes compressed is
-//! unpacked a few kilobytes at a time and forgotten.
+//! unpacked into a buffer that is used again, or a few kilobytes at a time, and forgotten.
 
 use std::io::Read;
 
@@ -9,6 +9,7 @@ use crate::compression::{Compression, DecompressError, DecompressLimit, STEP_BYT
 use crate::header::BatchView;
 use crate::record::RecordError;
 use crate::snappy;
+use crate::unpacked::with_unpacked;
 use crate::varint::VarintReader;
 
 /// The earliest and the latest time of a batch's records, as their producer wrote them.
@@ -55,7 +56,10 @@ impl BatchView<'_> {
             // A block format: unpacked whole, to at most some twenty times its size.
             Compression::Snappy => check_slice(&snappy::decompress(bytes, limit)?, count)?,
             Compression::Gzip | Compression::Lz4 | Compression::Zstd => {
-                check_stream(compression, bytes, limit, count)?
+                match with_unpacked(compression, bytes, limit, |records| check_slice(records, count)) {
+                    Some(checked) => checked?,
+                    None => check_stream(compression, bytes, limit, count)?,
+                }
             }
         };
         let time = |delta: i64| TimestampMs(self.base_timestamp().0.wrapping_add(delta));

@@ -87,7 +87,7 @@ impl Compression {
 }
 
 /// zstd's own default for what a decoder takes, and Kafka's.
-const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+pub(crate) const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
 /// Compresses records at the codec's default level, in the form that Kafka's Java client writes.
 pub fn compress(compression: Compression, bytes: &[u8]) -> Result<Cow<'_, [u8]>, CompressError> {

@@ -9,6 +9,7 @@ mod convert;
 mod header;
 mod record;
 mod snappy;
+mod unpacked;
 mod varint;
 
 pub use builder::{BatchBuilder, BuildError};
