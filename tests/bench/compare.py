@@ -45,7 +45,9 @@ class BenchSession(Session):
 def probe(line, folder):
     """The machine's limits for requests of the line's size."""
     frame = max(line.frame_bytes, 64)
-    found = load("limit", folder, frame, max(300, 50 * frame // 1_000_000) if frame > 8192 else 10)
+    megabytes = max(300, 50 * frame // 1_000_000) if frame > 8192 else 10
+    systems.touch_memory(megabytes + 256, folder)
+    found = load("limit", folder, frame, megabytes)
     found["durable_frames_s"] = found["durable_mb_s"] * 1e6 / frame
     # A request for a thousand partitions is durable when as many files are.
     found["files_mb_s"] = frame / 1e6 / (found["files_1000_ms"] / 1e3)

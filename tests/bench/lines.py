@@ -39,7 +39,7 @@ class Session:
     """The nodes that lines share, started when they are first needed; one set for each settings."""
 
     def __init__(self, folder):
-        self.folder, self.nodes, self.probes = pathlib.Path(folder), {}, {}
+        self.folder, self.nodes, self.has_settled = pathlib.Path(folder), {}, False
 
     def node(self, kind, moldau_only=None):
         key = (kind, tuple(sorted((moldau_only or {}).items())) if kind == "moldau" else ())
@@ -47,6 +47,15 @@ class Session:
             self.nodes[key] = Node(kind, self.folder / uuid.uuid4().hex[:8], moldau_only=moldau_only)
             warm_up(self.nodes[key])
         return self.nodes[key]
+
+    def settled_node(self, kind):
+        """With nothing of other lines still to be deleted: a minute after its topic is gone a system unlinks the files, and who
+        waits for the disk then waits for the room to be given up, be it another system's."""
+        if not self.has_settled:
+            self.close()
+            systems.os.sync()
+            self.has_settled = True
+        return self.node(kind)
 
     def fresh(self, kind, **arguments):
         return Node(kind, self.folder / uuid.uuid4().hex[:8], **arguments)
@@ -86,7 +95,7 @@ def produce(record_bytes, records, partitions=1, share=1.0, connections=1, codec
         # Ticks of a hundredth of a second are what the kernel counts the server's processor in.
         requests = TINY_REQUESTS if tiny else connections * 20
         megabytes = math.ceil(max(options.megabytes * share, request_bytes * requests / 1e6))
-        touch_memory(megabytes + 256)
+        touch_memory(megabytes + 256, session.folder)
         figures, spent = counted(node, megabytes, lambda: load(
             "produce", node.bootstrap, topic, record_bytes, records, megabytes, partitions,
             f"connections={connections}", f"codec={codec}", f"kind={kind}"))
@@ -116,7 +125,7 @@ def fetch(record_bytes, records, partitions=1, share=1.0, codec="none", consumer
 
 def latency(rate, record_bytes=100):
     def run(session, system, options):
-        node = session.node(system)
+        node = session.settled_node(system)
         topic = uuid.uuid4().hex
         node.make_topic(topic)
         found = load("latency", node.bootstrap, topic, rate, options.latency_seconds, record_bytes)
@@ -132,7 +141,7 @@ def replicated(record_bytes, records, share=1.0, tiny=False):
         cluster.create_topic(topic, partitions=1)
         request_bytes = record_bytes * records
         megabytes = max(20, math.ceil(max(options.megabytes * share, request_bytes * TINY_REQUESTS / 1e6 if tiny else 0)))
-        touch_memory(3 * megabytes + 256)
+        touch_memory(3 * megabytes + 256, session.folder)
         nodes = cluster.nodes.values()
         leader = cluster.leader(topic, 0)
         before = sum(node.cpu_seconds() for node in nodes)

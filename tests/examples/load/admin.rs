@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
-    ApiVersionsRequest, ConsumerGroupHeartbeatRequest, CreateTopicsRequest, GroupId, MetadataRequest,
-    TopicName,
+    ApiVersionsRequest, ConsumerGroupHeartbeatRequest, CreateTopicsRequest, FindCoordinatorRequest, GroupId,
+    MetadataRequest, TopicName,
 };
 
 use crate::Result;
@@ -59,6 +59,9 @@ pub(crate) fn idle(address: &str, connections: usize) -> Result<()> {
 /// Members of a group by the consumer protocol, all over one connection, until the input ends.
 pub(crate) fn members(address: &str, topic: &str, group: &str, members: usize) -> Result<()> {
     let mut stream = connect(address)?;
+    // Whoever asks first has the topic of groups made.
+    let coordinator = FindCoordinatorRequest::default().with_coordinator_keys(vec![text(group)]);
+    call(&mut stream, 4, &coordinator)?;
     for number in 0..members {
         let request = ConsumerGroupHeartbeatRequest::default()
             .with_group_id(GroupId(text(group)))
