@@ -203,6 +203,7 @@ fn router(web: Web) -> Router {
         .route("/ui", get(|| async { Redirect::temporary("/ui/") }))
         .route("/ui/", get(assets::index))
         .route("/ui/{file}", get(assets::file))
+        .route("/ui/{version}/{file}", get(assets::versioned))
         .layer(middleware::from_fn_with_state(Arc::clone(&web), guard::guard))
         .with_state(web)
 }
