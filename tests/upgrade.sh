@@ -2,7 +2,7 @@
 # A rolling upgrade under load, from an earlier version's binary to this one's, and the way back: three nodes, one after the other,
 # with producers, a group whose members come and go, transactions and changes of topics all the while. Nothing that was acknowledged
 # may be missing, be there twice or out of order (tests/chaos/histcheck.py).
-#   tests/upgrade.sh                       up and back, from the last release's tag or else from the commit that is named below
+#   tests/upgrade.sh                       up and back twice, from the last release's tag or else from the commit that is named below
 #   UPGRADE_FROM=COMMIT tests/upgrade.sh   from another one
 #   UPGRADES=6 tests/upgrade.sh            up and back three times
 #   MOLDAU_OLD_BINARY=FILE                 has it built already; MOLDAU_BINARY as everywhere
@@ -36,4 +36,4 @@ if [ -z "${MOLDAU_OLD_BINARY:-}" ]; then
   echo "from $(git log -1 --format='%h of %cs' "$commit") to $(git describe --always --dirty)"
 fi
 export MOLDAU_OLD_BINARY
-exec tests/chaos/run.sh long --only 'upgrade and back' --count "${UPGRADES:-2}" "$@"
+exec tests/chaos/run.sh long --only 'upgrade and back' --count "${UPGRADES:-4}" "$@"

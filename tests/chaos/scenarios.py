@@ -75,6 +75,6 @@ SCENARIOS = [
              cluster={"disks": True}),
     # By tests/upgrade.sh alone: up, and back, and so on.
     Scenario("upgrade and back", each("change_binaries"), 0, 0, {}, cluster={"from_old": True},
-             load={"producers": 3, "copiers": 1, "churn": True, "admin": True}),
+             load={"producers": 3, "copiers": 1, "churn": True, "admin": True}, acked_min=200),
     Scenario("all of it", mixed, 0, 60, {}, cluster={"links": True}, load={"java": 1, "churn": True, "admin": True}),
 ]
