@@ -87,10 +87,11 @@ def test_a_consumer_is_measured_in_the_lines_of_kafkas_own_tool(moldau, tools, j
         return rows, code, errors
 
     for arguments in [
-        ("--topic", "perf", "--num-records", 1500),
-        ("--include", "pe.f", "--messages", 1500, "--hide-header"),
-        ("--topic", "perf", "--num-records", 2000, "--timeout", 3000, "--date-format", "yyyy/MM/dd HH-mm-ss"),
-        ("--topic", "perf", "--num-records", 1500, "--group", "stays", "--command-property", "client.id=me"),
+        # A Java client on a busy machine takes its time to join.
+        ("--topic", "perf", "--num-records", 1500, "--timeout", 60_000),
+        ("--include", "pe.f", "--messages", 1500, "--hide-header", "--timeout", 60_000),
+        ("--topic", "perf", "--num-records", 2000, "--timeout", 12_000, "--date-format", "yyyy/MM/dd HH-mm-ss"),
+        ("--topic", "perf", "--num-records", 1500, "--timeout", 60_000, "--group", "stays", "--command-property", "client.id=me"),
         # Its offsets are committed.
         ("--topic", "perf", "--num-records", 10, "--timeout", 2000, "--group", "stays"),
         ("--topic", "perf", "--num-records", 10, "--timeout", 2000, "--from-latest", "--show-detailed-stats"),
@@ -99,7 +100,7 @@ def test_a_consumer_is_measured_in_the_lines_of_kafkas_own_tool(moldau, tools, j
         ("--topic", "perf", "--num-records", "five"),
         ("--help",),
     ]:
-        # Each leaves its own offsets, so that the second one of a pair finds what the first one found.
+        # The two have groups of their own where a group stays, so that each finds what it left itself.
         ours, theirs = (
             shape(run(*perf, *(f"{name}-{word}" if word == "stays" else word for word in arguments)))
             for name, run in (("ours", tools), ("java", java))
