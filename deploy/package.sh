@@ -27,7 +27,7 @@ sbom() { # sbom [NAME@VERSION]: with the C library that a static binary carries
 }
 binary() { # the path of the binary that needs the machine's C library
   if [ -z "${MOLDAU_BINARY:-}" ]; then
-    cargo build --quiet --locked --profile dist
+    (. deploy/paths.sh && cargo build --quiet --locked --profile dist)
     MOLDAU_BINARY=$target/dist/moldau
   fi
   echo "$MOLDAU_BINARY"

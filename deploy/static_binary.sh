@@ -12,6 +12,8 @@ built=${CARGO_TARGET_DIR:-target}/${profile/#dev/debug}/moldau
 kept=$(mktemp)
 trap 'rm -f "$kept"' EXIT
 cp -p "$built" "$kept" 2>/dev/null || rm -f "$kept"
+# What is released names no folder of this machine; with other flags every crate is compiled anew.
+if [ "$profile" = dist ]; then . deploy/paths.sh; fi
 cargo rustc --quiet --locked --profile "$profile" --package moldau --bin moldau -- \
   -C target-feature=+crt-static -C strip=symbols
 mkdir -p "$(dirname "$output")"

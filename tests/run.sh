@@ -2,7 +2,7 @@
 # Sets up and passes the tests: the README's second command, and what CI runs.
 #   tests/run.sh                    all stages
 #   tests/run.sh STAGE...           some of: setup check unit build instructions simulation harness clients containers cluster chaos,
-#                                   and kubernetes, which runs by name alone
+#                                   and kubernetes and upgrade, which run by name alone
 # Each stage prints its minutes; a part that cannot run here says `skipped` and why, and is not counted as passed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -49,6 +49,9 @@ stage_chaos() { tests/chaos/run.sh short; }
 stage_cluster() { tests/containers_cluster.sh; }
 # On the cluster that $KUBECONFIG names, which has to have the image $MOLDAU_IMAGE.
 stage_kubernetes() { tests/kubernetes.sh; }
+
+# From an earlier version's binary, which it builds, to this one and back, under load.
+stage_upgrade() { tests/upgrade.sh; }
 
 # The lines that name what failed, for a reader who sees the end of the output alone.
 what_failed() {

@@ -14,8 +14,12 @@ use crate::log_mover::LogMover;
 use crate::replica_manager::ReplicaManager;
 use crate::stop_signal::StopSignal;
 
-/// Segments and partitions that were deleted are looked after this often; also `flush.ms`.
+/// What is cheap for each directory is done this often.
 const TICK: Duration = Duration::from_secs(1);
+/// Partitions are looked after as often, or where they are many, at the longest.
+const REST_MAX: Duration = Duration::from_secs(5);
+/// Looking after partitions rests so many times as long as it took: a broker of many idle partitions stays idle.
+const REST_FACTOR: u32 = 1000;
 
 /// How often each job runs.
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +90,9 @@ impl Drop for Background {
 fn run(replicas: &ReplicaManager, schedule: Schedule, stop: &StopSignal) {
     let start = Instant::now();
     let (mut retention, mut checkpoint) = (start + schedule.retention, start + schedule.checkpoint);
+    let mut of_partitions = start + TICK;
     loop {
+        // Taken after `of_partitions`, whose time has come then as well where they are few.
         if !stop.pause_until(retention.min(checkpoint).min(Instant::now() + TICK)) {
             return;
         }
@@ -99,7 +105,20 @@ fn run(replicas: &ReplicaManager, schedule: Schedule, stop: &StopSignal) {
             checkpoint = now + schedule.checkpoint;
             write_checkpoints(replicas);
         }
-        tidy(replicas, schedule.file_delete_delay_ms);
+        tidy_directories(replicas, schedule.file_delete_delay_ms);
+        if now >= of_partitions {
+            let began = Instant::now();
+            tidy_partitions(replicas);
+            of_partitions = Instant::now() + rest(replicas.flush_policy(), began.elapsed());
+        }
+    }
+}
+
+/// Until partitions are looked after again, which took so long. `flush.ms` is honoured however many there are.
+fn rest(policy: FlushPolicy, took: Duration) -> Duration {
+    match policy {
+        FlushPolicy::Interval => TICK,
+        FlushPolicy::OnAck => took.saturating_mul(REST_FACTOR).clamp(TICK, REST_MAX),
     }
 }
 
@@ -126,8 +145,8 @@ fn write_checkpoints(replicas: &ReplicaManager) {
     }
 }
 
-/// What is cheap enough for every tick.
-fn tidy(replicas: &ReplicaManager, file_delete_delay_ms: i64) {
+/// Unlinks segments whose delay is over, and repeats syncs that failed.
+fn tidy_partitions(replicas: &ReplicaManager) {
     let is_interval = replicas.flush_policy() == FlushPolicy::Interval;
     for partition in replicas.partitions() {
         partition.purge_deleted(clock::now());
@@ -135,8 +154,26 @@ fn tidy(replicas: &ReplicaManager, file_delete_delay_ms: i64) {
             partition.sync_if_flush_due();
         }
     }
+}
+
+/// Unlinks partitions whose delay is over, and sees whether a full directory has room again.
+fn tidy_directories(replicas: &ReplicaManager, file_delete_delay_ms: i64) {
     for dir in replicas.dirs().iter().filter(|dir| dir.is_online()) {
         dir.log.purge_deleted(clock::now(), file_delete_delay_ms);
         dir.look_for_room();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_partitions_are_looked_after_by_a_thousandth_of_a_core() {
+        let rest_ms = |policy, took_us| rest(policy, Duration::from_micros(took_us)).as_millis();
+        assert_eq!(rest_ms(FlushPolicy::OnAck, 20), 1000);
+        assert_eq!(rest_ms(FlushPolicy::OnAck, 2_000), 2000);
+        assert_eq!(rest_ms(FlushPolicy::OnAck, 60_000_000), 5000);
+        assert_eq!(rest_ms(FlushPolicy::Interval, 2_000), 1000, "flush.ms is a promise");
     }
 }

@@ -15,12 +15,14 @@ pub(crate) mod console_consumer;
 pub(crate) mod console_producer;
 pub(crate) mod console_share_consumer;
 pub(crate) mod consumer_groups;
+pub(crate) mod consumer_perf_test;
 pub(crate) mod delete_records;
 pub(crate) mod dump_log;
 pub(crate) mod features;
 pub(crate) mod formatter;
 pub(crate) mod get_offsets;
 pub(crate) mod groups;
+pub(crate) mod java_date;
 pub(crate) mod java_order;
 pub(crate) mod leader_election;
 pub(crate) mod line_reader;
@@ -59,6 +61,7 @@ const TOOLS: &[(&str, Tool)] = &[
     ("dump-log", dump_log::main),
     ("cluster", cluster::main),
     ("producer-perf-test", producer_perf_test::main),
+    ("consumer-perf-test", consumer_perf_test::main),
     ("features", features::main),
     ("get-offsets", get_offsets::main),
     ("broker-api-versions", api_versions::main),

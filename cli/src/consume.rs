@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::client::consumer::{Fetcher, IncomingRecord};
+use crate::client::consumer::{Fetcher, SeenRecord, Take};
 use crate::client::membership::Membership;
 use crate::client::offsets::Partition;
 use crate::client::regex::TopicPattern;
@@ -35,7 +35,14 @@ pub(crate) struct ConsumeOptions {
     pub(crate) records_max: Option<u64>,
     /// Stop after this long without a record.
     pub(crate) idle_max: Option<Duration>,
+    /// Asked of one partition at a time, where it is not the usual.
+    pub(crate) partition_bytes: Option<i32>,
 }
+
+/// Takes one record.
+pub(crate) type Sink<'a> = &'a mut dyn FnMut(SeenRecord<'_>) -> std::io::Result<()>;
+/// Is called after each round, with how long the round waited for the group.
+pub(crate) type AfterPoll<'a> = &'a mut dyn FnMut(Duration) -> std::io::Result<()>;
 
 /// Set by the first Ctrl-C or SIGTERM, so that the group is left and offsets are committed.
 pub(crate) type Stop = Arc<AtomicBool>;
@@ -82,8 +89,8 @@ pub(crate) fn run(
     client: &mut Client,
     options: &ConsumeOptions,
     stop: &Stop,
-    sink: &mut dyn FnMut(&IncomingRecord) -> std::io::Result<()>,
-    after_poll: &mut dyn FnMut() -> std::io::Result<()>,
+    sink: Sink<'_>,
+    after_poll: AfterPoll<'_>,
 ) -> (u64, Result<(), ConsumeError>) {
     let mut session = Session {
         membership: options.group.as_deref().map(Membership::new),
@@ -94,6 +101,9 @@ pub(crate) fn run(
         partitions: Vec::new(),
         count: 0,
     };
+    if let Some(bytes) = options.partition_bytes {
+        session.fetcher.limits.partition_bytes = bytes;
+    }
     let result = session.read(client, options, stop, sink, after_poll);
     let closed = session.close(client);
     (session.count, result.and(closed.map_err(ConsumeError::from)))
@@ -116,12 +126,15 @@ impl Session {
         client: &mut Client,
         options: &ConsumeOptions,
         stop: &Stop,
-        sink: &mut dyn FnMut(&IncomingRecord) -> std::io::Result<()>,
-        after_poll: &mut dyn FnMut() -> std::io::Result<()>,
+        sink: Sink<'_>,
+        after_poll: AfterPoll<'_>,
     ) -> Result<(), ConsumeError> {
         let mut idle_since = Instant::now();
         while !stop.load(Ordering::SeqCst) && options.records_max.is_none_or(|max| self.count < max) {
+            let began = Instant::now();
+            let mut joining = Duration::ZERO;
             if self.keep_assigned(client, options)? {
+                joining = began.elapsed();
                 // Waiting for the group's other members is no want of records.
                 idle_since = Instant::now();
             }
@@ -135,21 +148,49 @@ impl Session {
                 }
                 None => POLL,
             };
-            for record in self.fetcher.poll(client, wait)? {
-                if stop.load(Ordering::SeqCst) || options.records_max.is_some_and(|max| self.count >= max) {
-                    break;
-                }
-                sink(&record)?;
-                self.count += 1;
-                self.delivered.insert((record.topic, record.partition), record.offset + 1);
+            let count_before = self.count;
+            self.round(client, options, stop, wait, sink)?;
+            if self.count > count_before {
                 idle_since = Instant::now();
             }
-            after_poll()?;
+            after_poll(joining)?;
             if self.last_commit.elapsed() >= COMMIT_INTERVAL {
                 self.commit(client)?;
             }
         }
         Ok(())
+    }
+
+    /// Shows the sink what comes within this time.
+    fn round(
+        &mut self,
+        client: &mut Client,
+        options: &ConsumeOptions,
+        stop: &Stop,
+        wait: Duration,
+        sink: Sink<'_>,
+    ) -> Result<(), ConsumeError> {
+        let (count, delivered) = (&mut self.count, &mut self.delivered);
+        let mut written = Ok(());
+        self.fetcher.visit(client, wait, &mut |seen| {
+            if stop.load(Ordering::SeqCst) || options.records_max.is_some_and(|max| *count >= max) {
+                return Take::LeaveAll;
+            }
+            written = sink(seen);
+            if written.is_err() {
+                return Take::LeaveAll;
+            }
+            *count += 1;
+            let next = seen.record.offset.0 + 1;
+            match delivered.get_mut(seen.partition) {
+                Some(position) => *position = next,
+                None => {
+                    delivered.insert(seen.partition.clone(), next);
+                }
+            }
+            Take::Next
+        })?;
+        Ok(written?)
     }
 
     /// Joins the group where the member is not in it, beats its heart, and follows new partitions. Returns whether it

@@ -1,8 +1,9 @@
 //! The console at `/ui/` and the calls of `/api/v1` that it is made of.
 //!
 //! What this node knows of the cluster's metadata it reads in its own memory; what only leaders, coordinators and controllers
-//! know is asked over Kafka's wire, as any client would ask it (ADR 30). Read in this order: `answer` (how calls answer and
-//! fail), `guard` (who may call), then one file for each subject.
+//! know is asked over Kafka's wire, as any client would ask it (ADR 30). A controller without a broker tells of the metadata
+//! alone, and names brokers for the rest. Read in this order: `answer` (how calls answer and fail), `guard` (who may call),
+//! `node` (who serves them), then one file for each subject.
 
 mod answer;
 mod assets;
@@ -17,6 +18,7 @@ mod health;
 mod history;
 mod kept;
 mod messages;
+mod node;
 mod overview;
 mod payload;
 mod produce;
@@ -38,11 +40,13 @@ use moldau_broker::{BoundAddress, Broker};
 use serde_json::json;
 use tokio::sync::{Semaphore, watch};
 
-use answer::{Answer, Json};
+use answer::{Answer, Failure, Json};
 use clients::Clients;
 use feed::Feed;
 use guard::Guard;
 use history::History;
+pub(crate) use node::ControllerNode;
+use node::Node;
 
 /// Event streams at a time: a browser tab holds one. Each is a task and a connection.
 const EVENT_STREAMS_MAX: usize = 64;
@@ -51,14 +55,35 @@ const SCANS_MAX: usize = 4;
 
 /// What the calls share.
 pub(crate) struct Web {
-    broker: Arc<Broker>,
-    clients: Clients,
+    node: Node,
+    /// None of a controller alone, which need not reach any broker.
+    clients: Option<Clients>,
     guard: Guard,
     history: History,
     feed: Feed,
     event_streams: Arc<Semaphore>,
     scans: Arc<Semaphore>,
     stop: watch::Receiver<bool>,
+}
+
+impl Web {
+    fn new(node: Node, clients: Option<Clients>, stop: watch::Receiver<bool>) -> Self {
+        Self {
+            guard: Guard::of(node.config()),
+            node,
+            clients,
+            history: History::default(),
+            feed: Feed::default(),
+            event_streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
+            scans: Arc::new(Semaphore::new(SCANS_MAX)),
+            stop,
+        }
+    }
+
+    /// Clients of the cluster, or that a broker is to be asked.
+    fn clients(&self) -> Result<&Clients, Failure> {
+        self.clients.as_ref().ok_or_else(node::no_broker)
+    }
 }
 
 type Shared = Arc<Web>;
@@ -150,22 +175,23 @@ fn calls() -> Vec<Call> {
     ]
 }
 
-/// The routes of the console, for [`moldau_broker::BrokerHandle::start_with_routes`].
+/// The routes of a broker's console, for [`moldau_broker::BrokerHandle::start_with_routes`].
 pub(crate) fn routes(
     broker: &Arc<Broker>,
     addresses: &[BoundAddress],
     stop: watch::Receiver<bool>,
 ) -> Router {
-    let web = Arc::new(Web {
-        broker: Arc::clone(broker),
-        clients: Clients::new(&broker.options.config, addresses, Arc::clone(&broker.dialer)),
-        guard: Guard::of(&broker.options.config),
-        history: History::default(),
-        feed: Feed::default(),
-        event_streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
-        scans: Arc::new(Semaphore::new(SCANS_MAX)),
-        stop,
-    });
+    let clients = Clients::new(&broker.options.config, addresses, Arc::clone(&broker.dialer));
+    router(Web::new(Node::Broker(Arc::clone(broker)), Some(clients), stop))
+}
+
+/// The routes of the console of a controller without a broker: what the metadata says, and where to ask for the rest.
+pub(crate) fn routes_of_controller(node: ControllerNode, stop: watch::Receiver<bool>) -> Router {
+    router(Web::new(Node::Controller(Box::new(node)), None, stop))
+}
+
+fn router(web: Web) -> Router {
+    let web = Arc::new(web);
     tokio::spawn(history::run(Arc::clone(&web)));
     tokio::spawn(feed::run(Arc::clone(&web)));
     let mut router = Router::new();
@@ -177,6 +203,7 @@ pub(crate) fn routes(
         .route("/ui", get(|| async { Redirect::temporary("/ui/") }))
         .route("/ui/", get(assets::index))
         .route("/ui/{file}", get(assets::file))
+        .route("/ui/{version}/{file}", get(assets::versioned))
         .layer(middleware::from_fn_with_state(Arc::clone(&web), guard::guard))
         .with_state(web)
 }
@@ -187,7 +214,7 @@ async fn list(State(web): State<Shared>) -> Answer {
         .map(|(method, path, summary, _)| json!({"method": method, "path": path, "summary": summary}));
     Ok(Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "read_only": web.guard.read_only,
+        "read_only": web.guard.read_only || !web.node.is_broker(),
         "calls": calls.collect::<Vec<_>>(),
     })))
 }

@@ -138,9 +138,29 @@ function context(at) {
     /** Puts what a page says of a failure into a part of it. */
     failed(element, error) {
       if (error.name === "AbortError" || left.signal.aborted) return;
+      if (error.code === "NO_BROKER") {
+        elsewhere(element, left.signal);
+        return;
+      }
       fill(element, h("div", { class: "panel" }, empty(error.status === 404 ? "Not found" : "This cannot be shown now", error.message)));
     },
   };
+}
+
+/** What a controller without a broker cannot tell: the same page of the brokers that are there. */
+async function elsewhere(element, signal) {
+  const places = h("div", { class: "row", id: "elsewhere" });
+  fill(element, h("div", { class: "panel" }, empty("Brokers tell this",
+    "This node is a controller without a broker: it knows the metadata, and has no logs, groups or clients.", places)));
+  try {
+    const { brokers } = await get(path("brokers"), signal);
+    const port = location.port ? `:${location.port}` : "";
+    // Where a broker serves HTTP nobody else is told; most have the port of this node.
+    fill(places, brokers.filter((one) => one.state !== "down" && one.listeners.length).map((one) =>
+      h("a", { href: `//${one.listeners[0].host}${port}/ui/${location.hash}` }, `Broker ${one.id} at ${one.listeners[0].host}${port}`)));
+  } catch {
+    // Then it is said without them.
+  }
 }
 
 async function show() {

@@ -65,6 +65,7 @@ export async function messages(body, page, told) {
     if (from.value === "live") list.replaceChildren();
     let end = null;
     let problem = null;
+    let failed = null;
     const isLive = from.value === "live";
     const before = records;
     const fresh = [];
@@ -90,12 +91,14 @@ export async function messages(body, page, told) {
       });
     } catch (error) {
       problem = error.name === "AbortError" ? null : error.message;
+      failed = error;
     }
     if (mine !== turn) return;
     bar.classList.remove("on");
     cancel.hidden = true;
     arrange();
-    if (fresh.length > drawn || !records.length) draw();
+    if (failed?.code === "NO_BROKER") page.failed(list, failed);
+    else if (fresh.length > drawn || !records.length) draw();
     fill(status, end
       ? [`${count(end.scanned, "record")} looked through, ${bytes(end.bytes)} in ${end.elapsed_ms} ms: ${REASONS[end.reason] ?? end.reason}.`, goOn(end)]
       : problem ? h("span", { class: "error grow" }, problem) : "Cancelled.");

@@ -16,17 +16,19 @@ export async function overview(root, page) {
   const [top, charts, below] = [h("div", { class: "stack" }), h("div"), h("div")];
   fill(root, top, charts, below);
   let samples = [];
+  let hasBroker = true;
 
   async function refresh() {
     try {
       const told = await get(path("overview"), page.signal);
+      hasBroker = told.has_broker;
       fill(top, verdict(told), cards(told));
       fill(below, feed(told.changes));
     } catch (error) {
       page.failed(top, error);
     }
   }
-  const draw = () => fill(charts, chartsOf(samples));
+  const draw = () => fill(charts, chartsOf(samples, hasBroker));
 
   page.live("hello", refresh);
   page.live("metadata", refresh);
@@ -74,18 +76,20 @@ function cards(told) {
       controller ? `epoch ${number(controller.epoch)}, ${count(controller.voters, "voter")}` : "they do not answer", "#/quorum", controller ? "" : "bad"));
 }
 
-function chartsOf(samples) {
+function chartsOf(samples, hasBroker) {
   const of = (title, key, show, floor) =>
     chart({ title, show, floor, spanMs: QUARTER_HOUR_MS, points: samples.map((sample) => [sample.at_ms, sample[key]]) });
   return [
     h("div", { class: "row" }, h("h2", null, "This node, the last 15 minutes")),
     h("div", { class: "charts", id: "charts" },
-      of("Records written per second", "records_per_second", short, 1),
-      of("Written by clients", "bytes_in_per_second", (value) => `${bytes(value)}/s`, 1024),
-      of("Read by clients", "bytes_out_per_second", (value) => `${bytes(value)}/s`, 1024),
+      hasBroker && [
+        of("Records written per second", "records_per_second", short, 1),
+        of("Written by clients", "bytes_in_per_second", (value) => `${bytes(value)}/s`, 1024),
+        of("Read by clients", "bytes_out_per_second", (value) => `${bytes(value)}/s`, 1024),
+      ],
       of("Processor, of one core", "cpu_percent", (value) => `${value < 10 ? value.toFixed(1) : Math.round(value)} %`, 5),
       of("Memory", "resident_bytes", bytes, 1),
-      of("Logs on disk", "log_bytes", bytes, 1)),
+      hasBroker && of("Logs on disk", "log_bytes", bytes, 1)),
   ].map((part, index) => (index ? part : h("div", { class: "head" }, part)));
 }
 

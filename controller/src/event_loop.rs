@@ -6,6 +6,7 @@
 //! change nothing. When a proposal fails, all that stood on it fails with it, and the speculation is dropped.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,8 +29,9 @@ use crate::raft::{Leadership, ProposeError, RaftNode, Role};
 
 /// How many proposals may be under way; requests wait in their queue beyond.
 const IN_FLIGHT_MAX: usize = 1024;
-/// How often the sessions of brokers are looked at.
-const SESSION_CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// Pause before the sessions of brokers are looked at again: until the next one ends, within these bounds. The lower one lets
+/// a fencing be committed before it is wanted again; the upper one comes back to a session that was ended early.
+const SESSION_CHECK_PAUSE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(1);
 
 /// How often a leader looks whether it has applied what was committed before it led.
 const ACTIVATION_PAUSE: Duration = Duration::from_millis(5);
@@ -153,8 +155,8 @@ impl EventLoop {
         let mut role = self.node.watch_role();
         let first = *role.borrow_and_update();
         self.follow(first).await;
-        let mut session_check = tokio::time::interval(SESSION_CHECK_INTERVAL);
-        session_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let session_check = tokio::time::sleep(Duration::ZERO);
+        tokio::pin!(session_check);
         let mut balance = self.settings.leader_balance_interval().map(|period| {
             let mut interval = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -173,7 +175,7 @@ impl EventLoop {
                     self.speculate().await;
                 }
                 // Before the requests, which could keep it from ever being looked at.
-                _ = session_check.tick() => {
+                () = &mut session_check, if self.role.is_leader => {
                     // After a stall, heartbeats wait in the queue. Nobody is silent whose word has not been read.
                     for _ in 0..requests.len() {
                         if self.in_flight.len() < IN_FLIGHT_MAX
@@ -183,6 +185,7 @@ impl EventLoop {
                         }
                     }
                     self.fence_expired().await;
+                    session_check.as_mut().reset(tokio::time::Instant::now() + self.session_check_pause());
                 }
                 () = tick(&mut balance) => self.balance_leaders().await,
                 work = requests.recv(), if self.in_flight.len() < IN_FLIGHT_MAX => match work {
@@ -414,6 +417,18 @@ impl EventLoop {
             self.propose(Decided { records, reply: Box::new(|_, _, _| {}) }, now).await;
         }
     }
+
+    fn session_check_pause(&self) -> Duration {
+        let next = self.speculation.as_ref().and_then(|s| self.sessions.next_expiry(&s.image));
+        session_check_pause(next, self.now())
+    }
+}
+
+/// See [`SESSION_CHECK_PAUSE`].
+fn session_check_pause(next_expiry: Option<TimestampMs>, now: TimestampMs) -> Duration {
+    let left = next_expiry.map_or(i64::MAX, |expiry| expiry.0.saturating_sub(now.0));
+    let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
+    left.clamp(*SESSION_CHECK_PAUSE.start(), *SESSION_CHECK_PAUSE.end())
 }
 
 /// Waits for the next tick; for ever where there is no interval.

@@ -10,7 +10,8 @@ use moldau_cluster::{
     ControllerStatistics, Forward, Forwarded, Heartbeat, HeartbeatReply, MetadataWatch, ProducerIdBlock,
     QuorumDescription, RegisterBroker, RegisteredBroker, WatchMetadata,
 };
-use moldau_model::BrokerId;
+use moldau_metadata::MetadataImage;
+use moldau_model::{BrokerId, Offset};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -186,6 +187,18 @@ impl ControllerHandle {
             server.stopped().await;
         }
         self.service.node.shutdown().await;
+    }
+
+    /// The newest metadata that this controller has applied.
+    #[must_use]
+    pub fn image(&self) -> MetadataImage {
+        self.service.applied.image()
+    }
+
+    /// Tells of every change of the last applied offset.
+    #[must_use]
+    pub fn watch_applied(&self) -> watch::Receiver<Offset> {
+        self.service.applied.subscribe()
     }
 
     /// Whether this node knows who leads the quorum.

@@ -16,6 +16,7 @@ mod peers;
 mod service;
 mod snapshot;
 mod state_machine;
+mod ticks;
 mod types;
 mod vigil;
 mod voters;

@@ -20,6 +20,8 @@ from conftest import BINARY, SETUP, answers, free_port  # noqa: E402
 import disk  # noqa: E402
 import wire  # noqa: E402
 
+# An earlier version's, to come from and to go back to: tests/upgrade.sh builds it.
+OLD_BINARY = pathlib.Path(os.environ["MOLDAU_OLD_BINARY"]).resolve() if os.environ.get("MOLDAU_OLD_BINARY") else None
 # Bounds of waiting. A JVM on a loaded machine needs more of them than ours: there it is the harness that is tested.
 PATIENCE = {"moldau": 1, "kafka": 3}
 START_SECONDS_MAX = 60
@@ -97,8 +99,8 @@ class Node:
         }
 
     def environment(self):
-        # MOLDAU_* is a setting; these two are the tests' own. The proxy tells nodes apart by CHAOS_NODE.
-        kept = {k: v for k, v in os.environ.items() if k not in ("MOLDAU_BINARY", "MOLDAU_TEST_SETUP")}
+        # MOLDAU_* is a setting; these are the tests' own. The proxy tells nodes apart by CHAOS_NODE.
+        kept = {k: v for k, v in os.environ.items() if k not in ("MOLDAU_BINARY", "MOLDAU_OLD_BINARY", "MOLDAU_TEST_SETUP")}
         return {**kept, "CHAOS_NODE": str(self.id), "CLUSTER_ID": CLUSTER_ID, **self.variables}
 
     def spawn(self):
@@ -190,11 +192,13 @@ class Node:
 
 
 class MoldauNode(Node):
+    binary = BINARY
+
     def prepare(self, voters, extra):
         self.overrides = {**self.settings(voters, extra), "http.listener": f"127.0.0.1:{free_port()}"}
 
     def command(self):
-        command = [str(BINARY), "start"]
+        command = [str(self.binary), "start"]
         for key, value in self.overrides.items():
             command += ["--override", f"{key}={value}"]
         return command
@@ -268,14 +272,17 @@ class Links:
 class Cluster:
     """Three nodes of both roles, of `kind` moldau or kafka. With `metadata_apart`, log.dirs holds partitions only;
     with `small_disks_mb` they are on a file system of that size; with `disks`, each node has one that forgets what was not
-    synced (disk.py)."""
+    synced (disk.py); with `from_old` they begin as an earlier version's binary."""
 
-    def __init__(self, kind, folder, nodes=3, links=False, metadata_apart=False, disks=False, small_disks_mb=0, settings=None):
+    def __init__(self, kind, folder, nodes=3, links=False, metadata_apart=False, disks=False, small_disks_mb=0, from_old=False,
+                 settings=None):
         self.kind, self.folder = kind, pathlib.Path(folder)
         make = {"moldau": MoldauNode, "kafka": KafkaNode}[kind]
         self.nodes = {i: make(i, self.folder / f"node-{i}") for i in range(1, nodes + 1)}
         for node in self.nodes.values():
             node.has_metadata_apart = metadata_apart
+            if from_old:
+                node.binary = OLD_BINARY
             if small_disks_mb:
                 node.mount(small_disks_mb)
         self.links = Links() if links else None

@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import wire
-from cluster import NodeEnded, eventually
+from cluster import BINARY, OLD_BINARY, NodeEnded, eventually
 from harness import GROUP, PARTITIONS, TOPIC
 
 
@@ -92,6 +92,19 @@ class Faults:
             code = node.stop()
             self.run.fault("roll", code in (0, 143), node=node.id, code=code)
             node.spawn()
+        self.whole()
+
+    def change_binaries(self):
+        """As `roll`, and each node comes back as the other version: a rolling upgrade, and then the way back."""
+        for node in self.cluster.nodes.values():
+            self.whole()
+            is_old = node.binary == OLD_BINARY
+            code = node.stop()
+            node.binary = BINARY if is_old else OLD_BINARY
+            node.spawn().wait_until_it_answers(60)
+            runs = os.path.realpath(f"/proc/{node.pid}/exe")
+            self.run.fault("upgrade" if is_old else "downgrade", code in (0, 143) and runs == os.path.realpath(node.binary),
+                           node=node.id, code=code, runs=runs)
         self.whole()
 
     def pause(self, node, seconds, kind="pause"):

@@ -5,6 +5,7 @@ import typing
 
 import disk
 import faults
+from cluster import OLD_BINARY
 from faults import Faults
 
 
@@ -22,6 +23,8 @@ class Scenario:
     def why_not(self):
         if self.cluster.get("disks") and disk.why_no_shadow():
             return disk.why_no_shadow()
+        if self.cluster.get("from_old") and (OLD_BINARY is None or not OLD_BINARY.exists()):
+            return "there is no binary of an earlier version: tests/upgrade.sh builds one"
         return faults.why_no_small_disks() if self.cluster.get("small_disks_mb") else None
 
 
@@ -70,5 +73,8 @@ SCENARIOS = [
              cluster={"disks": True}),
     Scenario("bad disk", each("failing_sync", "slow_syncs"), 2, 40, {"failing sync": (1, 20), "slow syncs": (1, 20)},
              cluster={"disks": True}),
+    # By tests/upgrade.sh alone: up, and back, and so on.
+    Scenario("upgrade and back", each("change_binaries"), 0, 0, {}, cluster={"from_old": True},
+             load={"producers": 3, "copiers": 1, "churn": True, "admin": True}, acked_min=200),
     Scenario("all of it", mixed, 0, 60, {}, cluster={"links": True}, load={"java": 1, "churn": True, "admin": True}),
 ]

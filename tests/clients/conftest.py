@@ -224,7 +224,8 @@ def tools(tmp_path_factory):
                  "kafka-configs", "kafka-get-offsets", "kafka-broker-api-versions", "kafka-storage",
                  "kafka-metadata-quorum", "kafka-features", "kafka-transactions", "kafka-client-metrics",
                  "kafka-share-groups", "kafka-console-share-consumer", "kafka-log-dirs", "kafka-cluster",
-                 "kafka-leader-election", "kafka-delete-records", "kafka-groups", "kafka-dump-log", "kafka-acls"):
+                 "kafka-leader-election", "kafka-delete-records", "kafka-groups", "kafka-dump-log", "kafka-acls",
+                 "kafka-consumer-perf-test"):
         for suffix in ("", ".sh"):
             (folder / (name + suffix)).symlink_to(BINARY)
 
@@ -241,6 +242,7 @@ JAVA_TOOLS = {
     "kafka-console-producer": "org.apache.kafka.tools.ConsoleProducer",
     "kafka-console-consumer": "org.apache.kafka.tools.consumer.ConsoleConsumer",
     "kafka-producer-perf-test": "org.apache.kafka.tools.ProducerPerformance",
+    "kafka-consumer-perf-test": "org.apache.kafka.tools.ConsumerPerformance",
     "kafka-consumer-groups": "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
     "kafka-configs": "kafka.admin.ConfigCommand",
     "kafka-get-offsets": "org.apache.kafka.tools.GetOffsetShell",

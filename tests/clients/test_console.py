@@ -10,7 +10,7 @@ import time
 import pytest
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
-from conftest import eventually
+from conftest import Moldau, eventually
 
 webdriver = pytest.importorskip("selenium.webdriver")
 from selenium.common.exceptions import StaleElementReferenceException  # noqa: E402
@@ -319,6 +319,74 @@ def test_a_broker_that_hangs_does_not_hide_the_groups_of_others(cluster):
         assert call(ports[coordinator], "GET", "/api/v1/groups/none")[0] in (404, 504)
     finally:
         hanging.resume()
+
+
+@pytest.fixture
+def apart(tmp_path):
+    """A controller without a broker, and a broker without a controller."""
+    nodes = []
+    for role in ("controller", "broker"):
+        folder = tmp_path / role
+        folder.mkdir()
+        nodes.append(Moldau(folder, process_roles=role))
+    controller, broker = nodes
+    quorum = f"7@127.0.0.1:{controller.controller_port}"
+    controller.settings.update({"node.id": "7", "listeners": f"CONTROLLER://127.0.0.1:{controller.controller_port}", "controller.quorum.voters": quorum})
+    del controller.settings["advertised.listeners"]
+    # What is asked whether the node answers yet: the one listener it has.
+    controller.port = controller.controller_port
+    broker.settings.update({"listeners": f"PLAINTEXT://127.0.0.1:{broker.port}", "controller.quorum.voters": quorum})
+    try:
+        yield controller.start(), broker.start()
+    finally:
+        for node in reversed(nodes):
+            node.kill()
+            assert "panicked at" not in node.log(), node.log()
+
+
+def test_a_controller_alone_shows_the_metadata_and_names_brokers_for_the_rest(apart, browse):
+    controller, broker = apart
+    port = controller.http_port
+    create(broker.bootstrap, "orders", 3, 1, **{"min.insync.replicas": "1"})
+    eventually(lambda: call(port, "GET", "/api/v1/topics/orders")[0] == 200, 20, "the topic at the controller")
+
+    status, told = call(port, "GET", "/api/v1/overview")
+    assert (status, told["node_id"], told["has_broker"], told["read_only"], told["verdict"]) == (200, 7, False, True, "healthy")
+    assert (told["brokers"], told["topics"], told["partitions"]["total"]) == ({"registered": 1, "in_service": 1}, 1, 3)
+    assert told["controller"]["leader_id"] == 7 and told["is_ready"]
+    # Of what metadata says, both say the same.
+    for path in ("/topics", "/topics/orders"):
+        eventually(lambda: call(port, "GET", f"/api/v1{path}") == call(broker.http_port, "GET", f"/api/v1{path}"), 20, f"the same {path}")
+    brokers = call(port, "GET", "/api/v1/brokers")[1]["brokers"]
+    assert [(one["id"], one["state"], one["is_this_node"], one["partitions_led"]) for one in brokers] == [(1, "in_service", False, 3)]
+    here, there = (call(one.http_port, "GET", "/api/v1/quorum")[1] for one in apart)
+    assert [(r["id"], r["role"], r["endpoints"]) for r in here["replicas"]] == [(r["id"], r["role"], r["endpoints"]) for r in there["replicas"]]
+    assert call(port, "GET", "/api/v1/history")[0] == 200
+
+    for method, path, body in [("GET", "/groups", None), ("GET", "/groups/g", None), ("GET", "/topics/orders/offsets", None),
+                               ("GET", "/topics/orders/configs", None), ("GET", "/topics/orders/messages", None), ("GET", "/brokers/1/log-dirs", None),
+                               ("GET", "/brokers/1/configs", None), ("GET", "/topics/orders/groups", None), ("POST", "/topics", {"name": "u"}),
+                               ("DELETE", "/topics/orders", {}), ("POST", "/topics/orders/messages", {"value": "v"})]:
+        status, answer = call(port, method, f"/api/v1{path}", body)
+        assert (status, answer["error"]["code"]) == (501, "NO_BROKER"), path
+    assert call(port, "GET", "/api/v1/topics", Host="evil.example.com")[0] == 403
+
+    page = browse(port)
+    page.open("overview").shows("Healthy", "node 7", "read-only", "Processor", "Memory")
+    assert "Records written" not in page.text() and "Logs on disk" not in page.text()
+    page.picture("controller-overview")
+    page.open("topics").shows("orders", "in sync")
+    assert "Create topic" not in page.text()
+    page.open("topics/orders").shows("Replicas", "Broker 1", "leader")
+    page.open("brokers").shows("Broker 1", "in service")
+    page.open("quorum").shows("Node 7", "leader", "up to date")
+    for place in ("groups", "topics/orders/messages", "topics/orders/settings", "brokers/1"):
+        page.open(place).shows("Brokers tell this", "Broker 1 at 127.0.0.1")
+        link = page.find("#elsewhere a").get_attribute("href")
+        assert link == f"http://127.0.0.1:{port}/ui/#/{place}", link
+    page.picture("controller-groups")
+    create(broker.bootstrap, "payments")
+    page.open("topics").shows("orders", "payments")
 
 
 def test_pages_elsewhere_cannot_make_a_browser_call(moldau):

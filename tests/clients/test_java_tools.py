@@ -1,6 +1,7 @@
 """Tools of ours beside Apache Kafka's own, at the same broker: the same lines, streams and exit codes."""
 
 import json
+import re
 import subprocess
 
 from conftest import BINARY
@@ -63,6 +64,48 @@ def test_records_are_deleted_and_reported_as_kafkas_own_tool_does(moldau, tools,
         file.write_text(text)
         line = ("kafka-delete-records", *at, "--offset-json-file", file)
         assert said(tools(*line)) == said(java(*line)), text
+
+
+def test_a_consumer_is_measured_in_the_lines_of_kafkas_own_tool(moldau, tools, java):
+    at = ("--bootstrap-server", moldau.bootstrap)
+    assert tools("kafka-topics", *at, "--create", "--topic", "perf", "--partitions", 2).returncode == 0
+    lines = "".join(f"key{n}:{'v' * 1000}\n" for n in range(1500))
+    keyed = ("--reader-property", "parse.key=true", "--reader-property", "key.separator=:")
+    assert tools("kafka-console-producer", *at, "--topic", "perf", *keyed, input=lines).returncode == 0
+    perf = ("kafka-consumer-perf-test", *at)
+
+    def shape(done):
+        """The lines without what differs from run to run: times, rates, and which seconds they are of."""
+        output, code, errors = said(done)
+        rows = []
+        for line in output.splitlines():
+            cells = line.split(", ")
+            # Of a row of figures, how much was read stays: megabytes and records.
+            figures = len(cells) >= 10 and cells[2].replace(".", "").isdigit()
+            kept = [cell if n in (2, 4) else re.sub(r"\d+", "#", cell) for n, cell in enumerate(cells)]
+            rows.append(", ".join(kept) if figures else line)
+        return rows, code, errors
+
+    for arguments in [
+        # A Java client on a busy machine takes its time to join.
+        ("--topic", "perf", "--num-records", 1500, "--timeout", 60_000),
+        ("--include", "pe.f", "--messages", 1500, "--hide-header", "--timeout", 60_000),
+        ("--topic", "perf", "--num-records", 2000, "--timeout", 12_000, "--date-format", "yyyy/MM/dd HH-mm-ss"),
+        ("--topic", "perf", "--num-records", 1500, "--timeout", 60_000, "--group", "stays", "--command-property", "client.id=me"),
+        # Its offsets are committed.
+        ("--topic", "perf", "--num-records", 10, "--timeout", 2000, "--group", "stays"),
+        ("--topic", "perf", "--num-records", 10, "--timeout", 2000, "--from-latest", "--show-detailed-stats"),
+        ("--topic", "perf"),
+        ("--num-records", 5),
+        ("--topic", "perf", "--num-records", "five"),
+        ("--help",),
+    ]:
+        # The two have groups of their own where a group stays, so that each finds what it left itself.
+        ours, theirs = (
+            shape(run(*perf, *(f"{name}-{word}" if word == "stays" else word for word in arguments)))
+            for name, run in (("ours", tools), ("java", java))
+        )
+        assert ours == theirs, arguments
 
 
 def test_completions_name_what_there_is(moldau, tools, tmp_path):

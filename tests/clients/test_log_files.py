@@ -163,6 +163,46 @@ def test_our_own_dump_log_says_what_kafkas_says(written, java, tools):
     assert ours == kafkas and any("Mismatches" in line for line in ours[1])
 
 
+def same_decoded(java, tools, logs, *options):
+    """What ours makes of records of Kafka's own topics, and that Kafka's makes the same of them."""
+    ours, kafkas = (run("kafka-dump-log", *options, "--files", ",".join(map(str, logs)), timeout=300).stdout.splitlines()
+                    for run in (tools, java))
+    differing = [pair for pair in zip(ours, kafkas, strict=False) if pair[0] != pair[1]]
+    assert not differing and len(ours) == len(kafkas), (differing[:3], len(ours), len(kafkas))
+    records = [line for line in ours if line.startswith("| offset")]
+    assert any("payload: {" in line for line in records) and not any("skipping" in line for line in records)
+    return "\n".join(records)
+
+
+def test_our_decoders_say_what_kafkas_say_of_transactions_and_of_groups_of_both_protocols(start_moldau, java, tools):
+    moldau = start_moldau(offsets_topic_num_partitions=1, transaction_state_log_num_partitions=1)
+    admin = AdminClient({"bootstrap.servers": moldau.bootstrap})
+    admin.create_topics([NewTopic("plain", 2, 1)])["plain"].result(10)
+    for name, ends in (("one", ["commit_transaction", "abort_transaction"]), ("two", ["commit_transaction"])):
+        producer = Producer({"bootstrap.servers": moldau.bootstrap, "transactional.id": name})
+        producer.init_transactions(30)
+        for end in ends:
+            producer.begin_transaction()
+            producer.produce("plain", b"v")
+            getattr(producer, end)(30)
+    for protocol in ("classic", "consumer"):
+        consumer = Consumer({"bootstrap.servers": moldau.bootstrap, "group.id": protocol, "group.protocol": protocol,
+                             "auto.offset.reset": "earliest"})
+        consumer.subscribe(["plain"] if protocol == "classic" else ["^pl.*"])
+        eventually(lambda: (message := consumer.poll(0.1)) is not None and not message.error(), message="a record")
+        consumer.commit(asynchronous=False)
+        consumer.close()
+    moldau.stop()
+    text = same_decoded(java, tools, files(moldau, "__consumer_offsets-0", {".log"}), "--offsets-decoder")
+    for kind in (1, 2, 3, 5, 6, 7, 8):
+        assert f'"type":"{kind}"' in text, kind
+    text = same_decoded(java, tools, files(moldau, "__transaction_state-0", {".log"}), "--transaction-log-decoder")
+    assert '"transactionalId":"two"' in text and '"topic":"plain"' in text
+    bare = files(moldau, "__transaction_state-0", {".log"})
+    same = [run("kafka-dump-log", "--transaction-log-decoder", "--skip-record-metadata", "--files", bare[0]).stdout for run in (tools, java)]
+    assert same[0] == same[1] and "| key: {" in same[0]
+
+
 def test_dump_log_segments_would_complain(written, java):
     """The two tests beside this one can fail: one changed byte in each kind of file is found."""
     for name, at in [("00000000000000000000.log", 100), ("00000000000000000000.index", 7),
@@ -175,9 +215,10 @@ def test_dump_log_segments_would_complain(written, java):
         assert complaints, name
 
 
-def test_dump_log_segments_decodes_the_offsets_topic(written, java):
+def test_dump_log_segments_decodes_the_offsets_topic(written, java, tools):
     logs = files(written, "__consumer_offsets-[0-9]", {".log"})
     text = dump(java, logs, "--offsets-decoder")
+    same_decoded(java, tools, logs, "--offsets-decoder")
     commits = re.findall(r'"group":"(\w+)","topic":"plain","partition":0.*?"offset":(\d+)', text)
     assert {group for group, _ in commits} == {"one", "two", "three"}, text[:3000]
     assert ("one", "300") in commits and ("three", "300") in commits

@@ -237,16 +237,21 @@ def test_our_consumer_takes_part_in_a_group_beside_kafkas(node, java, tools):
     assert "Empty" in groups(node, "--describe", "--group", "g", "--state"), "it has left the group"
 
 
-def test_kafka_reads_what_was_written(node, java):
+def test_kafka_reads_what_was_written(node, java, tools):
     create(node, java)
     produce(node, java, 5)
     assert len(consume(node, 5)) == 5
     node.stop()
     logs = sorted((node.folder / "data").glob("__share_group_state-*/*.log"))
     written = [path for path in logs if path.stat().st_size > 0]
-    dump = java("kafka-dump-log", "--share-group-state-decoder", "--print-data-log", "--files",
-                ",".join(map(str, written))).stdout
+    dump, ours = (run("kafka-dump-log", "--share-group-state-decoder", "--print-data-log", "--files",
+                      ",".join(map(str, written))).stdout for run in (java, tools))
     assert '"deliveryState":2' in dump and '"groupId":"g"' in dump, dump
+    assert ours == dump
+    offsets = sorted((node.folder / "data").glob("__consumer_offsets-*/*.log"))
+    offsets = ",".join(str(path) for path in offsets if path.stat().st_size > 0)
+    dump, ours = (run("kafka-dump-log", "--offsets-decoder", "--files", offsets).stdout for run in (java, tools))
+    assert '"type":"11"' in dump and ours == dump
 
 
 def test_the_death_of_a_node_loses_nothing_that_was_accepted(start_cluster, java):

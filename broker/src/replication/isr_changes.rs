@@ -13,6 +13,7 @@ use moldau_model::{BrokerEpoch, BrokerId, ErrorCode};
 use moldau_replica::AlterPartitionOutcome;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use crate::replica_manager::{Partition, ReplicaManager};
 
@@ -22,8 +23,10 @@ const BATCH_MAX: usize = 1000;
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// After a refusal, and before a wish whose answer was lost is repeated.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How often lags are looked at, at the longest: `replica.lag.time.max.ms` may be shorter.
-const POLL_INTERVAL_MAX: Duration = Duration::from_secs(1);
+/// How often lags are looked at where partitions are few: `replica.lag.time.max.ms` may be shorter.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Looking at lags rests so many times as long as it took: a broker of many idle partitions stays idle.
+const REST_FACTOR: u32 = 1000;
 
 /// Wishes that wait to be sent; at most one for each partition that this broker leads.
 #[derive(Default)]
@@ -98,8 +101,8 @@ pub(crate) async fn run(
     lag_ms_max: i64,
 ) {
     let lag = Duration::from_millis(u64::try_from(lag_ms_max).unwrap_or(0));
-    let mut poll = tokio::time::interval((lag / 2).clamp(Duration::from_millis(10), POLL_INTERVAL_MAX));
-    poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let poll = tokio::time::sleep(poll_pause(lag, Duration::ZERO));
+    tokio::pin!(poll);
     let changes = Arc::clone(replicas.isr_changes());
     loop {
         tokio::select! {
@@ -110,13 +113,21 @@ pub(crate) async fn run(
                     send(&*channel, broker_id, epoch, taken, &changes).await;
                 }
             }
-            _ = poll.tick() => {
+            () = &mut poll => {
+                let began = Instant::now();
                 for partition in replicas.partitions() {
                     partition.poll_isr();
                 }
+                poll.as_mut().reset(Instant::now() + poll_pause(lag, began.elapsed()));
             }
         }
     }
+}
+
+/// Until lags are looked at again, after a look that took so long. A quarter of the lag is half of what Kafka waits.
+fn poll_pause(lag_max: Duration, took: Duration) -> Duration {
+    let shortest = (lag_max / 2).clamp(Duration::from_millis(10), POLL_INTERVAL);
+    took.saturating_mul(REST_FACTOR).clamp(shortest, (lag_max / 4).max(shortest))
 }
 
 async fn send(
@@ -217,5 +228,22 @@ fn outcome(result: Option<Result<AlteredPartition, ErrorCode>>) -> AlterPartitio
         // Of a leadership or a partition that is over metadata tells; what was sent against an older partition epoch may
         // be a repetition of what was committed.
         Some(Err(_)) | None => AlterPartitionOutcome::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lags_are_noticed_in_time_and_many_partitions_are_looked_at_less_often() {
+        let pause_ms = |lag_ms, took_us| {
+            poll_pause(Duration::from_millis(lag_ms), Duration::from_micros(took_us)).as_millis()
+        };
+        assert_eq!(pause_ms(30_000, 50), 1000);
+        assert_eq!(pause_ms(30_000, 3_000), 3000);
+        assert_eq!(pause_ms(30_000, 5_000_000), 7500);
+        assert_eq!(pause_ms(1_000, 5_000_000), 500);
+        assert_eq!(pause_ms(0, 5_000_000), 10);
     }
 }

@@ -68,7 +68,7 @@ pub(crate) struct SeenRecord<'a> {
 }
 
 impl SeenRecord<'_> {
-    fn to_incoming(self) -> IncomingRecord {
+    pub(crate) fn to_incoming(self) -> IncomingRecord {
         let headers = self.record.headers.into_iter().map(|header| {
             (String::from_utf8_lossy(header.key).into_owned(), header.value.map(<[u8]>::to_vec))
         });

@@ -74,10 +74,10 @@ fn run(arguments: &[String], console: &mut Console<'_>) -> Result<(), Failure> {
         &consume_options,
         &stop,
         &mut |record| match &formatter {
-            Some(formatter) => formatter.write(record, &mut **out.borrow_mut()),
+            Some(formatter) => formatter.write(&record.to_incoming(), &mut **out.borrow_mut()),
             None => Ok(()),
         },
-        &mut || out.borrow_mut().flush(),
+        &mut |_| out.borrow_mut().flush(),
     );
     errln!(console, "Processed a total of {count} messages");
     match result {
@@ -230,6 +230,7 @@ fn consume_options(options: &Options, consumer: &[(String, String)]) -> Result<C
         read_committed: isolation == "read_committed",
         records_max: options.number::<i64>("max-messages")?.and_then(|count| u64::try_from(count).ok()),
         idle_max: idle_max.map(Duration::from_millis),
+        partition_bytes: None,
     })
 }
 

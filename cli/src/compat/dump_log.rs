@@ -1,7 +1,11 @@
 //! `kafka-dump-log`: what segments, indexes and snapshots of a log directory hold, whether ours or Kafka's. The same lines as
-//! Kafka's tool, for which every file of ours is one of its own. The decoders of internal topics are refused.
+//! Kafka's tool, for which every file of ours is one of its own. Decoders are there for the topics that our brokers have too: not for
+//! the metadata of Kafka's controllers, which ours keep otherwise, nor for remote logs.
 
+mod decoder;
 mod index;
+mod json;
+mod shape;
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -12,6 +16,7 @@ use moldau_record::{BatchView, ControlRecord, DecompressLimit, Record, Timestamp
 use super::options::{Argument, Options, Spec};
 use super::tool::{Failure, ToolInfo, require};
 use crate::console::{Console, errln, outln};
+use decoder::Decoder;
 use index::Complaints;
 
 /// A batch larger than this is none that a broker takes.
@@ -48,14 +53,13 @@ const TOOL: ToolInfo = ToolInfo {
 };
 
 /// Options that need what this tool does not have.
-const REFUSED: &[&str] = &[
-    "cluster-metadata-decoder",
-    "key-decoder-class",
-    "offsets-decoder",
-    "remote-log-metadata-decoder",
-    "share-group-state-decoder",
-    "transaction-log-decoder",
-    "value-decoder-class",
+const REFUSED: &[&str] =
+    &["cluster-metadata-decoder", "key-decoder-class", "remote-log-metadata-decoder", "value-decoder-class"];
+/// The first that is there counts.
+const DECODERS: &[(&str, Decoder)] = &[
+    ("offsets-decoder", Decoder::Offsets),
+    ("transaction-log-decoder", Decoder::Transactions),
+    ("share-group-state-decoder", Decoder::ShareGroupState),
 ];
 
 /// How a log is shown.
@@ -64,6 +68,7 @@ struct View {
     with_contents: bool,
     without_metadata: bool,
     bytes_max: u64,
+    decoder: Option<Decoder>,
 }
 
 pub(crate) fn main(arguments: &[String], console: &mut Console<'_>) -> io::Result<u8> {
@@ -78,12 +83,14 @@ fn run(arguments: &[String], console: &mut Console<'_>) -> Result<(), Failure> {
         return Err(Failure::Text(format!("--{refused} is not supported by this tool yet")));
     }
     let bytes_max: Option<i32> = options.number("max-bytes")?;
-    let with_contents = options.has("print-data-log");
+    let decoder = DECODERS.iter().find(|(name, _)| options.has(name)).map(|(_, decoder)| *decoder);
+    let with_contents = decoder.is_some() || options.has("print-data-log");
     let view = View {
         is_deep: with_contents || options.has("deep-iteration"),
         with_contents,
         without_metadata: options.has("skip-record-metadata"),
         bytes_max: bytes_max.map_or(u64::MAX, |bytes| u64::try_from(bytes).unwrap_or(0)),
+        decoder,
     };
     let mut complaints = Complaints::default();
     for name in options.one("files")?.unwrap_or_default().split(',') {
@@ -181,7 +188,9 @@ fn dump_log(
                     complaints.not_consecutive(path, last, record.offset.0);
                 }
                 last = record.offset.0;
-                outln!(console, "{}", record_line(&batch, &record, view));
+                let line =
+                    record_line(&batch, &record, view).map_err(|error| Failure::Text(error.to_string()))?;
+                outln!(console, "{line}");
             }
         }
         position += batch.size_bytes() as u64;
@@ -231,7 +240,11 @@ fn batch_line(batch: &BatchView<'_>, position: u64) -> String {
     )
 }
 
-fn record_line(batch: &BatchView<'_>, record: &Record<'_>, view: &View) -> String {
+fn record_line(
+    batch: &BatchView<'_>,
+    record: &Record<'_>,
+    view: &View,
+) -> Result<String, decoder::MissingKey> {
     let mut line = "| ".to_owned();
     let mut between = "";
     if !view.without_metadata {
@@ -254,14 +267,22 @@ fn record_line(batch: &BatchView<'_>, record: &Record<'_>, view: &View) -> Strin
         between = " ";
     }
     if view.with_contents && !batch.is_control() {
-        if let Some(key) = record.key {
-            line.push_str(&format!("{between}key: {}", String::from_utf8_lossy(key)));
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (key, payload) = match view.decoder {
+            None => (record.key.map(text), record.value.map(text)),
+            Some(decoder) => {
+                let decoded = decoder.decode(record)?;
+                (Some(decoded.key), decoded.payload)
+            }
+        };
+        if let Some(key) = key {
+            line.push_str(&format!("{between}key: {key}"));
         }
-        if let Some(value) = record.value {
-            line.push_str(&format!(" payload: {}", String::from_utf8_lossy(value)));
+        if let Some(payload) = payload {
+            line.push_str(&format!(" payload: {payload}"));
         }
     }
-    line
+    Ok(line)
 }
 
 /// A record's sequence number: they go on at 0 behind the largest.

@@ -120,6 +120,7 @@ pub(super) fn consume(
         read_committed: false,
         records_max: arguments.count,
         idle_max: arguments.idle_ms.map(Duration::from_millis),
+        partition_bytes: None,
     };
     let stop = consume::stop_on_signals();
     let out = std::cell::RefCell::new(&mut *console.out);
@@ -129,10 +130,10 @@ pub(super) fn consume(
         &options,
         &stop,
         &mut |record| {
-            let mut out = out.borrow_mut();
-            if json { writeln!(out, "{}", as_json(record)) } else { formatter.write(record, &mut **out) }
+            let (record, mut out) = (record.to_incoming(), out.borrow_mut());
+            if json { writeln!(out, "{}", as_json(&record)) } else { formatter.write(&record, &mut **out) }
         },
-        &mut || out.borrow_mut().flush(),
+        &mut |_| out.borrow_mut().flush(),
     );
     match result {
         Ok(()) => {}

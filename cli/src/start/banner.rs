@@ -39,9 +39,7 @@ impl Banner<'_> {
         }
         if let Some(http) = self.http {
             row("health", &format!("http://{http}/readyz"));
-            if !self.addresses.is_empty() {
-                row("console", &format!("http://{http}/ui/"));
-            }
+            row("console", &format!("http://{http}/ui/"));
         }
         for directory in self.directories {
             let new = if self.new_directories.contains(directory) { " (new)" } else { "" };

@@ -1,5 +1,5 @@
-//! Health of a controller that runs without a broker: `/livez` says that the process serves, `/readyz` that the quorum
-//! has a leader this node knows of, `/metrics` what it has of the quorum.
+//! HTTP of a controller that runs without a broker: `/livez` says that the process serves, `/readyz` that the quorum
+//! has a leader this node knows of, `/metrics` what it has of the quorum; and the console, as far as the metadata goes.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,27 +14,25 @@ use axum::routing::get;
 use moldau_broker::http::{BoundedListener, HostCheck, KnownHosts, Scrapes, check_host, controller_text};
 use moldau_cluster::ControllerChannel as _;
 use moldau_controller::ControllerHandle;
-use moldau_metadata::MetadataImage;
-use moldau_metadata::config::{BrokerConfig, HttpListener};
+use moldau_metadata::config::HttpListener;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
+
+use crate::web::{self, ControllerNode};
 
 /// The server. Ends with the process's runtime.
 pub(super) struct ControllerHealth {
     address: Option<SocketAddr>,
     task: JoinHandle<()>,
+    /// Ends answers without an end when it goes.
+    _stop: watch::Sender<bool>,
 }
 
 impl ControllerHealth {
-    /// Serves health of `controller`; nothing where the listener is off, or its default port is taken.
-    pub(super) async fn start(
-        config: &BrokerConfig,
-        controller: Option<&ControllerHandle>,
-    ) -> Result<Option<Self>, String> {
-        let (HttpListener::At { address, chosen }, Some(controller)) = (config.http_listener, controller)
-        else {
-            return Ok(None);
-        };
+    /// Serves health and console of a controller; nothing where the listener is off, or its default port is taken.
+    pub(super) async fn start(node: ControllerNode) -> Result<Option<Self>, String> {
+        let HttpListener::At { address, chosen } = node.config.http_listener else { return Ok(None) };
         let socket = match TcpListener::bind(address).await {
             Ok(socket) => socket,
             Err(error) if chosen => return Err(format!("cannot serve HTTP on {address}: {error}")),
@@ -44,24 +42,27 @@ impl ControllerHealth {
             }
         };
         let address = socket.local_addr().ok();
-        let (settings, scrapes) = (Arc::new(config.settings.clone()), Scrapes::default());
+        let controller = node.controller.clone();
+        let (settings, scrapes) = (Arc::new(node.config.settings.clone()), Scrapes::default());
         let metrics = move |controller| metrics(controller, Arc::clone(&settings), scrapes.clone());
-        // A controller alone knows of no broker's names.
-        let image = Arc::new(MetadataImage::empty());
-        let check: HostCheck = (Arc::new(KnownHosts::of(config)), Arc::new(move || Arc::clone(&image)));
+        let hosts = Arc::new(KnownHosts::of(&node.config));
+        let of_image = controller.clone();
+        let check: HostCheck = (hosts, Arc::new(move || Arc::new(of_image.image())));
+        let (stop, stopped) = watch::channel(false);
         let routes = Router::new()
             .route("/metrics", get(metrics))
             .route_layer(middleware::from_fn_with_state(check, check_host))
             .route("/livez", get(|| async { (StatusCode::OK, "ok\n") }))
             .route("/readyz", get(readyz))
             .route("/healthz", get(readyz))
-            .with_state(controller.clone());
+            .with_state(controller)
+            .merge(web::routes_of_controller(node, stopped));
         let task = tokio::spawn(async move {
             if let Err(error) = axum::serve(BoundedListener::new(socket), routes).await {
                 tracing::error!(%error, "HTTP ended");
             }
         });
-        Ok(Some(Self { address, task }))
+        Ok(Some(Self { address, task, _stop: stop }))
     }
 
     pub(super) fn address(&self) -> Option<SocketAddr> {

@@ -21,6 +21,7 @@ use super::banner::Banner;
 use super::health::ControllerHealth;
 use super::{Prepared, create_topics, listeners, notify, security, storage, waiting};
 use crate::console::Console;
+use crate::web::ControllerNode;
 
 /// Exit code of a second signal: the one of a process that SIGINT ended.
 const IMPATIENT: i32 = 130;
@@ -115,7 +116,7 @@ impl Node {
                 node.broker = Some(broker);
             })
         } else {
-            ControllerHealth::start(config, node.controller.as_ref()).await.map(|health| {
+            start_health(prepared, node.controller.as_ref(), control, security.dialer).await.map(|health| {
                 node.health = health;
             })
         };
@@ -203,7 +204,23 @@ async fn start_broker(
         .map_err(|error| error.to_string())
 }
 
-/// The broker's way to the controllers: the one in this process where that is all of them.
+async fn start_health(
+    prepared: &Prepared,
+    controller: Option<&ControllerHandle>,
+    control: &Runtime,
+    dialer: Arc<Dialer>,
+) -> Result<Option<ControllerHealth>, String> {
+    let Some(controller) = controller else { return Ok(None) };
+    ControllerHealth::start(ControllerNode {
+        controller: controller.clone(),
+        channel: channel(prepared, Some(controller), control, dialer)?,
+        config: prepared.config.clone(),
+        cluster_id: prepared.cluster_id.clone(),
+    })
+    .await
+}
+
+/// A node's way to the controllers: the one in this process where that is all of them.
 fn channel(
     prepared: &Prepared,
     controller: Option<&ControllerHandle>,

@@ -8,9 +8,9 @@ use super::answer::{Answer, Failure, Json};
 use super::health::load;
 
 pub(super) async fn list(State(web): State<Shared>) -> Answer {
-    let image = web.broker.control.image();
+    let image = web.node.image();
     let load = load(&image);
-    let own = web.broker.options.config.node_id;
+    let own = web.node.is_broker().then_some(web.node.config().node_id);
     let brokers = image.brokers().map(|broker| {
         let (led, held) = load.get(&broker.id.0).copied().unwrap_or_default();
         let listeners = broker
@@ -24,7 +24,7 @@ pub(super) async fn list(State(web): State<Shared>) -> Answer {
         };
         json!({
             "id": broker.id.0,
-            "is_this_node": broker.id == own,
+            "is_this_node": Some(broker.id) == own,
             "state": state,
             "rack": broker.rack.as_deref(),
             "epoch": broker.epoch.0,
@@ -41,7 +41,7 @@ pub(super) async fn list(State(web): State<Shared>) -> Answer {
 
 pub(super) async fn log_dirs(State(web): State<Shared>, Path(id): Path<String>) -> Answer {
     let id = broker_id(&id)?;
-    let directories = web.clients.ask(move |client| client.log_directories(id)).await?;
+    let directories = web.clients()?.ask(move |client| client.log_directories(id)).await?;
     let known = |bytes: i64| (bytes >= 0).then_some(bytes);
     let directories = directories.iter().map(|directory| {
         json!({

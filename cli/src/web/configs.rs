@@ -12,7 +12,7 @@ use super::topics::{find, is_internal};
 use crate::client::configs::{ConfigChange, ConfigEntry, ConfigSource, ResourceKind};
 
 pub(super) async fn of_topic(State(web): State<Shared>, Path(name): Path<String>) -> Answer {
-    find(&web.broker.control.image(), &name)?;
+    find(&web.node.image(), &name)?;
     describe(&web, ResourceKind::Topic, name).await
 }
 
@@ -22,7 +22,7 @@ pub(super) async fn of_broker(State(web): State<Shared>, Path(id): Path<String>)
 
 async fn describe(web: &Shared, kind: ResourceKind, name: String) -> Answer {
     let asked = vec![name.clone()];
-    let mut described = web.clients.ask(move |client| client.describe_configs(kind, &asked, true)).await?;
+    let mut described = web.clients()?.ask(move |client| client.describe_configs(kind, &asked, true)).await?;
     let entries = described.remove(&name).unwrap_or_default();
     Ok(Json(json!({ "configs": entries.iter().map(entry_json).collect::<Vec<Value>>() })))
 }
@@ -57,7 +57,7 @@ fn source_name(source: ConfigSource) -> &'static str {
 
 pub(super) async fn change(State(web): State<Shared>, Path(name): Path<String>, body: Bytes) -> Answer {
     let body = Body::parse(&body)?;
-    find(&web.broker.control.image(), &name)?;
+    find(&web.node.image(), &name)?;
     if is_internal(&name) {
         return Err(Failure::bad_request("Kafka's own topics are not changed from here"));
     }
@@ -67,7 +67,7 @@ pub(super) async fn change(State(web): State<Shared>, Path(name): Path<String>, 
     if changes.is_empty() {
         return Err(Failure::bad_request("set or delete says what to change"));
     }
-    web.clients
+    web.clients()?
         .run(&CHANGE, move |client| client.alter_configs(ResourceKind::Topic, &name, &changes))
         .await?;
     Ok(Json(json!({"changed": true})))

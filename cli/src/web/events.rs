@@ -45,13 +45,13 @@ type Sent = Result<(), mpsc::error::SendTimeoutError<Bytes>>;
 
 async fn tell(web: &Shared, group: Option<String>, pieces: &mpsc::Sender<Bytes>) -> Sent {
     let mut stop = web.stop.clone();
-    let mut applied = web.broker.control.metadata.watch_applied();
+    let mut applied = web.node.watch_applied();
     let mut samples = web.history.watch();
     let mut looks = interval(GROUP_INTERVAL);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut shown = Value::Null;
     let mut last = Instant::now();
-    let node_id = web.broker.options.config.node_id.0;
+    let node_id = web.node.config().node_id.0;
     send(pieces, "hello", &json!({"node_id": node_id, "version": env!("CARGO_PKG_VERSION")})).await?;
     loop {
         tokio::select! {
@@ -71,8 +71,11 @@ async fn tell(web: &Shared, group: Option<String>, pieces: &mpsc::Sender<Bytes>)
             }
             _ = looks.tick(), if group.is_some() => {
                 let name = group.clone().unwrap_or_default();
-                let image = web.broker.control.image();
-                let seen = web.clients.ask(move |client| groups::described(client, &image, &name)).await;
+                let image = web.node.image();
+                let seen = match web.clients() {
+                    Ok(clients) => clients.ask(move |client| groups::described(client, &image, &name)).await,
+                    Err(failure) => Err(failure),
+                };
                 let seen = seen.unwrap_or_else(|failure| failure.body());
                 if seen == shown {
                     continue;

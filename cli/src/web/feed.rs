@@ -57,7 +57,7 @@ impl Feed {
 /// Follows the metadata until the node stops.
 pub(super) async fn run(web: Shared) {
     let mut stop = web.stop.clone();
-    let mut applied = web.broker.control.metadata.watch_applied();
+    let mut applied = web.node.watch_applied();
     let mut before: Option<Arc<MetadataImage>> = None;
     loop {
         tokio::select! {
@@ -65,13 +65,13 @@ pub(super) async fn run(web: Shared) {
             () = stopped(&mut stop) => return,
         }
         // What was there when this node started is no news.
-        if !web.broker.is_ready() {
-            before = Some(web.broker.control.image());
+        if !web.node.is_ready() {
+            before = Some(web.node.image());
             continue;
         }
         tokio::time::sleep(TOGETHER).await;
         applied.mark_unchanged();
-        let image = web.broker.control.image();
+        let image = web.node.image();
         if let Some(before) = before {
             let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
             web.feed.add(at_ms, changes(&before, &image));

@@ -36,8 +36,8 @@ pub(super) async fn list(State(web): State<Shared>, query: Query) -> Answer {
     let of_kind = query.text("type").map(str::to_lowercase);
     let of_state = query.text("state").map(str::to_lowercase);
     let with_details = query.is_true("details");
-    let image = web.broker.control.image();
-    let answer = web.clients.ask(move |client| {
+    let image = web.node.image();
+    let answer = web.clients()?.ask(move |client| {
         let (mut listed, silent) = sorted(client)?;
         listed.retain(|listing| {
             listing.group.to_lowercase().contains(&search)
@@ -71,14 +71,14 @@ pub(super) async fn list(State(web): State<Shared>, query: Query) -> Answer {
 }
 
 pub(super) async fn describe(State(web): State<Shared>, Path(name): Path<String>) -> Answer {
-    let image = web.broker.control.image();
-    Ok(Json(web.clients.ask(move |client| described(client, &image, &name)).await?))
+    let image = web.node.image();
+    Ok(Json(web.clients()?.ask(move |client| described(client, &image, &name)).await?))
 }
 
 pub(super) async fn of_topic(State(web): State<Shared>, Path(name): Path<String>) -> Answer {
-    let image = web.broker.control.image();
+    let image = web.node.image();
     find(&image, &name)?;
-    let groups = web.clients.ask(move |client| {
+    let groups = web.clients()?.ask(move |client| {
         let mut rows = Vec::new();
         let (listed, silent) = sorted(client)?;
         let mut not_looked_at = listed.len().saturating_sub(TOPIC_GROUPS_MAX);

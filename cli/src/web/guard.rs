@@ -104,7 +104,7 @@ impl Guard {
 
 /// Lets a call through or not, and says in each answer what a browser may do with it.
 pub(super) async fn guard(State(web): State<Shared>, request: Request, next: Next) -> Response {
-    let image = web.broker.control.image();
+    let image = web.node.image();
     let refusal = web.guard.refusal(request.method(), request.uri().path(), request.headers(), &image);
     drop(image);
     let mut response = match refusal {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use moldau_broker::control::ControlPlane;
+use moldau_metadata::config::BrokerSettings;
 use moldau_metadata::{ConfigResource, MetadataImage, PartitionRegistration};
 use serde_json::{Value, json};
 
@@ -64,14 +64,14 @@ impl Faults {
 
 /// Looks up `min.insync.replicas` of topics, each once.
 pub(super) struct MinIsr<'a> {
-    control: &'a ControlPlane,
+    settings: BrokerSettings<'a>,
     image: &'a MetadataImage,
     default: usize,
 }
 
 impl<'a> MinIsr<'a> {
-    pub(super) fn new(control: &'a ControlPlane, image: &'a MetadataImage) -> Self {
-        let mut found = Self { control, image, default: 1 };
+    pub(super) fn new(settings: BrokerSettings<'a>, image: &'a MetadataImage) -> Self {
+        let mut found = Self { settings, image, default: 1 };
         found.default = found.look_up(None);
         found
     }
@@ -85,7 +85,7 @@ impl<'a> MinIsr<'a> {
     }
 
     fn look_up(&self, configs: Option<&moldau_metadata::ResourceConfigs>) -> usize {
-        let config = self.control.settings(self.image).topic_config(configs);
+        let config = self.settings.topic_config(configs);
         usize::try_from(config.min_insync_replicas).unwrap_or(1)
     }
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::extract::State;
-use moldau_broker::Broker;
 use moldau_model::TopicIdPartition;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::Shared;
 use super::answer::{Answer, Json};
+use super::node::Node;
 use super::stream::stopped;
 
 /// How often a sample is taken.
@@ -90,7 +90,7 @@ impl History {
 pub(super) async fn history(State(web): State<Shared>) -> Answer {
     let samples: Vec<Value> = web.history.samples.lock().iter().map(Sample::json).collect();
     Ok(Json(json!({
-        "node_id": web.broker.options.config.node_id.0,
+        "node_id": web.node.config().node_id.0,
         "interval_ms": INTERVAL.as_millis() as u64,
         "samples": samples,
     })))
@@ -108,9 +108,9 @@ pub(super) async fn run(web: Shared) {
             () = stopped(&mut stop) => return,
         }
         // Locks of all partitions, and two small files of the kernel's.
-        let broker = Arc::clone(&web.broker);
+        let node = Arc::clone(&web);
         let taken = tokio::task::spawn_blocking(move || {
-            let sample = sampler.take(&broker);
+            let sample = sampler.take(&node.node);
             (sampler, sample)
         });
         let Ok((after, sample)) = taken.await else { return };
@@ -133,12 +133,13 @@ struct Sampler {
 
 impl Sampler {
     /// The first look has nothing to compare with, and gives no sample.
-    fn take(&mut self, broker: &Broker) -> Option<Sample> {
+    fn take(&mut self, node: &Node) -> Option<Sample> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut sample = Sample { at_ms: now.as_millis() as u64, ..Sample::default() };
         let mut ends = HashMap::new();
         let mut came = 0;
-        for partition in broker.replica_manager.partitions() {
+        let broker = node.broker().ok();
+        for partition in broker.into_iter().flat_map(|broker| broker.replica_manager.partitions()) {
             sample.held += 1;
             sample.log_bytes += partition.size_bytes().unwrap_or(0);
             if partition.leader_epoch_if_leader().is_some()
@@ -153,7 +154,7 @@ impl Sampler {
         let cpu_seconds = cpu_seconds();
         let before_ms = self.at_ms.replace(sample.at_ms);
         let cpu_before = std::mem::replace(&mut self.cpu_seconds, cpu_seconds);
-        let bytes = broker.metrics.traffic.bytes();
+        let bytes = broker.map_or((0, 0), |broker| broker.metrics.traffic.bytes());
         let bytes_before = std::mem::replace(&mut self.bytes, bytes);
         self.ends = ends;
         let seconds = sample.at_ms.saturating_sub(before_ms?) as f64 / 1000.0;

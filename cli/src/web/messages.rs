@@ -37,8 +37,9 @@ pub(super) async fn messages(
     Path(name): Path<String>,
     query: Query,
 ) -> Result<Response, Failure> {
+    web.clients()?;
     web.guard.check_records()?;
-    let topic = find(&web.broker.control.image(), &name)?;
+    let topic = find(&web.node.image(), &name)?;
     let partitions: Vec<Partition> = match query.text("partition") {
         None | Some("all") => topic.partitions().map(|(index, _)| (name.clone(), index.0)).collect(),
         Some(text) => {
@@ -71,14 +72,15 @@ pub(super) async fn messages(
     let runtime = tokio::runtime::Handle::current();
     tokio::task::spawn_blocking(move || {
         let _place = place;
-        let (mut client, _) = web.clients.one(&SCAN);
+        let Ok(clients) = web.clients() else { return };
+        let (mut client, _) = clients.one(&SCAN);
         // A reader that does not read is as good as gone.
         let mut give = |mut line: String| {
             line.push('\n');
             runtime.block_on(pieces.send_timeout(Bytes::from(line), STALL_MAX)).is_ok()
         };
         match scan::run(&mut client, &request, &mut give) {
-            Ok(()) => web.clients.keep(client),
+            Ok(()) => clients.keep(client),
             Err(error) => {
                 let failure = Failure::from(error);
                 let error = json!({"type": "error", "code": failure.code, "message": failure.message});

@@ -6,17 +6,16 @@ use serde_json::{Value, json};
 use super::Shared;
 use super::answer::{Answer, Json};
 use super::health::{Counts, MinIsr, Reason, reasons};
+use super::quorum::describe;
 use crate::client::producer::now;
 
 pub(super) async fn overview(State(web): State<Shared>) -> Answer {
-    let quorum =
-        web.clients.ask(crate::client::Client::describe_quorum).await.map_err(|failure| failure.message);
-    let broker = &web.broker;
-    let image = broker.control.image();
-    let min_isr = MinIsr::new(&broker.control, &image);
+    let quorum = describe(&web).await.map_err(|failure| failure.message);
+    let node = &web.node;
+    let image = node.image();
+    let min_isr = MinIsr::new(node.settings(&image), &image);
     let counts = Counts::over(&image, |topic| min_isr.of(topic));
-    let offline_dirs = broker.replica_manager.dirs().offline_count();
-    let reasons = reasons(&image, &counts, &quorum, offline_dirs, now().0);
+    let reasons = reasons(&image, &counts, &quorum, node.offline_dirs(), now().0);
     let brokers = image.broker_count();
     let replicas: usize =
         image.topics().iter().flat_map(|topic| topic.partitions()).map(|(_, p)| p.replicas.len()).sum();
@@ -28,11 +27,13 @@ pub(super) async fn overview(State(web): State<Shared>) -> Answer {
         })
     });
     Ok(Json(json!({
-        "cluster_id": &*broker.control.cluster_id,
-        "node_id": broker.options.config.node_id.0,
+        "cluster_id": node.cluster_id(),
+        "node_id": node.config().node_id.0,
+        // What changes something, a broker is asked for.
+        "has_broker": node.is_broker(),
         "version": env!("CARGO_PKG_VERSION"),
-        "read_only": web.guard.read_only,
-        "is_ready": broker.is_ready(),
+        "read_only": web.guard.read_only || !node.is_broker(),
+        "is_ready": node.is_ready(),
         "metadata_offset": image.position().offset.0,
         "verdict": verdict(&reasons),
         "reasons": reasons.iter().map(Reason::json).collect::<Vec<Value>>(),

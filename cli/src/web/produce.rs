@@ -17,7 +17,7 @@ const HEADERS_MAX: usize = 100;
 
 pub(super) async fn produce(State(web): State<Shared>, Path(name): Path<String>, body: Bytes) -> Answer {
     let body = Body::parse(&body)?;
-    let topic = find(&web.broker.control.image(), &name)?;
+    let topic = find(&web.node.image(), &name)?;
     if is_internal(&name) {
         return Err(Failure::bad_request("Kafka's own topics are not written to from here"));
     }
@@ -39,7 +39,7 @@ pub(super) async fn produce(State(web): State<Shared>, Path(name): Path<String>,
         partition,
     };
     // The client is the producer's, and goes with it: a producer keeps what it has.
-    let written = web.clients.run_owning(&CHANGE, move |client| (None, write(client, &name, &record)));
+    let written = web.clients()?.run_owning(&CHANGE, move |client| (None, write(client, &name, &record)));
     Ok(Json(written.await?))
 }
 

@@ -22,7 +22,7 @@ pub(super) async fn reset(State(web): State<Shared>, Path(group): Path<String>, 
     let only = body.integer("partition")?;
     // Nothing is moved by one who forgets to say so.
     let dry_run = body.flag("dry_run", true)?;
-    let answer = web.clients.run(&CHANGE, move |client| -> Result<Value, Failure> {
+    let answer = web.clients()?.run(&CHANGE, move |client| -> Result<Value, Failure> {
         let listed = client.list_all_groups()?.into_iter().find(|listing| listing.group == group);
         let is_share = listed.as_ref().is_some_and(|listing| listing.group_type.eq_ignore_ascii_case("share"));
         let state = listed.map_or_else(|| "Dead".to_owned(), |listing| listing.state);
@@ -87,7 +87,7 @@ fn target(body: &Body) -> Result<Target, Failure> {
 }
 
 pub(super) async fn delete(State(web): State<Shared>, Path(group): Path<String>) -> Answer {
-    web.clients.run(&CHANGE, move |client| client.delete_group(&group)).await?;
+    web.clients()?.run(&CHANGE, move |client| client.delete_group(&group)).await?;
     Ok(Json(json!({"deleted": true})))
 }
 

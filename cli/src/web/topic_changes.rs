@@ -32,23 +32,23 @@ pub(super) async fn create(State(web): State<Shared>, body: Bytes) -> Answer {
         configs: body.texts("configs")?,
     };
     let validate_only = body.flag("validate_only", false)?;
-    web.clients.run(&CHANGE, move |client| client.create_topic(&topic, validate_only)).await?;
+    web.clients()?.run(&CHANGE, move |client| client.create_topic(&topic, validate_only)).await?;
     if !validate_only {
         // The page that shows the topic next asks this node, which is not to say that there is none.
         let is_known = |image: &moldau_metadata::MetadataImage| image.topics().by_name(&name).is_some();
-        web.broker.control.metadata.wait_until(QUESTION.each, is_known).await;
+        web.node.broker()?.control.metadata.wait_until(QUESTION.each, is_known).await;
     }
     Ok(Json(json!({"created": !validate_only, "name": name})))
 }
 
 pub(super) async fn delete(State(web): State<Shared>, Path(name): Path<String>) -> Answer {
-    let topic = find(&web.broker.control.image(), &name)?;
+    let topic = find(&web.node.image(), &name)?;
     if is_internal(&name) {
         return Err(Failure::bad_request("Kafka's own topics are not deleted from here"));
     }
-    web.clients.run(&CHANGE, move |client| client.delete_topics(&[name])).await?;
+    web.clients()?.run(&CHANGE, move |client| client.delete_topics(&[name])).await?;
     let is_gone = |image: &moldau_metadata::MetadataImage| image.topics().by_id(topic.id()).is_none();
-    web.broker.control.metadata.wait_until(QUESTION.each, is_gone).await;
+    web.node.broker()?.control.metadata.wait_until(QUESTION.each, is_gone).await;
     Ok(Json(json!({"deleted": true})))
 }
 
@@ -60,11 +60,11 @@ pub(super) async fn add_partitions(
     let count = Body::parse(&body)?.integer("count")?.and_then(|count| i32::try_from(count).ok());
     let count =
         count.ok_or_else(|| Failure::bad_request("count says how many partitions there are to be in all"))?;
-    find(&web.broker.control.image(), &name)?;
+    find(&web.node.image(), &name)?;
     // Which partition of theirs a group or a transaction belongs to goes by their number.
     if is_internal(&name) {
         return Err(Failure::bad_request("Kafka's own topics get no partitions from here"));
     }
-    web.clients.run(&CHANGE, move |client| client.create_partitions(&[(name, None)], count)).await?;
+    web.clients()?.run(&CHANGE, move |client| client.create_partitions(&[(name, None)], count)).await?;
     Ok(Json(json!({"partitions": count})))
 }

@@ -60,11 +60,11 @@ impl Row {
 
 pub(super) async fn list(State(web): State<Shared>, query: Query) -> Answer {
     let page = Page::of(&query)?;
-    let image = web.broker.control.image();
+    let image = web.node.image();
     let search = query.text("search").unwrap_or_default().to_lowercase();
     let with_internal = query.is_true("internal");
     let only_faulty = query.is_true("faulty");
-    let min_isr = MinIsr::new(&web.broker.control, &image);
+    let min_isr = MinIsr::new(web.node.settings(&image), &image);
     let mut rows: Vec<Row> = Vec::new();
     for topic in image.topics().iter() {
         let is_wanted =
@@ -83,7 +83,7 @@ pub(super) async fn list(State(web): State<Shared>, query: Query) -> Answer {
     // What replicas take on disk their brokers have to be asked: the list need not wait for that.
     let sizes = if query.is_true("sizes") {
         let names: Vec<String> = shown.iter().map(|row| row.topic.name().to_string()).collect();
-        Some(web.clients.ask(move |client| client.replica_sizes(&names)).await?)
+        Some(web.clients()?.ask(move |client| client.replica_sizes(&names)).await?)
     } else {
         None
     };
@@ -121,9 +121,9 @@ pub(super) fn find(image: &MetadataImage, name: &str) -> Result<Arc<TopicImage>,
 }
 
 pub(super) async fn describe(State(web): State<Shared>, Path(name): Path<String>) -> Answer {
-    let image = web.broker.control.image();
+    let image = web.node.image();
     let topic = find(&image, &name)?;
-    let min_isr = MinIsr::new(&web.broker.control, &image).of(topic.name());
+    let min_isr = MinIsr::new(web.node.settings(&image), &image).of(topic.name());
     let partitions: Vec<Value> = topic
         .partitions()
         .map(|(index, partition)| partition_json(&image, index.0, partition, min_isr))
@@ -185,11 +185,11 @@ fn state(image: &MetadataImage, partition: &PartitionRegistration, id: BrokerId)
 type Bounds = BTreeMap<Partition, Result<OffsetAt, ClientError>>;
 
 pub(super) async fn offsets(State(web): State<Shared>, Path(name): Path<String>) -> Answer {
-    let topic = find(&web.broker.control.image(), &name)?;
+    let topic = find(&web.node.image(), &name)?;
     let partitions: Vec<Partition> = topic.partitions().map(|(index, _)| (name.clone(), index.0)).collect();
     let asked = partitions.clone();
     let (starts, ends, sizes) = web
-        .clients
+        .clients()?
         .ask(move |client: &mut Client| -> Result<(Bounds, Bounds, Vec<ReplicaSize>), ClientError> {
             let at = |time| asked.iter().map(|partition| (partition.clone(), time)).collect::<Vec<_>>();
             let starts = client.list_offsets(&at(EARLIEST), false)?;

@@ -1,10 +1,12 @@
 //! The loop beside entries that Raft writes by itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use moldau_metadata::records;
-use moldau_model::{BrokerId, Uuid};
+use moldau_model::{BrokerId, TimestampMs, Uuid};
 
+use super::session_check_pause;
 use crate::manage::Decision;
 use crate::{Controller, ControllerOptions};
 
@@ -32,4 +34,21 @@ async fn decisions_go_on_between_changes_of_the_membership() {
     }
     changes.await.unwrap();
     controller.shutdown().await;
+}
+
+#[test]
+fn sessions_are_looked_at_when_the_next_one_ends_and_at_least_once_a_second() {
+    let now = TimestampMs(5_000);
+    for (next_expiry, pause_ms) in [
+        (None, 1000),
+        (Some(90_000), 1000),
+        (Some(5_400), 400),
+        // Its fencing is under way.
+        (Some(5_000), 100),
+        (Some(0), 100),
+        (Some(i64::MAX), 1000),
+    ] {
+        let pause = session_check_pause(next_expiry.map(TimestampMs), now);
+        assert_eq!(pause, Duration::from_millis(pause_ms), "{next_expiry:?}");
+    }
 }

@@ -35,7 +35,7 @@ use super::snapshot::SnapshotFiles;
 use super::state_machine::{StateMachine, epoch};
 use super::types::{EncodedBatch, Member, Membership, TypeConfig};
 use super::voters::VoterChangeError;
-use super::{join, membership, vigil};
+use super::{join, membership, ticks, vigil};
 use crate::applied::Applied;
 use crate::manage::ApiError;
 use crate::{RaftOptions, StartError};
@@ -274,6 +274,7 @@ impl RaftNode {
         let mut tasks = JoinSet::new();
         let elections = Arc::default();
         let role = follow_role(&raft, &mut tasks, peers.clone(), Arc::clone(&elections));
+        tasks.spawn(ticks::keep(raft.clone(), options.raft.heartbeat_interval));
         let service = RaftService {
             raft: raft.clone(),
             me: me.clone(),
@@ -523,13 +524,14 @@ impl RaftNode {
 
     /// Waits until the node has failed, and says why. Never returns if it is stopped.
     pub(crate) async fn failed(&self) -> String {
-        let failed = |metrics: &RaftMetrics<TypeConfig>| {
-            metrics.running_state.as_ref().is_err_and(|error| !matches!(error, Fatal::Stopped))
-        };
-        match self.raft.wait(None).metrics(failed, "fail").await.map(|metrics| metrics.running_state) {
-            Ok(Err(error)) => error.to_string(),
+        // These change seldom, and end with Raft. The complete metrics would wake whoever waits with every tick.
+        let mut metrics = self.raft.server_metrics();
+        while metrics.changed().await.is_ok() {}
+        let running = self.raft.metrics().borrow_watched().running_state.clone();
+        match running {
+            Err(error) if !matches!(error, Fatal::Stopped) => error.to_string(),
             // The node was stopped before it could fail.
-            Ok(Ok(())) | Err(_) => std::future::pending().await,
+            Ok(()) | Err(_) => std::future::pending().await,
         }
     }
 
