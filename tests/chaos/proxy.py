@@ -1,5 +1,5 @@
-"""A TCP proxy for every link between nodes, in a process of its own: holds back, delays or resets what one node sends to
-another, one way or both.
+"""A TCP proxy for every link between nodes, in a process of its own: holds back, delays, resets, trickles or damages what one
+node sends to another, one way or both.
 
 It listens once for each address of a node, and tells who dialled by the process that owns the other end of the socket:
 so it needs no address per pair, and what a cluster writes into its metadata stays the same for all. Commands come as
@@ -13,6 +13,7 @@ import asyncio
 import collections
 import json
 import os
+import random
 import socket
 import struct
 import sys
@@ -21,6 +22,10 @@ PIECE_BYTES = 64 << 10
 # How many pieces one direction of one connection may hold back here; beyond it the sender's own buffers fill.
 PIECES_HELD_MAX = 64
 NODE_VARIABLE = b"CHAOS_NODE="
+# How often a trickling direction gives something.
+TRICKLE_SECONDS = 0.05
+# In records that the workload's producers do not compress: their batch's checksum covers it.
+FILLING = b"x" * 24
 
 
 SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, NLMSG_HEADER, LOOPBACK = 20, 1, 16, socket.inet_aton("127.0.0.1")
@@ -79,9 +84,37 @@ def target(pid, fd):
         return None
 
 
+# What a rule does, and what else it says: `ms` of delay, the `share` of pieces that it touches, `bytes_per_second`.
+MODES = {"hold": (), "reset": (), "delay": ("ms",), "lossy": ("share", "ms"), "trickle": ("bytes_per_second",), "flip": ("share",)}
+
+
+def checked(rule):
+    """The rule, if it says what its mode needs: one that did nothing would be taken for a fault."""
+    missing = [name for name in MODES[rule["mode"]] if name not in rule]
+    if missing:
+        raise ValueError(f"{rule} lacks {missing}")
+    return rule
+
+
+def late_seconds(rule):
+    """How much later than now a piece arrives that this rule meets."""
+    if rule["mode"] == "delay" or (rule["mode"] == "lossy" and random.random() < rule["share"]):
+        return rule["ms"] / 1000
+    return 0
+
+
+def flipped(piece, bit):
+    """The piece with one bit of a record's content turned over, or None where it holds no such content."""
+    at = piece.find(FILLING)
+    if at < 0:
+        return None
+    at += bit // 8 % len(FILLING)
+    return piece[:at] + bytes([piece[at] ^ 1 << bit % 8]) + piece[at + 1:]
+
+
 class Links:
     def __init__(self):
-        self.rules = {}  # (from, to) -> {"mode": "hold" | "reset" | "delay", "kind": inner | controller | None, "ms": n}
+        self.rules = {}  # (from, to) -> {"mode": see MODES, "kind": broker | controller | None, ...}
         self.changed = asyncio.Event()
         self.counts = collections.Counter()
         self.connections = set()
@@ -133,9 +166,13 @@ async def read(links, connection, pieces, reader, source, target):
     while True:
         piece = await reader.read(PIECE_BYTES)
         rule = links.rule(source, target, connection.kind)
-        due = loop.time() + (rule["ms"] / 1000 if rule and rule["mode"] == "delay" else 0)
+        due = loop.time() + (late_seconds(rule) if rule else 0)
         if rule and piece:
             links.counts[f"{source}>{target} {rule['mode']} bytes"] += len(piece)
+            if rule["mode"] == "flip" and random.random() < rule["share"]:
+                damaged = flipped(piece, random.randrange(1 << 16))
+                links.counts[f"{source}>{target} flips"] += damaged is not None
+                piece = damaged or piece
         await pieces.put((due, piece))
         if not piece:
             return
@@ -151,8 +188,15 @@ async def write(links, connection, pieces, writer, source, target):
             if writer.can_write_eof():
                 writer.write_eof()
             return
-        writer.write(piece)
-        await writer.drain()
+        while piece:
+            rule = links.rule(source, target, connection.kind)
+            size = len(piece)
+            if rule and rule["mode"] == "trickle":
+                size = max(1, int(rule["bytes_per_second"] * TRICKLE_SECONDS))
+                await asyncio.sleep(TRICKLE_SECONDS)
+            writer.write(piece[:size])
+            await writer.drain()
+            piece = piece[size:]
 
 
 async def serve(links, target, kind, port, reader, writer):
@@ -202,7 +246,7 @@ async def main():
                 lambda r, w, t=target, k=kind, p=port: serve(links, t, k, p, r, w), "127.0.0.1", command["at"])
             servers.append(server)
         elif command["do"] == "rules":
-            links.rules = {(rule["from"], rule["to"]): rule for rule in command["rules"]}
+            links.rules = {(rule["from"], rule["to"]): checked(rule) for rule in command["rules"]}
             links.change()
         elif command["do"] == "counts":
             answer = dict(links.counts)
