@@ -18,6 +18,7 @@ sys.path.insert(0, str(HERE.parent / "clients"))
 from conftest import BINARY, SETUP, answers, free_port  # noqa: E402
 
 import disk  # noqa: E402
+import wall_clock  # noqa: E402
 import wire  # noqa: E402
 
 # Bounds of waiting. A JVM on a loaded machine needs more of them than ours: there it is the harness that is tested.
@@ -100,6 +101,13 @@ class Node:
         # MOLDAU_* is a setting; these two are the tests' own. The proxy tells nodes apart by CHAOS_NODE.
         kept = {k: v for k, v in os.environ.items() if k not in ("MOLDAU_BINARY", "MOLDAU_TEST_SETUP")}
         return {**kept, "CHAOS_NODE": str(self.id), "CLUSTER_ID": CLUSTER_ID, **self.variables}
+
+    def preload(self, variables):
+        """One more library in the process: LD_PRELOAD takes several."""
+        before = self.variables.get("LD_PRELOAD")
+        self.variables |= variables
+        if before:
+            self.variables["LD_PRELOAD"] = f"{before}:{variables['LD_PRELOAD']}"
 
     def spawn(self):
         assert not self.is_alive(), f"node {self.id} runs already"
@@ -268,9 +276,10 @@ class Links:
 class Cluster:
     """Three nodes of both roles, of `kind` moldau or kafka. With `metadata_apart`, log.dirs holds partitions only;
     with `small_disks_mb` they are on a file system of that size; with `disks`, each node has one that forgets what was not
-    synced (disk.py)."""
+    synced (disk.py), and with `wall_clocks` a wall clock that can be moved (wall_clock.py)."""
 
-    def __init__(self, kind, folder, nodes=3, links=False, metadata_apart=False, disks=False, small_disks_mb=0, settings=None):
+    def __init__(self, kind, folder, nodes=3, links=False, metadata_apart=False, disks=False, small_disks_mb=0,
+                 wall_clocks=False, settings=None):
         self.kind, self.folder = kind, pathlib.Path(folder)
         make = {"moldau": MoldauNode, "kafka": KafkaNode}[kind]
         self.nodes = {i: make(i, self.folder / f"node-{i}") for i in range(1, nodes + 1)}
@@ -291,7 +300,13 @@ class Cluster:
             library = disk.build(self.folder)
             for node in self.nodes.values():
                 self.disks[node.id] = disk.Disk(node.data, node.folder / "shadow", library)
-                node.variables = self.disks[node.id].variables
+                node.preload(self.disks[node.id].variables)
+        self.wall_clocks = {}
+        if wall_clocks:
+            library = wall_clock.build(self.folder)
+            for node in self.nodes.values():
+                self.wall_clocks[node.id] = wall_clock.WallClock(node.folder / "clock", library)
+                node.preload(self.wall_clocks[node.id].variables)
         self.bootstrap = ",".join(node.bootstrap for node in self.nodes.values())
 
     def start(self):

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-import faults
+import disk_faults
 import proxy
 import replicas
 from cluster import Links, eventually, free_port
@@ -210,14 +210,14 @@ def test_a_replica_that_is_not_there_was_not_compared(tmp_path):
 
 
 def test_a_full_disk_is_full(tmp_path):
-    why_not = faults.why_no_small_disks()
+    why_not = disk_faults.why_no_small_disks()
     if why_not:
         pytest.skip(why_not)
     small = tmp_path / "small"
     small.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "probe", str(small)], check=True)
     try:
-        assert faults.fill(small / "ballast")
+        assert disk_faults.fill(small / "ballast")
         with pytest.raises(OSError):
             (small / "more").write_bytes(b"x" * 4096)
     finally:
@@ -233,3 +233,47 @@ def test_a_connection_is_told_by_its_process_however_its_other_files_come_and_go
         assert proxy.owner(*ports, known) == "7"
     assert proxy.target("self", 999_999) is None
     assert proxy.inode(1, 2) is None and proxy.owner(1, 2, known) is None
+
+
+def test_a_trickle_gives_everything_bit_by_bit(link):
+    links, dial = link
+    dialler = dial()
+    links.rule(1, 2, "trickle", bytes_per_second=100)
+    dialler.say("one")
+    dialler.say("a longer one")
+    dialler.hears("one", "a longer one")
+    assert links.counts()["1>2 trickle bytes"] == len("one\na longer one\n")
+
+
+def test_what_is_late_keeps_its_order(link):
+    links, dial = link
+    dialler = dial()
+    links.rule(1, 2, "lossy", share=0.5, ms=50)
+    texts = [f"line {n}" for n in range(20)]
+    for n, text in enumerate(texts):
+        dialler.say(text)
+        dialler.hears(*texts[:n + 1])
+    assert links.counts()["1>2 lossy bytes"] > 0
+
+
+def test_a_flip_turns_over_one_bit_of_a_records_content_and_nothing_else(link):
+    links, dial = link
+    dialler = dial()
+    links.rule(1, 2, "flip", share=1)
+    dialler.say("no content")
+    dialler.hears("no content")
+    assert links.counts()["1>2 flips"] == 0
+    content = b"head " + proxy.FILLING + b" tail"
+    for bit in range(len(proxy.FILLING) * 8):
+        damaged = proxy.flipped(content, bit)
+        assert sum((a ^ b).bit_count() for a, b in zip(content, damaged, strict=True)) == 1
+        assert damaged.startswith(b"head ") and damaged.endswith(b" tail")
+    dialler.say(content.decode())
+    eventually(lambda: links.counts()["1>2 flips"] == 1, 20, "a flip")
+
+
+def test_a_rule_that_lacks_what_its_mode_needs_is_refused():
+    with pytest.raises(ValueError, match="bytes_per_second"):
+        proxy.checked({"mode": "trickle"})
+    with pytest.raises(KeyError):
+        proxy.checked({"mode": "other"})
