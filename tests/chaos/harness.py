@@ -203,6 +203,7 @@ class Run:
         self.topics = [TOPIC]
         self.plan, self.deadline = plan, deadline
         self.installed, self.began = [], None  # the kinds of all faults that were there; when the present one began
+        self.flips = collections.Counter()     # kind -> bits that it turned over
 
     def record(self, op, **fields):
         self.file.write(json.dumps({"op": op, **fields}) + "\n")
@@ -219,6 +220,8 @@ class Run:
         if not installed:
             raise AssertionError(f"the fault was not really installed: {kind} {proof}")
         self.installed.append(kind)
+        if "flips" in proof:
+            self.flips[kind] += proof["flips"]
 
     def start(self, producers=4, rate=150, java=0, churn=False, admin=False, copiers=0):
         """W1, and W3 and W4 where asked for: producers, three members of a group, one reader of everything."""

@@ -39,6 +39,7 @@ class Outcome:
     lines: list
     counts: dict = dataclasses.field(default_factory=dict)
     faults: dict = dataclasses.field(default_factory=dict)  # kind -> how many
+    flips: dict = dataclasses.field(default_factory=dict)   # kind -> how many bits it turned over
     gaps: dict = dataclasses.field(default_factory=dict)    # kind -> seconds of each
 
     @property
@@ -49,7 +50,7 @@ class Outcome:
         """What docs/RELIABILITY.md is made of."""
         return {"scenario": scenario.name, "size": options.set, "system": options.kind, "nodes": options.nodes,
                 "settings": options.setting, "seed": seed, "seconds": round(seconds), "verdict": self.word, "faults": self.faults,
-                "gaps": self.gaps, "sends": {name: self.counts.get(f"sends {name}", 0) for name in ("ok", "unknown", "fail")},
+                "kinds": sorted({*scenario.least, *self.faults}), "flips": self.flips, "gaps": self.gaps, "sends": {name: self.counts.get(f"sends {name}", 0) for name in ("ok", "unknown", "fail")},
                 "reads": self.counts.get("rows poll", 0), "reasons": [] if self.valid else self.lines[:5],
                 "anomalies": {name: self.counts[name] for name in histcheck.CLASSES if self.counts.get(name)}}
 
@@ -77,7 +78,7 @@ def run_one(scenario, options, folder, seed, deadline):
             run.plan["faults"] = scenario.faults_min(done)
         verdict = run.finish()
         return Outcome(verdict.valid, list(verdict.lines()), verdict.counts, dict(collections.Counter(run.installed)),
-                       gaps.gaps(histcheck.read([folder / "history"])))
+                       dict(run.flips), gaps.gaps(histcheck.read([folder / "history"])))
     except (Exception, Overtime) as error:
         with open(folder / "error.txt", "w") as file:
             traceback.print_exc(file=file)
