@@ -276,10 +276,11 @@ class Links:
 class Cluster:
     """Three nodes of both roles, of `kind` moldau or kafka. With `metadata_apart`, log.dirs holds partitions only;
     with `small_disks_mb` they are on a file system of that size; with `disks`, each node has one that forgets what was not
-    synced (disk.py), and with `wall_clocks` a wall clock that can be moved (wall_clock.py)."""
+    synced (disk.py), and with `wall_clocks` a wall clock that can be moved (wall_clock.py). `links` puts the proxy between
+    nodes, `client_links` also between clients and nodes."""
 
     def __init__(self, kind, folder, nodes=3, links=False, metadata_apart=False, disks=False, small_disks_mb=0,
-                 wall_clocks=False, settings=None):
+                 wall_clocks=False, client_links=False, settings=None):
         self.kind, self.folder = kind, pathlib.Path(folder)
         make = {"moldau": MoldauNode, "kafka": KafkaNode}[kind]
         self.nodes = {i: make(i, self.folder / f"node-{i}") for i in range(1, nodes + 1)}
@@ -287,11 +288,13 @@ class Cluster:
             node.has_metadata_apart = metadata_apart
             if small_disks_mb:
                 node.mount(small_disks_mb)
-        self.links = Links() if links else None
+        self.links = Links() if links or client_links else None
         if self.links:
             for node in self.nodes.values():
                 node.broker_address = self.links.listen(node.id, "broker", node.broker_port)
                 node.controller_address = self.links.listen(node.id, "controller", node.controller_port)
+                if client_links:
+                    node.bootstrap = self.links.listen(node.id, "client", node.client_port)
         voters = ",".join(f"{node.id}@{node.controller_address}" for node in self.nodes.values())
         for node in self.nodes.values():
             node.prepare(voters, (settings or {}) if nodes > 1 else alone(settings or {}))

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import time
 
@@ -145,6 +146,32 @@ class DiskFaults:
         node.spawn()
         self.whole(90)
 
+    def failing_write(self):
+        """Writes to a leader's log fail for a moment; strace has the kernel say so, for the broker's own system calls pass by
+        every library. It may not acknowledge what they were to keep. Then it loses its power."""
+        index = self.rng.randrange(PARTITIONS)
+        node = self.cluster.leader(TOPIC, index)
+        log, said = max((node.data / f"{TOPIC}-{index}").glob("*.log")), node.folder / "strace.out"
+        calls = "write,writev,pwrite64,pwritev,pwritev2"
+        tracer = subprocess.Popen(["strace", "-f", "-qq", "-p", str(node.pid), "-P", str(log), "-o", str(said), "-e", f"trace={calls}",
+                                   "-e", f"inject={calls}:error=EIO"], stdin=subprocess.DEVNULL)
+        try:
+            eventually(lambda: said.exists() and "(INJECTED)" in said.read_text() or not node.is_alive(), 30, "a write that fails")
+        finally:
+            tracer.terminate()
+            tracer.wait(timeout=30)
+        injected = said.read_text().count("(INJECTED)")
+        time.sleep(self.rng.uniform(0, 3))
+        ended = not node.is_alive()
+        if not ended:
+            node.send_kill()
+        node.process.wait(timeout=30)
+        self.run.fault("failing write", injected > 0, node=node.id, writes=injected, ended_by_itself=ended,
+                       changed=self.cluster.disks[node.id].lose_power())
+        said.unlink()
+        node.spawn()
+        self.whole(90)
+
     def slow_syncs(self, seconds=6):
         node = self.some_leader()
         disk, milliseconds = self.cluster.disks[node.id], self.rng.choice((50, 200, 1000))
@@ -188,6 +215,15 @@ def fill(path):
                 if len(piece) == 1:
                     return True
                 piece = piece[:len(piece) // 16 or 1]
+
+
+def why_no_failing_writes():
+    """Why writes cannot be made to fail here, or None."""
+    if not shutil.which("strace"):
+        return "there is no strace"
+    probe = subprocess.run(["strace", "-qq", "-o", "/dev/null", "-e", "trace=write", "-e", "inject=write:error=EIO", "true"],
+                           capture_output=True, text=True, check=False)
+    return None if probe.returncode == 0 else f"strace is refused: {probe.stderr.strip()[:200]}"
 
 
 def why_no_small_disks():

@@ -70,12 +70,14 @@ class Faults(LinkFaults, DiskFaults):
         self.cluster.coordinator(GROUP, 60)
         self.settle()
 
+    def copiers_coordinator(self, seconds=30):
+        return self.cluster.nodes[eventually(lambda: self.cluster.ask(wire.transaction_coordinator, "t0"), seconds,
+                                             "a coordinator of t0")]
+
     def kill_copiers_coordinator(self):
         """Of a copier's transactions, which is killed between any of their steps."""
-        coordinator = self.cluster.nodes[eventually(lambda: self.cluster.ask(wire.transaction_coordinator, "t0"), 30,
-                                                    "a coordinator of t0")]
-        self.kill("kill transaction coordinator", coordinator, self.rng.uniform(0, 2))
-        eventually(lambda: self.cluster.ask(wire.transaction_coordinator, "t0"), 60, "a coordinator of t0")
+        self.kill("kill transaction coordinator", self.copiers_coordinator(), self.rng.uniform(0, 2))
+        self.copiers_coordinator(60)
         self.settle()
 
     def kill_all(self):

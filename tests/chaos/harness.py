@@ -223,8 +223,9 @@ class Run:
         if "flips" in proof:
             self.flips[kind] += proof["flips"]
 
-    def start(self, producers=4, rate=150, java=0, churn=False, admin=False, copiers=0):
-        """W1, and W3 and W4 where asked for: producers, three members of a group, one reader of everything."""
+    def start(self, producers=4, rate=150, java=0, churn=False, admin=False, copiers=0, impatient=False):
+        """W1, and W2 to W4 where asked for: producers, three members of a group, one reader of everything. Impatient copiers
+        ask again, and elsewhere, after seconds."""
         self.cluster.create_topic(TOPIC, PARTITIONS)
         self.watcher = Watcher(self)
         for n in range(producers):
@@ -239,7 +240,7 @@ class Run:
         if copiers:
             self.cluster.create_topic(COPY, PARTITIONS)
             self.topics += [COPY, "__transaction_state"]
-        self.workers += [Worker(self, "copy", f"t{n}", group=COPY_GROUP) for n in range(copiers)]
+        self.workers += [Worker(self, "copy", f"t{n}", group=COPY_GROUP, **({"impatient": True} if impatient else {})) for n in range(copiers)]
         if churn:
             self.churn = Churn(self)
         # Faults begin once everything is under way.

@@ -113,3 +113,24 @@ class LinkFaults:
         except wire.NoAnswer:
             return True
         return False
+
+    def strand_clients(self):
+        """What clients have sent to one node on the connections that they had arrives many seconds late, when they have asked
+        again on others, have been fenced, or have done with the transaction that it belonged to."""
+        links, node = self.cluster.links, self.rng.choice((self.some_leader(), self.copiers_coordinator()))
+        before = links.counts()
+        late, held = f"client>{node.id} late bytes", f"client>{node.id} strand bytes"
+        links.rule("client", node.id, "strand", kind="client")
+        time.sleep(self.rng.uniform(8, 25))
+        stranded = (links.counts() - before)[held]
+        links.heal()
+        eventually(lambda: (links.counts() - before)[late] > 0 or not stranded, 20, "late requests")
+        arrived = (links.counts() - before)[late]
+        self.run.fault("late requests", stranded > 0 and arrived > 0, node=node.id, stranded=stranded, arrived=arrived)
+        self.settle()
+
+    def cut_off_clients(self, seconds=6):
+        """Clients and one node do not hear each other, one way: their requests do not arrive, or their answers."""
+        node = self.some_leader()
+        pair = self.rng.choice((("client", node.id), (node.id, "client")))
+        self.cut("clients cut off", [pair], seconds, kind="client")

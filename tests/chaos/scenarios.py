@@ -22,6 +22,8 @@ class Scenario:
     acked_min: int = 500
 
     def why_not(self):
+        if "failing write" in self.least and disk_faults.why_no_failing_writes():
+            return disk_faults.why_no_failing_writes()
         if self.cluster.get("disks") and disk.why_no_shadow():
             return disk.why_no_shadow()
         if self.cluster.get("wall_clocks") and wall_clock.why_no_shift():
@@ -96,6 +98,10 @@ SCENARIOS = [
              cluster={"disks": True, "links": True}),
     Scenario("bad disk", each("failing_sync", "slow_syncs"), (2, 40, 200), {"failing sync": HALF, "slow syncs": HALF},
              cluster={"disks": True}),
+    Scenario("failing writes", each("failing_write"), (1, 10, 50), {"failing write": 1}, cluster={"disks": True}),
+    Scenario("clients' links", each("strand_clients", "cut_off_clients"), (2, 20, 200),
+             {"late requests": HALF, "clients cut off": HALF}, cluster={"client_links": True},
+             load={"producers": 2, "copiers": 2, "impatient": True}),
     Scenario("clock jumps", each("jump_clock"), (2, 20, 60), {"clock jump": 1}, cluster={"wall_clocks": True},
              load={"churn": True, "copiers": 1}),
     Scenario("moves of replicas", each("move_replicas"), (2, 20, 100), {"move of replicas": 1}, cluster={"nodes": 4},

@@ -277,3 +277,60 @@ def test_a_rule_that_lacks_what_its_mode_needs_is_refused():
         proxy.checked({"mode": "trickle"})
     with pytest.raises(KeyError):
         proxy.checked({"mode": "other"})
+
+
+def test_what_is_stranded_arrives_late_and_new_connections_pass(link):
+    links, dial = link
+    first = dial()
+    first.say("one")
+    first.hears("one")
+    links.rule(1, 2, "strand")
+    first.say("two")
+    eventually(lambda: links.counts()["1>2 strand bytes"] > 0, 20, "stranded bytes")
+    second = dial()
+    second.say("three")
+    second.hears("three")
+    links.rule(2, 1, "delay", ms=1)  # another rule does not strand the second
+    second.say("four")
+    second.hears("three", "four")
+    assert first.answers == ["one"] and links.counts()["1>2 late bytes"] == 0
+    links.heal()
+    first.hears("one", "two")
+    assert links.counts()["1>2 late bytes"] == len("two\n")
+
+
+def test_what_is_stranded_arrives_though_its_sender_is_gone():
+    links, received = Links(), []
+    server = socket.create_server(("127.0.0.1", free_port()))
+
+    def accept():
+        connection, _ = server.accept()
+        while data := connection.recv(100):
+            received.append(data)
+        received.append(b"end")
+
+    threading.Thread(target=accept, daemon=True).start()
+    dialler = Dialler(links.listen(2, "broker", server.getsockname()[1]))
+    dialler.say("one")
+    eventually(lambda: received == [b"one\n"], 20, "the first line")
+    links.rule(1, 2, "strand")
+    dialler.say("two")
+    eventually(lambda: links.counts()["1>2 strand bytes"] > 0, 20, "stranded bytes")
+    dialler.process.kill()
+    dialler.process.wait(timeout=20)
+    assert received == [b"one\n"]
+    links.heal()
+    eventually(lambda: received == [b"one\n", b"two\n", b"end"], 20, f"the late line, not {received}")
+    links.close()
+    server.close()
+
+
+def test_writes_are_made_to_fail(tmp_path):
+    why_not = disk_faults.why_no_failing_writes()
+    if why_not:
+        pytest.skip(why_not)
+    target = tmp_path / "log"
+    lines = f"import os\nfd = os.open({str(target)!r}, os.O_WRONLY | os.O_CREAT)\nos.pwrite(fd, b'x', 0)"
+    done = subprocess.run(["strace", "-qq", "-o", str(tmp_path / "out"), "-P", str(target), "-e", "trace=pwrite64", "-e",
+                           "inject=pwrite64:error=EIO", sys.executable, "-c", lines], capture_output=True, text=True, check=False)
+    assert "OSError: [Errno 5]" in done.stderr and "(INJECTED)" in (tmp_path / "out").read_text()
