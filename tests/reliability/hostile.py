@@ -11,6 +11,7 @@ import os
 import pathlib
 import random
 import re
+import resource
 import socket
 import sys
 import tempfile
@@ -161,6 +162,9 @@ def main():
     if why_not:
         print(f"skipped: {why_not}")
         return SKIPPED
+    # Thousands of sockets at once.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     print(f"seed {options.seed}, memory limited to {LIMIT_BYTES >> 20} MiB, load {os.getloadavg()[0]:.1f}", flush=True)
     with tempfile.TemporaryDirectory(prefix="moldau-hostile-") as folder:
         rows, kills = run(options, pathlib.Path(folder))
