@@ -17,11 +17,12 @@ import snappy
 import zstandard
 
 import peer
+from conftest import eventually
 from peer import array, connect, frame, string
 
 TOPIC = "hostile"
 MESSAGE_BYTES_MAX = 1_048_588
-CORRUPT_MESSAGE, INVALID_TOPIC, RECORD_LIST_TOO_LARGE, MESSAGE_TOO_LARGE = 2, 17, 18, 10
+CORRUPT_MESSAGE, INVALID_TOPIC, RECORD_LIST_TOO_LARGE, MESSAGE_TOO_LARGE, OFFSET_METADATA_TOO_LARGE = 2, 17, 18, 10, 12
 INVALID_REQUIRED_ACKS, UNSUPPORTED_VERSION, UNSUPPORTED_FORMAT, UNSUPPORTED_COMPRESSION, INVALID_RECORD = 21, 35, 43, 76, 87
 REFUSALS = {CORRUPT_MESSAGE, MESSAGE_TOO_LARGE, RECORD_LIST_TOO_LARGE, UNSUPPORTED_FORMAT, UNSUPPORTED_COMPRESSION, INVALID_RECORD,
             42, 45, 47, 59}
@@ -300,6 +301,7 @@ def fetches_of_what_is_not_there(node, times):
 def many_names(node, times):
     """Groups, producers, transactional ids and sessions that come and never come back."""
     count = 0
+    eventually(lambda: peer.has_coordinator(node.port, "g0"), message="a coordinator")
     with connect(node.port) as s:
         def pipeline(requests):
             nonlocal count
@@ -324,17 +326,15 @@ def many_names(node, times):
 
 def large_group_metadata(node, times):
     """Tens of megabytes of a member's protocol, and of an offset's metadata."""
+    eventually(lambda: peer.has_coordinator(node.port, "simple"), message="a coordinator")
     large = os.urandom(16 << 20)
     for n in range(4 * times):
         body = string(f"large{n}") + struct.pack(">ii", 6_000, 6_000) + string("") + b"\xff\xff" + string("consumer")
         peer.ask(node.port, peer.JOIN_GROUP, 5, body + array([string("range") + struct.pack(">i", len(large)) + large]))
         assignment = array([string("nobody") + struct.pack(">i", len(large)) + large])
         peer.ask(node.port, peer.SYNC_GROUP, 3, string(f"large{n}") + struct.pack(">i", 1) + string("nobody") + b"\xff\xff" + assignment)
-    metadata = string("m" * 30_000)
-    offsets = array([struct.pack(">iq", 0, 1) + metadata])
-    body = string("simple") + struct.pack(">i", -1) + string("") + struct.pack(">q", -1) + array([string(TOPIC) + offsets])
-    found = peer.ask(node.port, peer.OFFSET_COMMIT, 2, body)
-    assert struct.unpack(">h", found[-2:])[0] == 12, "OFFSET_METADATA_TOO_LARGE"
+    eventually(lambda: peer.committed(node.port, "simple", TOPIC, "m") == 0, message="a commit that is none of an attack")
+    assert peer.committed(node.port, "simple", TOPIC, "m" * 30_000) == OFFSET_METADATA_TOO_LARGE
     return 8 * times, "requests of 16 MiB"
 
 

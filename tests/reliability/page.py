@@ -262,7 +262,9 @@ def text(kept):
         ("The fault matrix", "The gap is the longest time after a fault in which a partition acknowledged nothing to stock clients: of the partition "
          "that waited longest, and with sessions of 3 s. *And simulated* is how often the simulation did the same to its clusters.\n\n"
          + faults(scores)),
-        ("Scenarios on real processes", scenarios(scores) + failures(scores)),
+        ("Scenarios on real processes", "A run does not pass if it found an anomaly, and neither if a fault was not really installed, too little was "
+         "acknowledged, a fifth of the outcomes is unknown, a client broke, or a partition was not read again at the end.\n\n"
+         + scenarios(scores) + failures(scores)),
         ("Anomalies", anomalies(scores)),
         ("Failover clocks", "From the fault to the next acknowledgement, by a stock client, with the defaults of both "
          "(`tests/chaos/run.sh clocks`).\n\n" + clocks(scores) + ("\n" + beside_kafka(scores) if beside_kafka(scores) else "")),

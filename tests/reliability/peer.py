@@ -5,6 +5,7 @@ import socket
 import struct
 
 PRODUCE, FETCH, LIST_OFFSETS, METADATA, OFFSET_COMMIT, JOIN_GROUP, SYNC_GROUP = 0, 1, 2, 3, 8, 11, 14
+FIND_COORDINATOR = 10
 API_VERSIONS, CREATE_TOPICS, INIT_PRODUCER_ID = 18, 19, 22
 SECONDS_MAX = 30
 
@@ -145,3 +146,16 @@ def create_topic(port, name, configs=(), partitions=1):
     topic = string(name) + struct.pack(">ih", partitions, 1) + array([]) + settings
     found = ask(port, CREATE_TOPICS, 2, array([topic]) + struct.pack(">ib", 20_000, 0))
     return None if found is None else struct.unpack_from(">h", found, 4 + 4 + 2 + len(name.encode()))[0]
+
+
+def has_coordinator(port, group):
+    """FindCoordinator, version 1: it also makes the topic of offsets, where that is not there yet."""
+    found = ask(port, FIND_COORDINATOR, 1, string(group) + b"\0")
+    return found is not None and struct.unpack_from(">h", found, 4)[0] == 0
+
+
+def committed(port, group, topic, metadata):
+    """OffsetCommit, version 2, by nobody in particular; the error."""
+    offsets = array([struct.pack(">iq", 0, 1) + string(metadata)])
+    body = string(group) + struct.pack(">i", -1) + string("") + struct.pack(">q", -1) + array([string(topic) + offsets])
+    return struct.unpack(">h", ask(port, OFFSET_COMMIT, 2, body)[-2:])[0]
