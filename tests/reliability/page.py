@@ -78,16 +78,12 @@ class Scores:
         return sum(r["count"] for r in records), all(r["verdict"] == "ok" for r in records)
 
     def fault(self, fault):
-        """(how many, verdict); what was simulated alone is said to be that."""
+        """(how many, verdict). What the simulation did beside it is no verdict of its own."""
         if fault.part:
             count, is_well = self.part(fault)
-        elif fault.kinds:
-            count, is_well = self.chaos_count(fault), all(r["verdict"] == "ok" for r in self.chaos_of(fault.kinds))
         else:
-            count, is_well = self.simulated(fault.simulated), not any(r["failed"] for r in self.parts["simulation"])
-        if not is_well:
-            return count, "**fail**"
-        return count, ("pass" if count else NOT_RUN) if fault.kinds or fault.part or not count else "pass, simulated"
+            count, is_well = self.chaos_count(fault), all(r["verdict"] == "ok" for r in self.chaos_of(fault.kinds))
+        return count, "**fail**" if not is_well else "pass" if count else NOT_RUN
 
     def gaps(self, kinds, system="moldau"):
         return [seconds for r in self.parts["chaos"] if r["system"] == system and not r["settings"] and r["nodes"] == 3
@@ -98,7 +94,7 @@ def faults(scores):
     rows = []
     for fault in FAULTS:
         count, verdict = scores.fault(fault)
-        simulated = scores.simulated(fault.simulated) if fault.simulated and (fault.kinds or fault.part) else 0
+        simulated = scores.simulated(fault.simulated) if fault.simulated else 0
         rows.append([f"F{fault.number}", fault.title, number(count) if count else "", number(fault.wanted), verdict,
                      number(simulated) if simulated else "", percentiles(scores.gaps(fault.kinds)), fault.without])
     return table(["", "fault", "how often", "wanted", "", "and simulated", "longest gap, s: median / p99 / longest", "not played"], rows)
