@@ -69,7 +69,7 @@ def ends(s):
 def say(port, data, is_all=False, seconds=SECONDS_MAX):
     """Sends these bytes, and whether the peer then ends the connection; `is_all` says that nothing comes behind them."""
     with connect(port, seconds) as s:
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(OSError):  # it may be closed already
             s.sendall(data)
             if is_all:
                 s.shutdown(socket.SHUT_WR)
