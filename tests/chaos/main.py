@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import sys
@@ -25,6 +26,8 @@ from scenarios import SCENARIOS, SIZES
 # Bounds of one scenario, so that a set ends whatever happens: some for the start and the end, and some for each fault.
 SCENARIO_SECONDS = 300
 FAULT_SECONDS_MAX = 120
+# Of why a scenario did not pass, in its figures.
+REASON_CHARACTERS_MAX = 300
 
 
 class Overtime(Exception):
@@ -51,8 +54,13 @@ class Outcome:
         return {"scenario": scenario.name, "size": options.set, "system": options.kind, "nodes": options.nodes,
                 "settings": options.setting, "seed": seed, "seconds": round(seconds), "verdict": self.word, "faults": self.faults,
                 "kinds": sorted({*scenario.least, *self.faults}), "flips": self.flips, "gaps": self.gaps, "sends": {name: self.counts.get(f"sends {name}", 0) for name in ("ok", "unknown", "fail")},
-                "reads": self.counts.get("rows poll", 0), "reasons": [] if self.valid else self.lines[:5],
+                "reads": self.counts.get("rows poll", 0), "reasons": [] if self.valid else [kept(line) for line in self.lines[:5]],
                 "anomalies": {name: self.counts[name] for name in histcheck.CLASSES if self.counts.get(name)}}
+
+
+def kept(reason):
+    """In one line, its end rather than its beginning, and without the folders of this machine: a page is to show it."""
+    return " ".join(re.sub(r"/\S*/(?=node-\d)", "", reason).split())[-REASON_CHARACTERS_MAX:]
 
 
 def run_one(scenario, options, folder, seed, deadline):

@@ -51,7 +51,7 @@ FAULTS = [
     Fault(22, "kill -9 of coordinators, of groups and of transactions", 200, ("kill coordinator", "kill transaction coordinator")),
     Fault(23, "late requests of clients that went on, and zombies in transactions", 500, ("late requests",),
           simulated=("TransactionProducerFenced", "LateBatchRefused", "MarkerSentAgain")),
-    Fault(24, "hostile peers, with 512 MiB of memory", 19, part="hostile"),
+    Fault(24, "hostile peers, with 512 MiB of memory", 20, part="hostile"),
     Fault(25, "more connections than files", 1, part="few files"),
     Fault(26, "all of it at random, minutes", 720, part="mixed"),
     Fault(27, "rolling upgrade and downgrade", part="upgrade", without="the binary of an earlier release: there is none yet"),

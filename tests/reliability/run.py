@@ -1,6 +1,8 @@
 """Runs the parts, keeps what they found, writes the page. See run.sh."""
 
 import argparse
+import json
+import pathlib
 import sys
 import time
 
@@ -17,6 +19,7 @@ def parse():
     parser.add_argument("--only", action="append", default=[], choices=parts.PARTS)
     parser.add_argument("--anew", action="store_true", help="forget what earlier runs of these parts found")
     parser.add_argument("--minutes", type=float, help="of chaos")
+    parser.add_argument("--add", action="append", default=[], metavar="FILE", help="what tests/chaos/run.sh --figures FILE has kept, of this commit")
     options = parser.parse_args(arguments[:split])
     options.chaos = arguments[split + 1:]
     return options
@@ -33,6 +36,9 @@ def main():
     options = parse()
     kept, report, failed = figures.read(), [], False
     chosen = [] if options.size == "page" else [name for name in parts.PARTS if name in (options.only or parts.OF_SIZE[options.size])]
+    for path in options.add:
+        figures.add(kept, "chaos", [json.loads(line) for line in pathlib.Path(path).read_text().splitlines()])
+        figures.write(kept)
     for name in chosen:
         print(f"== {name}", flush=True)
         started = time.monotonic()
