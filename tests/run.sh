@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up and passes the tests: the README's second command, and what CI runs.
 #   tests/run.sh                    all stages
-#   tests/run.sh STAGE...           some of: setup check unit build instructions simulation harness clients containers cluster chaos,
+#   tests/run.sh STAGE...           some of: setup check unit build instructions simulation harness clients containers cluster hostile chaos,
 #                                   and kubernetes and upgrade, which run by name alone
 # Each stage prints its minutes; a part that cannot run here says `skipped` and why, and is not counted as passed.
 set -uo pipefail
@@ -43,8 +43,10 @@ stage_simulation() {
   cargo run -q --locked -p moldau-simulation -- seeds "${SIM_FIRST_SEED:-1}" "${SIM_SEEDS:-2000}" &&
     cargo run -q --locked -p moldau-simulation -- bugs
 }
-# The chaos set's own judge and tools.
-stage_harness() { tests/chaos/run.sh unit; }
+# The chaos set's own judge and tools, and the reliability page's.
+stage_harness() { tests/chaos/run.sh unit && "$python" -m pytest -q -p no:cacheprovider tests/reliability; }
+# Hostile input at a node with little memory.
+stage_hostile() { "$python" tests/reliability/hostile.py; }
 stage_chaos() { tests/chaos/run.sh short; }
 stage_cluster() { tests/containers_cluster.sh; }
 # On the cluster that $KUBECONFIG names, which has to have the image $MOLDAU_IMAGE.
@@ -75,7 +77,7 @@ run_stage() {
 }
 
 stages=("$@")
-[ ${#stages[@]} -gt 0 ] || stages=(setup check unit build instructions simulation harness clients containers cluster chaos)
+[ ${#stages[@]} -gt 0 ] || stages=(setup check unit build instructions simulation harness clients containers cluster hostile chaos)
 for stage in "${stages[@]}"; do
   run_stage "$stage"
   # Without its ground nothing later can tell anything.

@@ -36,6 +36,7 @@ need strip binutils
 need chromium chromium
 need chromedriver chromium-driver
 need valgrind valgrind
+need strace strace # tests/chaos makes writes fail by it
 if [ "${MOLDAU_TEST_CONTAINERS:-yes}" = yes ]; then
   need dockerd docker.io
   need docker-compose docker-compose

@@ -36,4 +36,4 @@ if [ -z "${MOLDAU_OLD_BINARY:-}" ]; then
   echo "from $(git log -1 --format='%h of %cs' "$commit") to $(git describe --always --dirty)"
 fi
 export MOLDAU_OLD_BINARY
-exec tests/chaos/run.sh long --only 'upgrade and back' --count "${UPGRADES:-4}" "$@"
+exec tests/chaos/run.sh nightly --only 'upgrade and back' --count "${UPGRADES:-4}" "$@"

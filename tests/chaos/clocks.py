@@ -9,6 +9,7 @@ systems get the same client, with short back-offs; the topic is made anew for ea
 "Tuned" is Apache Kafka with a session of 1.5 s and elections as short as it allows."""
 
 import argparse
+import json
 import os
 import pathlib
 import statistics
@@ -232,6 +233,7 @@ def main():
     parser.add_argument("--kafka", action="store_true", help="Apache Kafka 4.3.0 too, with its defaults and tuned")
     parser.add_argument("--kafka-samples", type=int, default=5)
     parser.add_argument("--without-moldau", action="store_true")
+    parser.add_argument("--figures", help="a file to which a line of JSON is added")
     parser.add_argument("--only", help="only the rows with this in their names: " + ", ".join(ROWS))
     options = parser.parse_args()
     columns = []
@@ -242,6 +244,11 @@ def main():
         if options.kafka:
             columns.append(measure("Kafka, defaults", "kafka", {}, options.kafka_samples, folder / "k", options.only))
             columns.append(measure("Kafka, tuned", "kafka", TUNED, options.kafka_samples, folder / "t", options.only))
+    if options.figures:
+        with open(options.figures, "a") as file:
+            kept = {name: {"memory_mb": round(memory), "rows": {row: [round(s, 3) for s in seconds] for row, seconds in rows.items()}}
+                    for name, rows, memory in columns}
+            file.write(json.dumps({"systems": kept}) + "\n")
     print(f"\nseconds: median / p99 / longest (samples); {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end\n")
     print("| | " + " | ".join(name for name, _, _ in columns) + " |\n|---" + "|---" * len(columns) + "|")
     for row in dict.fromkeys(row for _, rows, _ in columns for row in rows):

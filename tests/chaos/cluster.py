@@ -18,6 +18,7 @@ sys.path.insert(0, str(HERE.parent / "clients"))
 from conftest import BINARY, SETUP, answers, free_port  # noqa: E402
 
 import disk  # noqa: E402
+import wall_clock  # noqa: E402
 import wire  # noqa: E402
 
 # An earlier version's, to come from and to go back to: tests/upgrade.sh builds it.
@@ -102,6 +103,13 @@ class Node:
         # MOLDAU_* is a setting; these are the tests' own. The proxy tells nodes apart by CHAOS_NODE.
         kept = {k: v for k, v in os.environ.items() if k not in ("MOLDAU_BINARY", "MOLDAU_OLD_BINARY", "MOLDAU_TEST_SETUP")}
         return {**kept, "CHAOS_NODE": str(self.id), "CLUSTER_ID": CLUSTER_ID, **self.variables}
+
+    def preload(self, variables):
+        """One more library in the process: LD_PRELOAD takes several."""
+        before = self.variables.get("LD_PRELOAD")
+        self.variables |= variables
+        if before:
+            self.variables["LD_PRELOAD"] = f"{before}:{variables['LD_PRELOAD']}"
 
     def spawn(self):
         assert not self.is_alive(), f"node {self.id} runs already"
@@ -272,10 +280,11 @@ class Links:
 class Cluster:
     """Three nodes of both roles, of `kind` moldau or kafka. With `metadata_apart`, log.dirs holds partitions only;
     with `small_disks_mb` they are on a file system of that size; with `disks`, each node has one that forgets what was not
-    synced (disk.py); with `from_old` they begin as an earlier version's binary."""
+    synced (disk.py), and with `wall_clocks` a wall clock that can be moved (wall_clock.py). `links` puts the proxy between
+    nodes, `client_links` also between clients and nodes. With `from_old` they begin as an earlier version's binary."""
 
-    def __init__(self, kind, folder, nodes=3, links=False, metadata_apart=False, disks=False, small_disks_mb=0, from_old=False,
-                 settings=None):
+    def __init__(self, kind, folder, nodes=3, links=False, metadata_apart=False, disks=False, small_disks_mb=0,
+                 wall_clocks=False, client_links=False, from_old=False, settings=None):
         self.kind, self.folder = kind, pathlib.Path(folder)
         make = {"moldau": MoldauNode, "kafka": KafkaNode}[kind]
         self.nodes = {i: make(i, self.folder / f"node-{i}") for i in range(1, nodes + 1)}
@@ -285,11 +294,13 @@ class Cluster:
                 node.binary = OLD_BINARY
             if small_disks_mb:
                 node.mount(small_disks_mb)
-        self.links = Links() if links else None
+        self.links = Links() if links or client_links else None
         if self.links:
             for node in self.nodes.values():
                 node.broker_address = self.links.listen(node.id, "broker", node.broker_port)
                 node.controller_address = self.links.listen(node.id, "controller", node.controller_port)
+                if client_links:
+                    node.bootstrap = self.links.listen(node.id, "client", node.client_port)
         voters = ",".join(f"{node.id}@{node.controller_address}" for node in self.nodes.values())
         for node in self.nodes.values():
             node.prepare(voters, (settings or {}) if nodes > 1 else alone(settings or {}))
@@ -298,7 +309,13 @@ class Cluster:
             library = disk.build(self.folder)
             for node in self.nodes.values():
                 self.disks[node.id] = disk.Disk(node.data, node.folder / "shadow", library)
-                node.variables = self.disks[node.id].variables
+                node.preload(self.disks[node.id].variables)
+        self.wall_clocks = {}
+        if wall_clocks:
+            library = wall_clock.build(self.folder)
+            for node in self.nodes.values():
+                self.wall_clocks[node.id] = wall_clock.WallClock(node.folder / "clock", library)
+                node.preload(self.wall_clocks[node.id].variables)
         self.bootstrap = ",".join(node.bootstrap for node in self.nodes.values())
 
     def start(self):

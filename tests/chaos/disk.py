@@ -15,12 +15,15 @@ CONTROL = struct.Struct("iiiiqq")  # as struct control in shadow.c
 
 
 def build(folder):
-    """The library, compiled here; the compiler's own words where it cannot be."""
-    library = pathlib.Path(folder) / "shadow.so"
+    return compile_library(SOURCE, pathlib.Path(folder) / "shadow.so")
+
+
+def compile_library(source, library):
+    """What LD_PRELOAD takes, compiled here; the compiler's own words where it cannot be."""
     if set(" :") & set(str(library)):
         raise ValueError(f"LD_PRELOAD takes no path with a space or a colon: {library}")
     if not library.exists():
-        subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", str(library), str(SOURCE), "-ldl"], check=True)
+        subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", str(library), str(source), "-ldl"], check=True)
     return library
 
 

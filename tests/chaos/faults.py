@@ -1,22 +1,26 @@
 """The faults. Each one is proved: what was done is seen in the process, the link or the disk, or the run has failed."""
 
-import errno
 import os
-import subprocess
 import time
 
 import wire
-from cluster import BINARY, OLD_BINARY, NodeEnded, eventually
+from cluster import BINARY, OLD_BINARY, eventually
+from disk_faults import DiskFaults
 from harness import GROUP, PARTITIONS, TOPIC
+from link_faults import LinkFaults
 
 
 # What a partition has to take after a fault before the next one comes.
 PROGRESS_RECORDS = 50
 
 
-class Faults:
+class Faults(LinkFaults, DiskFaults):
     def __init__(self, run):
         self.run, self.cluster, self.rng = run, run.cluster, run.rng
+        self.without_quorum = 0
+
+    def is_over(self):
+        return time.monotonic() > self.run.deadline
 
     def whole(self, seconds=60):
         self.cluster.wait_until_whole(self.run.topics, seconds)
@@ -43,6 +47,7 @@ class Faults:
         return self.cluster.leader(TOPIC, self.rng.randrange(PARTITIONS))
 
     def kill(self, kind, node, down):
+        self.run.begin()
         pid, code = node.pid, node.kill()
         self.run.fault(kind, code == -9, node=node.id, pid=pid, code=code)
         time.sleep(down)
@@ -66,16 +71,19 @@ class Faults:
         self.cluster.coordinator(GROUP, 60)
         self.settle()
 
+    def copiers_coordinator(self, seconds=30):
+        return self.cluster.nodes[eventually(lambda: self.cluster.ask(wire.transaction_coordinator, "t0"), seconds,
+                                             "a coordinator of t0")]
+
     def kill_copiers_coordinator(self):
         """Of a copier's transactions, which is killed between any of their steps."""
-        coordinator = self.cluster.nodes[eventually(lambda: self.cluster.ask(wire.transaction_coordinator, "t0"), 30,
-                                                    "a coordinator of t0")]
-        self.kill("kill transaction coordinator", coordinator, self.rng.uniform(0, 2))
-        eventually(lambda: self.cluster.ask(wire.transaction_coordinator, "t0"), 60, "a coordinator of t0")
+        self.kill("kill transaction coordinator", self.copiers_coordinator(), self.rng.uniform(0, 2))
+        self.copiers_coordinator(60)
         self.settle()
 
     def kill_all(self):
         nodes = list(self.cluster.nodes.values())
+        self.run.begin()
         for node in nodes:
             node.send_kill()
         codes = [node.process.wait(timeout=30) for node in nodes]
@@ -89,6 +97,7 @@ class Faults:
         """SIGTERM, one node after the other, each only once all replicas are in sync."""
         for node in self.cluster.nodes.values():
             self.whole()
+            self.run.begin()
             code = node.stop()
             self.run.fault("roll", code in (0, 143), node=node.id, code=code)
             node.spawn()
@@ -99,6 +108,7 @@ class Faults:
         for node in self.cluster.nodes.values():
             self.whole()
             is_old = node.binary == OLD_BINARY
+            self.run.begin()
             code = node.stop()
             node.binary = BINARY if is_old else OLD_BINARY
             node.spawn().wait_until_it_answers(60)
@@ -108,6 +118,7 @@ class Faults:
         self.whole()
 
     def pause(self, node, seconds, kind="pause"):
+        self.run.begin()
         node.pause()
         eventually(lambda: node.state() == "T", 5, "the process stopped")
         time.sleep(seconds)
@@ -123,157 +134,61 @@ class Faults:
         self.pause(self.cluster.controller(), self.rng.uniform(1, seconds_max), "pause controller")
         self.settle()
 
-    def cut(self, name, pairs, seconds, mode="hold", **more):
-        """Rules for links, for a while; each pair has to have met traffic."""
-        links, before = self.cluster.links, self.cluster.links.counts()
-        for source, target in pairs:
-            links.rule(source, target, mode, **more)
-        time.sleep(seconds)
-        touched = links.counts() - before
-        links.heal()
-        met = {f"{s}>{t}": sum(n for key, n in touched.items() if key.startswith(f"{s}>{t} {mode}")) for s, t in pairs}
-        # One way, the other side's silence may have closed everything before: then new connections were held or reset.
-        self.run.fault(name, sum(met.values()) > 0, met=met, seconds=seconds)
+    def pause_follower(self, seconds_max=12):
+        """Often longer than replica.lag.time.max.ms and a session: it leaves the ISR, is fenced, and comes back."""
+        self.pause(self.cluster.nodes[self.rng.choice(self.others(self.some_leader()))], self.rng.uniform(1, seconds_max),
+                   "pause follower")
         self.settle()
 
-    def others(self, node):
-        return [other.id for other in self.cluster.nodes.values() if other is not node]
-
-    def isolate_leader(self, seconds=6):
-        node = self.some_leader()
-        pairs = [pair for other in self.others(node) for pair in ((node.id, other), (other, node.id))]
-        self.cut("partition two ways", pairs, seconds)
-
-    def mute_leader(self, seconds=6):
-        """Nothing of what it sends arrives; it hears everything."""
-        node = self.some_leader()
-        self.cut("partition one way, out", [(node.id, other) for other in self.others(node)], seconds)
-
-    def deafen_leader(self, seconds=6):
-        node = self.some_leader()
-        self.cut("partition one way, in", [(other, node.id) for other in self.others(node)], seconds)
-
-    def isolate_controller(self, seconds=6):
-        node = self.cluster.controller()
-        pairs = [pair for other in self.others(node) for pair in ((node.id, other), (other, node.id))]
-        self.cut("partition controllers", pairs, seconds, kind="controller")
-
-    def part_two_brokers(self, seconds=6):
-        """A follower does not reach its leader; both reach everybody else: the ISR has to shrink."""
-        node = self.some_leader()
-        other = self.rng.choice(self.others(node))
-        self.cut("partition between two", [(node.id, other), (other, node.id)], seconds, kind="broker")
-
-    def reset_links(self, seconds=2):
-        node = self.some_leader()
-        self.cut("reset links", [(node.id, other) for other in self.others(node)], seconds, mode="reset")
-
-    def slow_links(self, seconds=4):
-        node = self.some_leader()
-        self.cut("slow links", [(node.id, other) for other in self.others(node)], seconds, mode="delay",
-                 ms=self.rng.choice((20, 100, 300)))
-
-    def wipe(self):
-        node = self.some_leader()
-        code = node.kill()
-        kept = sum(file.stat().st_size for file in node.data.glob(f"{TOPIC}-*/*.log"))
-        node.wipe()
-        left = len(list(node.data.glob(f"{TOPIC}-*")))
-        self.run.fault("wipe", code == -9 and kept > 0 and left == 0, node=node.id, bytes=kept)
-        time.sleep(self.rng.uniform(0, 4))
-        node.spawn()
-        self.whole(90)
-
-    def lose_power(self, name, nodes):
-        """SIGKILL of these at once, and what they had not synced is gone: all of it, or all but some torn tails. Often
-        their syncs take long before: then much waits for one, and who does not wait with it is found out."""
-        slow = self.rng.choice((0, 0, 20, 100))
+    def pause_all(self, seconds_max=8):
+        """As a machine does that sleeps: all clocks go on, nobody has heard of anybody."""
+        nodes, seconds = list(self.cluster.nodes.values()), self.rng.uniform(1, seconds_max)
         for node in nodes:
-            self.cluster.disks[node.id].delay_syncs(slow)
-        time.sleep(self.rng.uniform(0.2, 1))
-        for node in nodes:
-            node.send_kill()
-        codes = [node.process.wait(timeout=30) for node in nodes]
-        torn = self.rng.random() < 0.5
-        disks = [self.cluster.disks[node.id] for node in nodes]
-        syncs = [disk.counts()[0] for disk in disks]
-        changed = [disk.lose_power(self.rng if torn else None) for disk in disks]
-        self.run.fault(name, codes == [-9] * len(nodes) and all(syncs), nodes=[node.id for node in nodes], torn=torn,
-                       slow=slow, syncs=syncs, changed=changed)
-        for node in nodes:
-            node.spawn()
-        self.whole(90)
-
-    def power_loss_all(self):
-        self.lose_power("power loss of all", list(self.cluster.nodes.values()))
-
-    def power_loss_leader(self):
-        self.lose_power("power loss of the leader", [self.some_leader()])
-
-    def failing_sync(self):
-        """One sync of a leader's disk fails: it may not acknowledge what that was to keep. Then it loses its power."""
-        node = self.some_leader()
-        disk = self.cluster.disks[node.id]
-        disk.fail_syncs(errno.EIO)
-        eventually(lambda: disk.counts()[2] > 0, 20, "a sync that fails")
-        time.sleep(self.rng.uniform(0, 3))
-        ended = not node.is_alive()
-        if not ended:
-            node.send_kill()
-        node.process.wait(timeout=30)
-        self.run.fault("failing sync", disk.counts()[2] > 0, node=node.id, ended_by_itself=ended, changed=disk.lose_power())
-        node.spawn()
-        self.whole(90)
-
-    def slow_syncs(self, seconds=6):
-        node = self.some_leader()
-        disk, milliseconds = self.cluster.disks[node.id], self.rng.choice((50, 200, 1000))
-        before = disk.counts()[0]
-        disk.delay_syncs(milliseconds)
+            node.pause()
+        eventually(lambda: all(node.state() == "T" for node in nodes), 5, "all processes stopped")
         time.sleep(seconds)
-        disk.delay_syncs(0)
-        self.run.fault("slow syncs", disk.counts()[0] > before, node=node.id, milliseconds=milliseconds)
+        held = all(node.state() == "T" for node in nodes)
+        for node in nodes:
+            node.resume()
+        self.run.fault("pause all", held, seconds=seconds)
         self.settle()
 
-    def fill_disk(self, seconds=6):
-        node = self.some_leader()
-        ballast = node.data / "ballast"
-        refused = fill(ballast)
-        time.sleep(seconds)
-        room = os.statvfs(node.data).f_bavail
-        self.run.fault("full disk", refused, node=node.id, blocks_left=room, alive=node.is_alive())
-        ballast.unlink()
-        # What came back by itself, and what an operator had to start again, are both fine; lost records are not.
-        try:
-            if node.is_alive():
-                self.whole(20)
-        except (TimeoutError, NodeEnded):
-            node.kill()
-        if not node.is_alive():
-            node.spawn()
+    def jump_clock(self, seconds=4):
+        """The wall clock of one node, there and perhaps back, at once or many times; the others' stay."""
+        node = self.rng.choice(list(self.cluster.nodes.values()))
+        clock, jump = self.cluster.wall_clocks[node.id], self.rng.choice((3_600, -3_600, 86_400, -86_400))
+        before, strobes = clock.shifted_readings(), self.rng.random() < 0.3
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            clock.shift(jump)
+            time.sleep(0.2 if strobes else seconds)
+            if strobes:
+                clock.shift(0)
+                time.sleep(0.2)
+        readings = clock.shifted_readings() - before
+        # Half of the times the next fault, and the next jump, come upon a clock that is wrong.
+        if self.rng.random() < 0.5:
+            clock.shift(0)
+        self.run.fault("clock jump", readings > 0, node=node.id, seconds=jump, strobes=strobes, readings=readings)
+        self.settle()
+
+    def move_replicas(self):
+        """To three of four nodes, in an order of its own; often one of them is killed while the move is under way."""
+        index, nodes = self.rng.randrange(PARTITIONS), list(self.cluster.nodes)
+        before = eventually(lambda: self.cluster.partition(TOPIC, index), 30, "a leader")
+        target = self.rng.sample(nodes, 3)
+        while set(target) == set(before.replicas):
+            target = self.rng.sample(nodes, 3)
+        eventually(lambda: self.cluster.ask(wire.move_replicas, TOPIC, index, target) is None, 60, f"a move to {target}")
+        victim = self.rng.choice((None, *target, before.leader))
+        if victim:
+            time.sleep(self.rng.uniform(0, 0.3))
+            self.kill("kill while replicas move", self.cluster.nodes[victim], self.rng.uniform(0, 2))
+
+        def moved():
+            now = self.cluster.partition(TOPIC, index)
+            return now.replicas == tuple(target) and set(now.isr) == set(target)
+
+        eventually(moved, 90, f"{TOPIC}-{index} on {target}")
+        self.run.fault("move of replicas", True, before=before.replicas, after=target)
         self.whole(90)
-
-
-def fill(path):
-    """Writes until the file system is full; whether it said so."""
-    piece = b"\1" * (1 << 16)
-    with open(path, "wb", buffering=0) as file:
-        while True:
-            try:
-                if file.write(piece) < len(piece):
-                    piece = piece[:4096]
-            except OSError as error:
-                if error.errno != errno.ENOSPC:
-                    return False
-                if len(piece) == 1:
-                    return True
-                piece = piece[:len(piece) // 16 or 1]
-
-
-def why_no_small_disks():
-    """Why this process may not mount, or None."""
-    probe = subprocess.run(["unshare", "--mount", "mount", "-t", "tmpfs", "-o", "size=1m", "probe", "/mnt"],
-                           capture_output=True, text=True, check=False) if os.geteuid() == 0 else None
-    if probe is None:
-        return "only root may mount a small file system"
-    return None if probe.returncode == 0 else f"mount is refused: {probe.stderr.strip()}"

@@ -193,25 +193,39 @@ def drop_torn_line(path):
 
 
 class Run:
-    def __init__(self, cluster, folder, seed, plan, bootstrap=None):
+    """`deadline`: from then on no more faults begin (CLOCK_MONOTONIC seconds)."""
+
+    def __init__(self, cluster, folder, seed, plan, deadline=float("inf")):
         self.cluster, self.folder = cluster, pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.rng, self.workers, self.churn, self.watcher = random.Random(seed), [], None, None
         self.file = open(self.folder / "harness.jsonl", "w")
         self.topics = [TOPIC]
-        self.plan = plan
+        self.plan, self.deadline = plan, deadline
+        self.installed, self.began = [], None  # the kinds of all faults that were there; when the present one began
+        self.flips = collections.Counter()     # kind -> bits that it turned over
 
     def record(self, op, **fields):
         self.file.write(json.dumps({"op": op, **fields}) + "\n")
         self.file.flush()
 
+    def begin(self):
+        """Now a fault begins: from here its clock runs (gaps.py)."""
+        self.began = time.monotonic_ns()
+
     def fault(self, kind, installed, **proof):
-        self.record("fault", kind=kind, installed=bool(installed), proof={**proof, "at": time.monotonic_ns()})
+        times = {"began": self.began, "at": time.monotonic_ns()}
+        self.began = None
+        self.record("fault", kind=kind, installed=bool(installed), proof={**proof, **times})
         if not installed:
             raise AssertionError(f"the fault was not really installed: {kind} {proof}")
+        self.installed.append(kind)
+        if "flips" in proof:
+            self.flips[kind] += proof["flips"]
 
-    def start(self, producers=4, rate=150, java=0, churn=False, admin=False, copiers=0):
-        """W1, and W3 and W4 where asked for: producers, three members of a group, one reader of everything."""
+    def start(self, producers=4, rate=150, java=0, churn=False, admin=False, copiers=0, impatient=False):
+        """W1, and W2 to W4 where asked for: producers, three members of a group, one reader of everything. Impatient copiers
+        ask again, and elsewhere, after seconds."""
         self.cluster.create_topic(TOPIC, PARTITIONS)
         self.watcher = Watcher(self)
         for n in range(producers):
@@ -226,7 +240,7 @@ class Run:
         if copiers:
             self.cluster.create_topic(COPY, PARTITIONS)
             self.topics += [COPY, "__transaction_state"]
-        self.workers += [Worker(self, "copy", f"t{n}", group=COPY_GROUP) for n in range(copiers)]
+        self.workers += [Worker(self, "copy", f"t{n}", group=COPY_GROUP, **({"impatient": True} if impatient else {})) for n in range(copiers)]
         if churn:
             self.churn = Churn(self)
         # Faults begin once everything is under way.
@@ -343,12 +357,13 @@ class Run:
 
     def compare_replicas(self, ends):
         self.cluster.wait_until_whole(self.topics, HEAL_SECONDS_MAX)
+        placed = {p: self.cluster.partition(TOPIC, p).replicas for p in ends}
         for node_id, code in self.cluster.stop(10 if self.cluster.kind == "kafka" else 30).items():
             # Three of Kafka's that are stopped together wait minutes for a controller that is gone.
             if code != 0 and self.cluster.kind != "kafka":
                 self.record("worker", client=f"node {node_id}", code=f"SIGTERM ended it with {code}")
         for p, end in ends.items():
-            folders = {node.id: node.data / f"{TOPIC}-{p}" for node in self.cluster.nodes.values()}
+            folders = {node: self.cluster.nodes[node].data / f"{TOPIC}-{p}" for node in placed[p]}
             equal, detail = replicas.compare(folders, end)
             self.record("replicas", topic=TOPIC, partition=p, equal=equal, detail=detail)
 

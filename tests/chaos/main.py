@@ -2,9 +2,13 @@
 """Chaos on real processes: stock clients, faults, and a judge. See docs/TESTING.md, or `run.sh --help`."""
 
 import argparse
+import collections
+import dataclasses
+import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import sys
@@ -13,26 +17,56 @@ import time
 import traceback
 
 import faults
+import gaps
+import histcheck
 from cluster import BINARY, PATIENCE, Cluster
 from harness import Run
-from scenarios import SCENARIOS
+from scenarios import SCENARIOS, SIZES
 
 # Bounds of one scenario, so that a set ends whatever happens: some for the start and the end, and some for each fault.
 SCENARIO_SECONDS = 300
 FAULT_SECONDS_MAX = 120
+# Of why a scenario did not pass, in its figures.
+REASON_CHARACTERS_MAX = 300
 
 
 class Overtime(Exception):
     pass
 
 
-def run_one(scenario, options, folder, seed):
-    """(verdict, anomalies and reasons, counts, how many faults)."""
-    is_long = options.set == "long"
-    count = options.count if options.count is not None else scenario.long if is_long else scenario.short
-    scale = 1 if options.count is None else 0
-    plan = {"acked_min": scenario.acked_min * (10 if is_long else 1), "unknown_share_max": 0.2,
-            "faults": {kind: least[is_long] * scale for kind, least in scenario.least.items()}}
+@dataclasses.dataclass
+class Outcome:
+    """What came of one scenario. `valid` is True, False, or None for unknown; `lines` say why."""
+
+    valid: bool | None
+    lines: list
+    counts: dict = dataclasses.field(default_factory=dict)
+    faults: dict = dataclasses.field(default_factory=dict)  # kind -> how many
+    flips: dict = dataclasses.field(default_factory=dict)   # kind -> how many bits it turned over
+    gaps: dict = dataclasses.field(default_factory=dict)    # kind -> seconds of each
+
+    @property
+    def word(self):
+        return {True: "ok", False: "INVALID", None: "UNKNOWN"}[self.valid]
+
+    def figures(self, scenario, options, seed, seconds):
+        """What docs/RELIABILITY.md is made of."""
+        return {"scenario": scenario.name, "size": options.set, "system": options.kind, "nodes": options.nodes,
+                "settings": options.setting, "seed": seed, "seconds": round(seconds), "verdict": self.word, "faults": self.faults,
+                "kinds": sorted({*scenario.least, *self.faults}), "flips": self.flips, "gaps": self.gaps, "sends": {name: self.counts.get(f"sends {name}", 0) for name in ("ok", "unknown", "fail")},
+                "reads": self.counts.get("rows poll", 0), "reasons": [] if self.valid else [kept(line) for line in self.lines[:5]],
+                "anomalies": {name: self.counts[name] for name in histcheck.CLASSES if self.counts.get(name)}}
+
+
+def kept(reason):
+    """In one line, its end rather than its beginning, and without the folders of this machine: a page is to show it."""
+    return " ".join(re.sub(r"/\S*/(?=node-\d)", "", reason).split())[-REASON_CHARACTERS_MAX:]
+
+
+def run_one(scenario, options, folder, seed, deadline):
+    count = options.count if options.count is not None else scenario.count(options.set)
+    plan = {"acked_min": scenario.acked_min * (1 if options.set == "short" else 10) if options.count is None else scenario.acked_min,
+            "unknown_share_max": 0.2, "faults": scenario.faults_min(count)}
 
     def overtime(*_):
         raise Overtime(f"not done within {limit} s")
@@ -43,19 +77,23 @@ def run_one(scenario, options, folder, seed):
     cluster = run = None
     try:
         settings = {**scenario.cluster.get("settings", {}), **dict(pair.split("=", 1) for pair in options.setting)}
-        cluster = Cluster(options.kind, folder, nodes=options.nodes, **{**scenario.cluster, "settings": settings})
+        cluster = Cluster(options.kind, folder, **{"nodes": options.nodes, **scenario.cluster, "settings": settings})
         cluster.start()
-        run = Run(cluster, folder / "history", seed, plan)
+        run = Run(cluster, folder / "history", seed, plan, deadline)
         run.start(**scenario.load)
-        scenario.steps(faults.Faults(run), count)
+        done = scenario.steps(faults.Faults(run), count)
+        if done < count and time.monotonic() > deadline:
+            run.plan["faults"] = scenario.faults_min(done)
         verdict = run.finish()
-        return verdict.valid, list(verdict.lines()), verdict.counts
+        return Outcome(verdict.valid, list(verdict.lines()), verdict.counts, dict(collections.Counter(run.installed)),
+                       dict(run.flips), gaps.gaps(histcheck.read([folder / "history"])))
     except (Exception, Overtime) as error:
         with open(folder / "error.txt", "w") as file:
             traceback.print_exc(file=file)
             if cluster:
                 file.write(cluster.view())
-        return None, [f"{type(error).__name__}: {error}"], {}
+        installed = dict(collections.Counter(run.installed)) if run else {}
+        return Outcome(None, [f"{type(error).__name__}: {error}"], faults=installed)
     finally:
         signal.alarm(0)
         if run:
@@ -66,15 +104,17 @@ def run_one(scenario, options, folder, seed):
 
 def main():
     parser = argparse.ArgumentParser(prog="run.sh", description=__doc__)
-    parser.add_argument("set", choices=("short", "long"), help="short: about ten minutes; long: hours, 100 leader kills and more")
+    parser.add_argument("set", choices=SIZES, help="short: what CI runs, minutes; nightly: two hours and more; soak: half a day")
     parser.add_argument("--kafka", dest="kind", action="store_const", const="kafka", default="moldau",
                         help="against Apache Kafka 4.3.0: what the harness itself is worth")
     parser.add_argument("--nodes", type=int, default=3, help="1: a node alone, for the faults that it can survive")
     parser.add_argument("--setting", action="append", default=[], metavar="KEY=VALUE", help="of the nodes; may be repeated")
-    parser.add_argument("--only", help="scenarios with this in their names")
+    parser.add_argument("--only", action="append", default=[], help="scenarios with this in their names; may be repeated")
     parser.add_argument("--count", type=int, help="that many faults in each scenario")
     parser.add_argument("--seed", type=int, help="which faults at which times; printed by every run")
     parser.add_argument("--times", type=int, default=1, help="the whole set that often")
+    parser.add_argument("--minutes", type=float, help="after so many no more faults, and no more scenarios")
+    parser.add_argument("--figures", help="a file to which a line of JSON is added for each scenario")
     parser.add_argument("--keep", help="where histories and logs go; else those of failed scenarios stay in a folder that is named")
     options = parser.parse_args()
     if options.kind == "moldau" and not BINARY.exists():
@@ -84,9 +124,13 @@ def main():
     print(f"seed {seed}, {options.kind}, load {os.getloadavg()[0]:.1f}", flush=True)
     print(f"{'scenario':<25} {'verdict':<8} {'s':>5} {'acked':>7} {'unknown':>7} {'faults':>6}", flush=True)
     passed = failed = skipped = 0
-    chosen = [s for s in SCENARIOS if (not options.only or options.only in s.name)
-              and (options.count or (s.long if options.set == "long" else s.short))]
+    deadline = time.monotonic() + options.minutes * 60 if options.minutes else float("inf")
+    chosen = [s for s in SCENARIOS if (not options.only or any(only in s.name for only in options.only))
+              and (options.count or s.count(options.set))]
     for n, scenario in enumerate(chosen * options.times):
+        if time.monotonic() > deadline:
+            print(f"{scenario.name:<25} not run  {options.minutes:g} minutes are over", flush=True)
+            continue
         why_not = scenario.why_not()
         if why_not:
             skipped += 1
@@ -95,13 +139,16 @@ def main():
         folder = base / f"{n:02}-{scenario.name.replace(' ', '-').replace(',', '')}"
         folder.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
-        valid, lines, counts = run_one(scenario, options, folder, seed + n)
-        word = {True: "ok", False: "INVALID", None: "UNKNOWN"}[valid]
-        print(f"{scenario.name:<25} {word:<8} {time.monotonic() - started:5.0f} {counts.get('sends ok', 0):7} "
-              f"{counts.get('sends unknown', 0):7} {counts.get('rows fault', 0):6}", flush=True)
-        for line in lines:
+        outcome = run_one(scenario, options, folder, seed + n, deadline)
+        seconds = time.monotonic() - started
+        if options.figures:
+            with open(options.figures, "a") as file:
+                file.write(json.dumps(outcome.figures(scenario, options, seed + n, seconds)) + "\n")
+        print(f"{scenario.name:<25} {outcome.word:<8} {seconds:5.0f} {outcome.counts.get('sends ok', 0):7} "
+              f"{outcome.counts.get('sends unknown', 0):7} {sum(outcome.faults.values()):6}", flush=True)
+        for line in outcome.lines:
             print(f"    {line}", flush=True)
-        if valid:
+        if outcome.valid:
             passed += 1
             if not options.keep:
                 shutil.rmtree(folder, ignore_errors=True)

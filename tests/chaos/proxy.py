@@ -1,5 +1,5 @@
-"""A TCP proxy for every link between nodes, in a process of its own: holds back, delays or resets what one node sends to
-another, one way or both.
+"""A TCP proxy for every link between nodes, in a process of its own: holds back, delays, resets, trickles or damages what one
+node sends to another, one way or both.
 
 It listens once for each address of a node, and tells who dialled by the process that owns the other end of the socket:
 so it needs no address per pair, and what a cluster writes into its metadata stays the same for all. Commands come as
@@ -13,6 +13,7 @@ import asyncio
 import collections
 import json
 import os
+import random
 import socket
 import struct
 import sys
@@ -21,6 +22,10 @@ PIECE_BYTES = 64 << 10
 # How many pieces one direction of one connection may hold back here; beyond it the sender's own buffers fill.
 PIECES_HELD_MAX = 64
 NODE_VARIABLE = b"CHAOS_NODE="
+# How often a trickling direction gives something.
+TRICKLE_SECONDS = 0.05
+# In records that the workload's producers do not compress: their batch's checksum covers it.
+FILLING = b"x" * 24
 
 
 SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, NLMSG_HEADER, LOOPBACK = 20, 1, 16, socket.inet_aton("127.0.0.1")
@@ -79,27 +84,68 @@ def target(pid, fd):
         return None
 
 
+# What a rule does, and what else it says: `ms` of delay, the `share` of pieces that it touches, `bytes_per_second`.
+# "strand" holds what comes on the connections that there are when it begins, and lets new ones pass: their owners go on, and
+# what they have asked before arrives late.
+MODES = {"hold": (), "strand": (), "reset": (), "delay": ("ms",), "lossy": ("share", "ms"), "trickle": ("bytes_per_second",), "flip": ("share",)}
+
+
+def checked(rule):
+    """The rule, if it says what its mode needs: one that did nothing would be taken for a fault."""
+    missing = [name for name in MODES[rule["mode"]] if name not in rule]
+    if missing:
+        raise ValueError(f"{rule} lacks {missing}")
+    return rule
+
+
+def late_seconds(rule):
+    """How much later than now a piece arrives that this rule meets."""
+    if rule["mode"] == "delay" or (rule["mode"] == "lossy" and random.random() < rule["share"]):
+        return rule["ms"] / 1000
+    return 0
+
+
+def flipped(piece, bit):
+    """The piece with one bit of a record's content turned over, or None where it holds no such content."""
+    at = piece.find(FILLING)
+    if at < 0:
+        return None
+    at += bit // 8 % len(FILLING)
+    return piece[:at] + bytes([piece[at] ^ 1 << bit % 8]) + piece[at + 1:]
+
+
 class Links:
     def __init__(self):
-        self.rules = {}  # (from, to) -> {"mode": "hold" | "reset" | "delay", "kind": inner | controller | None, "ms": n}
+        self.rules = {}  # (from, to) -> {"mode": see MODES, "kind": broker | controller | client | None, ...}
         self.changed = asyncio.Event()
         self.counts = collections.Counter()
-        self.connections = set()
+        self.connections, self.made = set(), 0
         self.known = {}
 
-    def rule(self, source, target, kind):
+    def rule(self, connection, source, target):
         rule = self.rules.get((source, target))
-        return rule if rule and rule.get("kind") in (None, kind) else None
+        if not rule or rule.get("kind") not in (None, connection.kind):
+            return None
+        return None if rule["mode"] == "strand" and connection.number > rule["last"] else rule
 
-    def is_held(self, source, target, kind):
-        rule = self.rule(source, target, kind)
-        return bool(rule) and rule["mode"] == "hold"
+    def is_held(self, connection, source, target):
+        rule = self.rule(connection, source, target)
+        return bool(rule) and rule["mode"] in ("hold", "strand")
 
-    async def pass_again(self, source, target, kind):
-        while self.is_held(source, target, kind):
+    async def pass_again(self, connection, source, target):
+        """Whether it had to wait for that."""
+        waited = False
+        while self.is_held(connection, source, target):
+            waited = True
             await self.changed.wait()
+        return waited
 
-    def change(self):
+    def change(self, rules):
+        before, self.rules = self.rules, {(rule["from"], rule["to"]): checked(rule) for rule in rules}
+        for pair, rule in self.rules.items():
+            # One that goes on strands those that it did before, and no more.
+            same = pair in before and before[pair]["mode"] == "strand"
+            rule["last"] = before[pair]["last"] if same else self.made
         self.changed.set()
         self.changed = asyncio.Event()
         for connection in list(self.connections):
@@ -110,10 +156,12 @@ class Connection:
     def __init__(self, links, source, target, kind, writer):
         self.links, self.source, self.target, self.kind = links, source, target, kind
         self.writers = [writer]
+        links.made += 1
+        self.number = links.made
 
     def reset_if_ruled(self):
         for pair in ((self.source, self.target), (self.target, self.source)):
-            rule = self.links.rule(*pair, self.kind)
+            rule = self.links.rule(self, *pair)
             if rule and rule["mode"] == "reset":
                 self.links.counts[f"{pair[0]}>{pair[1]} resets"] += 1
                 self.reset()
@@ -131,11 +179,21 @@ async def read(links, connection, pieces, reader, source, target):
     """One direction's near end. The bounded queue keeps the order under delays, and what a rule touches is counted."""
     loop = asyncio.get_running_loop()
     while True:
-        piece = await reader.read(PIECE_BYTES)
-        rule = links.rule(source, target, connection.kind)
-        due = loop.time() + (rule["ms"] / 1000 if rule and rule["mode"] == "delay" else 0)
+        try:
+            piece = await reader.read(PIECE_BYTES)
+        except ConnectionError:
+            # Who is held up gives up, perhaps; what it has sent arrives all the same.
+            if not links.is_held(connection, source, target):
+                raise
+            piece = b""
+        rule = links.rule(connection, source, target)
+        due = loop.time() + (late_seconds(rule) if rule else 0)
         if rule and piece:
             links.counts[f"{source}>{target} {rule['mode']} bytes"] += len(piece)
+            if rule["mode"] == "flip" and random.random() < rule["share"]:
+                damaged = flipped(piece, random.randrange(1 << 16))
+                links.counts[f"{source}>{target} flips"] += damaged is not None
+                piece = damaged or piece
         await pieces.put((due, piece))
         if not piece:
             return
@@ -146,13 +204,21 @@ async def write(links, connection, pieces, writer, source, target):
     while True:
         due, piece = await pieces.get()
         await asyncio.sleep(max(0, due - loop.time()))
-        await links.pass_again(source, target, connection.kind)
+        if await links.pass_again(connection, source, target):
+            links.counts[f"{source}>{target} late bytes"] += len(piece)
         if not piece:
             if writer.can_write_eof():
                 writer.write_eof()
             return
-        writer.write(piece)
-        await writer.drain()
+        while piece:
+            rule = links.rule(connection, source, target)
+            size = len(piece)
+            if rule and rule["mode"] == "trickle":
+                size = max(1, int(rule["bytes_per_second"] * TRICKLE_SECONDS))
+                await asyncio.sleep(TRICKLE_SECONDS)
+            writer.write(piece[:size])
+            await writer.drain()
+            piece = piece[size:]
 
 
 async def serve(links, target, kind, port, reader, writer):
@@ -163,9 +229,9 @@ async def serve(links, target, kind, port, reader, writer):
     try:
         links.counts[f"{source}>{target} connections"] += 1
         for pair in ((source, target), (target, source)):
-            if links.is_held(*pair, kind):
+            if links.is_held(connection, *pair):
                 links.counts[f"{pair[0]}>{pair[1]} hold connections"] += 1
-                await links.pass_again(*pair, kind)
+                await links.pass_again(connection, *pair)
         connection.reset_if_ruled()
         if not writer.transport.is_closing():
             await splice(links, connection, reader, writer, port)
@@ -202,8 +268,7 @@ async def main():
                 lambda r, w, t=target, k=kind, p=port: serve(links, t, k, p, r, w), "127.0.0.1", command["at"])
             servers.append(server)
         elif command["do"] == "rules":
-            links.rules = {(rule["from"], rule["to"]): rule for rule in command["rules"]}
-            links.change()
+            links.change(command["rules"])
         elif command["do"] == "counts":
             answer = dict(links.counts)
         print(json.dumps(answer), flush=True)

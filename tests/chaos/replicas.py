@@ -9,6 +9,8 @@ import struct
 HEADER_BYTES = 61
 LENGTH_AT = 8
 LAST_OFFSET_DELTA_AT = 23
+# From here on a batch's checksum covers it.
+CHECKED_AT = 21
 
 
 def batches(folder):

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-import faults
+import disk_faults
 import proxy
 import replicas
 from cluster import Links, eventually, free_port
@@ -210,14 +210,14 @@ def test_a_replica_that_is_not_there_was_not_compared(tmp_path):
 
 
 def test_a_full_disk_is_full(tmp_path):
-    why_not = faults.why_no_small_disks()
+    why_not = disk_faults.why_no_small_disks()
     if why_not:
         pytest.skip(why_not)
     small = tmp_path / "small"
     small.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "probe", str(small)], check=True)
     try:
-        assert faults.fill(small / "ballast")
+        assert disk_faults.fill(small / "ballast")
         with pytest.raises(OSError):
             (small / "more").write_bytes(b"x" * 4096)
     finally:
@@ -233,3 +233,113 @@ def test_a_connection_is_told_by_its_process_however_its_other_files_come_and_go
         assert proxy.owner(*ports, known) == "7"
     assert proxy.target("self", 999_999) is None
     assert proxy.inode(1, 2) is None and proxy.owner(1, 2, known) is None
+
+
+@pytest.fixture
+def listener():
+    """Links to a server that is node 2, a dialler that is node 1, and the pieces that the server has received; it answers
+    each with a line."""
+    links, received = Links(), []
+    server = socket.create_server(("127.0.0.1", free_port()))
+
+    def accept():
+        connection, _ = server.accept()
+        while data := connection.recv(100):
+            received.append(data)
+            connection.sendall(b"well\n")
+        received.append(b"end")
+
+    threading.Thread(target=accept, daemon=True).start()
+    dialler = Dialler(links.listen(2, "broker", server.getsockname()[1]))
+    yield links, dialler, received
+    dialler.process.kill()
+    links.close()
+    server.close()
+
+
+def test_a_trickle_gives_everything_bit_by_bit(listener):
+    links, dialler, received = listener
+    links.rule(1, 2, "trickle", bytes_per_second=100)
+    dialler.say("a line that is longer")
+    eventually(lambda: b"".join(received) == b"a line that is longer\n", 20, "all of the line")
+    assert len(received) > 2
+    assert links.counts()["1>2 trickle bytes"] == len("a line that is longer\n")
+
+
+def test_what_is_late_keeps_its_order(link):
+    links, dial = link
+    dialler = dial()
+    links.rule(1, 2, "lossy", share=0.5, ms=50)
+    texts = [f"line {n}" for n in range(20)]
+    for n, text in enumerate(texts):
+        dialler.say(text)
+        dialler.hears(*texts[:n + 1])
+    assert links.counts()["1>2 lossy bytes"] > 0
+
+
+def test_a_flip_turns_over_one_bit_of_a_records_content_and_nothing_else(link):
+    links, dial = link
+    dialler = dial()
+    links.rule(1, 2, "flip", share=1)
+    dialler.say("no content")
+    dialler.hears("no content")
+    assert links.counts()["1>2 flips"] == 0
+    content = b"head " + proxy.FILLING + b" tail"
+    for bit in range(len(proxy.FILLING) * 8):
+        damaged = proxy.flipped(content, bit)
+        assert sum((a ^ b).bit_count() for a, b in zip(content, damaged, strict=True)) == 1
+        assert damaged.startswith(b"head ") and damaged.endswith(b" tail")
+    dialler.say(content.decode())
+    eventually(lambda: links.counts()["1>2 flips"] == 1, 20, "a flip")
+
+
+def test_a_rule_that_lacks_what_its_mode_needs_is_refused():
+    with pytest.raises(ValueError, match="bytes_per_second"):
+        proxy.checked({"mode": "trickle"})
+    with pytest.raises(KeyError):
+        proxy.checked({"mode": "other"})
+
+
+def test_what_is_stranded_arrives_late_and_new_connections_pass(link):
+    links, dial = link
+    first = dial()
+    first.say("one")
+    first.hears("one")
+    links.rule(1, 2, "strand")
+    first.say("two")
+    eventually(lambda: links.counts()["1>2 strand bytes"] > 0, 20, "stranded bytes")
+    second = dial()
+    second.say("three")
+    second.hears("three")
+    links.rule(2, 1, "delay", ms=1)  # another rule does not strand the second
+    second.say("four")
+    second.hears("three", "four")
+    assert first.answers == ["one"] and links.counts()["1>2 late bytes"] == 0
+    links.heal()
+    first.hears("one", "two")
+    assert links.counts()["1>2 late bytes"] == len("two\n")
+
+
+def test_what_is_stranded_arrives_though_its_sender_is_gone(listener):
+    links, dialler, received = listener
+    dialler.say("one")
+    dialler.hears("well")
+    links.rule(1, 2, "strand")
+    dialler.say("two")
+    eventually(lambda: links.counts()["1>2 strand bytes"] > 0, 20, "stranded bytes")
+    dialler.process.kill()
+    dialler.process.wait(timeout=20)
+    assert received == [b"one\n"]
+    links.heal()
+    eventually(lambda: received[:2] == [b"one\n", b"two\n"], 20, "the late line")
+
+
+def test_writes_are_made_to_fail(tmp_path):
+    why_not = disk_faults.why_no_failing_writes()
+    if why_not:
+        pytest.skip(why_not)
+    target = tmp_path / "log"
+    lines = f"import os\nfd = os.open({str(target)!r}, os.O_WRONLY | os.O_CREAT)\nos.pwrite(fd, b'x', 0)"
+    done = subprocess.run(["strace", "-qq", "-o", str(tmp_path / "out"), "-P", str(target), "-e", "trace=pwrite64", "-e",
+                           "inject=pwrite64:error=EIO", sys.executable, "-c", lines], capture_output=True, text=True, check=False)
+    assert "OSError: [Errno 5]" in done.stderr and "(INJECTED)" in (tmp_path / "out").read_text()

@@ -6,6 +6,7 @@ import socket
 import struct
 
 METADATA, FIND_COORDINATOR, OFFSET_FETCH, LIST_OFFSETS, CREATE_TOPICS, DESCRIBE_QUORUM = 3, 10, 9, 2, 19, 55
+ALTER_PARTITION_REASSIGNMENTS = 45
 NONE, TOPIC_ALREADY_EXISTS = 0, 36
 ANSWER_BYTES_MAX = 64 << 20
 
@@ -202,3 +203,21 @@ def create_topic(port, name, partitions, replicas, settings=None, timeout=15.0):
     message = reader.string()
     if error not in (NONE, TOPIC_ALREADY_EXISTS):
         raise NoAnswer(f"CreateTopics answered {error}: {message}")
+
+
+def move_replicas(port, topic, index, nodes, timeout=15.0):
+    """AlterPartitionReassignments of one partition: its replicas, in this order."""
+    replicas = bytes([len(nodes) + 1]) + b"".join(struct.pack(">i", node) for node in nodes)
+    partition = struct.pack(">i", index) + replicas + b"\0"
+    body = struct.pack(">i", int(timeout * 1000)) + b"\2" + bytes([len(topic) + 1]) + topic.encode() + b"\2" + partition + b"\0\0"
+    reader = ask(port, ALTER_PARTITION_REASSIGNMENTS, 0, body, timeout, flexible=True)
+    _, error = reader.take("ih")
+    message = reader.compact_string()
+
+    def one():
+        return reader.take("ih"), reader.compact_string(), reader.varint()
+
+    errors = [] if error else [e for topic in reader.compact_array(lambda: (reader.compact_string(), reader.compact_array(one)))
+                               for (_, e), _, _ in topic[1]]
+    if error or errors != [NONE]:
+        raise NoAnswer(f"AlterPartitionReassignments answered {error} {errors}: {message}")

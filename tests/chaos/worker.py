@@ -280,6 +280,8 @@ def copy(options, history):
     """A member of a group that copies what it reads into another topic: records and offsets in one transaction. Now and then
     it aborts one, or leaves it open for its next producer to abort."""
     patience, assigned, rng = 20, [], random.Random(options.seed)
+    transactional = {"bootstrap.servers": options.bootstrap, "transactional.id": options.client, "client.id": options.client,
+                     "transaction.timeout.ms": 20_000, "linger.ms": 2, **({"socket.timeout.ms": 4_000} if options.impatient else {})}
 
     def seek_back(consumer):
         """To what is committed: the last transaction came to nothing, or nobody knows what it came to."""
@@ -351,6 +353,7 @@ def main():
     parser.add_argument("--target", default="copied")
     parser.add_argument("--instance")
     parser.add_argument("--compression", default="none")
+    parser.add_argument("--impatient", action="store_true", help="a copier that waits seconds for an answer")
     parser.add_argument("--abrupt", action="store_true", help="a group member that ends without leaving its group")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())

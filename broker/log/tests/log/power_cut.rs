@@ -48,8 +48,9 @@ fn seeds() -> u64 {
     std::env::var("MOLDAU_LOG_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(4)
 }
 
+#[expect(clippy::print_stdout, reason = "tests/reliability keeps how many there were")]
 fn cut_everywhere(flavour: Flavour) {
-    let mut journaled = 0;
+    let (mut journaled, mut cuts) = (0, 0);
     for seed in 0..seeds() {
         let mut whole = Workload::new(flavour, seed);
         whole.run();
@@ -60,7 +61,9 @@ fn cut_everywhere(flavour: Flavour) {
         for at in 0..=mutations {
             cut_at(flavour, seed, at, seed + at);
         }
+        cuts += mutations + 1;
     }
+    println!("power cut {cuts} times: a partition's log, {flavour:?}");
     assert!(journaled > seeds() / 2, "{flavour:?}: the journal took {journaled} tickets");
 }
 

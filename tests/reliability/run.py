@@ -1,0 +1,66 @@
+"""Runs the parts, keeps what they found, writes the page. See run.sh."""
+
+import argparse
+import json
+import pathlib
+import sys
+import time
+
+import figures
+import page
+import parts
+
+
+def parse():
+    arguments = sys.argv[1:]
+    split = arguments.index("--") if "--" in arguments else len(arguments)
+    parser = argparse.ArgumentParser(prog="run.sh")
+    parser.add_argument("size", choices=("ci", "nightly", "soak", "page"))
+    parser.add_argument("--only", action="append", default=[], choices=parts.PARTS)
+    parser.add_argument("--anew", action="store_true", help="forget what earlier runs of these parts found")
+    parser.add_argument("--minutes", type=float, help="of chaos")
+    parser.add_argument("--add", action="append", default=[], metavar="FILE", help="what tests/chaos/run.sh --figures FILE has kept, of this commit")
+    options = parser.parse_args(arguments[:split])
+    options.chaos = arguments[split + 1:]
+    return options
+
+
+def forget(kept, name):
+    """Both systems' runs are kept side by side: only those of the part itself go."""
+    key = parts.KEPT_AS.get(name, name)
+    system = {"chaos": "moldau", "kafka": "kafka"}.get(name)
+    kept["parts"][key] = [record for record in kept["parts"].get(key, []) if system and record["system"] != system]
+
+
+def main():
+    options = parse()
+    kept, report, failed = figures.read(), [], False
+    chosen = [] if options.size == "page" else [name for name in parts.PARTS if name in (options.only or parts.OF_SIZE[options.size])]
+    for path in options.add:
+        figures.add(kept, "chaos", [json.loads(line) for line in pathlib.Path(path).read_text().splitlines()])
+        figures.write(kept)
+    for name in chosen:
+        print(f"== {name}", flush=True)
+        started = time.monotonic()
+        if options.anew:
+            forget(kept, name)
+        try:
+            records, code = parts.PARTS[name](parts.Options(options.size, options.minutes, options.chaos))
+            figures.add(kept, parts.KEPT_AS.get(name, name), records)
+            verdict = "passed" if code == 0 and records else "FAILED"
+        except parts.Skipped as why_not:
+            verdict = f"skipped: {why_not}"
+        except (OSError, AttributeError, ValueError) as error:  # AttributeError: the output had no line of results
+            verdict = f"FAILED: {type(error).__name__}: {error}"
+        failed |= verdict.startswith("FAILED")
+        report.append(f"{name:<14} {verdict:<8} {(time.monotonic() - started) / 60:5.1f} min")
+        # After each: a run that is interrupted has found what it has found.
+        figures.write(kept)
+        page.write(kept, figures.ROOT / "docs")
+    page.write(kept, figures.ROOT / "docs")
+    print("== parts", *report, sep="\n")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
