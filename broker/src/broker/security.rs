@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use moldau_metadata::config::BrokerConfig;
 use moldau_security::link::Dialer;
+use moldau_security::Places;
 use moldau_security::tls::Reloaded;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use super::start::StartError;
 use crate::net::{self, Protection, ProtectionError};
@@ -29,10 +30,15 @@ impl Security {
         let inter_broker = config.inter_broker_listener_name.clone();
         let names: Vec<String> = config.listeners.iter().map(|listener| listener.name.clone()).collect();
         let opened = tokio::task::spawn_blocking(move || {
-            let places = usize::try_from(security.unauthenticated_max).unwrap_or(1);
+            let bound = |bound: i32| usize::try_from(bound).unwrap_or(1);
+            let places = || {
+                Places::new(
+                    bound(security.unauthenticated_max),
+                    bound(security.unauthenticated_per_address_max),
+                )
+            };
             // Strangers at a listener of clients keep no broker from reaching another.
-            let (of_clients, of_brokers) =
-                (Arc::new(Semaphore::new(places)), Arc::new(Semaphore::new(places)));
+            let (of_clients, of_brokers) = (places(), places());
             let mut listeners = BTreeMap::new();
             for name in names {
                 let listener = security.listeners.get(&name);

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use moldau_metadata::{ScramCredential, ScramMechanism};
 use moldau_model::Principal;
+use moldau_security::Place;
 use moldau_security::sasl::{Authenticator, CredentialStore, OwnLogin, Refusal, Step, WithOwnLogin};
 use moldau_security::scram::NONCE_BYTES;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::protection::AuthenticationLimits;
@@ -19,7 +19,7 @@ pub(super) struct Authentication {
     authenticator: Authenticator,
     own: Option<Arc<OwnLogin>>,
     /// The connection's place among those that are not authenticated, for as long as it is not.
-    permit: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
     deadline: Instant,
     limits: AuthenticationLimits,
     refused: Option<Refused>,
@@ -67,11 +67,11 @@ impl Authentication {
     pub(super) fn new(
         authenticator: Authenticator,
         own: Option<Arc<OwnLogin>>,
-        permit: OwnedSemaphorePermit,
+        place: Place,
         deadline: Instant,
         limits: AuthenticationLimits,
     ) -> Self {
-        Self { authenticator, own, permit: Some(permit), deadline, limits, refused: None }
+        Self { authenticator, own, place: Some(place), deadline, limits, refused: None }
     }
 
     /// Takes a frame, without its size.
@@ -81,7 +81,7 @@ impl Authentication {
             Step::Pass => Taken::Request,
             Step::Answer(answer) => Taken::Answer(ResponseFrame::new(answer)),
             Step::Authenticated { user, answer } => {
-                self.permit = None;
+                self.place = None;
                 let answer = (!answer.is_empty()).then(|| ResponseFrame::new(answer));
                 Taken::Authenticated(Principal::user(user), answer)
             }
@@ -95,7 +95,7 @@ impl Authentication {
 
     /// When the connection ends unless it is somebody's by then.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.permit.is_some().then_some(self.deadline)
+        self.place.is_some().then_some(self.deadline)
     }
 
     /// When a refused connection is told so, and ends.

@@ -176,7 +176,7 @@ async fn accept(
     };
     // Boxed: a handshake's state would be part of every connection's task.
     let accepted = tokio::select! {
-        accepted = Box::pin(protection.accept(stream)) => accepted,
+        accepted = Box::pin(protection.accept(stream, context.client_address)) => accepted,
         () = super::stopped(stop) => return None,
     };
     match accepted {

@@ -3,17 +3,15 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use moldau_metadata::config::security::{ListenerSecurity, Login, SecuritySettings};
 use moldau_model::Principal;
 use moldau_security::sasl::{Authenticator, OwnLogin, SaslServer};
 use moldau_security::tls::{Reloaded, Reloading, TlsError, server_config};
-use moldau_security::{PrincipalRules, RulesError};
-use parking_lot::Mutex;
+use moldau_security::{Place, Places, PrincipalRules, RulesError, Throttled};
 use rustls::ServerConfig;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::authentication::Authentication;
 use super::frame_reader::SMALL_FRAME_BYTES;
@@ -45,8 +43,8 @@ pub struct Protection {
     own: Option<Arc<OwnLogin>>,
     pub(super) limits: AuthenticationLimits,
     /// All listeners of a broker share it.
-    unauthenticated: Arc<Semaphore>,
-    told: Mutex<Told>,
+    unauthenticated: Arc<Places>,
+    told: Throttled,
 }
 
 /// How much a connection may take of the broker before it is somebody's.
@@ -60,12 +58,6 @@ pub(super) struct AuthenticationLimits {
     pub(super) frame_bytes_max: usize,
 }
 
-#[derive(Default)]
-struct Told {
-    at: Option<Instant>,
-    untold: u64,
-}
-
 /// A connection that may be served, and whose it is so far.
 pub(super) struct Accepted {
     pub(super) transport: Transport,
@@ -74,7 +66,8 @@ pub(super) struct Accepted {
 }
 
 impl Protection {
-    /// Reads the files of TLS. `login` is what brokers log in by at this listener, where they do; `unauthenticated` bounds the connections that are on their way to be somebody's.
+    /// Reads the files of TLS. `login` is what brokers log in by at this listener, where they do;
+    /// `unauthenticated` bounds the connections that are on their way to be somebody's.
     ///
     /// # Errors
     /// What cannot be used.
@@ -82,7 +75,7 @@ impl Protection {
         listener: &ListenerSecurity,
         all: &SecuritySettings,
         login: Option<&Login>,
-        unauthenticated: Arc<Semaphore>,
+        unauthenticated: Arc<Places>,
     ) -> Result<Self, ProtectionError> {
         let rules = listener.tls.as_ref().map_or("DEFAULT", |tls| tls.principal_rules.as_str());
         let (mut secret, mut salt) = (vec![0; SECRET_BYTES], vec![0; SALT_BYTES]);
@@ -102,7 +95,7 @@ impl Protection {
                     .min(SMALL_FRAME_BYTES),
             },
             unauthenticated,
-            told: Mutex::default(),
+            told: Throttled::new(1, TOLD_EVERY),
         })
     }
 
@@ -113,14 +106,12 @@ impl Protection {
     }
 
     /// Shakes hands where there is TLS. What comes of it may have to authenticate yet.
-    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<Accepted> {
+    pub(super) async fn accept(&self, stream: TcpStream, peer: SocketAddr) -> io::Result<Accepted> {
         if self.tls.is_none() && self.sasl.is_none() {
             let transport = Transport::Plain(stream);
             return Ok(Accepted { transport, principal: Principal::anonymous(), authentication: None });
         }
-        let permit = Arc::clone(&self.unauthenticated).try_acquire_owned();
-        let permit =
-            permit.map_err(|_| io::Error::other("max.unauthenticated.connections are there already"))?;
+        let place = self.unauthenticated.take(peer.ip()).map_err(io::Error::other)?;
         let deadline = tokio::time::Instant::now() + self.limits.timeout;
         let (transport, principal) = match &self.tls {
             None => (Transport::Plain(stream), Principal::anonymous()),
@@ -132,18 +123,18 @@ impl Protection {
                 (Transport::Tls(Box::new(tls)), principal)
             }
         };
-        let authentication = self.authentication(permit, deadline);
+        let authentication = self.authentication(place, deadline);
         Ok(Accepted { transport, principal, authentication })
     }
 
     fn authentication(
         &self,
-        permit: OwnedSemaphorePermit,
+        place: Place,
         deadline: tokio::time::Instant,
     ) -> Option<Box<Authentication>> {
         let server = self.sasl.as_ref()?;
         let authenticator = Authenticator::new(Arc::clone(server));
-        Some(Box::new(Authentication::new(authenticator, self.own.clone(), permit, deadline, self.limits)))
+        Some(Box::new(Authentication::new(authenticator, self.own.clone(), place, deadline, self.limits)))
     }
 
     fn principal_of(&self, tls: &TlsTransport) -> io::Result<Principal> {
@@ -159,12 +150,8 @@ impl Protection {
     /// A connection was not let in.
     pub(super) fn tell_refused(&self, listener: &str, peer: SocketAddr, reason: &dyn std::fmt::Display) {
         tracing::debug!(listener, %peer, %reason, "a connection was not let in");
-        let mut told = self.told.lock();
-        if told.at.is_some_and(|at| at.elapsed() < TOLD_EVERY) {
-            told.untold += 1;
-            return;
+        if let Some(others) = self.told.take(std::time::Instant::now()) {
+            tracing::info!(listener, %peer, %reason, others, "a connection was not let in");
         }
-        tracing::info!(listener, %peer, %reason, others = told.untold, "a connection was not let in");
-        *told = Told { at: Some(Instant::now()), untold: 0 };
     }
 }

@@ -124,6 +124,7 @@ const HONOURED_BROKER: &[&str] = &[
     "max.incremental.fetch.session.cache.slots",
     "max.request.partition.size.limit",
     "max.unauthenticated.connections",
+    "max.unauthenticated.connections.per.ip",
     "metadata.log.dir",
     "metrics.families",
     "metrics.series.max",

@@ -162,6 +162,8 @@ pub struct SecuritySettings {
     pub authentication_timeout_ms: i32,
     /// `max.unauthenticated.connections`.
     pub unauthenticated_max: i32,
+    /// `max.unauthenticated.connections.per.ip`.
+    pub unauthenticated_per_address_max: i32,
 }
 
 impl SecurityProtocol {
