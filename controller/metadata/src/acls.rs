@@ -49,6 +49,10 @@ impl Acl {
         pattern(self) == pattern(other) && self.resource_name == other.resource_name
     }
 
+    fn pattern_of_principal(&self) -> PatternOfPrincipal {
+        (self.principal.clone(), self.pattern_type, Arc::clone(&self.resource_name))
+    }
+
     /// The record that puts it into the log.
     #[must_use]
     pub fn to_record(&self, id: Uuid) -> records::AccessControlEntry {
@@ -128,6 +132,29 @@ struct TypePatterns {
     /// How many prefixes there are of which length: a name is looked up once for each length, however many prefixes there
     /// are.
     prefix_lengths: Arc<BTreeMap<usize, usize>>,
+    /// The patterns that speak of a principal: what asks for some resource of the type reads these alone.
+    by_principal: SortedMap<PatternOfPrincipal, ()>,
+}
+
+type PatternOfPrincipal = (Principal, PatternType, Arc<str>);
+
+impl TypePatterns {
+    /// The patterns with rules for this principal, and all of their rules.
+    fn of_principal<'a>(
+        &'a self,
+        principal: &'a Principal,
+    ) -> impl Iterator<Item = (PatternType, &'a Arc<str>, &'a PatternRules)> {
+        let first = (principal.clone(), PatternType::Literal, Arc::from(""));
+        let from = self.by_principal.iter_from(&first);
+        let of_principal = from.take_while(move |((of, ..), ())| of == principal);
+        of_principal.filter_map(|((_, pattern_type, name), ())| {
+            let patterns = match pattern_type {
+                PatternType::Literal => &self.literal,
+                PatternType::Prefixed => &self.prefixed,
+            };
+            patterns.get(&**name).map(|rules| (*pattern_type, name, &**rules))
+        })
+    }
 }
 
 /// All entries.
@@ -211,6 +238,7 @@ impl AclsImage {
             permission: acl.permission,
         };
         let of_type = &mut self.by_type[index(acl.resource_type)];
+        of_type.by_principal.insert(acl.pattern_of_principal(), ());
         let (patterns, is_prefix) = match acl.pattern_type {
             PatternType::Literal => (&mut of_type.literal, false),
             PatternType::Prefixed => (&mut of_type.prefixed, true),
@@ -247,6 +275,7 @@ impl AclsImage {
             rules.retain(|rule| rule.id != id);
             if rules.is_empty() {
                 of_pattern.remove(&acl.principal);
+                of_type.by_principal.remove(&acl.pattern_of_principal());
             }
         }
         if !of_pattern.is_empty() {
