@@ -19,8 +19,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::applied::Applied;
+use crate::audit::AuditLog;
 use crate::manage::{
-    Access, ApiError, Asker, BrokerSessions, Decision, ELIGIBLE_LEADER_REPLICAS, Inputs, MutationQuota,
+    Access, ApiError, Asker, Audit, BrokerSessions, Decision, ELIGIBLE_LEADER_REPLICAS, Inputs, MutationQuota,
     MutationQuotas, Mutator, Random, Settings, balance_leaders, bootstrap_records, eligible_leader_records,
     fence_broker,
 };
@@ -44,6 +45,7 @@ pub(crate) struct Deciding<'a> {
     pub(crate) sessions: &'a mut BrokerSessions,
     pub(crate) mutation_quotas: &'a mut MutationQuotas,
     pub(crate) inputs: Inputs<'a>,
+    pub(crate) audit: &'a dyn Audit,
     /// Milliseconds since this controller started: a clock that nobody sets.
     pub(crate) now: TimestampMs,
 }
@@ -51,7 +53,7 @@ pub(crate) struct Deciding<'a> {
 impl Deciding<'_> {
     /// What the asker may do, by the newest entries.
     pub(crate) fn access<'b>(&'b self, asker: &'b Asker) -> Access<'b> {
-        Access::new(self.inputs.settings.authorizer(), self.image.acls(), asker)
+        Access::new(self.inputs.settings.authorizer(), self.image.acls(), asker, self.audit)
     }
 
     /// Decides what creates or deletes partitions, within what the client may have changed. The answer comes with how many
@@ -108,6 +110,7 @@ pub(crate) struct EventLoop {
     node: Arc<RaftNode>,
     applied: Arc<Applied>,
     settings: Settings,
+    audit: Arc<AuditLog>,
     sessions: BrokerSessions,
     mutation_quotas: MutationQuotas,
     start: Instant,
@@ -126,6 +129,7 @@ impl EventLoop {
         node: Arc<RaftNode>,
         applied: Arc<Applied>,
         settings: Settings,
+        audit: Arc<AuditLog>,
         session_timeout: Duration,
         cluster_id: String,
         active: Arc<watch::Sender<bool>>,
@@ -135,6 +139,7 @@ impl EventLoop {
             node,
             applied,
             settings,
+            audit,
             sessions: BrokerSessions::new(timeout_ms),
             mutation_quotas: MutationQuotas::default(),
             start: Instant::now(),
@@ -283,6 +288,7 @@ impl EventLoop {
                 settings: &self.settings,
                 mutation_quota: MutationQuota::default(),
             },
+            audit: &*self.audit,
             now,
         });
         self.propose(decided, now).await;

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::applied::Applied;
+use crate::audit::AuditLog;
 use crate::event_loop::EventLoop;
 use crate::listener::Server;
 use crate::manage::Settings;
@@ -105,10 +106,12 @@ async fn start(
     let active = Arc::new(watch::channel(false).0);
     let settings = Settings::new(options.node_id, options.settings);
     let authorizer = settings.authorizer().cloned();
+    let audit = Arc::new(AuditLog::default());
     let event_loop = EventLoop::new(
         node.clone(),
         applied.clone(),
         settings,
+        Arc::clone(&audit),
         options.broker_session_timeout,
         options.cluster_id.clone(),
         active.clone(),
@@ -121,6 +124,7 @@ async fn start(
         listener_name: options.listener_name,
         inter_broker_listener,
         authorizer,
+        audit,
         node,
         applied,
         requests,

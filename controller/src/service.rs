@@ -5,6 +5,7 @@ mod presence;
 pub(crate) mod tools;
 mod watch;
 
+pub(crate) use kafka::Change;
 pub(crate) use presence::Presence;
 #[cfg(test)]
 pub(crate) use watch::spawn as watch_applied;
@@ -23,6 +24,7 @@ use moldau_model::{BrokerId, ErrorCode, Offset, Operation, TimestampMs, Uuid};
 use tokio::sync::{mpsc, oneshot, watch as flag};
 
 use crate::applied::Applied;
+use crate::audit::AuditLog;
 use crate::event_loop::{Decided, Deciding, Work};
 use crate::manage::{
     Access, ApiError, Asker, Decision, allocate_producer_ids, alter_partition, register_broker,
@@ -42,6 +44,7 @@ pub(crate) struct Service {
     pub(crate) inter_broker_listener: String,
     /// Who decides what clients may do, where a decision of the event loop is not asked; `None` if they may do everything.
     pub(crate) authorizer: Option<AuthorizerSettings>,
+    pub(crate) audit: Arc<AuditLog>,
     pub(crate) node: Arc<RaftNode>,
     pub(crate) applied: Arc<Applied>,
     pub(crate) requests: mpsc::Sender<Work>,
@@ -248,7 +251,7 @@ impl Service {
     /// `CLUSTER_AUTHORIZATION_FAILED`.
     fn check_cluster(&self, asker: &Asker, operation: Operation) -> Result<(), ApiError> {
         let image = self.applied.image();
-        Access::new(self.authorizer.as_ref(), image.acls(), asker).check_cluster(operation)
+        Access::new(self.authorizer.as_ref(), image.acls(), asker, &*self.audit).check_cluster(operation)
     }
 
     /// # Errors

@@ -1,6 +1,7 @@
 //! Access control entries: who may do what from where, and who may not. The image keeps them by id, as the log has them,
 //! and by what they are about, as questions need them.
 
+mod audit;
 mod authorizer;
 mod filter;
 #[cfg(test)]
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use moldau_model::{Operation, PatternType, Permission, Principal, ResourceType, Uuid};
 
+pub use audit::{AUDIT_TARGET, AuditLine, DENIALS_PER_SECOND_MAX};
 pub use authorizer::{AuthorizerSettings, Caller, Resource};
 pub use filter::{AclFilter, AclFilterCodes, PatternFilter};
 

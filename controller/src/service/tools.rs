@@ -131,7 +131,8 @@ async fn answer(
     if api_key == ApiKey::ApiVersions && !API_VERSIONS.contains(version) {
         return Ok(unsupported_api_versions(correlation_id, API_VERSIONS)?.freeze());
     }
-    let asker = Asker { principal: Principal::user(user), host: peer.ip().to_canonical() };
+    let host = peer.ip().to_canonical();
+    let asker = Asker { principal: Principal::user(user), host, request: api_key.name() };
     match api_key {
         ApiKey::ApiVersions => {
             let body = api_versions(may_change);
@@ -147,7 +148,7 @@ async fn answer(
         }
         ApiKey::DescribeAcls => {
             let image = service.applied.image();
-            let access = Access::new(service.authorizer.as_ref(), image.acls(), &asker);
+            let access = Access::new(service.authorizer.as_ref(), image.acls(), &asker, &*service.audit);
             let request = decode(version, &mut frame)?;
             let body = super::kafka::described_acls(&request, &image, &access, service.authorizer.is_some());
             Ok(encode_response(api_key, version, correlation_id, &body)?.freeze())
