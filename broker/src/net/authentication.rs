@@ -39,8 +39,8 @@ pub(super) enum Taken {
     Answer(ResponseFrame),
     /// `None`: there is nothing to say.
     Authenticated(Principal, Option<ResponseFrame>),
-    /// Nothing more is read.
-    Refused,
+    /// Nothing more is read. `is_expired`: the session has ended, and nobody tried to renew it.
+    Refused { is_expired: bool },
 }
 
 struct Credentials<'a>(&'a Broker);
@@ -87,10 +87,16 @@ impl Authentication {
             }
             Step::Refused { refusal, answer } => {
                 let until = Instant::now() + self.limits.failed_delay;
+                let is_expired = refusal == Refusal::Expired;
                 self.refused = Some(Refused { until, answer, refusal });
-                Taken::Refused
+                Taken::Refused { is_expired }
             }
         }
+    }
+
+    /// Whether the connection is somebody's.
+    pub(super) fn is_authenticated(&self) -> bool {
+        self.authenticator.is_authenticated()
     }
 
     /// When the connection ends unless it is somebody's by then.
