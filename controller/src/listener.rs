@@ -69,7 +69,9 @@ impl Server {
             tasks.spawn(accept(listener, Arc::new(sorter), stopped.clone()));
         }
         let secret = secret.map(str::to_owned);
-        tasks.spawn(serve(handle.clone(), presence, secret, authenticates, incoming, stopped));
+        let lifetime = gate.as_ref().and_then(|gate| gate.session_lifetime_min());
+        let grpc = Grpc { secret, authenticates, renewal: lifetime.map(|lifetime| lifetime * 4 / 5) };
+        tasks.spawn(serve(handle.clone(), presence, grpc, incoming, stopped));
         Ok(Self { tasks })
     }
 
@@ -82,14 +84,23 @@ impl Server {
     }
 }
 
+/// How gRPC is served.
+struct Grpc {
+    secret: Option<String>,
+    authenticates: bool,
+    /// After which nodes are asked to make their connections anew, where sessions end: what is under way then has until the
+    /// session's end.
+    renewal: Option<Duration>,
+}
+
 async fn serve(
     handle: ControllerHandle,
     presence: Arc<Presence>,
-    secret: Option<String>,
-    authenticates: bool,
+    grpc: Grpc,
     incoming: mpsc::Receiver<io::Result<Connection>>,
     mut stopped: watch::Receiver<bool>,
 ) {
+    let Grpc { secret, authenticates, renewal } = grpc;
     let service = handle.service.clone();
     let admission = Admission(Guard::new(&service.cluster_id, secret.as_deref()));
     let raft = RaftServer::new(service.node.service())
@@ -108,7 +119,11 @@ async fn serve(
         // An error says that the controller is gone.
         drop(stopped.wait_for(|stopped| *stopped).await);
     };
-    let served = tonic::transport::Server::builder()
+    let mut server = tonic::transport::Server::builder();
+    if let Some(renewal) = renewal {
+        server = server.max_connection_age(renewal);
+    }
+    let served = server
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .add_service(InterceptedService::new(raft, admission.clone()))

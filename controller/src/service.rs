@@ -19,8 +19,9 @@ use moldau_cluster::{
     ProducerIdBlock, QuorumDescription, QuorumNode, QuorumReplica, RegisterBroker, RegisteredBroker,
     WatchMetadata,
 };
-use moldau_metadata::{AuthorizerSettings, MetadataImage};
+use moldau_metadata::{AuthorizerSettings, MetadataImage, ScramCredential, ScramMechanism};
 use moldau_model::{BrokerId, ErrorCode, Offset, Operation, TimestampMs, Uuid};
+use moldau_security::sasl::CredentialStore;
 use tokio::sync::{mpsc, oneshot, watch as flag};
 
 use crate::applied::Applied;
@@ -261,6 +262,15 @@ impl Service {
             return Ok(());
         }
         Err(ControllerError::NotController { leader: self.node.leader_hint() })
+    }
+}
+
+/// Who has a password, as far as this controller has applied.
+pub(crate) struct Users<'a>(pub(crate) &'a Service);
+
+impl CredentialStore for Users<'_> {
+    fn scram(&self, mechanism: ScramMechanism, user: &str) -> Option<ScramCredential> {
+        self.0.applied.image().scram().get(user, mechanism).map(|credential| (**credential).clone())
     }
 }
 

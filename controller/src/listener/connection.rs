@@ -58,11 +58,14 @@ pub(super) struct Connection {
     standing: Arc<Standing>,
     /// When it ends unless it is a node's by then.
     deadline: Option<Pin<Box<Sleep>>>,
+    /// When it ends whoever it is: gRPC has no way to authenticate again.
+    session_end: Option<Pin<Box<Sleep>>>,
 }
 
 impl Connection {
     pub(super) fn new(link: GateLink, standing: Arc<Standing>, deadline: Instant) -> Self {
-        Self { link, standing, deadline: Some(Box::pin(sleep_until(deadline))) }
+        let session_end = link.expires_at().map(|at| Box::pin(sleep_until(at.into())));
+        Self { link, standing, deadline: Some(Box::pin(sleep_until(deadline))), session_end }
     }
 }
 
@@ -115,6 +118,11 @@ impl AsyncRead for Connection {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
             self.deadline = None;
+        }
+        if let Some(session_end) = &mut self.session_end
+            && session_end.as_mut().poll(context).is_ready()
+        {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         Pin::new(&mut self.link).poll_read(context, buffer)
     }

@@ -5,16 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use moldau_metadata::{ScramCredential, ScramMechanism};
 use moldau_security::link::{Gate, GateLink};
-use moldau_security::sasl::CredentialStore;
 use moldau_security::{Place, Places, Throttled};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use super::connection::{Connection, Standing};
-use crate::service::{Service, tools};
+use crate::service::{Service, Users, tools};
 
 /// Connections of nodes: brokers hold one or two, controllers too.
 const NODES_MAX: usize = 4096;
@@ -100,7 +98,9 @@ impl Sorter {
                     Err(error) => return bounds.tell(peer, &error),
                 };
                 drop(place);
-                if let Err(error) = tools::serve(&self.service, link, peer, self.tools_may_change).await {
+                let gate = self.gate.as_deref();
+                let served = tools::serve(&self.service, link, gate, peer, self.tools_may_change).await;
+                if let Err(error) = served {
                     bounds.tell(peer, &error);
                 }
                 drop(tool);
@@ -121,14 +121,5 @@ impl Sorter {
             return self.bounds.tell(peer, &"too many connections of nodes");
         }
         drop(self.connections.send(Ok(Connection::new(link, standing, deadline))).await);
-    }
-}
-
-/// Who has a password, as far as this controller has applied.
-struct Users<'a>(&'a Service);
-
-impl CredentialStore for Users<'_> {
-    fn scram(&self, mechanism: ScramMechanism, user: &str) -> Option<ScramCredential> {
-        self.0.applied.image().scram().get(user, mechanism).map(|credential| (**credential).clone())
     }
 }

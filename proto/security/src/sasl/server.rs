@@ -126,6 +126,12 @@ impl Authenticator {
         self.session.is_some()
     }
 
+    /// When the session ends unless it is renewed, by the clock of [`Self::handle`].
+    #[must_use]
+    pub fn expires_at(&self) -> Option<Duration> {
+        self.session.as_ref().and_then(|session| session.expires_at)
+    }
+
     /// Takes a frame without its size. `now` is any clock that only goes forward; `nonce` gives chance, if there is any.
     pub fn handle(
         &mut self,
