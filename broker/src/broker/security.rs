@@ -1,13 +1,13 @@
 //! What protects a broker's listeners, and how it dials others: made at the start, and anew when certificates change.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
 use moldau_metadata::config::BrokerConfig;
 use moldau_security::link::Dialer;
-use moldau_security::Places;
-use moldau_security::tls::Reloaded;
+use moldau_security::{Places, Reloaded};
 use tokio::sync::watch;
 
 use super::start::StartError;
@@ -76,9 +76,10 @@ impl Security {
             let (listeners, dialer) = (self.listeners.clone(), Arc::clone(&self.dialer));
             let looked = tokio::task::spawn_blocking(move || {
                 for (name, protection) in &listeners {
-                    tell(name, &protection.look_again());
+                    tell(name, "certificates", &protection.look_again());
+                    tell(name, "keys of tokens", &protection.look_at_keys_again());
                 }
-                tell("between brokers", &dialer.look_again());
+                tell("between brokers", "certificates", &dialer.look_again());
             });
             if let Err(error) = looked.await {
                 tracing::error!(%error, "certificates are not looked at any more");
@@ -88,12 +89,12 @@ impl Security {
     }
 }
 
-fn tell(listener: &str, reloaded: &Reloaded) {
+fn tell<E: Display>(listener: &str, what: &str, reloaded: &Reloaded<E>) {
     match reloaded {
         Reloaded::Unchanged => {}
-        Reloaded::Changed => tracing::info!(listener, "certificates have changed, new connections see them"),
+        Reloaded::Changed => tracing::info!(listener, what, "files have changed, new connections see them"),
         Reloaded::Refused(error) => {
-            tracing::error!(listener, %error, "changed certificates cannot be used, the ones before stay");
+            tracing::error!(listener, what, %error, "changed files cannot be used, what was read before stays");
         }
     }
 }

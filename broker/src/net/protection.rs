@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use moldau_metadata::config::security::{ListenerSecurity, Login, SecuritySettings};
 use moldau_model::Principal;
+use moldau_security::oauth::{KeysError, TokenVerifier};
 use moldau_security::sasl::{Authenticator, OwnLogin, SaslServer};
-use moldau_security::tls::{Reloaded, Reloading, TlsError, server_config};
-use moldau_security::{Place, Places, PrincipalRules, RulesError, Throttled};
+use moldau_security::tls::{TlsError, server_config};
+use moldau_security::{Place, Places, PrincipalRules, Reloaded, Reloading, RulesError, Throttled};
 use rustls::ServerConfig;
 use tokio::net::TcpStream;
 
-use super::authentication::Authentication;
+use super::authentication::{Authentication, Known};
 use super::frame_reader::SMALL_FRAME_BYTES;
 use super::transport::{TlsTransport, Transport};
 
@@ -29,6 +30,8 @@ const SALT_BYTES: usize = 16;
 pub enum ProtectionError {
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error("sasl.oauthbearer.jwks.endpoint.url: {0}")]
+    Keys(#[from] KeysError),
     #[error("ssl.principal.mapping.rules: {0}")]
     Rules(#[from] RulesError),
     #[error("no random numbers: {0}")]
@@ -41,6 +44,7 @@ pub struct Protection {
     rules: PrincipalRules,
     sasl: Option<Arc<SaslServer>>,
     own: Option<Arc<OwnLogin>>,
+    tokens: Option<Arc<TokenVerifier>>,
     pub(super) limits: AuthenticationLimits,
     /// All listeners of a broker share it.
     unauthenticated: Arc<Places>,
@@ -81,11 +85,14 @@ impl Protection {
         let (mut secret, mut salt) = (vec![0; SECRET_BYTES], vec![0; SALT_BYTES]);
         getrandom::fill(&mut secret)?;
         getrandom::fill(&mut salt)?;
+        let tokens = listener.sasl.as_ref().and_then(|sasl| sasl.tokens.clone());
+        let tokens = tokens.map(TokenVerifier::open).transpose()?;
         let ms = |ms: i32| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
         Ok(Self {
             tls: listener.tls.clone().map(|tls| Reloading::new(tls, server_config)).transpose()?,
             rules: PrincipalRules::parse(rules)?,
             own: login.and_then(|login| OwnLogin::of(login, &salt)).map(Arc::new),
+            tokens: tokens.map(Arc::new),
             sasl: listener.sasl.clone().map(|sasl| Arc::new(SaslServer::new(sasl, secret))),
             limits: AuthenticationLimits {
                 timeout: ms(all.authentication_timeout_ms),
@@ -103,6 +110,12 @@ impl Protection {
     #[must_use]
     pub fn look_again(&self) -> Reloaded {
         self.tls.as_ref().map_or(Reloaded::Unchanged, Reloading::look_again)
+    }
+
+    /// The same of the keys of tokens.
+    #[must_use]
+    pub fn look_at_keys_again(&self) -> Reloaded<KeysError> {
+        self.tokens.as_ref().map_or(Reloaded::Unchanged, |tokens| tokens.look_again())
     }
 
     /// Shakes hands where there is TLS. What comes of it may have to authenticate yet.
@@ -127,14 +140,11 @@ impl Protection {
         Ok(Accepted { transport, principal, authentication })
     }
 
-    fn authentication(
-        &self,
-        place: Place,
-        deadline: tokio::time::Instant,
-    ) -> Option<Box<Authentication>> {
+    fn authentication(&self, place: Place, deadline: tokio::time::Instant) -> Option<Box<Authentication>> {
         let server = self.sasl.as_ref()?;
         let authenticator = Authenticator::new(Arc::clone(server));
-        Some(Box::new(Authentication::new(authenticator, self.own.clone(), place, deadline, self.limits)))
+        let known = Known { own: self.own.clone(), tokens: self.tokens.clone() };
+        Some(Box::new(Authentication::new(authenticator, known, place, deadline, self.limits)))
     }
 
     fn principal_of(&self, tls: &TlsTransport) -> io::Result<Principal> {

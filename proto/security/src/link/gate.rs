@@ -6,7 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use moldau_metadata::config::security::{ClientAuth, ListenerSecurity, Login, TlsSettings};
 use rustls::ServerConfig;
@@ -15,10 +15,11 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::oauth::{KeysError, TokenVerifier};
 use crate::sasl::{Authenticator, CredentialStore, OwnLogin, SaslServer, Step, WithOwnLogin};
 use crate::scram::NONCE_BYTES;
-use crate::tls::{Reloaded, Reloading, TlsError, server_config};
-use crate::{PrincipalRules, RulesError, principal};
+use crate::tls::{TlsError, server_config};
+use crate::{PrincipalRules, Reloaded, Reloading, RulesError, principal};
 
 /// Bytes of chance that users that do not exist are made of, and in the salt of a login.
 const SECRET_BYTES: usize = 32;
@@ -30,6 +31,8 @@ const SALT_BYTES: usize = 16;
 pub enum GateError {
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error("sasl.oauthbearer.jwks.endpoint.url: {0}")]
+    Keys(#[from] KeysError),
     #[error("ssl.principal.mapping.rules: {0}")]
     Rules(#[from] RulesError),
     #[error(transparent)]
@@ -50,6 +53,7 @@ pub struct Gate {
     rules: PrincipalRules,
     sasl: Option<Arc<SaslServer>>,
     own: Option<OwnLogin>,
+    tokens: Option<TokenVerifier>,
     /// Who may speak as a node; `None`: whoever is let in.
     nodes: Option<BTreeSet<String>>,
     asks_for_certificates: bool,
@@ -104,6 +108,8 @@ impl Gate {
             None => Some(super_users).filter(|users| asks_for_certificates && !users.is_empty()),
         };
         let sasl = listener.sasl.clone();
+        let tokens =
+            sasl.as_ref().and_then(|sasl| sasl.tokens.clone()).map(TokenVerifier::open).transpose()?;
         let lifetimes = sasl.iter().flat_map(|sasl| sasl.reauthentication_ms.values());
         let lifetime_ms = lifetimes.copied().filter(|ms| *ms > 0).min();
         let rules = listener.tls.as_ref().map_or("DEFAULT", |tls| tls.principal_rules.as_str());
@@ -112,6 +118,7 @@ impl Gate {
             rules: PrincipalRules::parse(rules)?,
             sasl: sasl.map(|sasl| Arc::new(SaslServer::new(sasl, secret))),
             own,
+            tokens,
             nodes,
             asks_for_certificates,
             session_lifetime_min: lifetime_ms.map(|ms| Duration::from_millis(ms.unsigned_abs())),
@@ -123,6 +130,11 @@ impl Gate {
     /// Looks whether files of TLS have changed. Blocks on files.
     pub fn look_again(&self) -> Reloaded {
         self.tls.as_ref().map_or(Reloaded::Unchanged, Reloading::look_again)
+    }
+
+    /// The same of the keys of tokens.
+    pub fn look_at_keys_again(&self) -> Reloaded<KeysError> {
+        self.tokens.as_ref().map_or(Reloaded::Unchanged, TokenVerifier::look_again)
     }
 
     /// Whether whoever comes in has shown who it is.
@@ -225,7 +237,8 @@ impl Gate {
             let mut nonce = [0; NONCE_BYTES];
             (self.random)(&mut nonce).ok().map(|()| nonce)
         };
-        let store = WithOwnLogin { own: self.own.as_ref(), store };
+        let store =
+            WithOwnLogin { own: self.own.as_ref(), tokens: self.tokens.as_ref(), now_ms: now_ms(), store };
         let answer = match authenticator.handle(frame, begun.elapsed(), &store, &mut nonce) {
             Step::Pass => return Ok(true),
             Step::Answer(answer) => answer,
@@ -247,6 +260,12 @@ impl Gate {
         link.flush().await?;
         Ok(false)
     }
+}
+
+/// Milliseconds since 1970.
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 impl GateLink {
