@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
-use moldau_cluster::{ControllerError, KRAFT_VERSION, SUPPORTED_FEATURES};
+use moldau_cluster::{ControllerError, KRAFT_VERSION, RECORDS_VERSION, SUPPORTED_FEATURES};
 use moldau_metadata::{MetadataBatch, MetadataImage, MetadataRecord, encode_batch};
 use moldau_model::{Offset, TimestampMs};
 use tokio::sync::{mpsc, watch};
@@ -54,6 +54,22 @@ impl Deciding<'_> {
     /// What the asker may do, by the newest entries.
     pub(crate) fn access<'b>(&'b self, asker: &'b Asker) -> Access<'b> {
         Access::new(self.inputs.settings.authorizer(), self.image.acls(), asker, self.audit)
+    }
+
+    /// Whether the cluster may have records that need this level, for `what` the message says.
+    ///
+    /// # Errors
+    /// `UNSUPPORTED_VERSION`, with the level to be raised.
+    pub(crate) fn check_records_level(&self, level: i16, what: &str) -> Result<(), ApiError> {
+        let (feature, _) = RECORDS_VERSION;
+        let current = self.image.feature_level(feature);
+        if current >= level {
+            return Ok(());
+        }
+        let text = format!(
+            "The cluster's {feature} is {current}, and {what} need {level}: raise it once all nodes are upgraded."
+        );
+        Err(ApiError::new(moldau_model::ErrorCode::UnsupportedVersion, text))
     }
 
     /// Decides what creates or deletes partitions, within what the client may have changed. The answer comes with how many
@@ -318,6 +334,14 @@ impl EventLoop {
                 return;
             }
         };
+        let level = image.feature_level(RECORDS_VERSION.0);
+        if let Some(record) = batch.records.iter().find(|record| record.records_level() > level) {
+            // A decision has to refuse this itself, in words. Written, it would stop the nodes that do not know it.
+            tracing::error!(kind = record.name(), level, "a record of a later level is not written");
+            let error = ControllerError::Kafka(moldau_model::ErrorCode::UnknownServerError);
+            reply(Err(error), &mut self.sessions, now);
+            return;
+        }
         match self.node.propose(term, encode_batch(&batch)).await {
             Ok(proposal) => {
                 speculation.image = image;

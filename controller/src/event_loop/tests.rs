@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use moldau_metadata::records;
-use moldau_model::{BrokerId, Uuid};
+use moldau_cluster::{ControllerError, RECORDS_VERSION};
+use moldau_metadata::{MetadataRecord, ScramCredential, ScramMechanism, records};
+use moldau_model::{BrokerId, ErrorCode, Uuid};
 
 use crate::manage::Decision;
 use crate::{Controller, ControllerOptions};
@@ -31,5 +32,35 @@ async fn decisions_go_on_between_changes_of_the_membership() {
         last = offset.0;
     }
     changes.await.unwrap();
+    controller.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kind_of_record_that_older_nodes_do_not_know_waits_for_its_level() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_owned();
+    let options = ControllerOptions::new(BrokerId(1), "a-cluster".to_owned(), path, Uuid::ONE);
+    let controller = Controller::start(options, &tokio::runtime::Handle::current()).await.unwrap();
+    let service = Arc::clone(&controller.service);
+    let written = async |record: MetadataRecord| {
+        let decided = service.decide(move |_| Ok(Decision { records: vec![record], response: () }));
+        decided.await.map(|(result, _)| result.unwrap())
+    };
+    let level = |level: i32| records::FeatureLevel { name: RECORDS_VERSION.0.to_owned(), level }.into();
+    let password = || ScramCredential::removal("alice", ScramMechanism::Sha256).into();
+    let checked = async || {
+        let decided = service.decide(|deciding| {
+            deciding.check_records_level(1, "passwords")?;
+            Ok(Decision::unchanged(()))
+        });
+        decided.await.unwrap().0.map_err(|refusal| refusal.code)
+    };
+    written(password()).await.expect("a new cluster begins with the highest level");
+    written(level(0)).await.unwrap();
+    assert_eq!(written(password()).await, Err(ControllerError::Kafka(ErrorCode::UnknownServerError)));
+    assert_eq!(checked().await, Err(ErrorCode::UnsupportedVersion));
+    written(level(1)).await.unwrap();
+    written(password()).await.unwrap();
+    assert_eq!(checked().await, Ok(()));
     controller.shutdown().await;
 }
