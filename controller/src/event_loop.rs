@@ -21,9 +21,9 @@ use tokio::time::{Interval, MissedTickBehavior};
 use crate::applied::Applied;
 use crate::audit::AuditLog;
 use crate::manage::{
-    Access, ApiError, Asker, Audit, BrokerSessions, Decision, ELIGIBLE_LEADER_REPLICAS, Inputs, MutationQuota,
-    MutationQuotas, Mutator, Random, Settings, balance_leaders, bootstrap_records, eligible_leader_records,
-    fence_broker,
+    Access, ApiError, Asker, Audit, BrokerSessions, Decision, ELIGIBLE_LEADER_REPLICAS, Inputs,
+    MutationQuota, MutationQuotas, Mutator, Random, Settings, balance_leaders, bootstrap_records,
+    eligible_leader_records, fence_broker,
 };
 use crate::raft::{Leadership, ProposeError, RaftNode, Role};
 
@@ -110,6 +110,13 @@ pub(crate) enum Work {
 /// Tells the asker that nothing was decided.
 pub(crate) type Refuse = Box<dyn FnOnce(ControllerError) + Send>;
 
+/// What a new cluster begins with, if this node founds it.
+pub(crate) struct Founding {
+    pub(crate) cluster_id: String,
+    /// Behind the records that every cluster begins with.
+    pub(crate) records: Vec<MetadataRecord>,
+}
+
 /// What this controller expects to be committed.
 struct Speculation {
     image: MetadataImage,
@@ -130,7 +137,7 @@ pub(crate) struct EventLoop {
     sessions: BrokerSessions,
     mutation_quotas: MutationQuotas,
     start: Instant,
-    cluster_id: String,
+    founding: Founding,
     role: Role,
     /// Whether this controller is the active one, and has written what an active one begins with.
     active: Arc<watch::Sender<bool>>,
@@ -147,7 +154,7 @@ impl EventLoop {
         settings: Settings,
         audit: Arc<AuditLog>,
         session_timeout: Duration,
-        cluster_id: String,
+        founding: Founding,
         active: Arc<watch::Sender<bool>>,
     ) -> Self {
         let timeout_ms = i64::try_from(session_timeout.as_millis()).unwrap_or(i64::MAX);
@@ -159,7 +166,7 @@ impl EventLoop {
             sessions: BrokerSessions::new(timeout_ms),
             mutation_quotas: MutationQuotas::default(),
             start: Instant::now(),
-            cluster_id,
+            founding,
             role: Role::default(),
             active,
             speculation: None,
@@ -271,7 +278,8 @@ impl EventLoop {
         if is_new {
             let features = SUPPORTED_FEATURES.iter().filter(|(name, _, _)| *name != KRAFT_VERSION.0);
             let levels: Vec<(&str, i16)> = features.map(|(name, _, max)| (*name, *max)).collect();
-            records = bootstrap_records(&self.cluster_id, &levels);
+            records = bootstrap_records(&self.founding.cluster_id, &levels);
+            records.extend(self.founding.records.iter().cloned());
         }
         if is_new || image.feature_level(ELIGIBLE_LEADER_REPLICAS) > 0 {
             records.extend(eligible_leader_records(image, &self.settings));

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use crate::applied::Applied;
 use crate::audit::AuditLog;
-use crate::event_loop::EventLoop;
+use crate::event_loop::{EventLoop, Founding};
 use crate::listener::Server;
 use crate::manage::Settings;
 use crate::raft::{RaftNode, RaftNodeOptions};
@@ -113,7 +113,7 @@ async fn start(
         settings,
         Arc::clone(&audit),
         options.broker_session_timeout,
-        options.cluster_id.clone(),
+        Founding { cluster_id: options.cluster_id.clone(), records: options.initial_records },
         active.clone(),
     );
     let event_loop = tokio::spawn(event_loop.run(queue, stopped.clone()));
