@@ -1,7 +1,7 @@
 //! The one question whether somebody may do something. Without an authorizer everybody may do everything, as in Kafka
 //! without `authorizer.class.name`; every handler asks all the same, so that there is one place to answer differently.
 
-mod denials;
+mod audit;
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ pub use moldau_model::{Operation, ResourceType};
 use crate::api::RequestContext;
 use crate::api::message::OPERATIONS_NOT_ASKED;
 use crate::metadata_cache::MetadataCache;
-use denials::Denials;
+use audit::AuditLog;
 
 /// Decides by the settings of this node and the entries that its metadata has.
 pub struct Authorizer {
@@ -23,7 +23,7 @@ pub struct Authorizer {
     metadata: Arc<MetadataCache>,
     /// A listener that the cluster's nodes have to themselves, without any authentication.
     nodes_listener: Option<String>,
-    denials: Denials,
+    audit: AuditLog,
 }
 
 impl std::fmt::Debug for Authorizer {
@@ -51,7 +51,7 @@ impl Authorizer {
             ),
             None => {}
         }
-        Some(Self { settings, metadata, nodes_listener, denials: Denials::default() })
+        Some(Self { settings, metadata, nodes_listener, audit: AuditLog::default() })
     }
 
     fn allows(&self, context: &RequestContext, operation: Operation, resource: Resource<'_>) -> bool {
@@ -85,14 +85,12 @@ fn nodes_listener(config: &BrokerConfig) -> Option<String> {
         .then(|| config.inter_broker_listener_name.clone())
 }
 
-/// Whether the request's principal may do `operation` on `resource`. If not, that is told to the audit log.
+/// Whether the request's principal may do `operation` on `resource`. The audit log is told.
 #[must_use]
 pub fn is_authorized(context: &RequestContext, operation: Operation, resource: Resource<'_>) -> bool {
     let Some(authorizer) = &context.authorizer else { return true };
     let is_allowed = authorizer.allows(context, operation, resource);
-    if !is_allowed {
-        authorizer.denials.tell(context, operation, resource);
-    }
+    authorizer.audit.tell(context, operation, resource, is_allowed);
     is_allowed
 }
 

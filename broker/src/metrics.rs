@@ -34,6 +34,17 @@ pub struct Metrics {
 pub struct ConnectionMetrics {
     open: AtomicI64,
     accepted: AtomicU64,
+    authentications: Authentications<AtomicU64>,
+}
+
+/// How authentications of a listener went. As in Kafka, a connection of which nothing is asked has authenticated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Authentications<N> {
+    pub successful: N,
+    pub failed: N,
+    /// Of connections that were authenticated before (KIP-368).
+    pub successful_again: N,
+    pub failed_again: N,
 }
 
 /// An open connection, for as long as it lives.
@@ -54,6 +65,20 @@ impl Metrics {
         of_listener.open.fetch_add(1, Ordering::Relaxed);
         of_listener.accepted.fetch_add(1, Ordering::Relaxed);
         Some(OpenConnection(Arc::clone(of_listener)))
+    }
+
+    /// Each listener's authentications.
+    pub fn authentications(&self) -> impl Iterator<Item = (&str, Authentications<u64>)> {
+        self.connections.iter().map(|(name, of_listener)| {
+            let counted = &of_listener.authentications;
+            let authentications = Authentications {
+                successful: counted.successful.load(Ordering::Relaxed),
+                failed: counted.failed.load(Ordering::Relaxed),
+                successful_again: counted.successful_again.load(Ordering::Relaxed),
+                failed_again: counted.failed_again.load(Ordering::Relaxed),
+            };
+            (&**name, authentications)
+        })
     }
 
     /// Each listener's open connections, and how many there ever were.
@@ -77,6 +102,27 @@ impl Metrics {
     }
 }
 
+impl OpenConnection {
+    /// The listener's counters.
+    pub fn listener(&self) -> Arc<ConnectionMetrics> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl ConnectionMetrics {
+    /// A connection has authenticated; `again` where it was authenticated before.
+    pub fn authenticated(&self, again: bool) {
+        let Authentications { successful, successful_again, .. } = &self.authentications;
+        (if again { successful_again } else { successful }).fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The same of one that was refused.
+    pub fn refused(&self, again: bool) {
+        let Authentications { failed, failed_again, .. } = &self.authentications;
+        (if again { failed_again } else { failed }).fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
@@ -93,6 +139,12 @@ mod tests {
         let first = metrics.connected("A");
         let second = metrics.connected("A");
         assert!(metrics.connected("C").is_none());
+        let counters = second.as_ref().unwrap().listener();
+        counters.authenticated(false);
+        counters.authenticated(true);
+        counters.refused(true);
+        let expected = Authentications { successful: 1, failed: 0, successful_again: 1, failed_again: 1 };
+        assert_eq!(metrics.authentications().next(), Some(("A", expected)));
         drop(first);
         assert_eq!(metrics.connections().collect::<Vec<_>>(), [("A", 1, 2), ("B", 0, 0)]);
         drop(second);

@@ -5,6 +5,7 @@ mod container;
 mod create_topics;
 pub(crate) mod environment;
 mod health;
+pub(crate) mod initial_records;
 mod listeners;
 mod node;
 mod notify;

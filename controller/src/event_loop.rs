@@ -13,17 +13,18 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
-use moldau_cluster::{ControllerError, KRAFT_VERSION, SUPPORTED_FEATURES};
+use moldau_cluster::{ControllerError, KRAFT_VERSION, RECORDS_VERSION, SUPPORTED_FEATURES};
 use moldau_metadata::{MetadataBatch, MetadataImage, MetadataRecord, encode_batch};
 use moldau_model::{Offset, TimestampMs};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::applied::Applied;
+use crate::audit::AuditLog;
 use crate::manage::{
-    Access, ApiError, Asker, BrokerSessions, Decision, ELIGIBLE_LEADER_REPLICAS, Inputs, MutationQuota,
-    MutationQuotas, Mutator, Random, Settings, balance_leaders, bootstrap_records, eligible_leader_records,
-    fence_broker,
+    Access, ApiError, Asker, Audit, BrokerSessions, Decision, ELIGIBLE_LEADER_REPLICAS, Inputs,
+    MutationQuota, MutationQuotas, Mutator, Random, Settings, balance_leaders, bootstrap_records,
+    eligible_leader_records, fence_broker,
 };
 use crate::raft::{Leadership, ProposeError, RaftNode, Role};
 
@@ -46,6 +47,7 @@ pub(crate) struct Deciding<'a> {
     pub(crate) sessions: &'a mut BrokerSessions,
     pub(crate) mutation_quotas: &'a mut MutationQuotas,
     pub(crate) inputs: Inputs<'a>,
+    pub(crate) audit: &'a dyn Audit,
     /// Milliseconds since this controller started: a clock that nobody sets.
     pub(crate) now: TimestampMs,
 }
@@ -53,7 +55,23 @@ pub(crate) struct Deciding<'a> {
 impl Deciding<'_> {
     /// What the asker may do, by the newest entries.
     pub(crate) fn access<'b>(&'b self, asker: &'b Asker) -> Access<'b> {
-        Access::new(self.inputs.settings.authorizer(), self.image.acls(), asker)
+        Access::new(self.inputs.settings.authorizer(), self.image.acls(), asker, self.audit)
+    }
+
+    /// Whether the cluster may have records that need this level, for `what` the message says.
+    ///
+    /// # Errors
+    /// `UNSUPPORTED_VERSION`, with the level to be raised.
+    pub(crate) fn check_records_level(&self, level: i16, what: &str) -> Result<(), ApiError> {
+        let (feature, _) = RECORDS_VERSION;
+        let current = self.image.feature_level(feature);
+        if current >= level {
+            return Ok(());
+        }
+        let text = format!(
+            "The cluster's {feature} is {current}, and {what} need {level}: raise it once all nodes are upgraded."
+        );
+        Err(ApiError::new(moldau_model::ErrorCode::UnsupportedVersion, text))
     }
 
     /// Decides what creates or deletes partitions, within what the client may have changed. The answer comes with how many
@@ -94,6 +112,13 @@ pub(crate) enum Work {
 /// Tells the asker that nothing was decided.
 pub(crate) type Refuse = Box<dyn FnOnce(ControllerError) + Send>;
 
+/// What a new cluster begins with, if this node founds it.
+pub(crate) struct Founding {
+    pub(crate) cluster_id: String,
+    /// Behind the records that every cluster begins with.
+    pub(crate) records: Vec<MetadataRecord>,
+}
+
 /// What this controller expects to be committed.
 struct Speculation {
     image: MetadataImage,
@@ -110,10 +135,11 @@ pub(crate) struct EventLoop {
     node: Arc<RaftNode>,
     applied: Arc<Applied>,
     settings: Settings,
+    audit: Arc<AuditLog>,
     sessions: BrokerSessions,
     mutation_quotas: MutationQuotas,
     start: Instant,
-    cluster_id: String,
+    founding: Founding,
     role: Role,
     /// Whether this controller is the active one, and has written what an active one begins with.
     active: Arc<watch::Sender<bool>>,
@@ -128,8 +154,9 @@ impl EventLoop {
         node: Arc<RaftNode>,
         applied: Arc<Applied>,
         settings: Settings,
+        audit: Arc<AuditLog>,
         session_timeout: Duration,
-        cluster_id: String,
+        founding: Founding,
         active: Arc<watch::Sender<bool>>,
     ) -> Self {
         let timeout_ms = i64::try_from(session_timeout.as_millis()).unwrap_or(i64::MAX);
@@ -137,10 +164,11 @@ impl EventLoop {
             node,
             applied,
             settings,
+            audit,
             sessions: BrokerSessions::new(timeout_ms),
             mutation_quotas: MutationQuotas::default(),
             start: Instant::now(),
-            cluster_id,
+            founding,
             role: Role::default(),
             active,
             speculation: None,
@@ -253,7 +281,8 @@ impl EventLoop {
         if is_new {
             let features = SUPPORTED_FEATURES.iter().filter(|(name, _, _)| *name != KRAFT_VERSION.0);
             let levels: Vec<(&str, i16)> = features.map(|(name, _, max)| (*name, *max)).collect();
-            records = bootstrap_records(&self.cluster_id, &levels);
+            records = bootstrap_records(&self.founding.cluster_id, &levels);
+            records.extend(self.founding.records.iter().cloned());
         }
         if is_new || image.feature_level(ELIGIBLE_LEADER_REPLICAS) > 0 {
             records.extend(eligible_leader_records(image, &self.settings));
@@ -286,6 +315,7 @@ impl EventLoop {
                 settings: &self.settings,
                 mutation_quota: MutationQuota::default(),
             },
+            audit: &*self.audit,
             now,
         });
         self.propose(decided, now).await;
@@ -315,6 +345,14 @@ impl EventLoop {
                 return;
             }
         };
+        let level = image.feature_level(RECORDS_VERSION.0);
+        if let Some(record) = batch.records.iter().find(|record| record.records_level() > level) {
+            // A decision has to refuse this itself, in words. Written, it would stop the nodes that do not know it.
+            tracing::error!(kind = record.name(), level, "a record of a later level is not written");
+            let error = ControllerError::Kafka(moldau_model::ErrorCode::UnknownServerError);
+            reply(Err(error), &mut self.sessions, now);
+            return;
+        }
         match self.node.propose(term, encode_batch(&batch)).await {
             Ok(proposal) => {
                 speculation.image = image;

@@ -17,7 +17,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::applied::Applied;
-use crate::event_loop::EventLoop;
+use crate::audit::AuditLog;
+use crate::event_loop::{EventLoop, Founding};
 use crate::listener::Server;
 use crate::manage::Settings;
 use crate::raft::{RaftNode, RaftNodeOptions};
@@ -106,12 +107,14 @@ async fn start(
     let active = Arc::new(watch::channel(false).0);
     let settings = Settings::new(options.node_id, options.settings);
     let authorizer = settings.authorizer().cloned();
+    let audit = Arc::new(AuditLog::default());
     let event_loop = EventLoop::new(
         node.clone(),
         applied.clone(),
         settings,
+        Arc::clone(&audit),
         options.broker_session_timeout,
-        options.cluster_id.clone(),
+        Founding { cluster_id: options.cluster_id.clone(), records: options.initial_records },
         active.clone(),
     );
     let event_loop = tokio::spawn(event_loop.run(queue, stopped.clone()));
@@ -122,6 +125,7 @@ async fn start(
         listener_name: options.listener_name,
         inter_broker_listener,
         authorizer,
+        audit,
         node,
         applied,
         requests,

@@ -8,6 +8,7 @@
 //! [`ControllerChannel`]: moldau_cluster::ControllerChannel
 
 mod applied;
+mod audit;
 mod dial;
 mod error;
 mod event_loop;

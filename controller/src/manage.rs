@@ -30,7 +30,7 @@ mod scram_credentials;
 mod settings;
 mod voters;
 
-pub use access::{Access, Asker};
+pub use access::{Access, Asker, Audit};
 pub use acls::{create_acls, delete_acls};
 pub use alter_configs::{
     AlterConfigsRequest, AlterConfigsResult, ConfigAlteration, ConfigOperation, ConfigValue,

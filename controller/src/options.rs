@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use moldau_metadata::MetadataRecord;
 use moldau_model::{BrokerId, Uuid};
 use moldau_security::link::{Dialer, Gate};
 
@@ -94,6 +95,8 @@ pub struct ControllerOptions {
     pub metadata_log_dir: PathBuf,
     /// The `directory.id` of that directory.
     pub directory_id: Uuid,
+    /// What the first batch of the cluster has besides, should this node found it.
+    pub initial_records: Vec<MetadataRecord>,
     /// `controller.quorum.voters`. Empty means this node alone, unless there are `bootstrap_servers`: then it is taken in
     /// by those who are there.
     pub voters: Vec<QuorumVoter>,
@@ -129,6 +132,7 @@ impl ControllerOptions {
             cluster_id,
             metadata_log_dir,
             directory_id,
+            initial_records: Vec::new(),
             voters: Vec::new(),
             bootstrap_servers: Vec::new(),
             auto_join: false,

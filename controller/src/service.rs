@@ -5,6 +5,7 @@ mod presence;
 pub(crate) mod tools;
 mod watch;
 
+pub(crate) use kafka::Change;
 pub(crate) use presence::Presence;
 #[cfg(test)]
 pub(crate) use watch::spawn as watch_applied;
@@ -18,11 +19,13 @@ use moldau_cluster::{
     ProducerIdBlock, QuorumDescription, QuorumNode, QuorumReplica, RegisterBroker, RegisteredBroker,
     WatchMetadata,
 };
-use moldau_metadata::{AuthorizerSettings, MetadataImage};
+use moldau_metadata::{AuthorizerSettings, MetadataImage, ScramCredential, ScramMechanism};
 use moldau_model::{BrokerId, ErrorCode, Offset, Operation, TimestampMs, Uuid};
+use moldau_security::sasl::CredentialStore;
 use tokio::sync::{mpsc, oneshot, watch as flag};
 
 use crate::applied::Applied;
+use crate::audit::AuditLog;
 use crate::event_loop::{Decided, Deciding, Work};
 use crate::manage::{
     Access, ApiError, Asker, Decision, allocate_producer_ids, alter_partition, register_broker,
@@ -42,6 +45,7 @@ pub(crate) struct Service {
     pub(crate) inter_broker_listener: String,
     /// Who decides what clients may do, where a decision of the event loop is not asked; `None` if they may do everything.
     pub(crate) authorizer: Option<AuthorizerSettings>,
+    pub(crate) audit: Arc<AuditLog>,
     pub(crate) node: Arc<RaftNode>,
     pub(crate) applied: Arc<Applied>,
     pub(crate) requests: mpsc::Sender<Work>,
@@ -248,7 +252,7 @@ impl Service {
     /// `CLUSTER_AUTHORIZATION_FAILED`.
     fn check_cluster(&self, asker: &Asker, operation: Operation) -> Result<(), ApiError> {
         let image = self.applied.image();
-        Access::new(self.authorizer.as_ref(), image.acls(), asker).check_cluster(operation)
+        Access::new(self.authorizer.as_ref(), image.acls(), asker, &*self.audit).check_cluster(operation)
     }
 
     /// # Errors
@@ -258,6 +262,15 @@ impl Service {
             return Ok(());
         }
         Err(ControllerError::NotController { leader: self.node.leader_hint() })
+    }
+}
+
+/// Who has a password, as far as this controller has applied.
+pub(crate) struct Users<'a>(pub(crate) &'a Service);
+
+impl CredentialStore for Users<'_> {
+    fn scram(&self, mechanism: ScramMechanism, user: &str) -> Option<ScramCredential> {
+        self.0.applied.image().scram().get(user, mechanism).map(|credential| (**credential).clone())
     }
 }
 

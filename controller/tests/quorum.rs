@@ -16,12 +16,16 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use broker::{Broker, create_topic, runtime};
+use bytes::BytesMut;
 use harness::{CLUSTER, Quorum, credentials, eventually, watch_until};
+use kafka_protocol::messages::create_acls_request::AclCreation;
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::{
-    ApiVersionsRequest, CreateTopicsRequest, DescribeClusterRequest, DescribeQuorumRequest,
+    ApiVersionsRequest, CreateAclsRequest, CreateAclsResponse, CreateTopicsRequest, CreateTopicsResponse,
+    DescribeClusterRequest, DescribeQuorumRequest, TopicName,
 };
-use kafka_protocol::protocol::{Request, StrBytes};
-use moldau_cluster::{ControllerChannel, ControllerError, identify};
+use kafka_protocol::protocol::{Decodable, Encodable, Request, StrBytes};
+use moldau_cluster::{ControllerChannel, ControllerError, Forward, identify};
 use moldau_kafka::ApiKey;
 use moldau_metadata::MetadataImage;
 use moldau_model::{BrokerId, ErrorCode, LeaderEpoch, Offset};
@@ -268,6 +272,105 @@ fn strangers_are_refused() {
             tokio::time::timeout(Duration::from_secs(3), create_topic(&*quorum.channel(), "x", 1)).await;
         assert!(alone.is_err(), "a stranger made a majority: {alone:?}");
         alive.abort();
+    });
+}
+
+/// What a topic's creation comes to that is forwarded over the network, as if by a client at `10.9.9.9`.
+async fn forwarded_creation(quorum: &Quorum, name: &str) -> ErrorCode {
+    let topic = CreatableTopic::default()
+        .with_name(TopicName(StrBytes::from_string(name.to_owned())))
+        .with_num_partitions(1)
+        .with_replication_factor(1);
+    let mut body = BytesMut::new();
+    CreateTopicsRequest::default().with_topics(vec![topic]).encode(&mut body, 7).unwrap();
+    let request = Forward {
+        principal: "Node:1".to_owned(),
+        client_host: "10.9.9.9".to_owned(),
+        ..broker::raw(ApiKey::CreateTopics as i16, 7, body.to_vec())
+    };
+    let mut forwarded = quorum.channel_as(Some(CLUSTER), None).forward(request).await.unwrap();
+    let response = CreateTopicsResponse::decode(&mut forwarded.body, 7).unwrap();
+    ErrorCode::from_code(response.topics[0].error_code)
+}
+
+#[test]
+fn without_a_secret_nobody_is_believed_who_asks_or_from_where() {
+    let mut quorum = Quorum::new(1);
+    quorum.adjust = |options| {
+        options.secret = None;
+        let class = "org.apache.kafka.metadata.authorizer.StandardAuthorizer";
+        options.settings.insert("authorizer.class.name".to_owned(), class.to_owned());
+    };
+    runtime().block_on(async {
+        quorum.start(1).await;
+        quorum.active().await;
+        let broker = Broker::register(quorum.handle(1), 1).await;
+        quorum.handle(1).heartbeat(broker.beat(Offset(i64::MAX))).await.unwrap();
+        for (host, name, expected) in [
+            ("10.9.9.9", "claimed", ErrorCode::TopicAuthorizationFailed),
+            ("127.0.0.1", "true", ErrorCode::None),
+        ] {
+            let entry = AclCreation::default()
+                .with_resource_type(2)
+                .with_resource_name(StrBytes::from_static_str("*"))
+                .with_resource_pattern_type(3)
+                .with_principal(StrBytes::from_static_str("User:ANONYMOUS"))
+                .with_host(StrBytes::from_static_str(host))
+                .with_operation(5)
+                .with_permission_type(3);
+            let mut body = BytesMut::new();
+            CreateAclsRequest::default().with_creations(vec![entry]).encode(&mut body, 3).unwrap();
+            // In the same process nobody pretends.
+            let by_node = Forward {
+                principal: "Node:1".to_owned(),
+                ..broker::raw(ApiKey::CreateAcls as i16, 3, body.to_vec())
+            };
+            let mut made = quorum.handle(1).forward(by_node).await.unwrap();
+            let made = CreateAclsResponse::decode(&mut made.body, 3).unwrap();
+            assert_eq!(made.results[0].error_code, 0, "{made:?}");
+            assert_eq!(forwarded_creation(&quorum, name).await, expected, "{host}");
+        }
+    });
+}
+
+/// Connections from one address, each with the first byte of gRPC's preface and nothing behind it.
+async fn crowd(address: &str, size: usize) -> Vec<tokio::net::TcpStream> {
+    let mut crowd = Vec::new();
+    for _ in 0..size {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let stream = socket.connect(address.parse().unwrap()).await.unwrap();
+        // One that was closed already takes it or does not.
+        drop(stream.try_write(b"P"));
+        crowd.push(stream);
+    }
+    crowd
+}
+
+#[test]
+fn strangers_from_one_address_leave_places_to_nodes_and_tools() {
+    let mut quorum = Quorum::new(1);
+    runtime().block_on(async {
+        quorum.start(1).await;
+        quorum.active().await;
+        let address = quorum.addresses().remove(0).address;
+        let crowd = crowd(&address, 160).await;
+        let is_closed = |stream: &tokio::net::TcpStream| {
+            // Nothing is ever said to them: what there is to read is the end.
+            !matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+        };
+        eventually("those that are too many are closed", || async {
+            (crowd.iter().filter(|stream| is_closed(stream)).count() >= 32).then_some(())
+        })
+        .await;
+        assert!(crowd.iter().any(|stream| !is_closed(stream)), "an address has its share");
+        quorum.channel().describe_quorum().await.unwrap();
+        let about_controllers = DescribeClusterRequest::default().with_endpoint_type(2);
+        let asked = tokio::task::spawn_blocking(move || ask(&address, 1, &about_controllers));
+        assert_eq!(asked.await.unwrap().unwrap().brokers.len(), 1);
+        // What they begin comes to nothing.
+        eventually("all of them are gone", || async { crowd.iter().all(is_closed).then_some(()) }).await;
+        quorum.channel().describe_quorum().await.unwrap();
     });
 }
 

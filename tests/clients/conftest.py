@@ -273,9 +273,9 @@ def java(tmp_path_factory):
     log4j = tmp_path_factory.mktemp("java") / "log4j2.yaml"
     log4j.write_text("Configuration:\n  Loggers:\n    Root: {level: 'OFF'}\n")
 
-    def run(name, *arguments, input=None, timeout=120):
+    def run(name, *arguments, input=None, timeout=120, options=()):
         return subprocess.run(
-            ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx256m",
+            ["java", *options, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx256m",
              f"-Dlog4j2.configurationFile={log4j}", "-cp", f"{jars}/*", JAVA_TOOLS[name], *map(str, arguments)],
             input=input, text=True, capture_output=True, timeout=timeout)
 

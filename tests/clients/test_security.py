@@ -92,9 +92,10 @@ class Secured(Moldau):
 def start_secured(tmp_path, authority):
     started = []
 
-    def start(**settings):
+    def start(prepare=lambda folder: None, **settings):
         folder = tmp_path / f"secured-{len(started)}"
         folder.mkdir()
+        prepare(folder)
         node = Secured(folder, authority, **settings).start()
         started.append(node)
         return node
@@ -293,6 +294,58 @@ def test_a_crowd_that_does_not_authenticate_keeps_nobody_waiting(start_secured):
     round_trip(settings, "afterwards")
 
 
+def test_a_crowd_from_one_address_leaves_places_to_others(start_secured):
+    node = start_secured(**{"max.unauthenticated.connections": "9", "max.unauthenticated.connections.per.ip": "3"})
+    port = node.ports["SASL_PLAINTEXT"]
+    crowd = [socket.create_connection(("127.0.0.1", port), 10, source_address=("127.0.0.2", 0)) for _ in range(12)]
+    try:
+        for stream in crowd:
+            stream.settimeout(0.2)
+
+        def is_closed(stream):
+            try:
+                return stream.recv(1) == b""
+            except TimeoutError:
+                return False
+
+        eventually(lambda: sum(map(is_closed, crowd)) >= 9, 20, "the end of those that are too many")
+        assert sum(map(is_closed, crowd)) == 9
+        round_trip(node.client("SASL_PLAINTEXT", **sasl("PLAIN", "alice", "alice-pw")), "meanwhile")
+    finally:
+        for stream in crowd:
+            stream.close()
+
+
+def test_authentications_are_counted(start_secured):
+    node = start_secured()
+    round_trip(node.client("SASL_PLAINTEXT", **sasl("PLAIN", "alice", "alice-pw")), "counted")
+    refused(node.client("SASL_PLAINTEXT", **sasl("PLAIN", "alice", "wrong")))
+    with urllib.request.urlopen(f"http://127.0.0.1:{node.http_port}/metrics", timeout=20) as metrics:
+        lines = metrics.read().decode().splitlines()
+    def value(outcome):
+        name = f"kafka_server_socket_server_metrics_{outcome}_total{{"
+        found = [line for line in lines if line.startswith(name) and 'listener="SASL_PLAINTEXT"' in line]
+        return float(found[0].rsplit(" ", 1)[1])
+    assert value("successful_authentication") >= 2 and value("failed_authentication") >= 1
+    assert value("successful_reauthentication") == value("failed_reauthentication") == 0
+
+
+def test_the_first_users_come_with_the_storage(start_secured, tools, tmp_path):
+    def prepare(folder):
+        config = folder / "format.properties"
+        config.write_text(f"node.id=1\nlog.dirs={folder / 'data'}\n")
+        users = ["SCRAM-SHA-256=[name=dora,password=pencil]", "SCRAM-SHA-512=[name=emil,iterations=8192,password=pencil]"]
+        added = [word for user in users for word in ("--add-scram", user)]
+        done = tools("kafka-storage", "format", "--config", config, "--cluster-id", "7ja9YcYrQLCm7A8M4_lZgw", *added)
+        assert done.returncode == 0, done
+        assert "pencil" not in (folder / "data" / "initial.records").read_text(errors="replace")
+    node = start_secured(prepare=prepare)
+    for mechanism, user in (("SCRAM-SHA-256", "dora"), ("SCRAM-SHA-512", "emil")):
+        round_trip(node.client("SASL_PLAINTEXT", **sasl(mechanism, user, "pencil")), user)
+    assert refused(node.client("SASL_PLAINTEXT", **sasl("SCRAM-SHA-512", "dora", "pencil"))).code() == \
+        ck.KafkaError._AUTHENTICATION
+
+
 def test_secrets_are_told_to_nobody(start_secured, tools):
     node = start_secured()
     told = tools("kafka-configs", "--bootstrap-server", node.bootstrap, "--describe", "--all", "--entity-type", "brokers",
@@ -439,6 +492,19 @@ def test_entries_count_for_who_has_authenticated_and_a_denied_user_changes_nothi
     assert error.value.args[0].code() == ck.KafkaError.CLUSTER_AUTHORIZATION_FAILED
     # Nobody at all may do nothing, also where the nodes listen.
     assert "rivers" not in ck_admin.AdminClient({"bootstrap.servers": node.bootstrap}).list_topics(timeout=10).topics
+    # An expression finds what she may see; who did what, and who was not let, is in the audit log.
+    by_regex = ck.Consumer({**alice, "group.id": "by-regex", "group.protocol": "consumer"})
+    by_regex.subscribe(["^.*"])
+    eventually(lambda: by_regex.poll(0.2) or by_regex.assignment(), 30, "an assignment")
+    assert {partition.topic for partition in by_regex.assignment()} == {"rivers"}
+    by_regex.close()
+    log = node.log_path.read_text()
+    denied = "Principal = User:alice is Denied operation = WRITE from host = 127.0.0.1 on resource = Topic:LITERAL:secret for request"
+    assert denied in log
+    assert "is Denied operation = CREATE from host = 127.0.0.1 on resource = Topic:LITERAL:hers for request = CreateTopics" in log
+    changes = [line for line in log.splitlines() if "a change was answered" in line]
+    assert any("User:admin" in line and "CreateTopics" in line and "topic rivers" in line for line in changes), changes
+    assert any("User:alice" in line and "topic hers (TOPIC_AUTHORIZATION_FAILED)" in line for line in changes), changes
     end = ck.Consumer({**node.client("SASL_PLAINTEXT", **sasl("PLAIN", "admin", "admin-pw")), "group.id": "g"})
     assert end.get_watermark_offsets(ck.TopicPartition("secret", 0), timeout=20) == (0, 0)
     end.close()

@@ -18,6 +18,7 @@ mod shard;
 mod share;
 mod streams;
 mod timers;
+mod topic_filter;
 
 #[cfg(test)]
 mod tests;
@@ -50,3 +51,4 @@ pub use streams::{
     StreamsEndpoint, StreamsEndpointPartitions, StreamsGroupHeartbeatRequest, StreamsGroupHeartbeatResponse,
     StreamsStatus, StreamsStatusCode, StreamsSubtopology, StreamsTasks, StreamsTopicInfo, StreamsTopology,
 };
+pub use topic_filter::TopicFilter;

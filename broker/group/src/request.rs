@@ -6,6 +6,7 @@ use moldau_model::{
     VerificationGuard,
 };
 
+use crate::TopicFilter;
 use crate::streams::StreamsGroupHeartbeatRequest;
 
 /// Names one request until it is answered. The shell hands them out; no two unanswered requests share one.
@@ -270,6 +271,8 @@ pub struct ConsumerGroupHeartbeatRequest {
     pub client_host: String,
     /// Random; the member's id if the request has none.
     pub new_member_uuid: Uuid,
+    /// What a regular expression may find.
+    pub visible_topics: TopicFilter,
 }
 
 /// ShareGroupHeartbeat, version 1. What has not changed since the last heartbeat may be left out.

@@ -54,6 +54,11 @@ impl Requester {
         }
     }
 
+    /// Whose entries count.
+    pub(crate) fn asker(&self) -> String {
+        format!("{} from {}", self.principal, self.client_host)
+    }
+
     /// A request to be carried out by the controller in this name.
     pub(crate) fn forward(
         &self,

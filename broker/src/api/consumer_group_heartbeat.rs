@@ -9,13 +9,14 @@ use kafka_protocol::messages::consumer_group_heartbeat_response::{Assignment, To
 use kafka_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 use moldau_group::{
     ConsumerGroupHeartbeatRequest as Beat, ConsumerGroupHeartbeatResponse as Heard, Request as GroupRequest,
-    Response as GroupResponse, TopicPartitions as Owned,
+    Response as GroupResponse, TopicFilter, TopicPartitions as Owned,
 };
 use moldau_model::{ErrorCode, PartitionIndex, Uuid};
 
 use super::group_request::{ask, check_member, mismatched, serves_consumer_groups};
 use super::message::{model_uuid, owned, text, wire_uuid};
 use super::{ApiSupport, Reply, Request, RequestContext};
+use crate::authorize::{Operation, Resource, is_visible};
 use crate::broker::Broker;
 
 pub(super) const SUPPORT: ApiSupport = ApiSupport::new(68, "ConsumerGroupHeartbeat", 0, 1, handle);
@@ -76,7 +77,17 @@ fn beat(context: &RequestContext, request: ConsumerGroupHeartbeatRequest, new_me
         client_id: context.client_id.as_deref().unwrap_or_default().to_owned(),
         client_host: format!("/{}", context.client_address.ip().to_canonical()),
         new_member_uuid,
+        visible_topics: visible_topics(context),
     }
+}
+
+/// What the member's regular expressions may find: what it may describe.
+fn visible_topics(context: &RequestContext) -> TopicFilter {
+    if context.authorizer.is_none() {
+        return TopicFilter::default();
+    }
+    let context = context.clone();
+    TopicFilter::new(move |topic| is_visible(&context, Operation::Describe, Resource::topic(topic)))
 }
 
 fn failed(error: ErrorCode) -> ConsumerGroupHeartbeatResponse {

@@ -19,10 +19,11 @@ const TOPICS_MAX: usize = 10_000;
 /// Refusals that an answer names.
 const NAMED_REFUSALS_MAX: usize = 3;
 
-/// What is known of topics that were asked for.
+/// What is known of topics that were asked for, by who asked: what one principal may not create another one may, and is not
+/// to be told of the refusal.
 #[derive(Debug, Default)]
 pub struct StreamsTopics {
-    by_name: Mutex<BTreeMap<String, Creation>>,
+    by_asker: Mutex<BTreeMap<(String, String), Creation>>,
 }
 
 #[derive(Debug)]
@@ -46,25 +47,26 @@ impl StreamsTopics {
         patience: Duration,
     ) -> Option<String> {
         let now = Instant::now();
-        let problem = self.problem(&topics, now);
-        let topics = self.begin(topics, now);
+        let asker = requester.asker();
+        let problem = self.problem(&asker, &topics, now);
+        let topics = self.begin(&asker, topics, now);
         if !topics.is_empty() {
             let (streams_topics, control) = (Arc::clone(self), Arc::clone(control));
             tokio::spawn(async move {
                 let names: Vec<String> = topics.iter().map(|topic| topic.name.clone()).collect();
                 let topics = topics.into_iter().map(creatable).collect();
                 let outcome = auto_create::create(&control, topics, &requester).await;
-                streams_topics.finish(&names, outcome, Instant::now() + patience);
+                streams_topics.finish(&asker, &names, outcome, Instant::now() + patience);
             });
         }
         problem
     }
 
-    fn problem(&self, topics: &[StreamsTopicInfo], now: Instant) -> Option<String> {
-        let by_name = self.by_name.lock();
+    fn problem(&self, asker: &str, topics: &[StreamsTopicInfo], now: Instant) -> Option<String> {
+        let by_asker = self.by_asker.lock();
         let refused: Vec<String> = topics
             .iter()
-            .filter_map(|topic| match by_name.get(&topic.name) {
+            .filter_map(|topic| match by_asker.get(&(asker.to_owned(), topic.name.clone())) {
                 Some(Creation::Refused { why, until }) if *until > now => {
                     Some(format!("{} ({why})", topic.name))
                 }
@@ -80,33 +82,40 @@ impl StreamsTopics {
     }
 
     /// Takes the topics that are to be created now.
-    fn begin(&self, topics: Vec<StreamsTopicInfo>, now: Instant) -> Vec<StreamsTopicInfo> {
-        let mut by_name = self.by_name.lock();
-        by_name.retain(|_, creation| match creation {
+    fn begin(&self, asker: &str, topics: Vec<StreamsTopicInfo>, now: Instant) -> Vec<StreamsTopicInfo> {
+        let mut by_asker = self.by_asker.lock();
+        by_asker.retain(|_, creation| match creation {
             Creation::UnderWay => true,
             Creation::Refused { until, .. } => *until > now,
         });
         let mut begun = Vec::new();
         for topic in topics {
-            if by_name.len() < TOPICS_MAX && !by_name.contains_key(&topic.name) {
-                by_name.insert(topic.name.clone(), Creation::UnderWay);
+            let key = (asker.to_owned(), topic.name.clone());
+            if by_asker.len() < TOPICS_MAX && !by_asker.contains_key(&key) {
+                by_asker.insert(key, Creation::UnderWay);
                 begun.push(topic);
             }
         }
         begun
     }
 
-    fn finish(&self, names: &[String], outcome: Result<Vec<(String, String)>, String>, until: Instant) {
-        let mut by_name = self.by_name.lock();
+    fn finish(
+        &self,
+        asker: &str,
+        names: &[String],
+        outcome: Result<Vec<(String, String)>, String>,
+        until: Instant,
+    ) {
+        let mut by_asker = self.by_asker.lock();
         for name in names {
-            by_name.remove(name);
+            by_asker.remove(&(asker.to_owned(), name.clone()));
         }
         let refusals = outcome.unwrap_or_else(|problem| {
             tracing::warn!(problem, ?names, "topics of a streams application cannot be created");
             names.iter().map(|name| (name.clone(), problem.clone())).collect()
         });
         for (name, why) in refusals {
-            by_name.insert(name, Creation::Refused { why, until });
+            by_asker.insert((asker.to_owned(), name), Creation::Refused { why, until });
         }
     }
 }
@@ -142,35 +151,50 @@ mod tests {
         topics.into_iter().map(|topic| topic.name).collect()
     }
 
+    const ALICE: &str = "User:alice from 10.0.0.1";
+
+    #[test]
+    fn what_one_principal_was_refused_another_one_may_try_and_does_not_hear_of() {
+        let streams_topics = StreamsTopics::default();
+        let (now, bob) = (Instant::now(), "User:bob from 10.0.0.1");
+        streams_topics.begin(ALICE, topics(&["a"]), now);
+        let refused = Ok(vec![("a".to_owned(), "no".to_owned())]);
+        streams_topics.finish(ALICE, &["a".to_owned()], refused, now + Duration::from_secs(10));
+        assert_eq!(streams_topics.problem(bob, &topics(&["a"]), now), None);
+        assert_eq!(names(streams_topics.begin(bob, topics(&["a"]), now)), ["a"]);
+        assert_eq!(names(streams_topics.begin(ALICE, topics(&["a"]), now)), Vec::<String>::new());
+        assert_eq!(streams_topics.problem(ALICE, &topics(&["a"]), now).as_deref(), Some("a (no)"));
+    }
+
     #[test]
     fn a_topic_is_created_once_at_a_time_and_a_refusal_is_told_until_it_is_tried_again() {
         let streams_topics = StreamsTopics::default();
         let now = Instant::now();
         let all = ["a", "b", "c", "d", "e"];
-        assert_eq!(names(streams_topics.begin(topics(&all), now)), all);
-        assert_eq!(names(streams_topics.begin(topics(&["a", "f"]), now)), ["f"]);
-        assert_eq!(streams_topics.problem(&topics(&all), now), None);
+        assert_eq!(names(streams_topics.begin(ALICE, topics(&all), now)), all);
+        assert_eq!(names(streams_topics.begin(ALICE, topics(&["a", "f"]), now)), ["f"]);
+        assert_eq!(streams_topics.problem(ALICE, &topics(&all), now), None);
         let until = now + Duration::from_secs(10);
         let refusals = ["a", "b", "c", "d"].map(|name| (name.to_owned(), "no".to_owned()));
-        streams_topics.finish(&all.map(str::to_owned), Ok(refusals.to_vec()), until);
+        streams_topics.finish(ALICE, &all.map(str::to_owned), Ok(refusals.to_vec()), until);
         assert_eq!(
-            streams_topics.problem(&topics(&all), now).as_deref(),
+            streams_topics.problem(ALICE, &topics(&all), now).as_deref(),
             Some("a (no), b (no), c (no) and 1 more")
         );
-        assert_eq!(streams_topics.problem(&topics(&["d", "e"]), now).as_deref(), Some("d (no)"));
-        assert_eq!(names(streams_topics.begin(topics(&["a", "e"]), now)), ["e"]);
-        assert_eq!(names(streams_topics.begin(topics(&["a"]), until)), ["a"]);
+        assert_eq!(streams_topics.problem(ALICE, &topics(&["d", "e"]), now).as_deref(), Some("d (no)"));
+        assert_eq!(names(streams_topics.begin(ALICE, topics(&["a", "e"]), now)), ["e"]);
+        assert_eq!(names(streams_topics.begin(ALICE, topics(&["a"]), until)), ["a"]);
     }
 
     #[test]
     fn an_outcome_that_is_not_known_is_told_of_every_topic() {
         let streams_topics = StreamsTopics::default();
         let now = Instant::now();
-        streams_topics.begin(topics(&["a", "b"]), now);
+        streams_topics.begin(ALICE, topics(&["a", "b"]), now);
         let outcome = Err("no answer".to_owned());
-        streams_topics.finish(&["a", "b"].map(str::to_owned), outcome, now + Duration::from_secs(1));
+        streams_topics.finish(ALICE, &["a", "b"].map(str::to_owned), outcome, now + Duration::from_secs(1));
         assert_eq!(
-            streams_topics.problem(&topics(&["a", "b"]), now).as_deref(),
+            streams_topics.problem(ALICE, &topics(&["a", "b"]), now).as_deref(),
             Some("a (no answer), b (no answer)")
         );
     }

@@ -1,13 +1,14 @@
 //! What protects a broker's listeners, and how it dials others: made at the start, and anew when certificates change.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
 use moldau_metadata::config::BrokerConfig;
 use moldau_security::link::Dialer;
-use moldau_security::tls::Reloaded;
-use tokio::sync::{Semaphore, watch};
+use moldau_security::{Places, Reloaded};
+use tokio::sync::watch;
 
 use super::start::StartError;
 use crate::net::{self, Protection, ProtectionError};
@@ -29,10 +30,15 @@ impl Security {
         let inter_broker = config.inter_broker_listener_name.clone();
         let names: Vec<String> = config.listeners.iter().map(|listener| listener.name.clone()).collect();
         let opened = tokio::task::spawn_blocking(move || {
-            let places = usize::try_from(security.unauthenticated_max).unwrap_or(1);
+            let bound = |bound: i32| usize::try_from(bound).unwrap_or(1);
+            let places = || {
+                Places::new(
+                    bound(security.unauthenticated_max),
+                    bound(security.unauthenticated_per_address_max),
+                )
+            };
             // Strangers at a listener of clients keep no broker from reaching another.
-            let (of_clients, of_brokers) =
-                (Arc::new(Semaphore::new(places)), Arc::new(Semaphore::new(places)));
+            let (of_clients, of_brokers) = (places(), places());
             let mut listeners = BTreeMap::new();
             for name in names {
                 let listener = security.listeners.get(&name);
@@ -70,9 +76,10 @@ impl Security {
             let (listeners, dialer) = (self.listeners.clone(), Arc::clone(&self.dialer));
             let looked = tokio::task::spawn_blocking(move || {
                 for (name, protection) in &listeners {
-                    tell(name, &protection.look_again());
+                    tell(name, "certificates", &protection.look_again());
+                    tell(name, "keys of tokens", &protection.look_at_keys_again());
                 }
-                tell("between brokers", &dialer.look_again());
+                tell("between brokers", "certificates", &dialer.look_again());
             });
             if let Err(error) = looked.await {
                 tracing::error!(%error, "certificates are not looked at any more");
@@ -82,12 +89,12 @@ impl Security {
     }
 }
 
-fn tell(listener: &str, reloaded: &Reloaded) {
+fn tell<E: Display>(listener: &str, what: &str, reloaded: &Reloaded<E>) {
     match reloaded {
         Reloaded::Unchanged => {}
-        Reloaded::Changed => tracing::info!(listener, "certificates have changed, new connections see them"),
+        Reloaded::Changed => tracing::info!(listener, what, "files have changed, new connections see them"),
         Reloaded::Refused(error) => {
-            tracing::error!(listener, %error, "changed certificates cannot be used, the ones before stay");
+            tracing::error!(listener, what, %error, "changed files cannot be used, what was read before stays");
         }
     }
 }

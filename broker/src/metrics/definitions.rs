@@ -139,6 +139,10 @@ metrics! {
     NetworkProcessorIdle = "kafka_network_socketserver_networkprocessoravgidle_percent" Gauge Jmx Node [] "The part of the time, 0 to 1, for which the workers of the data plane were idle since the last scrape";
     RequestHandlerIdle = "kafka_server_kafkarequesthandlerpool_requesthandleravgidle_percent" Gauge Jmx Node [] "The same: here the workers that read requests also handle them";
     ConnectionCount = "kafka_server_socket_server_metrics_connection_count" Gauge Jmx Node ["listener"] "Open connections";
+    AuthenticationsSuccessful = "kafka_server_socket_server_metrics_successful_authentication_total" Counter Jmx Node ["listener"] "Connections that authenticated; where nothing is asked of them, all";
+    AuthenticationsFailed = "kafka_server_socket_server_metrics_failed_authentication_total" Counter Jmx Node ["listener"] "Connections that did not: TLS, SASL, or too long";
+    ReauthenticationsSuccessful = "kafka_server_socket_server_metrics_successful_reauthentication_total" Counter Jmx Node ["listener"] "Sessions that were renewed";
+    ReauthenticationsFailed = "kafka_server_socket_server_metrics_failed_reauthentication_total" Counter Jmx Node ["listener"] "Sessions that were to be renewed, and were refused";
     ConnectionCreations = "kafka_server_socket_server_metrics_connection_creation_total" Counter Jmx Node ["listener"] "Connections that were accepted";
     PurgatorySize = "kafka_server_delayedoperationpurgatory_purgatorysize" Gauge Jmx Node ["delayedOperation"] "Requests whose answers wait: Produce for its ISR, Fetch for records";
     LogSize = "kafka_log_log_size" Gauge Jmx Node ["topic", "partition"] "Bytes of the log of each replica here";

@@ -1,13 +1,14 @@
 //! SASL on one connection: frames go by here until they are somebody's, and afterwards where somebody authenticates again.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use moldau_metadata::{ScramCredential, ScramMechanism};
 use moldau_model::Principal;
+use moldau_security::Place;
+use moldau_security::oauth::TokenVerifier;
 use moldau_security::sasl::{Authenticator, CredentialStore, OwnLogin, Refusal, Step, WithOwnLogin};
 use moldau_security::scram::NONCE_BYTES;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::protection::AuthenticationLimits;
@@ -17,12 +18,18 @@ use crate::response::ResponseFrame;
 /// See the module.
 pub(super) struct Authentication {
     authenticator: Authenticator,
-    own: Option<Arc<OwnLogin>>,
+    known: Known,
     /// The connection's place among those that are not authenticated, for as long as it is not.
-    permit: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
     deadline: Instant,
     limits: AuthenticationLimits,
     refused: Option<Refused>,
+}
+
+/// What a listener knows of who may come, beside the cluster's users.
+pub(super) struct Known {
+    pub(super) own: Option<Arc<OwnLogin>>,
+    pub(super) tokens: Option<Arc<TokenVerifier>>,
 }
 
 /// A connection that ends soon, and not at once: who guesses passwords has to wait for each verdict.
@@ -39,8 +46,10 @@ pub(super) enum Taken {
     Answer(ResponseFrame),
     /// `None`: there is nothing to say.
     Authenticated(Principal, Option<ResponseFrame>),
-    /// Nothing more is read.
-    Refused,
+    /// Nothing more is read. `is_expired`: the session has ended, and nobody tried to renew it.
+    Refused {
+        is_expired: bool,
+    },
 }
 
 struct Credentials<'a>(&'a Broker);
@@ -63,39 +72,56 @@ fn elapsed() -> Duration {
     BEGUN.get_or_init(std::time::Instant::now).elapsed()
 }
 
+/// Milliseconds since 1970.
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
 impl Authentication {
     pub(super) fn new(
         authenticator: Authenticator,
-        own: Option<Arc<OwnLogin>>,
-        permit: OwnedSemaphorePermit,
+        known: Known,
+        place: Place,
         deadline: Instant,
         limits: AuthenticationLimits,
     ) -> Self {
-        Self { authenticator, own, permit: Some(permit), deadline, limits, refused: None }
+        Self { authenticator, known, place: Some(place), deadline, limits, refused: None }
     }
 
     /// Takes a frame, without its size.
     pub(super) fn take(&mut self, frame: &[u8], broker: &Broker) -> Taken {
-        let credentials = WithOwnLogin { own: self.own.as_deref(), store: &Credentials(broker) };
+        let credentials = WithOwnLogin {
+            own: self.known.own.as_deref(),
+            tokens: self.known.tokens.as_deref(),
+            now_ms: now_ms(),
+            store: &Credentials(broker),
+        };
         match self.authenticator.handle(frame, elapsed(), &credentials, &mut nonce) {
             Step::Pass => Taken::Request,
             Step::Answer(answer) => Taken::Answer(ResponseFrame::new(answer)),
             Step::Authenticated { user, answer } => {
-                self.permit = None;
+                self.place = None;
                 let answer = (!answer.is_empty()).then(|| ResponseFrame::new(answer));
                 Taken::Authenticated(Principal::user(user), answer)
             }
             Step::Refused { refusal, answer } => {
                 let until = Instant::now() + self.limits.failed_delay;
+                let is_expired = refusal == Refusal::Expired;
                 self.refused = Some(Refused { until, answer, refusal });
-                Taken::Refused
+                Taken::Refused { is_expired }
             }
         }
     }
 
+    /// Whether the connection is somebody's.
+    pub(super) fn is_authenticated(&self) -> bool {
+        self.authenticator.is_authenticated()
+    }
+
     /// When the connection ends unless it is somebody's by then.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.permit.is_some().then_some(self.deadline)
+        self.place.is_some().then_some(self.deadline)
     }
 
     /// When a refused connection is told so, and ends.

@@ -24,7 +24,7 @@ use super::transport::Transport;
 use crate::api::Reply;
 use crate::api::dispatch::{Dispatcher, Refused};
 use crate::broker::Broker;
-use crate::metrics::{OpenConnection, RequestMetrics, RequestTiming, Waiting};
+use crate::metrics::{ConnectionMetrics, OpenConnection, RequestMetrics, RequestTiming, Waiting};
 use crate::response::ResponseFrame;
 use crate::sync::SyncPlug;
 
@@ -53,7 +53,7 @@ pub(super) struct ConnectionContext {
     pub memory: RequestMemory,
     /// Held, not read: dropping it gives the place back.
     pub place: ConnectionPlace,
-    /// Held, not read: it is counted as long.
+    /// Dropped at the end: it is counted as long.
     pub counted: Option<OpenConnection>,
 }
 
@@ -108,6 +108,7 @@ struct Connection {
     dispatcher: Dispatcher,
     /// Where clients authenticate by SASL.
     authentication: Option<Box<Authentication>>,
+    listener_metrics: Option<Arc<ConnectionMetrics>>,
     slots: VecDeque<Slot>,
     /// The request at the end of `slots` is Deferred.
     is_blocked: bool,
@@ -130,7 +131,10 @@ pub(super) async fn serve(stream: TcpStream, context: ConnectionContext, mut sto
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
     }
-    let Some(accepted) = accept(stream, &context, &mut stop).await else { return };
+    let listener_metrics = context.counted.as_ref().map(OpenConnection::listener);
+    let Some(accepted) = accept(stream, &context, listener_metrics.as_deref(), &mut stop).await else {
+        return;
+    };
     let frame_bytes_max = match (&accepted.authentication, &context.protection) {
         (Some(_), Some(protection)) => protection.limits.frame_bytes_max.min(request_bytes_max),
         _ => request_bytes_max,
@@ -140,6 +144,7 @@ pub(super) async fn serve(stream: TcpStream, context: ConnectionContext, mut sto
         transport: accepted.transport,
         reader: FrameReader::new(frame_bytes_max, context.memory),
         authentication: accepted.authentication,
+        listener_metrics,
         slots: VecDeque::new(),
         is_blocked: false,
         output: Output::default(),
@@ -168,20 +173,35 @@ pub(super) async fn serve(stream: TcpStream, context: ConnectionContext, mut sto
 async fn accept(
     stream: TcpStream,
     context: &ConnectionContext,
+    metrics: Option<&ConnectionMetrics>,
     stop: &mut watch::Receiver<bool>,
 ) -> Option<Accepted> {
+    let has_authenticated = || {
+        if let Some(metrics) = metrics {
+            metrics.authenticated(false);
+        }
+    };
     let Some(protection) = &context.protection else {
+        has_authenticated();
         let transport = Transport::Plain(stream);
         return Some(Accepted { transport, principal: Principal::anonymous(), authentication: None });
     };
     // Boxed: a handshake's state would be part of every connection's task.
     let accepted = tokio::select! {
-        accepted = Box::pin(protection.accept(stream)) => accepted,
+        accepted = Box::pin(protection.accept(stream, context.client_address)) => accepted,
         () = super::stopped(stop) => return None,
     };
     match accepted {
-        Ok(accepted) => Some(accepted),
+        Ok(accepted) => {
+            if accepted.authentication.is_none() {
+                has_authenticated();
+            }
+            Some(accepted)
+        }
         Err(error) => {
+            if let Some(metrics) = metrics {
+                metrics.refused(false);
+            }
             protection.tell_refused(&context.listener, context.client_address, &error);
             None
         }
@@ -229,6 +249,7 @@ impl Connection {
                 () = unmuted(self.muted_until), if self.muted_until.is_some() => self.muted_until = None,
                 () = unmuted(refused_until), if refused_until.is_some() => self.end_refused(),
                 () = unmuted(deadline), if deadline.is_some() => {
+                    self.count_authentication(false, false);
                     return Ended::Closed("authentication took too long");
                 }
                 () = tokio::task::yield_now(), if more => {}
@@ -293,6 +314,7 @@ impl Connection {
         if let Some(authentication) = &mut self.authentication {
             let is_handshake = frame.bytes.starts_with(&ApiKey::SaslHandshake.code().to_be_bytes());
             let api_key = if is_handshake { ApiKey::SaslHandshake } else { ApiKey::SaslAuthenticate };
+            let was_authenticated = authentication.is_authenticated();
             match authentication.take(&frame.bytes, &self.broker) {
                 Taken::Request => {}
                 Taken::Answer(answer) => {
@@ -300,6 +322,7 @@ impl Connection {
                     return Ok(Some(frame_bytes));
                 }
                 Taken::Authenticated(principal, answer) => {
+                    self.count_authentication(true, was_authenticated);
                     self.dispatcher.set_principal(principal);
                     self.reader.set_frame_bytes_max(self.request_bytes_max);
                     if let Some(answer) = answer {
@@ -307,7 +330,13 @@ impl Connection {
                     }
                     return Ok(Some(frame_bytes));
                 }
-                Taken::Refused => return Ok(Some(frame_bytes)),
+                Taken::Refused { is_expired } => {
+                    // Whose session has ended did not try.
+                    if !is_expired {
+                        self.count_authentication(false, was_authenticated);
+                    }
+                    return Ok(Some(frame_bytes));
+                }
             }
         }
         let keeps_frame = !frame.bytes.starts_with(&ApiKey::Produce.code().to_be_bytes());
@@ -315,6 +344,14 @@ impl Connection {
         // A produce that waits has given its frame back.
         self.take_reply(reply, timing, Waiting::None, if keeps_frame { frame_bytes } else { 0 })?;
         Ok(Some(frame_bytes))
+    }
+
+    fn count_authentication(&self, is_success: bool, again: bool) {
+        match &self.listener_metrics {
+            Some(metrics) if is_success => metrics.authenticated(again),
+            Some(metrics) => metrics.refused(again),
+            None => {}
+        }
     }
 
     /// An answer that authentication gave.

@@ -67,6 +67,9 @@ pub(super) struct FrameReader {
     trusted: usize,
     budget: RequestMemory,
     memory: Option<OwnedSemaphorePermit>,
+    /// What a read that did not wait has found at the end of the bytes. A TLS session tells its end or its failure once,
+    /// and its socket may stay silent for ever behind that.
+    end: Option<io::Result<()>>,
 }
 
 impl FrameReader {
@@ -79,6 +82,7 @@ impl FrameReader {
             trusted: 0,
             budget,
             memory: None,
+            end: None,
         }
     }
 
@@ -109,6 +113,9 @@ impl FrameReader {
 
     /// Reads once; to be called after `next_frame` had none. May be dropped at any await without losing a byte.
     pub(super) async fn fill(&mut self, stream: &Transport) -> Result<(), ReadError> {
+        if let Some(end) = self.end.take() {
+            return Err(end.map_or_else(ReadError::from, |()| self.closed()));
+        }
         loop {
             if self.buffer.is_empty() {
                 self.wait_for_frame(stream).await?;
@@ -117,8 +124,7 @@ impl FrameReader {
             }
             self.reserve().await?;
             match stream.try_read_buf(&mut self.buffer) {
-                Ok(0) if self.buffer.is_empty() => return Err(ReadError::Closed),
-                Ok(0) => return Err(ReadError::ClosedInFrame),
+                Ok(0) => return Err(self.closed()),
                 Ok(_) => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error.into()),
@@ -126,14 +132,24 @@ impl FrameReader {
         }
     }
 
-    /// Reads what is there, without waiting for any; whether there was something. An end or an error is for `fill` to see, and
-    /// so is a frame that takes more room than every connection has.
+    fn closed(&self) -> ReadError {
+        if self.buffer.is_empty() { ReadError::Closed } else { ReadError::ClosedInFrame }
+    }
+
+    /// Reads what is there, without waiting for any; whether there was something. An end or an error is kept for `fill` to
+    /// tell, and a frame that takes more room than every connection has is left to it.
     pub(super) fn fill_at_once(&mut self, stream: &Transport) -> bool {
         if self.buffer.len() + self.missing > SMALL_FRAME_BYTES {
             return false;
         }
         self.buffer.reserve(self.missing.max(READ_BYTES));
-        matches!(stream.try_read_buf(&mut self.buffer), Ok(read) if read > 0)
+        match stream.try_read_buf(&mut self.buffer) {
+            Ok(0) => self.end = Some(Ok(())),
+            Ok(_) => return true,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => self.end = Some(Err(error)),
+        }
+        false
     }
 
     async fn wait_for_frame(&mut self, stream: &Transport) -> Result<(), ReadError> {
@@ -238,6 +254,24 @@ mod tests {
             assert!(matches!(next(&mut reader, &server).await, Err(ReadError::Closed)));
         };
         tokio::join!(write, read);
+    }
+
+    #[tokio::test]
+    async fn an_end_that_was_seen_without_waiting_is_told_by_the_next_wait() {
+        for (sent, is_in_frame) in [(&[][..], false), (&[0u8, 0, 0, 9, 1][..], true)] {
+            let (mut client, server) = pair().await;
+            let mut reader = reader(1000);
+            client.write_all(sent).await.unwrap();
+            client.shutdown().await.unwrap();
+            server.readable().await.unwrap();
+            while reader.fill_at_once(&server) {}
+            assert!(matches!(reader.end, Some(Ok(()))), "the end was not seen");
+            // Not the socket's word, which a TLS session would not have a second time.
+            let (_other_client, silent) = pair().await;
+            let result = next(&mut reader, &silent).await;
+            assert!(matches!(result, Err(ReadError::Closed)) != is_in_frame);
+            assert!(matches!(result, Err(ReadError::ClosedInFrame)) == is_in_frame);
+        }
     }
 
     #[tokio::test]

@@ -3,19 +3,18 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use moldau_metadata::config::security::{ListenerSecurity, Login, SecuritySettings};
 use moldau_model::Principal;
+use moldau_security::oauth::{KeysError, TokenVerifier};
 use moldau_security::sasl::{Authenticator, OwnLogin, SaslServer};
-use moldau_security::tls::{Reloaded, Reloading, TlsError, server_config};
-use moldau_security::{PrincipalRules, RulesError};
-use parking_lot::Mutex;
+use moldau_security::tls::{TlsError, server_config};
+use moldau_security::{Place, Places, PrincipalRules, Reloaded, Reloading, RulesError, Throttled};
 use rustls::ServerConfig;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::authentication::Authentication;
+use super::authentication::{Authentication, Known};
 use super::frame_reader::SMALL_FRAME_BYTES;
 use super::transport::{TlsTransport, Transport};
 
@@ -31,6 +30,8 @@ const SALT_BYTES: usize = 16;
 pub enum ProtectionError {
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error("sasl.oauthbearer.jwks.endpoint.url: {0}")]
+    Keys(#[from] KeysError),
     #[error("ssl.principal.mapping.rules: {0}")]
     Rules(#[from] RulesError),
     #[error("no random numbers: {0}")]
@@ -43,10 +44,11 @@ pub struct Protection {
     rules: PrincipalRules,
     sasl: Option<Arc<SaslServer>>,
     own: Option<Arc<OwnLogin>>,
+    tokens: Option<Arc<TokenVerifier>>,
     pub(super) limits: AuthenticationLimits,
     /// All listeners of a broker share it.
-    unauthenticated: Arc<Semaphore>,
-    told: Mutex<Told>,
+    unauthenticated: Arc<Places>,
+    told: Throttled,
 }
 
 /// How much a connection may take of the broker before it is somebody's.
@@ -60,12 +62,6 @@ pub(super) struct AuthenticationLimits {
     pub(super) frame_bytes_max: usize,
 }
 
-#[derive(Default)]
-struct Told {
-    at: Option<Instant>,
-    untold: u64,
-}
-
 /// A connection that may be served, and whose it is so far.
 pub(super) struct Accepted {
     pub(super) transport: Transport,
@@ -74,7 +70,8 @@ pub(super) struct Accepted {
 }
 
 impl Protection {
-    /// Reads the files of TLS. `login` is what brokers log in by at this listener, where they do; `unauthenticated` bounds the connections that are on their way to be somebody's.
+    /// Reads the files of TLS. `login` is what brokers log in by at this listener, where they do;
+    /// `unauthenticated` bounds the connections that are on their way to be somebody's.
     ///
     /// # Errors
     /// What cannot be used.
@@ -82,17 +79,20 @@ impl Protection {
         listener: &ListenerSecurity,
         all: &SecuritySettings,
         login: Option<&Login>,
-        unauthenticated: Arc<Semaphore>,
+        unauthenticated: Arc<Places>,
     ) -> Result<Self, ProtectionError> {
         let rules = listener.tls.as_ref().map_or("DEFAULT", |tls| tls.principal_rules.as_str());
         let (mut secret, mut salt) = (vec![0; SECRET_BYTES], vec![0; SALT_BYTES]);
         getrandom::fill(&mut secret)?;
         getrandom::fill(&mut salt)?;
+        let tokens = listener.sasl.as_ref().and_then(|sasl| sasl.tokens.clone());
+        let tokens = tokens.map(TokenVerifier::open).transpose()?;
         let ms = |ms: i32| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
         Ok(Self {
             tls: listener.tls.clone().map(|tls| Reloading::new(tls, server_config)).transpose()?,
             rules: PrincipalRules::parse(rules)?,
             own: login.and_then(|login| OwnLogin::of(login, &salt)).map(Arc::new),
+            tokens: tokens.map(Arc::new),
             sasl: listener.sasl.clone().map(|sasl| Arc::new(SaslServer::new(sasl, secret))),
             limits: AuthenticationLimits {
                 timeout: ms(all.authentication_timeout_ms),
@@ -102,7 +102,7 @@ impl Protection {
                     .min(SMALL_FRAME_BYTES),
             },
             unauthenticated,
-            told: Mutex::default(),
+            told: Throttled::new(1, TOLD_EVERY),
         })
     }
 
@@ -112,15 +112,19 @@ impl Protection {
         self.tls.as_ref().map_or(Reloaded::Unchanged, Reloading::look_again)
     }
 
+    /// The same of the keys of tokens.
+    #[must_use]
+    pub fn look_at_keys_again(&self) -> Reloaded<KeysError> {
+        self.tokens.as_ref().map_or(Reloaded::Unchanged, |tokens| tokens.look_again())
+    }
+
     /// Shakes hands where there is TLS. What comes of it may have to authenticate yet.
-    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<Accepted> {
+    pub(super) async fn accept(&self, stream: TcpStream, peer: SocketAddr) -> io::Result<Accepted> {
         if self.tls.is_none() && self.sasl.is_none() {
             let transport = Transport::Plain(stream);
             return Ok(Accepted { transport, principal: Principal::anonymous(), authentication: None });
         }
-        let permit = Arc::clone(&self.unauthenticated).try_acquire_owned();
-        let permit =
-            permit.map_err(|_| io::Error::other("max.unauthenticated.connections are there already"))?;
+        let place = self.unauthenticated.take(peer.ip()).map_err(io::Error::other)?;
         let deadline = tokio::time::Instant::now() + self.limits.timeout;
         let (transport, principal) = match &self.tls {
             None => (Transport::Plain(stream), Principal::anonymous()),
@@ -132,18 +136,15 @@ impl Protection {
                 (Transport::Tls(Box::new(tls)), principal)
             }
         };
-        let authentication = self.authentication(permit, deadline);
+        let authentication = self.authentication(place, deadline);
         Ok(Accepted { transport, principal, authentication })
     }
 
-    fn authentication(
-        &self,
-        permit: OwnedSemaphorePermit,
-        deadline: tokio::time::Instant,
-    ) -> Option<Box<Authentication>> {
+    fn authentication(&self, place: Place, deadline: tokio::time::Instant) -> Option<Box<Authentication>> {
         let server = self.sasl.as_ref()?;
         let authenticator = Authenticator::new(Arc::clone(server));
-        Some(Box::new(Authentication::new(authenticator, self.own.clone(), permit, deadline, self.limits)))
+        let known = Known { own: self.own.clone(), tokens: self.tokens.clone() };
+        Some(Box::new(Authentication::new(authenticator, known, place, deadline, self.limits)))
     }
 
     fn principal_of(&self, tls: &TlsTransport) -> io::Result<Principal> {
@@ -159,12 +160,8 @@ impl Protection {
     /// A connection was not let in.
     pub(super) fn tell_refused(&self, listener: &str, peer: SocketAddr, reason: &dyn std::fmt::Display) {
         tracing::debug!(listener, %peer, %reason, "a connection was not let in");
-        let mut told = self.told.lock();
-        if told.at.is_some_and(|at| at.elapsed() < TOLD_EVERY) {
-            told.untold += 1;
-            return;
+        if let Some(others) = self.told.take(std::time::Instant::now()) {
+            tracing::info!(listener, %peer, %reason, others, "a connection was not let in");
         }
-        tracing::info!(listener, %peer, %reason, others = told.untold, "a connection was not let in");
-        *told = Told { at: Some(Instant::now()), untold: 0 };
     }
 }

@@ -43,10 +43,8 @@ impl Connection {
     ) -> Result<Self, String> {
         let deadline = budget.within(deadline);
         let stream = dial(address, deadline).map_err(|error| io_reason(&error))?;
-        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        let link = set_timeouts(&stream, left)
-            .and_then(|()| dialer.secure_blocking(stream, &address.host))
-            .map_err(|error| io_reason(&error))?;
+        let link =
+            dialer.secure_blocking(stream, &address.host, deadline).map_err(|error| io_reason(&error))?;
         let mut connection = Self {
             link,
             address: address.clone(),
@@ -214,7 +212,7 @@ impl Connection {
     /// Writes one frame.
     fn write(&mut self, frame: &[u8], deadline: Instant) -> Result<(), ClientError> {
         self.budget.spend_request()?;
-        let mut link = self.timed(deadline);
+        let link = self.timed(deadline);
         let written = link.write_all(frame).and_then(|()| link.flush());
         written.map_err(|source| self.broken(source))
     }
@@ -239,10 +237,12 @@ impl Connection {
         Ok(frame.into())
     }
 
-    fn timed(&mut self, deadline: Instant) -> Timed<'_> {
+    /// The link, until then.
+    fn timed(&mut self, deadline: Instant) -> &mut BlockingLink {
         // What is there already is taken also at the last moment.
         let deadline = self.budget.within(deadline).max(Instant::now() + Duration::from_millis(1));
-        Timed { link: &mut self.link, deadline }
+        self.link.set_deadline(deadline);
+        &mut self.link
     }
 
     fn broken(&self, source: io::Error) -> ClientError {
@@ -252,49 +252,6 @@ impl Connection {
     fn malformed(&self, reason: &str) -> ClientError {
         ClientError::Malformed { address: self.address.to_string(), reason: reason.to_owned() }
     }
-}
-
-/// A link with one deadline for all that goes through it. A socket's timeouts begin anew with each byte.
-struct Timed<'a> {
-    link: &'a mut BlockingLink,
-    deadline: Instant,
-}
-
-impl Timed<'_> {
-    fn set_timeouts(&self) -> io::Result<()> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        // Zero would mean "for ever" to the socket.
-        if left.is_zero() {
-            Err(io::ErrorKind::TimedOut.into())
-        } else {
-            set_timeouts(self.link.socket(), left)
-        }
-    }
-}
-
-impl Read for Timed<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.set_timeouts()?;
-        self.link.read(buffer)
-    }
-}
-
-impl Write for Timed<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.set_timeouts()?;
-        self.link.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.set_timeouts()?;
-        self.link.flush()
-    }
-}
-
-/// TLS may both read and write to do either.
-fn set_timeouts(stream: &TcpStream, left: Duration) -> io::Result<()> {
-    stream.set_read_timeout(Some(left))?;
-    stream.set_write_timeout(Some(left))
 }
 
 /// Tries each address of the name in turn; the last error stands for all.

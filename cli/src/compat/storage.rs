@@ -1,5 +1,7 @@
 //! `kafka-storage`: random-uuid, format, info. Nobody needs it, for a node formats its storage by itself.
 
+mod add_scram;
+
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +10,7 @@ use moldau_model::Uuid;
 
 use crate::console::{Console, errln};
 use crate::properties;
-use crate::start::{quorum, storage};
+use crate::start::{initial_records, quorum, storage};
 
 const USAGE: &str = include_str!("usage/kafka-storage.txt");
 const HELP: &str = include_str!("usage/kafka-storage-help.txt");
@@ -26,6 +28,8 @@ struct Line {
     ignore_formatted: bool,
     /// `--standalone`, `--no-initial-controllers` or `--initial-controllers`: how the quorum is founded.
     beginning: Option<Beginning>,
+    /// `--add-scram`, each a user of one mechanism.
+    users: Vec<String>,
     help: bool,
 }
 
@@ -56,6 +60,7 @@ fn parse(arguments: &[String]) -> Result<Line, String> {
         match name {
             "--config" | "-c" => line.config = Some(PathBuf::from(argument()?)),
             "--cluster-id" | "-t" => line.cluster_id = Some(argument()?),
+            "--add-scram" | "-S" => line.users.push(argument()?),
             "--ignore-formatted" | "-g" => line.ignore_formatted = true,
             "--help" | "-h" => line.help = true,
             "--standalone" | "-s" => line.beginning = Some(Beginning::Standalone),
@@ -166,6 +171,15 @@ fn format(line: &Line) -> Result<(String, u8), String> {
         return Ok(("All of the log directories are already formatted.\n".to_owned(), 0));
     }
     let beginning = beginning(line, &config)?;
+    if !line.users.is_empty() && !config.roles.controller {
+        return Err("--add-scram is for controllers: one of them founds the cluster.".to_owned());
+    }
+    // What is wrong with a user is found out before anything is written.
+    let users = add_scram::records(&line.users, |length| {
+        let mut salt = vec![0; length];
+        getrandom::fill(&mut salt).map_err(io::Error::other)?;
+        Ok(salt)
+    })?;
     let is_new = |directory: &PathBuf| {
         storage::read(directory).map(|found| found.is_none()).map_err(|error| error.to_string())
     };
@@ -187,6 +201,9 @@ fn format(line: &Line) -> Result<(String, u8), String> {
     {
         quorum::write_initial_voters(&config.metadata_log_dir, &first.voters)
             .map_err(|error| error.to_string())?;
+    }
+    if !users.is_empty() && metadata_is_new {
+        initial_records::write(&config.metadata_log_dir, users).map_err(|error| error.to_string())?;
     }
     let is_new = |directory: &&storage::Formatted| {
         directory.is_new || (metadata_is_new && directory.path == config.metadata_log_dir)

@@ -108,6 +108,8 @@ impl Node {
             node.controller_addresses = bound.addresses();
             let mut options = controller_options(prepared);
             options.security = security.clone();
+            options.initial_records =
+                super::initial_records::read(&config.metadata_log_dir).map_err(|error| error.to_string())?;
             let started = Controller::start_on(options, bound.sockets(), control.handle()).await;
             node.controller = Some(started.map_err(|error| error.to_string())?);
         }

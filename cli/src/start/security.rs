@@ -1,14 +1,15 @@
 //! What protects the links between controllers, and from brokers to them.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
 use moldau_controller::ControllerSecurity;
 use moldau_metadata::config::BrokerConfig;
 use moldau_metadata::config::security::ClientAuth;
+use moldau_security::Reloaded;
 use moldau_security::link::{Dialer, Gate, GateLimits};
-use moldau_security::tls::Reloaded;
 use tokio::runtime::Runtime;
 
 /// How often files of certificates are looked at.
@@ -71,9 +72,10 @@ pub(super) fn keep_fresh(security: &ControllerSecurity, control: &Runtime) {
             let (gate, dialer) = (gate.clone(), Arc::clone(&dialer));
             let looked = tokio::task::spawn_blocking(move || {
                 if let Some(gate) = gate {
-                    tell("of controllers", &gate.look_again());
+                    tell("of controllers", "certificates", &gate.look_again());
+                    tell("of controllers", "keys of tokens", &gate.look_at_keys_again());
                 }
-                tell("towards controllers", &dialer.look_again());
+                tell("towards controllers", "certificates", &dialer.look_again());
             });
             if looked.await.is_err() {
                 return;
@@ -82,12 +84,12 @@ pub(super) fn keep_fresh(security: &ControllerSecurity, control: &Runtime) {
     });
 }
 
-fn tell(listener: &str, reloaded: &Reloaded) {
+fn tell<E: Display>(listener: &str, what: &str, reloaded: &Reloaded<E>) {
     match reloaded {
         Reloaded::Unchanged => {}
-        Reloaded::Changed => tracing::info!(listener, "certificates have changed, new connections see them"),
+        Reloaded::Changed => tracing::info!(listener, what, "files have changed, new connections see them"),
         Reloaded::Refused(error) => {
-            tracing::error!(listener, %error, "changed certificates cannot be used, the ones before stay");
+            tracing::error!(listener, what, %error, "changed files cannot be used, what was read before stays");
         }
     }
 }

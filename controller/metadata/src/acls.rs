@@ -1,6 +1,7 @@
 //! Access control entries: who may do what from where, and who may not. The image keeps them by id, as the log has them,
 //! and by what they are about, as questions need them.
 
+mod audit;
 mod authorizer;
 mod filter;
 #[cfg(test)]
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use moldau_model::{Operation, PatternType, Permission, Principal, ResourceType, Uuid};
 
+pub use audit::{AUDIT_TARGET, AuditLine, DENIALS_PER_SECOND_MAX};
 pub use authorizer::{AuthorizerSettings, Caller, Resource};
 pub use filter::{AclFilter, AclFilterCodes, PatternFilter};
 
@@ -47,6 +49,10 @@ impl Acl {
     fn is_of_pattern_of(&self, other: &Self) -> bool {
         let pattern = |acl: &Self| (acl.resource_type, acl.pattern_type);
         pattern(self) == pattern(other) && self.resource_name == other.resource_name
+    }
+
+    fn pattern_of_principal(&self) -> PatternOfPrincipal {
+        (self.principal.clone(), self.pattern_type, Arc::clone(&self.resource_name))
     }
 
     /// The record that puts it into the log.
@@ -128,6 +134,29 @@ struct TypePatterns {
     /// How many prefixes there are of which length: a name is looked up once for each length, however many prefixes there
     /// are.
     prefix_lengths: Arc<BTreeMap<usize, usize>>,
+    /// The patterns that speak of a principal: what asks for some resource of the type reads these alone.
+    by_principal: SortedMap<PatternOfPrincipal, ()>,
+}
+
+type PatternOfPrincipal = (Principal, PatternType, Arc<str>);
+
+impl TypePatterns {
+    /// The patterns with rules for this principal, and all of their rules.
+    fn of_principal<'a>(
+        &'a self,
+        principal: &'a Principal,
+    ) -> impl Iterator<Item = (PatternType, &'a Arc<str>, &'a PatternRules)> {
+        let first = (principal.clone(), PatternType::Literal, Arc::from(""));
+        let from = self.by_principal.iter_from(&first);
+        let of_principal = from.take_while(move |((of, ..), ())| of == principal);
+        of_principal.filter_map(|((_, pattern_type, name), ())| {
+            let patterns = match pattern_type {
+                PatternType::Literal => &self.literal,
+                PatternType::Prefixed => &self.prefixed,
+            };
+            patterns.get(&**name).map(|rules| (*pattern_type, name, &**rules))
+        })
+    }
 }
 
 /// All entries.
@@ -211,6 +240,7 @@ impl AclsImage {
             permission: acl.permission,
         };
         let of_type = &mut self.by_type[index(acl.resource_type)];
+        of_type.by_principal.insert(acl.pattern_of_principal(), ());
         let (patterns, is_prefix) = match acl.pattern_type {
             PatternType::Literal => (&mut of_type.literal, false),
             PatternType::Prefixed => (&mut of_type.prefixed, true),
@@ -247,6 +277,7 @@ impl AclsImage {
             rules.retain(|rule| rule.id != id);
             if rules.is_empty() {
                 of_pattern.remove(&acl.principal);
+                of_type.by_principal.remove(&acl.pattern_of_principal());
             }
         }
         if !of_pattern.is_empty() {

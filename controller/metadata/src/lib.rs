@@ -21,8 +21,8 @@ mod sorted_map;
 mod topic;
 
 pub use acls::{
-    ACL_TEXT_BYTES_MAX, ACLS_MAX, Acl, AclFilter, AclFilterCodes, AclsImage, AuthorizerSettings, Caller,
-    PatternFilter, Resource, WILDCARD,
+    ACL_TEXT_BYTES_MAX, ACLS_MAX, AUDIT_TARGET, Acl, AclFilter, AclFilterCodes, AclsImage, AuditLine,
+    AuthorizerSettings, Caller, DENIALS_PER_SECOND_MAX, PatternFilter, Resource, WILDCARD,
 };
 pub use broker::{BrokerRegistration, Listener, SecurityProtocol, SupportedFeatureRange};
 pub use client_quotas::{

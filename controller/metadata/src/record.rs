@@ -52,6 +52,38 @@ kinds!(
     Cluster
 );
 
+impl MetadataRecord {
+    /// The level of the feature `moldau.records.version` from which on the log may hold records of this kind. A node that does not know a kind stops
+    /// when it reads one, so that none is written before every broker has said that it does. A new kind is given the level of the
+    /// version that brings it; the match has no other arm, so that none is forgotten.
+    #[must_use]
+    pub const fn records_level(&self) -> i16 {
+        match &self.kind {
+            None
+            | Some(
+                RecordKind::RegisterBroker(_)
+                | RecordKind::UnregisterBroker(_)
+                | RecordKind::BrokerRegistrationChange(_)
+                | RecordKind::Topic(_)
+                | RecordKind::RemoveTopic(_)
+                | RecordKind::Partition(_)
+                | RecordKind::PartitionChange(_)
+                | RecordKind::Config(_)
+                | RecordKind::ProducerIds(_)
+                | RecordKind::FeatureLevel(_)
+                | RecordKind::NoOp(_)
+                | RecordKind::Cluster(_)
+                | RecordKind::ClientQuota(_),
+            ) => 0,
+            Some(
+                RecordKind::AccessControlEntry(_)
+                | RecordKind::RemoveAccessControlEntry(_)
+                | RecordKind::UserScramCredential(_),
+            ) => 1,
+        }
+    }
+}
+
 /// Its keys are not shown.
 impl std::fmt::Debug for records::ScramCredential {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -7,6 +7,7 @@ mod alter_client_quotas;
 mod alter_configs;
 mod alter_partition_reassignments;
 mod alter_user_scram_credentials;
+mod changes;
 mod create_acls;
 mod create_partitions;
 mod create_topics;
@@ -28,12 +29,26 @@ use moldau_model::{BrokerId, ErrorCode, Offset};
 
 pub(super) use acls::described as described_acls;
 
+pub(crate) use changes::Change;
+use changes::is_only_validated;
+
 use super::Service;
 use crate::manage::{ApiError, Asker, Mutator};
 use crate::raft::VoterChangeError;
 
-/// The APIs that a controller carries out for a broker's client.
+/// The APIs that a controller carries out for a broker's client. Changes, and what became of them, are in the audit log.
 pub(super) async fn handle(service: &Service, request: Forward) -> Result<Forwarded, ControllerError> {
+    let outcome = carry_out(service, &request).await;
+    if let (Some(api_key), Ok(forwarded)) = (ApiKey::from_code(request.api_key), &outcome)
+        && let Some(change) = Change::of_answer(api_key, request.api_version, &forwarded.body)
+    {
+        let only_validated = is_only_validated(api_key, request.api_version, &request.body);
+        service.audit.tell_change(&request, api_key, &change, only_validated);
+    }
+    outcome
+}
+
+async fn carry_out(service: &Service, request: &Forward) -> Result<Forwarded, ControllerError> {
     let unsupported = || ControllerError::Kafka(ErrorCode::UnsupportedVersion);
     let api_key = ApiKey::from_code(request.api_key).ok_or_else(unsupported)?;
     let version = request.api_version;
@@ -47,7 +62,8 @@ pub(super) async fn handle(service: &Service, request: Forward) -> Result<Forwar
         client_id: request.client_id.as_deref().unwrap_or_default().into(),
         knows_refusals: version >= knows_refusals_since,
     };
-    let asker = Asker::of_forwarded(principal, client_host).map_err(ControllerError::Kafka)?;
+    let asker =
+        Asker::of_forwarded(principal, client_host, api_key.name()).map_err(ControllerError::Kafka)?;
     let body = request.body.clone();
     match api_key {
         ApiKey::AddRaftVoter => {

@@ -21,12 +21,12 @@ use moldau_kafka::{
     decode, encode_response, frame_size, size_prefix, unsupported_api_versions,
 };
 use moldau_model::{BrokerId, ErrorCode, Operation, Principal};
-use moldau_security::link::GateLink;
+use moldau_security::link::{Gate, GateLink};
 use moldau_security::principal::ANONYMOUS;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::kafka::{served_versions, text};
-use super::{Service, controller_listener};
+use super::{Service, Users, controller_listener};
 use crate::manage::{Access, Asker};
 
 /// How long a tool may be silent.
@@ -83,6 +83,7 @@ pub(crate) enum ToolError {
 pub(crate) async fn serve(
     service: &Service,
     mut stream: GateLink,
+    gate: Option<&Gate>,
     peer: SocketAddr,
     may_change: bool,
 ) -> Result<(), ToolError> {
@@ -96,6 +97,13 @@ pub(crate) async fn serve(
         }
         let mut frame = BytesMut::zeroed(frame_size(prefix, UNAUTHENTICATED_REQUEST_SIZE_MAX)?);
         tokio::time::timeout(IDLE_LIMIT, stream.read_exact(&mut frame)).await.map_err(io::Error::other)??;
+        if let Some(gate) = gate {
+            let users = Users(service);
+            let looked = tokio::time::timeout(IDLE_LIMIT, gate.is_request(&mut stream, &frame, &users));
+            if !looked.await.map_err(io::Error::other)?? {
+                continue;
+            }
+        }
         let user = stream.user().unwrap_or(ANONYMOUS);
         let answer = answer(service, frame.freeze(), peer, user, may_change).await?;
         tokio::time::timeout(IDLE_LIMIT, stream.write_all(&answer)).await.map_err(io::Error::other)??;
@@ -131,7 +139,8 @@ async fn answer(
     if api_key == ApiKey::ApiVersions && !API_VERSIONS.contains(version) {
         return Ok(unsupported_api_versions(correlation_id, API_VERSIONS)?.freeze());
     }
-    let asker = Asker { principal: Principal::user(user), host: peer.ip().to_canonical() };
+    let host = peer.ip().to_canonical();
+    let asker = Asker { principal: Principal::user(user), host, request: api_key.name() };
     match api_key {
         ApiKey::ApiVersions => {
             let body = api_versions(may_change);
@@ -147,7 +156,7 @@ async fn answer(
         }
         ApiKey::DescribeAcls => {
             let image = service.applied.image();
-            let access = Access::new(service.authorizer.as_ref(), image.acls(), &asker);
+            let access = Access::new(service.authorizer.as_ref(), image.acls(), &asker, &*service.audit);
             let request = decode(version, &mut frame)?;
             let body = super::kafka::described_acls(&request, &image, &access, service.authorizer.is_some());
             Ok(encode_response(api_key, version, correlation_id, &body)?.freeze())

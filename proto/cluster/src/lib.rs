@@ -19,8 +19,8 @@ pub use channel::ControllerChannel;
 pub use error::{ControllerError, LeaderHint};
 pub use forward::{Forward, Forwarded};
 pub use lifecycle::{
-    BrokerListener, FeatureRange, Heartbeat, HeartbeatReply, KRAFT_VERSION, RegisterBroker, RegisteredBroker,
-    ReplicaDirectory, SUPPORTED_FEATURES,
+    BrokerListener, FeatureRange, Heartbeat, HeartbeatReply, KRAFT_VERSION, RECORDS_VERSION, RegisterBroker,
+    RegisteredBroker, ReplicaDirectory, SUPPORTED_FEATURES,
 };
 pub use partition::{
     AlterPartition, AlterPartitionReply, AlterPartitionRequest, AlteredPartition, IsrMember,

@@ -30,12 +30,18 @@ pub struct FeatureRange {
 /// part of the metadata, but of the quorum.
 pub const KRAFT_VERSION: (&str, i16) = ("kraft.version", 1);
 
+/// The feature whose level says which kinds of records the metadata log may hold, and the level that this version writes at most.
+/// It is ours: Kafka's `metadata.version` says what Kafka's records are, and versions of this program with other kinds support the
+/// same levels of that one.
+pub const RECORDS_VERSION: (&str, i16) = ("moldau.records.version", 1);
+
 /// The features that this version knows, each with the levels it can work with; a new cluster starts with the highest.
 pub const SUPPORTED_FEATURES: &[(&str, i16, i16)] = &[
     ("eligible.leader.replicas.version", 0, 1),
     ("group.version", 0, 1),
     (KRAFT_VERSION.0, 0, KRAFT_VERSION.1),
     ("metadata.version", 7, 30),
+    (RECORDS_VERSION.0, 0, RECORDS_VERSION.1),
     ("share.version", 0, 1),
     ("streams.version", 0, 1),
     ("transaction.version", 0, 2),

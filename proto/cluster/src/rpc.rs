@@ -16,7 +16,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 pub use connection::{Attendance, Connection};
 pub use convert::{Malformed, uuid};
-pub use credentials::{Caller, Credentials, Guard, SignCalls};
+pub use credentials::{Caller, CallerAddress, Credentials, Guard, SignCalls};
 pub use service::{ActiveWatch, AttendedBrokers, ControllerService};
 pub use status::{error_of_status, status_of_error};
 

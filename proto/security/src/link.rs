@@ -4,12 +4,13 @@ mod blocking;
 mod gate;
 
 use std::io;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use moldau_metadata::config::security::{Login, PeerSecurity};
+use moldau_metadata::config::security::{Login, PeerSecurity, Secret};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
@@ -19,13 +20,16 @@ use tokio_rustls::client::TlsStream;
 
 use crate::sasl::{ClientStep, SaslClient};
 use crate::scram::NONCE_BYTES;
-use crate::tls::{Reloaded, Reloading, TlsError, client_config};
+use crate::tls::{TlsError, client_config};
+use crate::{Reloaded, Reloading};
 
 pub use blocking::BlockingLink;
 pub use gate::{Gate, GateError, GateLimits, GateLink};
 
 /// TLS and SASL together have so long: round trips, and a password that is stretched once.
 const SECURE_LIMIT: Duration = Duration::from_secs(10);
+/// No token is longer.
+const TOKEN_BYTES_MAX: u64 = 64 * 1024;
 /// No answer of authentication is longer.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
@@ -164,12 +168,32 @@ impl Dialer {
         let Some(login) = &self.login else { return Ok(None) };
         let mut nonce = [0; NONCE_BYTES];
         (self.random)(&mut nonce)?;
-        Ok(Some(SaslClient::new(login.clone(), &nonce)))
+        let mut login = login.clone();
+        if let Some(path) = &login.token_file {
+            login.password = token(path)?;
+        }
+        Ok(Some(SaslClient::new(login, &nonce)))
     }
 
     fn tls_config(&self) -> Option<Arc<ClientConfig>> {
         self.tls.as_ref().map(Reloading::current)
     }
+}
+
+/// A token out of its file. A short read of a local file; the tools that have such a login have no runtime to be kept waiting.
+fn token(path: &Path) -> io::Result<Secret> {
+    use io::Read as _;
+    let mut text = String::new();
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    std::fs::File::open(path)
+        .and_then(|file| file.take(TOKEN_BYTES_MAX).read_to_string(&mut text))
+        .map_err(named)?;
+    let token = text.trim();
+    // What separates a message's parts must not be part of one.
+    if token.is_empty() || !token.chars().all(|c| c.is_ascii_graphic()) {
+        return Err(named(io::Error::new(io::ErrorKind::InvalidData, "there is no token in it")));
+    }
+    Ok(Secret::new(token))
 }
 
 fn denied(error: crate::sasl::SaslClientError) -> io::Error {

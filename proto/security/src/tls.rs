@@ -1,7 +1,6 @@
 //! rustls' configurations, made of settings and PEM.
 
 mod pem;
-mod reloading;
 mod verifier;
 
 use std::sync::Arc;
@@ -13,7 +12,6 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 
 pub use pem::PemError;
-pub use reloading::{Reloaded, Reloading};
 
 /// Bundles of the authorities that an operating system trusts, where a client names none of its own.
 const SYSTEM_BUNDLES: &[&str] = &[

@@ -170,6 +170,7 @@ pub const DEVIATIONS: &[Deviation] = &[
             "http.ui.allowed.hosts",
             "http.ui.readonly",
             "max.unauthenticated.connections",
+            "max.unauthenticated.connections.per.ip",
             "metrics.families",
             "metrics.series.max",
             "otel.bsp.schedule.delay",

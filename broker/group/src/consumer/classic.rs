@@ -100,6 +100,7 @@ pub(crate) fn join(
         reported: Some(&owned),
         // What it does not name here it has given up: a member joins with nothing on its way to it.
         is_joining: true,
+        visible_topics: None,
     };
     let current = advance(draft, context, &step);
     draft.timers.extend([

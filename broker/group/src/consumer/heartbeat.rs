@@ -18,10 +18,10 @@ use super::member::{
 use super::metadata::metadata_hash;
 use super::reconcile::Reconciliation;
 use super::regex;
-use crate::GroupConfig;
 use crate::records::{ConsumerRecord, GroupEpoch, ResolvedRegex, STRING_BYTES_MAX, TargetEpoch};
 use crate::request::{ConsumerGroupHeartbeatRequest, TopicPartitions};
 use crate::response::ConsumerGroupHeartbeatResponse;
+use crate::{GroupConfig, TopicFilter};
 
 /// From this version on clients make their member ids (KIP-1082).
 const OWN_MEMBER_ID_SINCE: i16 = 1;
@@ -124,6 +124,7 @@ pub(crate) fn heartbeat(
         metadata: &metadata,
         reported,
         is_joining: request.member_epoch == 0,
+        visible_topics: Some(&request.visible_topics),
     };
     let current = advance(draft, context, &step);
     draft.timers.push(TimerChange::Session {
@@ -175,6 +176,8 @@ pub(super) struct MemberStep<'a> {
     /// What it says it has; `None` if it says nothing.
     pub(super) reported: Option<&'a [TopicPartitions]>,
     pub(super) is_joining: bool,
+    /// What expressions may find that are looked at now; `None` leaves that to somebody else.
+    pub(super) visible_topics: Option<&'a TopicFilter>,
 }
 
 /// Takes in what a member says of itself, assigns anew where that changes who reads what, and takes the member a step
@@ -197,7 +200,7 @@ pub(super) fn advance(
     }
     let has_subscription_changed = metadata.topic_names != before.metadata.topic_names
         || metadata.topic_regex != before.metadata.topic_regex;
-    let have_regexes_changed = refresh_regexes(draft, context);
+    let have_regexes_changed = refresh_regexes(draft, context, step.visible_topics);
     bump_epoch(draft, context, has_subscription_changed || have_regexes_changed);
     assign(draft, context);
     reconcile(draft, context, step, has_subscription_changed)
@@ -351,8 +354,12 @@ pub(super) fn check_change(
 }
 
 /// Resolves the group's regular expressions if that is due, forgets those that nobody subscribes to, and says whether
-/// other topics match now.
-fn refresh_regexes(draft: &mut Draft<'_>, context: &Context<'_>) -> bool {
+/// other topics match now. They match what the member that is heard may know of, as in Kafka.
+fn refresh_regexes(
+    draft: &mut Draft<'_>,
+    context: &Context<'_>,
+    visible_topics: Option<&TopicFilter>,
+) -> bool {
     let group = draft.group();
     let regexes = group.subscribed_regexes();
     let known = group.regexes();
@@ -371,10 +378,8 @@ fn refresh_regexes(draft: &mut Draft<'_>, context: &Context<'_>) -> bool {
     for regex in unused {
         draft.write(ConsumerRecord::Regex { regex, resolved: None });
     }
-    if !is_new && !is_due {
-        return has_changed;
-    }
-    for (regex, topics) in regex::resolve(&regexes, context.metadata) {
+    let Some(visible_topics) = visible_topics.filter(|_| is_new || is_due) else { return has_changed };
+    for (regex, topics) in regex::resolve(&regexes, context.metadata, visible_topics) {
         let is_same = draft.group().regexes().get(&regex).is_some_and(|known| known.topics == topics);
         has_changed |= !is_same;
         let version = context.metadata.version();

@@ -8,6 +8,7 @@ use moldau_model::ErrorCode;
 
 use super::draft::Refused;
 use super::metadata::CoordinatorMetadata;
+use crate::TopicFilter;
 
 /// Bytes of a compiled expression. Matching takes time linear in the name's length whatever the expression is, so this
 /// alone bounds what a client can ask for.
@@ -54,10 +55,11 @@ fn unquoted(regex: &str) -> String {
     result
 }
 
-/// The topics that each expression matches.
+/// The topics that each expression matches, of those that may be known of.
 pub(super) fn resolve(
     regexes: &BTreeSet<Arc<str>>,
     metadata: &dyn CoordinatorMetadata,
+    visible_topics: &TopicFilter,
 ) -> BTreeMap<Arc<str>, BTreeSet<Arc<str>>> {
     // What does not compile matches nothing; members' expressions were checked when they came.
     let compiled: Vec<(&Arc<str>, Regex)> =
@@ -65,8 +67,11 @@ pub(super) fn resolve(
     let mut resolved: BTreeMap<Arc<str>, BTreeSet<Arc<str>>> =
         regexes.iter().map(|regex| (Arc::clone(regex), BTreeSet::new())).collect();
     metadata.for_each_topic_name(&mut |name| {
+        let mut is_visible = None;
         for (regex, compiled) in &compiled {
+            // Asked once a topic, and only of those that match.
             if compiled.is_match(name)
+                && *is_visible.get_or_insert_with(|| visible_topics.is_visible(name))
                 && let Some(topics) = resolved.get_mut(*regex)
             {
                 topics.insert(Arc::clone(name));

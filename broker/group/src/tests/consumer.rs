@@ -100,6 +100,7 @@ pub(super) fn beat(group_id: &str, member_id: &str, member_epoch: i32) -> Consum
         client_id: "client".into(),
         client_host: "/127.0.0.1".into(),
         new_member_uuid: moldau_model::Uuid::ONE,
+        visible_topics: TopicFilter::default(),
     }
 }
 

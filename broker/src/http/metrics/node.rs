@@ -70,6 +70,13 @@ pub(super) fn put(out: &mut Exposition, broker: &Broker, workers: Workers) {
     out.put(Metric::RequestHandlerIdle, workers.idle);
     out.put(Metric::WorkerBusy, workers.busy.as_secs_f64());
     out.put(Metric::Workers, workers.count);
+    for (listener, counted) in broker.metrics.authentications() {
+        let labels = Labels::of("listener", listener);
+        out.put_for(Metric::AuthenticationsSuccessful, &labels, counted.successful);
+        out.put_for(Metric::AuthenticationsFailed, &labels, counted.failed);
+        out.put_for(Metric::ReauthenticationsSuccessful, &labels, counted.successful_again);
+        out.put_for(Metric::ReauthenticationsFailed, &labels, counted.failed_again);
+    }
     for (listener, open, accepted) in broker.metrics.connections() {
         let labels = Labels::of("listener", listener);
         out.put_for(Metric::ConnectionCount, &labels, open);

@@ -18,7 +18,7 @@ use super::definitions::{DefaultValue, broker_definition};
 use super::effect::{Effect, broker_effect};
 use super::effective::BrokerSettings;
 use super::listener::{Listener, parse_listeners};
-use super::security::SecuritySettings;
+use super::security::{SaslMechanism, SecuritySettings};
 use super::suggest::nearest_name;
 use super::topic_config::TopicConfig;
 use super::value::{as_list, check_cordoned_log_dirs, parse_boolean};
@@ -232,6 +232,9 @@ pub struct BrokerConfig {
     pub authorizer: Option<AuthorizerSettings>,
 }
 
+/// Behind it stand a listener's name, in lower case, and a setting.
+const LISTENER_PREFIX: &str = "listener.name.";
+
 /// A setting that was given and has no effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownSetting {
@@ -251,7 +254,10 @@ impl BrokerConfig {
     pub fn from_settings(settings: BTreeMap<String, String>) -> Result<Self, Vec<ConfigProblem>> {
         let mut problems = Vec::new();
         for (key, value) in &settings {
-            if let Some(definition) = broker_definition(key)
+            // A listener's own setting takes the values of the general one.
+            let base = super::synonyms::broker_synonyms(key).last().copied().unwrap_or(key);
+            let name = if key.starts_with(LISTENER_PREFIX) { base } else { key.as_str() };
+            if let Some(definition) = broker_definition(name)
                 && let Err(error) = definition.validate(value)
             {
                 problems.push(ConfigProblem::new(key, error));
@@ -297,6 +303,7 @@ impl BrokerConfig {
         let is_known = |key: &str| {
             let base = super::synonyms::broker_synonyms(key).last().copied().unwrap_or(key).to_owned();
             broker_definition(&base).is_some()
+                && key.strip_prefix(LISTENER_PREFIX).is_none_or(|own| self.is_of_a_listener(own, &base))
         };
         self.settings
             .keys()
@@ -307,6 +314,17 @@ impl BrokerConfig {
                 is_retired: deviations::is_retired(key),
             })
             .collect()
+    }
+
+    /// Whether `NAME.base` or `NAME.MECHANISM.base` is for a listener that there is: a name that is spelled otherwise would
+    /// leave its listener as open as the general settings have it.
+    fn is_of_a_listener(&self, own: &str, base: &str) -> bool {
+        let here = self.listeners.iter().chain(&self.controller_listeners).map(|listener| &listener.name);
+        let mut names = here.chain(&self.controller_listener_names).map(|name| name.to_ascii_lowercase());
+        let Some((name, rest)) = own.split_once('.') else { return false };
+        let mechanism = rest.strip_suffix(base).unwrap_or(rest).trim_end_matches('.');
+        let mut mechanisms = SaslMechanism::ALL.into_iter().map(|known| known.name().to_ascii_lowercase());
+        names.any(|known| known == name) && (mechanism.is_empty() || mechanisms.any(|it| it == mechanism))
     }
 
     /// The settings that were given, differ from their defaults, and that nothing reads; by name.

@@ -124,6 +124,7 @@ const HONOURED_BROKER: &[&str] = &[
     "max.incremental.fetch.session.cache.slots",
     "max.request.partition.size.limit",
     "max.unauthenticated.connections",
+    "max.unauthenticated.connections.per.ip",
     "metadata.log.dir",
     "metrics.families",
     "metrics.series.max",
@@ -170,6 +171,11 @@ const HONOURED_BROKER: &[&str] = &[
     "sasl.jaas.config",
     "sasl.mechanism.controller.protocol",
     "sasl.mechanism.inter.broker.protocol",
+    "sasl.oauthbearer.clock.skew.seconds",
+    "sasl.oauthbearer.expected.audience",
+    "sasl.oauthbearer.expected.issuer",
+    "sasl.oauthbearer.scope.claim.name",
+    "sasl.oauthbearer.sub.claim.name",
     "sasl.server.max.receive.size",
     "security.inter.broker.protocol",
     "share.coordinator.cold.partition.snapshot.interval.ms",
@@ -262,7 +268,10 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("share.coordinator.state.topic.compression.codec", INTERNALS),
     ("share.coordinator.threads", INTERNALS),
     ("share.fetch.purgatory.purge.interval.requests", INTERNALS),
-    ("sasl.oauthbearer.", "OAUTHBEARER is not there yet"),
+    (
+        "sasl.oauthbearer.",
+        "tokens and keys are read out of files, and not fetched; nodes do not log in by tokens",
+    ),
     ("sasl.", SECURITY),
     ("ssl.", SECURITY),
     ("security.", SECURITY),
@@ -290,7 +299,17 @@ const REFUSED: &[(&str, Effect)] = &[
     (
         "sasl.enabled.mechanisms",
         Effect::RefusedInPart(
-            "any but `PLAIN`, `SCRAM-SHA-256` and `SCRAM-SHA-512` on a listener that asks for SASL",
+            "any but `PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512` and `OAUTHBEARER` on a listener that asks for SASL",
+        ),
+    ),
+    (
+        "sasl.oauthbearer.jwks.endpoint.url",
+        Effect::RefusedInPart("any but `file:/path` on a listener that takes OAUTHBEARER"),
+    ),
+    (
+        "sasl.server.callback.handler.class",
+        Effect::RefusedInPart(
+            "any class but Kafka's `OAuthBearerValidatorCallbackHandler` on a listener that takes OAUTHBEARER",
         ),
     ),
     (

@@ -45,10 +45,11 @@ pub enum SaslMechanism {
     Plain,
     ScramSha256,
     ScramSha512,
+    OauthBearer,
 }
 
 impl SaslMechanism {
-    pub const ALL: [Self; 3] = [Self::Plain, Self::ScramSha256, Self::ScramSha512];
+    pub const ALL: [Self; 4] = [Self::Plain, Self::ScramSha256, Self::ScramSha512, Self::OauthBearer];
 
     /// The name on the wire and in settings.
     #[must_use]
@@ -57,6 +58,7 @@ impl SaslMechanism {
             Self::Plain => "PLAIN",
             Self::ScramSha256 => "SCRAM-SHA-256",
             Self::ScramSha512 => "SCRAM-SHA-512",
+            Self::OauthBearer => "OAUTHBEARER",
         }
     }
 
@@ -113,8 +115,29 @@ pub struct TlsSettings {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
     pub mechanism: SaslMechanism,
+    /// Nobody for OAUTHBEARER: its token says who it is.
     pub user: String,
+    /// OAUTHBEARER's token, once its file was read.
     pub password: Secret,
+    /// Holds OAUTHBEARER's token, and is read for each login: tokens are renewed by whoever writes it.
+    pub token_file: Option<PathBuf>,
+}
+
+/// How tokens of OAUTHBEARER are checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenSettings {
+    /// `sasl.oauthbearer.jwks.endpoint.url`: the provider's keys, in a file.
+    pub keys_file: PathBuf,
+    /// `sasl.oauthbearer.expected.audience`; empty: whatever it is.
+    pub audiences: Vec<String>,
+    /// `sasl.oauthbearer.expected.issuer`.
+    pub issuer: Option<String>,
+    /// `sasl.oauthbearer.sub.claim.name`.
+    pub subject_claim: String,
+    /// `sasl.oauthbearer.scope.claim.name`.
+    pub scope_claim: String,
+    /// `sasl.oauthbearer.clock.skew.seconds`.
+    pub clock_skew_seconds: i32,
 }
 
 /// A listener's SASL.
@@ -124,6 +147,8 @@ pub struct SaslSettings {
     pub mechanisms: Vec<SaslMechanism>,
     /// The users of PLAIN: `user_NAME="password"`.
     pub plain_users: BTreeMap<String, Secret>,
+    /// Where OAUTHBEARER is enabled.
+    pub tokens: Option<TokenSettings>,
     /// `connections.max.reauth.ms`, by mechanism; 0 or less: for ever.
     pub reauthentication_ms: BTreeMap<SaslMechanism, i64>,
 }
@@ -162,6 +187,8 @@ pub struct SecuritySettings {
     pub authentication_timeout_ms: i32,
     /// `max.unauthenticated.connections`.
     pub unauthenticated_max: i32,
+    /// `max.unauthenticated.connections.per.ip`.
+    pub unauthenticated_per_address_max: i32,
 }
 
 impl SecurityProtocol {

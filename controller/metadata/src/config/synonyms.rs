@@ -49,7 +49,8 @@ pub(super) const TOPIC_SYNONYMS: &[TopicSynonyms] = &[
 ];
 
 /// What may be set for each SASL mechanism of a listener.
-const MECHANISM_SETTINGS: &[&str] = &["sasl.jaas.config", "connections.max.reauth.ms"];
+const MECHANISM_SETTINGS: &[&str] =
+    &["sasl.jaas.config", "connections.max.reauth.ms", "sasl.server.callback.handler.class"];
 
 /// The broker settings a topic's setting takes its default from, the strongest first.
 pub(super) fn of_topic(name: &str) -> &'static [(&'static str, i64)] {

@@ -29,6 +29,7 @@ pub(super) async fn handle(
     let (result, offset) = service
         .decide(move |deciding| {
             deciding.access(&asker).check_cluster(Operation::Alter)?;
+            deciding.check_records_level(1, "users with passwords")?;
             alter_scram_credentials(deciding.image, &alterations)
         })
         .await?;

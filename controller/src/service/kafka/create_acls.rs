@@ -22,6 +22,7 @@ pub(super) async fn handle(
         .decide(move |deciding| {
             deciding.access(&asker).check_cluster(Operation::Alter)?;
             check_enabled(deciding.inputs.settings.authorizer().is_some())?;
+            deciding.check_records_level(1, "access control entries")?;
             let decision = create_acls(deciding.image, &wanted, &mut deciding.inputs)?;
             let (entries, first) = (decision.records.len(), wanted.get(..TOLD_MAX).unwrap_or(&wanted));
             tracing::info!(principal = %asker.principal, host = %asker.host, entries, ?first, "creates access control entries");

@@ -55,7 +55,7 @@ fn take_unauthorized(
     access: &Access<'_>,
     question: &mut manage::CreateTopicsRequest,
 ) -> Vec<CreateTopicsResult> {
-    if access.may(Operation::Create, Resource::CLUSTER) {
+    if access.would_be_allowed(Operation::Create, Resource::CLUSTER) {
         return Vec::new();
     }
     let mut seen = BTreeSet::new();
@@ -77,7 +77,10 @@ fn take_unauthorized(
 /// The topics of which the asker is not told the configs.
 fn undescribable(access: &Access<'_>, question: &manage::CreateTopicsRequest) -> BTreeSet<String> {
     let names = question.topics.iter().map(|topic| &topic.name);
-    names.filter(|name| !access.may(Operation::DescribeConfigs, Resource::topic(name))).cloned().collect()
+    names
+        .filter(|name| !access.would_be_allowed(Operation::DescribeConfigs, Resource::topic(name)))
+        .cloned()
+        .collect()
 }
 
 fn question(request: CreateTopicsRequest) -> manage::CreateTopicsRequest {

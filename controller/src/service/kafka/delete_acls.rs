@@ -21,6 +21,7 @@ pub(super) async fn handle(
         .decide(move |deciding| {
             deciding.access(&asker).check_cluster(Operation::Alter)?;
             check_enabled(deciding.inputs.settings.authorizer().is_some())?;
+            deciding.check_records_level(1, "access control entries")?;
             let decision = delete_acls(deciding.image, &filters)?;
             let (entries, first) = (decision.records.len(), filters.get(..TOLD_MAX).unwrap_or(&filters));
             tracing::info!(principal = %asker.principal, host = %asker.host, entries, ?first, "deletes access control entries");

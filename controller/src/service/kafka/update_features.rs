@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use kafka_protocol::messages::update_features_response::UpdatableFeatureResult;
 use kafka_protocol::messages::{UpdateFeaturesRequest, UpdateFeaturesResponse};
-use moldau_cluster::{ControllerError, KRAFT_VERSION, SUPPORTED_FEATURES};
+use moldau_cluster::{ControllerError, KRAFT_VERSION, RECORDS_VERSION, SUPPORTED_FEATURES};
 use moldau_metadata::{MetadataImage, MetadataRecord, records};
 use moldau_model::{BrokerId, ErrorCode, Offset, Operation};
 
@@ -150,7 +150,7 @@ fn check(image: &MetadataImage, node_id: BrokerId, update: &Update, current: i16
         }
         // Records of a later level may be in the log already, and nobody has checked whether they are.
         UpgradeType::SafeDowngrade | UpgradeType::UnsafeDowngrade
-            if feature == METADATA_VERSION && *level < current =>
+            if [METADATA_VERSION, RECORDS_VERSION.0].contains(&feature.as_str()) && *level < current =>
         {
             let why = match upgrade_type {
                 UpgradeType::SafeDowngrade => {
@@ -158,7 +158,7 @@ fn check(image: &MetadataImage, node_id: BrokerId, update: &Update, current: i16
                 }
                 _ => "Unsafe metadata downgrade is not supported in this version.",
             };
-            let text = format!("Unsupported metadata.version downgrade from {current} to {level}. {why}");
+            let text = format!("Unsupported {feature} downgrade from {current} to {level}. {why}");
             Err(ApiError::new(ErrorCode::InvalidUpdateVersion, text))
         }
         _ => Ok(()),

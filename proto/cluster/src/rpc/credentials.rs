@@ -1,6 +1,7 @@
 //! Who calls: each call names the caller's cluster and node, and proves that the caller knows the cluster's secret.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -98,6 +99,10 @@ pub struct Caller {
     /// Whether the caller named the cluster, which then was the right one.
     pub knows_cluster: bool,
 }
+
+/// Where a call comes from; in the request's extensions, put there by whoever serves the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallerAddress(pub IpAddr);
 
 impl Caller {
     /// The caller of a request, which has to belong to this cluster.

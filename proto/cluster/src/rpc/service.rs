@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::controller as wire;
 use super::controller::controller_server::Controller;
-use super::credentials::Caller;
+use super::credentials::{Caller, CallerAddress};
 use super::status::status_of_error;
 use crate::{ControllerChannel, ControllerError, MetadataEvent, MetadataWatch};
 
@@ -48,8 +48,8 @@ pub struct ControllerService {
 }
 
 impl ControllerService {
-    /// Serves `channel`. Where nobody has to know a secret (`is_authenticated` is false), whom a forwarded request claims
-    /// to come from is not believed.
+    /// Serves `channel`. Where nobody has to know a secret (`is_authenticated` is false), whom and where a forwarded
+    /// request claims to come from is not believed.
     #[must_use]
     pub fn new(
         channel: Arc<dyn ControllerChannel>,
@@ -151,9 +151,12 @@ impl Controller for ControllerService {
         &self,
         request: Request<wire::ForwardRequest>,
     ) -> Result<Response<wire::ForwardResponse>, Status> {
+        let address = request.extensions().get::<CallerAddress>().copied();
         let mut request: crate::Forward = plain(request)?;
         if !self.is_authenticated {
+            // What is claimed here anybody can claim; an entry for an address is for those who come from there.
             ANONYMOUS.clone_into(&mut request.principal);
+            request.client_host = address.map(|address| address.0.to_string()).unwrap_or_default();
         }
         answer(self.channel.forward(request).await)
     }

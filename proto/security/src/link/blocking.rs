@@ -3,44 +3,57 @@
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::time::Instant;
 
 use rustls::{ClientConnection, StreamOwned};
 
 use super::{Dialer, answer_size, denied, server_name};
 use crate::sasl::ClientStep;
 
-/// A connection, encrypted or not. Its socket's timeouts bound every read and write.
+/// A connection, encrypted or not, with one deadline for all that goes through it until another is set.
 pub enum BlockingLink {
-    Plain(TcpStream),
-    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+    Plain(BlockingSocket),
+    Tls(Box<StreamOwned<ClientConnection, BlockingSocket>>),
+}
+
+/// A socket with a deadline. Its own timeouts begin anew with each byte: a server that sends one from time to time would
+/// hold a tool for ever, also within one record of TLS.
+pub struct BlockingSocket {
+    stream: TcpStream,
+    deadline: Instant,
 }
 
 impl BlockingLink {
-    /// The socket.
-    #[must_use]
-    pub fn socket(&self) -> &TcpStream {
+    /// From now on nothing is waited for longer than until then.
+    pub fn set_deadline(&mut self, deadline: Instant) {
         match self {
-            Self::Plain(stream) => stream,
-            Self::Tls(stream) => &stream.sock,
+            Self::Plain(socket) => socket.deadline = deadline,
+            Self::Tls(stream) => stream.sock.deadline = deadline,
         }
     }
 }
 
 impl Dialer {
-    /// Makes a connection to `host` one that is encrypted and authenticated, within the socket's timeouts.
+    /// Makes a connection to `host` one that is encrypted and authenticated, by `deadline`.
     ///
     /// # Errors
     /// Why it is not; `PermissionDenied` where the peer does not let this tool in.
-    pub fn secure_blocking(&self, mut stream: TcpStream, host: &str) -> io::Result<BlockingLink> {
+    pub fn secure_blocking(
+        &self,
+        stream: TcpStream,
+        host: &str,
+        deadline: Instant,
+    ) -> io::Result<BlockingLink> {
+        let mut socket = BlockingSocket { stream, deadline };
         let mut link = match self.tls_config() {
-            None => BlockingLink::Plain(stream),
+            None => BlockingLink::Plain(socket),
             Some(config) => {
                 let connection = ClientConnection::new(Arc::clone(&config), server_name(host)?);
                 let mut connection = connection.map_err(io::Error::other)?;
                 while connection.is_handshaking() {
-                    connection.complete_io(&mut stream)?;
+                    connection.complete_io(&mut socket)?;
                 }
-                BlockingLink::Tls(Box::new(StreamOwned::new(connection, stream)))
+                BlockingLink::Tls(Box::new(StreamOwned::new(connection, socket)))
             }
         };
         let Some(mut sasl) = self.sasl()? else { return Ok(link) };
@@ -60,10 +73,40 @@ impl Dialer {
     }
 }
 
+impl BlockingSocket {
+    /// The socket, which waits no longer than there is time left.
+    fn timed(&mut self) -> io::Result<&mut TcpStream> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        // Zero would mean "for ever" to the socket.
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.stream.set_read_timeout(Some(left))?;
+        self.stream.set_write_timeout(Some(left))?;
+        Ok(&mut self.stream)
+    }
+}
+
+impl Read for BlockingSocket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.timed()?.read(buffer)
+    }
+}
+
+impl Write for BlockingSocket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.timed()?.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
 impl Read for BlockingLink {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Plain(stream) => stream.read(buffer),
+            Self::Plain(socket) => socket.read(buffer),
             Self::Tls(stream) => stream.read(buffer),
         }
     }
@@ -72,15 +115,41 @@ impl Read for BlockingLink {
 impl Write for BlockingLink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Plain(stream) => stream.write(bytes),
+            Self::Plain(socket) => socket.write(bytes),
             Self::Tls(stream) => stream.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Self::Plain(stream) => stream.flush(),
+            Self::Plain(socket) => socket.flush(),
             Self::Tls(stream) => stream.flush(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_server_that_sends_a_byte_from_time_to_time_is_not_waited_for_beyond_the_deadline() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut server = listener.accept().unwrap().0;
+        let deadline = Instant::now() + Duration::from_millis(300);
+        let trickle = std::thread::spawn(move || {
+            while server.write_all(b"x").is_ok() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let mut link = BlockingLink::Plain(BlockingSocket { stream, deadline });
+        let error = link.read_exact(&mut [0; 4096]).unwrap_err();
+        assert!(matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock), "{error}");
+        drop(link);
+        trickle.join().unwrap();
     }
 }

@@ -1,24 +1,25 @@
 //! The other side for listeners that serve several protocols on one port: TLS, SASL in Kafka's frames, and then whatever
 //! the peer's first byte says.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use moldau_metadata::config::security::{ClientAuth, ListenerSecurity, Login, SaslSettings, TlsSettings};
+use moldau_metadata::config::security::{ClientAuth, ListenerSecurity, Login, TlsSettings};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::oauth::{KeysError, TokenVerifier};
 use crate::sasl::{Authenticator, CredentialStore, OwnLogin, SaslServer, Step, WithOwnLogin};
 use crate::scram::NONCE_BYTES;
-use crate::tls::{Reloaded, Reloading, TlsError, server_config};
-use crate::{PrincipalRules, RulesError, principal};
+use crate::tls::{TlsError, server_config};
+use crate::{PrincipalRules, Reloaded, Reloading, RulesError, principal};
 
 /// Bytes of chance that users that do not exist are made of, and in the salt of a login.
 const SECRET_BYTES: usize = 32;
@@ -30,6 +31,8 @@ const SALT_BYTES: usize = 16;
 pub enum GateError {
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error("sasl.oauthbearer.jwks.endpoint.url: {0}")]
+    Keys(#[from] KeysError),
     #[error("ssl.principal.mapping.rules: {0}")]
     Rules(#[from] RulesError),
     #[error(transparent)]
@@ -50,9 +53,12 @@ pub struct Gate {
     rules: PrincipalRules,
     sasl: Option<Arc<SaslServer>>,
     own: Option<OwnLogin>,
+    tokens: Option<TokenVerifier>,
     /// Who may speak as a node; `None`: whoever is let in.
     nodes: Option<BTreeSet<String>>,
     asks_for_certificates: bool,
+    /// The shortest of its mechanisms' sessions; `None` where they live for ever.
+    session_lifetime_min: Option<Duration>,
     limits: GateLimits,
     random: fn(&mut [u8]) -> io::Result<()>,
 }
@@ -64,6 +70,14 @@ pub struct GateLink {
     ahead: Option<u8>,
     /// Who it is, where that was asked.
     user: Option<Arc<str>>,
+    /// Where it authenticated by SASL.
+    session: Option<Session>,
+}
+
+/// A connection's SASL, which may go on among its requests (KIP-368).
+struct Session {
+    authenticator: Authenticator,
+    begun: Instant,
 }
 
 enum Stream {
@@ -93,17 +107,21 @@ impl Gate {
             Some(login) => Some(super_users.into_iter().chain([login.user.clone()]).collect()),
             None => Some(super_users).filter(|users| asks_for_certificates && !users.is_empty()),
         };
-        // Nobody renews a session here, and none ends for its age: no lifetime is promised.
-        let sasl =
-            listener.sasl.clone().map(|sasl| SaslSettings { reauthentication_ms: BTreeMap::new(), ..sasl });
+        let sasl = listener.sasl.clone();
+        let tokens =
+            sasl.as_ref().and_then(|sasl| sasl.tokens.clone()).map(TokenVerifier::open).transpose()?;
+        let lifetimes = sasl.iter().flat_map(|sasl| sasl.reauthentication_ms.values());
+        let lifetime_ms = lifetimes.copied().filter(|ms| *ms > 0).min();
         let rules = listener.tls.as_ref().map_or("DEFAULT", |tls| tls.principal_rules.as_str());
         Ok(Self {
             tls: listener.tls.clone().map(|tls| Reloading::new(tls, server_config)).transpose()?,
             rules: PrincipalRules::parse(rules)?,
             sasl: sasl.map(|sasl| Arc::new(SaslServer::new(sasl, secret))),
             own,
+            tokens,
             nodes,
             asks_for_certificates,
+            session_lifetime_min: lifetime_ms.map(|ms| Duration::from_millis(ms.unsigned_abs())),
             limits,
             random,
         })
@@ -114,10 +132,21 @@ impl Gate {
         self.tls.as_ref().map_or(Reloaded::Unchanged, Reloading::look_again)
     }
 
+    /// The same of the keys of tokens.
+    pub fn look_at_keys_again(&self) -> Reloaded<KeysError> {
+        self.tokens.as_ref().map_or(Reloaded::Unchanged, TokenVerifier::look_again)
+    }
+
     /// Whether whoever comes in has shown who it is.
     #[must_use]
     pub const fn authenticates(&self) -> bool {
         self.sasl.is_some() || self.asks_for_certificates
+    }
+
+    /// How long the shortest session lives; `None` where they live for ever.
+    #[must_use]
+    pub const fn session_lifetime_min(&self) -> Option<Duration> {
+        self.session_lifetime_min
     }
 
     /// Whether this user may speak as a node of the cluster.
@@ -150,11 +179,11 @@ impl Gate {
             Some(tls) => {
                 let stream = TlsAcceptor::from(tls.current()).accept(stream).await?;
                 let user = self.user_of(&stream)?;
-                GateLink { stream: Stream::Tls(Box::new(stream)), ahead: None, user }
+                GateLink { stream: Stream::Tls(Box::new(stream)), ahead: None, user, session: None }
             }
         };
         if let Some(server) = &self.sasl {
-            link.user = Some(self.authenticate(&mut link, server, store, versions).await?);
+            self.authenticate(&mut link, server, store, versions).await?;
         }
         Ok(link)
     }
@@ -174,55 +203,89 @@ impl Gate {
         server: &Arc<SaslServer>,
         store: &dyn CredentialStore,
         versions: &(dyn Fn(&[u8]) -> Option<Vec<u8>> + Sync),
-    ) -> io::Result<Arc<str>> {
-        let begun = Instant::now();
-        let mut authenticator = Authenticator::new(Arc::clone(server));
-        loop {
+    ) -> io::Result<()> {
+        let authenticator = Authenticator::new(Arc::clone(server));
+        link.session = Some(Session { authenticator, begun: Instant::now() });
+        while link.session.as_ref().is_some_and(|session| !session.authenticator.is_authenticated()) {
             let size = usize::try_from(link.read_u32().await?).unwrap_or(usize::MAX);
             if size > self.limits.frame_bytes_max {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame that is too large"));
             }
             let mut frame = vec![0; size];
             link.read_exact(&mut frame).await?;
-            let mut nonce = || {
-                let mut nonce = [0; NONCE_BYTES];
-                (self.random)(&mut nonce).ok().map(|()| nonce)
-            };
-            let store = WithOwnLogin { own: self.own.as_ref(), store };
-            let (answer, user) = match authenticator.handle(&frame, begun.elapsed(), &store, &mut nonce) {
-                Step::Pass => (versions(&frame).ok_or(io::ErrorKind::InvalidData)?, None),
-                Step::Answer(answer) => (answer, None),
-                Step::Authenticated { user, answer } => (answer, Some(user)),
-                Step::Refused { refusal, answer } => {
-                    // Who guesses passwords has to wait for each verdict.
-                    tokio::time::sleep(self.limits.failed_delay).await;
-                    if let Some(answer) = answer {
-                        link.write_all(&answer).await?;
-                        link.flush().await?;
-                    }
-                    return Err(io::Error::new(io::ErrorKind::PermissionDenied, refusal.to_string()));
-                }
-            };
-            link.write_all(&answer).await?;
-            link.flush().await?;
-            if let Some(user) = user {
-                return Ok(user);
+            if self.is_request(link, &frame, store).await? {
+                link.write_all(&versions(&frame).ok_or(io::ErrorKind::InvalidData)?).await?;
+                link.flush().await?;
             }
         }
+        Ok(())
     }
+
+    /// Whether a frame, without its size, is a request for those who serve requests; if not, it was one of authentication, and
+    /// is answered.
+    ///
+    /// # Errors
+    /// The connection ends: it is refused, or its session has ended.
+    pub async fn is_request(
+        &self,
+        link: &mut GateLink,
+        frame: &[u8],
+        store: &dyn CredentialStore,
+    ) -> io::Result<bool> {
+        let Some(Session { authenticator, begun }) = &mut link.session else { return Ok(true) };
+        let mut nonce = || {
+            let mut nonce = [0; NONCE_BYTES];
+            (self.random)(&mut nonce).ok().map(|()| nonce)
+        };
+        let store =
+            WithOwnLogin { own: self.own.as_ref(), tokens: self.tokens.as_ref(), now_ms: now_ms(), store };
+        let answer = match authenticator.handle(frame, begun.elapsed(), &store, &mut nonce) {
+            Step::Pass => return Ok(true),
+            Step::Answer(answer) => answer,
+            Step::Authenticated { user, answer } => {
+                link.user = Some(user);
+                answer
+            }
+            Step::Refused { refusal, answer } => {
+                // Who guesses passwords has to wait for each verdict.
+                tokio::time::sleep(self.limits.failed_delay).await;
+                if let Some(answer) = answer {
+                    link.write_all(&answer).await?;
+                    link.flush().await?;
+                }
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, refusal.to_string()));
+            }
+        };
+        link.write_all(&answer).await?;
+        link.flush().await?;
+        Ok(false)
+    }
+}
+
+/// Milliseconds since 1970.
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 impl GateLink {
     /// A connection that nothing was asked of.
     #[must_use]
     pub const fn plain(stream: TcpStream) -> Self {
-        Self { stream: Stream::Plain(stream), ahead: None, user: None }
+        Self { stream: Stream::Plain(stream), ahead: None, user: None, session: None }
     }
 
     /// Who it is, where that was asked.
     #[must_use]
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
+    }
+
+    /// When its session ends unless it is renewed.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<Instant> {
+        let session = self.session.as_ref()?;
+        session.authenticator.expires_at().map(|at| session.begun + at)
     }
 
     /// The socket.

@@ -5,6 +5,7 @@ use moldau_metadata::config::security::{Login, SaslMechanism};
 use moldau_model::ErrorCode;
 
 use super::wire::{Reader, authenticate_request, handshake_request};
+use crate::oauth::{READ_THE_ERROR, bearer_message};
 use crate::scram::{NONCE_BYTES, ScramClient};
 
 /// Why a server lets nobody in, or is not believed.
@@ -47,7 +48,7 @@ impl SaslClient {
     #[must_use]
     pub fn new(login: Login, nonce: &[u8; NONCE_BYTES]) -> Self {
         let scram = match login.mechanism {
-            SaslMechanism::Plain => None,
+            SaslMechanism::Plain | SaslMechanism::OauthBearer => None,
             SaslMechanism::ScramSha256 => Some(ScramMechanism::Sha256),
             SaslMechanism::ScramSha512 => Some(ScramMechanism::Sha512),
         };
@@ -84,7 +85,20 @@ impl SaslClient {
         let token = reader.bytes().ok_or(SaslClientError::Malformed)?;
         let lifetime_ms = reader.int64().ok_or(SaslClientError::Malformed)?;
         let server = |error: crate::scram::ServerRefused| SaslClientError::Server(error.to_string());
-        let Some(scram) = &mut self.scram else { return Ok(ClientStep::Done { lifetime_ms }) };
+        let Some(scram) = &mut self.scram else {
+            // Of OAUTHBEARER an answer that says anything says what is wrong; the server says it once more, in Kafka's way, when
+            // it has heard that this was read.
+            let is_error = !token.is_empty() && self.login.mechanism == SaslMechanism::OauthBearer;
+            if is_error && matches!(self.stage, Stage::First) {
+                self.stage = Stage::Second;
+                return Ok(self.authenticate(READ_THE_ERROR));
+            }
+            return if is_error {
+                Err(SaslClientError::Malformed)
+            } else {
+                Ok(ClientStep::Done { lifetime_ms })
+            };
+        };
         if matches!(self.stage, Stage::First) {
             let last = scram.last(token).map_err(server)?;
             self.stage = Stage::Second;
@@ -104,6 +118,9 @@ impl SaslClient {
         self.stage = Stage::First;
         let first = match &self.scram {
             Some(scram) => scram.first(),
+            None if self.login.mechanism == SaslMechanism::OauthBearer => {
+                bearer_message(self.login.password.expose())
+            }
             None => format!("\0{}\0{}", self.login.user, self.login.password.expose()).into_bytes(),
         };
         Ok(self.authenticate(&first))

@@ -5,6 +5,7 @@ use moldau_metadata::config::security::{Login, SaslMechanism};
 use moldau_metadata::{ScramCredential, ScramMechanism};
 
 use super::CredentialStore;
+use crate::oauth::{TokenRefusal, TokenVerifier, VerifiedToken};
 use crate::scram::credential;
 
 /// See the module.
@@ -20,7 +21,7 @@ impl OwnLogin {
     #[must_use]
     pub fn of(login: &Login, salt: &[u8]) -> Option<Self> {
         let mechanism = match login.mechanism {
-            SaslMechanism::Plain => return None,
+            SaslMechanism::Plain | SaslMechanism::OauthBearer => return None,
             SaslMechanism::ScramSha256 => ScramMechanism::Sha256,
             SaslMechanism::ScramSha512 => ScramMechanism::Sha512,
         };
@@ -30,9 +31,12 @@ impl OwnLogin {
     }
 }
 
-/// What is kept in `store`, and behind it the login of the nodes.
+/// What is kept in `store`, behind it the login of the nodes, and beside it tokens.
 pub struct WithOwnLogin<'a> {
     pub own: Option<&'a OwnLogin>,
+    pub tokens: Option<&'a TokenVerifier>,
+    /// Milliseconds since 1970.
+    pub now_ms: i64,
     pub store: &'a dyn CredentialStore,
 }
 
@@ -40,6 +44,10 @@ impl CredentialStore for WithOwnLogin<'_> {
     fn scram(&self, mechanism: ScramMechanism, user: &str) -> Option<ScramCredential> {
         let own = self.own.filter(|own| own.mechanism == mechanism && own.user == user);
         self.store.scram(mechanism, user).or_else(|| own.map(|own| own.credential.clone()))
+    }
+
+    fn token(&self, token: &str) -> Result<VerifiedToken, TokenRefusal> {
+        self.tokens.map_or(Err(TokenRefusal::NotEnabled), |tokens| tokens.verify(token, self.now_ms))
     }
 }
 
@@ -59,16 +67,22 @@ mod tests {
 
     #[test]
     fn a_users_own_password_goes_before_the_one_of_the_configuration() {
-        let login = |mechanism| Login { mechanism, user: "node".to_owned(), password: Secret::new("a") };
+        let login = |mechanism| Login {
+            mechanism,
+            user: "node".to_owned(),
+            password: Secret::new("a"),
+            token_file: None,
+        };
         assert!(OwnLogin::of(&login(SaslMechanism::Plain), b"salt").is_none());
         let own = OwnLogin::of(&login(SaslMechanism::ScramSha256), b"salt");
         let expected = credential(ScramMechanism::Sha256, "a", b"salt".to_vec(), 4096);
-        let none = WithOwnLogin { own: own.as_ref(), store: &Store(None) };
+        let none = WithOwnLogin { own: own.as_ref(), tokens: None, now_ms: 0, store: &Store(None) };
         assert_eq!(none.scram(ScramMechanism::Sha256, "node"), Some(expected));
         assert_eq!(none.scram(ScramMechanism::Sha512, "node"), None);
         assert_eq!(none.scram(ScramMechanism::Sha256, "other"), None);
         let changed = credential(ScramMechanism::Sha256, "b", b"other".to_vec(), 4096);
-        let some = WithOwnLogin { own: own.as_ref(), store: &Store(Some(changed.clone())) };
+        let store = Store(Some(changed.clone()));
+        let some = WithOwnLogin { own: own.as_ref(), tokens: None, now_ms: 0, store: &store };
         assert_eq!(some.scram(ScramMechanism::Sha256, "node"), Some(changed));
     }
 }

@@ -15,6 +15,7 @@ use super::wire::{
     API_VERSIONS, AUTHENTICATE_VERSION_MAX, HANDSHAKE_VERSION_MAX, Header, Reader, SASL_AUTHENTICATE,
     SASL_HANDSHAKE, authenticate_response, handshake_response, header, raw,
 };
+use crate::oauth::{BearerMessage, INVALID_TOKEN, READ_THE_ERROR, TokenRefusal, VerifiedToken};
 use crate::scram::{NONCE_BYTES, ScramServer};
 
 /// Who authenticates again more often than this is refused, as by Kafka.
@@ -23,6 +24,14 @@ const REAUTHENTICATION_MIN: Duration = Duration::from_secs(1);
 /// Where credentials are kept.
 pub trait CredentialStore: Sync {
     fn scram(&self, mechanism: ScramMechanism, user: &str) -> Option<ScramCredential>;
+
+    /// Whose a token of OAUTHBEARER is.
+    ///
+    /// # Errors
+    /// Why it is nobody's.
+    fn token(&self, _token: &str) -> Result<VerifiedToken, TokenRefusal> {
+        Err(TokenRefusal::NotEnabled)
+    }
 }
 
 /// What all connections of a listener have in common.
@@ -88,8 +97,24 @@ struct Exchange {
     /// SCRAM's, where it is that.
     scram: Option<ScramServer>,
     stage: Stage,
+    /// OAUTHBEARER's token was refused, and the client is to say that it has read so.
+    refused_token: Option<TokenRefusal>,
     /// It asked for another mechanism than the connection authenticated with; the first message is told so.
     is_other_mechanism: bool,
+}
+
+/// How an exchange goes on after a message.
+enum Evaluated {
+    /// With another one, after this answer.
+    Further(Vec<u8>),
+    Known(Known),
+}
+
+struct Known {
+    user: String,
+    answer: Vec<u8>,
+    /// How long what it showed is good for, where that has an end.
+    expires_in: Option<Duration>,
 }
 
 enum State {
@@ -124,6 +149,12 @@ impl Authenticator {
     #[must_use]
     pub const fn is_authenticated(&self) -> bool {
         self.session.is_some()
+    }
+
+    /// When the session ends unless it is renewed, by the clock of [`Self::handle`].
+    #[must_use]
+    pub fn expires_at(&self) -> Option<Duration> {
+        self.session.as_ref().and_then(|session| session.expires_at)
     }
 
     /// Takes a frame without its size. `now` is any clock that only goes forward; `nonce` gives chance, if there is any.
@@ -202,7 +233,7 @@ impl Authenticator {
             };
         };
         let scram = match mechanism {
-            SaslMechanism::Plain => None,
+            SaslMechanism::Plain | SaslMechanism::OauthBearer => None,
             SaslMechanism::ScramSha256 => Some(ScramServer::new(ScramMechanism::Sha256)),
             SaslMechanism::ScramSha512 => Some(ScramServer::new(ScramMechanism::Sha512)),
         };
@@ -211,6 +242,7 @@ impl Authenticator {
             is_framed: header.version >= 1,
             scram,
             stage: Stage::First,
+            refused_token: None,
             is_other_mechanism: self.session.as_ref().is_some_and(|session| session.mechanism != mechanism),
         });
         Step::Answer(handshake_response(header, ErrorCode::None.code(), &names))
@@ -244,12 +276,12 @@ impl Authenticator {
             (None, frame)
         };
         match self.evaluate(&mut exchange, token, store, nonce) {
-            Ok((None, answer)) => {
+            Ok(Evaluated::Further(answer)) => {
                 let lifetime = 0;
                 self.state = State::Exchange(exchange);
                 Step::Answer(answered(header, &answer, lifetime))
             }
-            Ok((Some(user), answer)) => self.authenticated(exchange.mechanism, user, now, header, &answer),
+            Ok(Evaluated::Known(known)) => self.authenticated(exchange.mechanism, known, now, header),
             Err((refusal, told)) => {
                 let code = ErrorCode::SaslAuthenticationFailed.code();
                 let answer = header.map(|header| authenticate_response(header, code, Some(&told), &[], 0));
@@ -258,14 +290,14 @@ impl Authenticator {
         }
     }
 
-    /// The user, once it is known, and the mechanism's answer; or what is wrong, and what the client is told of it.
+    /// How the exchange goes on; or what is wrong, and what the client is told of it.
     fn evaluate(
         &self,
         exchange: &mut Exchange,
         token: &[u8],
         store: &dyn CredentialStore,
         nonce: &mut dyn FnMut() -> Option<[u8; NONCE_BYTES]>,
-    ) -> Result<(Option<String>, Vec<u8>), (Refusal, String)> {
+    ) -> Result<Evaluated, (Refusal, String)> {
         let again = if self.session.is_some() { "re-authentication" } else { "authentication" };
         let name = exchange.mechanism.name();
         if let Some(session) = self.session.as_ref().filter(|_| exchange.is_other_mechanism) {
@@ -281,10 +313,13 @@ impl Authenticator {
             );
             (Refusal::Credentials(why), told)
         };
+        if exchange.mechanism == SaslMechanism::OauthBearer {
+            return bearer(exchange, token, store);
+        }
         let Some(scram) = &mut exchange.scram else {
             let user = plain::check(token, &self.server.settings.plain_users)
                 .map_err(|told| (Refusal::Credentials(told.to_owned()), told.to_owned()))?;
-            return Ok((Some(user), Vec::new()));
+            return Ok(Evaluated::Known(Known { user, answer: Vec::new(), expires_in: None }));
         };
         let mechanism = match exchange.mechanism {
             SaslMechanism::ScramSha512 => ScramMechanism::Sha512,
@@ -301,12 +336,12 @@ impl Authenticator {
                 exchange.stage = Stage::Second;
                 let credential_of = |user: &str| store.scram(mechanism, user);
                 let answer = scram.first(token, &nonce, &self.server.secret, credential_of);
-                Ok((None, answer.map_err(|why| refused(why.to_string()))?))
+                Ok(Evaluated::Further(answer.map_err(|why| refused(why.to_string()))?))
             }
             Stage::Second => {
                 exchange.stage = Stage::Last;
                 let (user, answer) = scram.last(token).map_err(|why| refused(why.to_string()))?;
-                Ok((Some(user), answer))
+                Ok(Evaluated::Known(Known { user, answer, expires_in: None }))
             }
             Stage::Last => Err(refused("the exchange is over".to_owned())),
         }
@@ -315,11 +350,11 @@ impl Authenticator {
     fn authenticated(
         &mut self,
         mechanism: SaslMechanism,
-        user: String,
+        known: Known,
         now: Duration,
         header: Option<Header>,
-        answer: &[u8],
     ) -> Step {
+        let Known { user, answer, expires_in } = known;
         if let Some(session) = self.session.as_ref().filter(|session| *session.user != *user) {
             let told = format!(
                 "Cannot change principals during re-authentication from User.{}: {} to User.{}: {user}",
@@ -332,13 +367,45 @@ impl Authenticator {
         }
         let lifetime_ms =
             self.server.settings.reauthentication_ms.get(&mechanism).copied().unwrap_or(0).max(0);
-        let lifetime = Duration::from_millis(lifetime_ms.unsigned_abs());
+        let setting = (lifetime_ms > 0).then(|| Duration::from_millis(lifetime_ms.unsigned_abs()));
+        // A session lives no longer than what it began with.
+        let lifetime = [setting, expires_in].into_iter().flatten().min();
         let user: Arc<str> = user.into();
-        let expires_at = (lifetime_ms > 0).then(|| now + lifetime);
+        let expires_at = lifetime.map(|lifetime| now.saturating_add(lifetime));
+        let lifetime_ms = lifetime.map_or(0, |it| i64::try_from(it.as_millis()).unwrap_or(i64::MAX));
         self.session = Some(Session { user: Arc::clone(&user), mechanism, expires_at });
         self.state = State::Authenticated;
-        Step::Authenticated { user, answer: answered(header, answer, lifetime_ms) }
+        Step::Authenticated { user, answer: answered(header, &answer, lifetime_ms) }
     }
+}
+
+/// A message of OAUTHBEARER. A token that is refused is answered with an error, as RFC 7628 has it; the client says that it has
+/// read that, and only then is told in Kafka's way.
+fn bearer(
+    exchange: &mut Exchange,
+    message: &[u8],
+    store: &dyn CredentialStore,
+) -> Result<Evaluated, (Refusal, String)> {
+    if let Some(refusal) = exchange.refused_token.take() {
+        let told = if message == READ_THE_ERROR { INVALID_TOKEN } else { "Invalid OAUTHBEARER message" };
+        return Err((Refusal::Credentials(refusal.to_string()), told.to_owned()));
+    }
+    let refused = |told: &str| (Refusal::Credentials(told.to_owned()), told.to_owned());
+    let message = BearerMessage::parse(message).map_err(refused)?;
+    let token = match store.token(message.token) {
+        Ok(token) => token,
+        Err(refusal) => {
+            exchange.refused_token = Some(refusal);
+            return Ok(Evaluated::Further(INVALID_TOKEN.as_bytes().to_vec()));
+        }
+    };
+    if message.authorization_id.is_some_and(|id| id != token.user) {
+        return Err(refused(
+            "Authentication failed: Client requested an authorization id that is different from the token's principal name",
+        ));
+    }
+    let (user, expires_in) = (token.user, Some(token.expires_in));
+    Ok(Evaluated::Known(Known { user, answer: Vec::new(), expires_in }))
 }
 
 /// A mechanism's message on its way to the client.

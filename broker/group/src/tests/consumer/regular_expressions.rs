@@ -29,6 +29,21 @@ fn a_member_reads_what_its_expression_matches_and_new_topics_with_it() {
 }
 
 #[test]
+fn an_expression_finds_what_the_member_may_know_of() {
+    let mut h = cluster(&[("a1", 1), ("a-secret", 1), ("b", 1)]);
+    let restricted = |request: ConsumerGroupHeartbeatRequest| ConsumerGroupHeartbeatRequest {
+        visible_topics: TopicFilter::new(|topic| topic != "a-secret"),
+        ..request
+    };
+    assert_eq!(told(&h.beat(restricted(matching("m", "a.*")))), Some(set(&["a1-0"])));
+    // What is named is another question, which is asked where the request comes in.
+    h.change_topics(&Topics::of(&[("a1", 1), ("a2", 1), ("a-secret", 1), ("a-secret2", 1)]));
+    h.advance(1_000);
+    let more = told(&h.beat(restricted(beat("g", "m", 2))));
+    assert_eq!(more, Some(set(&["a1-0", "a2-0", "a-secret2-0"])));
+}
+
+#[test]
 fn an_expression_that_is_none_is_refused_and_leaves_nothing() {
     let mut h = cluster(&[("a1", 1)]);
     let refused = h.beat(matching("m", "("));

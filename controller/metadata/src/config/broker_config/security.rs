@@ -23,6 +23,7 @@ impl Reader<'_> {
             unauthenticated_frame_bytes_max: self.int("sasl.server.max.receive.size"),
             authentication_timeout_ms: self.int("connections.authentication.timeout.ms"),
             unauthenticated_max: self.int("max.unauthenticated.connections"),
+            unauthenticated_per_address_max: self.int("max.unauthenticated.connections.per.ip"),
             ..SecuritySettings::default()
         };
         for listener in listening.listeners.iter().chain(&listening.controller) {

@@ -247,6 +247,32 @@ fn a_listener_that_promises_more_than_it_is_told_to_keep_ends_the_start() {
 }
 
 #[test]
+fn a_listeners_own_setting_takes_the_values_of_the_general_one_and_needs_its_listener() {
+    let own = |key: &str, value: &str| read(&[(&format!("listener.name.{key}"), value)]);
+    for (key, value) in [
+        ("plaintext.ssl.client.auth", "yes"),
+        ("plaintext.connections.max.reauth.ms", "soon"),
+        ("plaintext.plain.connections.max.reauth.ms", "soon"),
+        ("controller.ssl.client.auth", "yes"),
+    ] {
+        let problems = own(key, value).unwrap_err();
+        assert_eq!(problems[0].key, format!("listener.name.{key}"), "{problems:?}");
+    }
+    for (key, is_known) in [
+        ("plaintext.ssl.keystore.type", true),
+        ("controller.ssl.keystore.type", true),
+        ("plaintext.scram-sha-256.sasl.jaas.config", true),
+        ("plaintxt.ssl.keystore.type", false),
+        ("PLAINTEXT.ssl.keystore.type", false),
+        ("plaintext.scram-sha256.sasl.jaas.config", false),
+        ("plaintext", false),
+    ] {
+        let unknown = own(key, "PEM").unwrap().unknown_settings();
+        assert_eq!(unknown.is_empty(), is_known, "{key}: {unknown:?}");
+    }
+}
+
+#[test]
 fn no_secret_is_printed_with_the_configuration() {
     let jaas = "org.apache.kafka.common.security.plain.PlainLoginModule required username=\"a\" \
                 password=\"canary-1\" user_a=\"canary-2\";";

@@ -21,6 +21,8 @@ const MODULES: &[(&str, LoginModule)] = &[
     ("org.apache.kafka.common.security.scram.ScramLoginModule", LoginModule::Scram),
     ("org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule", LoginModule::OauthBearer),
 ];
+/// The options that the modules have, but for PLAIN's `user_NAME`.
+const OPTIONS: &[&str] = &["username", "password", "tokenauth"];
 const CONTROL_FLAGS: &[&str] = &["required", "requisite", "sufficient", "optional"];
 
 /// One login module and its options.
@@ -30,7 +32,7 @@ pub struct JaasEntry {
     pub options: BTreeMap<String, Secret>,
 }
 
-/// Why a text is no login configuration. None of the messages repeats an option's value.
+/// Why a text is no login configuration. None of the messages repeats an option's value, or what may be part of one.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum JaasError {
     #[error(
@@ -69,24 +71,27 @@ pub fn parse_jaas(text: &str) -> Result<JaasEntry, JaasError> {
         Some(Token::Sign(_)) | None => return Err(JaasError::Empty),
     };
     let module = MODULES.iter().find(|(known, _)| *known == name).map(|(_, module)| *module);
-    let module = module.ok_or(JaasError::UnknownModule(name))?;
     match tokens.next() {
         Some(Token::Word(flag)) if CONTROL_FLAGS.contains(&flag.to_ascii_lowercase().as_str()) => {}
         _ => return Err(JaasError::ControlFlag),
     }
+    // What stands before a control flag, and looks like a class, was meant as one.
+    let shown = if is_class_name(&name) { name } else { "in the first word".to_owned() };
+    let module = module.ok_or(JaasError::UnknownModule(shown))?;
     let mut options = BTreeMap::new();
     loop {
+        let number = options.len() + 1;
         match tokens.next() {
             Some(Token::Sign(';')) => break,
             Some(Token::Word(key) | Token::Quoted(key)) => {
                 if tokens.next() != Some(Token::Sign('=')) {
-                    return Err(JaasError::NoValue(key));
+                    return Err(no_value(key, number));
                 }
                 match tokens.next() {
                     Some(Token::Word(value) | Token::Quoted(value)) => {
                         options.insert(key, Secret::new(value));
                     }
-                    _ => return Err(JaasError::NoValue(key)),
+                    _ => return Err(no_value(key, number)),
                 }
             }
             Some(Token::Sign(_)) | None => return Err(JaasError::NoSemicolon),
@@ -96,6 +101,20 @@ pub fn parse_jaas(text: &str) -> Result<JaasEntry, JaasError> {
         return Err(JaasError::Several);
     }
     Ok(JaasEntry { module, options })
+}
+
+fn is_class_name(word: &str) -> bool {
+    let is_name = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphabetic())
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '$'))
+    };
+    word.contains('.') && word.split('.').all(is_name)
+}
+
+/// A password without quotes that has blanks inside looks like further keys: those that are known are repeated, and no others.
+fn no_value(key: String, number: usize) -> JaasError {
+    let is_known = OPTIONS.contains(&key.as_str());
+    JaasError::NoValue(if is_known { key } else { format!("number {number}") })
 }
 
 fn tokens(text: &str) -> Result<Vec<Token>, JaasError> {
@@ -167,6 +186,10 @@ mod tests {
             (format!("{PLAIN} needed;"), JaasError::ControlFlag),
             (format!("{PLAIN} required username=\"a\""), JaasError::NoSemicolon),
             (format!("{PLAIN} required username;"), JaasError::NoValue("username".into())),
+            (format!("{PLAIN} required password=my hush;"), JaasError::NoValue("number 2".into())),
+            (format!("{PLAIN} required password=my hush=;"), JaasError::NoValue("number 2".into())),
+            ("hush required;".into(), JaasError::UnknownModule("in the first word".into())),
+            ("hush".into(), JaasError::ControlFlag),
             (format!("{PLAIN} required username=;"), JaasError::NoValue("username".into())),
             (format!("{PLAIN} required username=\"a;"), JaasError::OpenQuote),
             (format!("{PLAIN} required; {PLAIN} required;"), JaasError::Several),

@@ -5,11 +5,14 @@ use std::path::PathBuf;
 
 use super::{
     ClientAuth, JaasEntry, KeyStore, ListenerSecurity, Login, LoginModule, PeerSecurity, PemSource,
-    SaslMechanism, SaslSettings, Secret, TlsSettings, parse_jaas,
+    SaslMechanism, SaslSettings, Secret, TlsSettings, TokenSettings, parse_jaas,
 };
 use crate::SecurityProtocol;
 use crate::config::definitions::broker_definition;
 use crate::config::value::as_list;
+
+/// What may stand for a mechanism.
+const KNOWN_MECHANISMS: &str = "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER are";
 
 /// What is wrong with a setting: its name, and a sentence that repeats no secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,6 +80,7 @@ impl<'a> Lookup<'a> {
         let expected = match mechanism {
             SaslMechanism::Plain => LoginModule::Plain,
             SaslMechanism::ScramSha256 | SaslMechanism::ScramSha512 => LoginModule::Scram,
+            SaslMechanism::OauthBearer => LoginModule::OauthBearer,
         };
         if entry.module != expected {
             return Err(problem(&key, format!("the login module is not one of {}", mechanism.name())));
@@ -105,7 +109,20 @@ impl<'a> Lookup<'a> {
             }
             Ok(option)
         };
-        Ok(Login { mechanism, user: option("username")?.expose().to_owned(), password: option("password")? })
+        let (user, password) = (option("username")?.expose().to_owned(), option("password")?);
+        Ok(Login { mechanism, user, password, token_file: None })
+    }
+
+    /// A client's login by a token out of a file.
+    fn token_login(&self) -> Result<Login, SecurityProblem> {
+        let mechanism = SaslMechanism::OauthBearer;
+        self.jaas(mechanism)?;
+        let key = "sasl.oauthbearer.token.endpoint.url";
+        let (key, url) = self
+            .find(None, key)
+            .ok_or_else(|| problem(key, "OAUTHBEARER needs a token, as file:/path of one"))?;
+        let token_file = Some(file_of_url(&key, url)?);
+        Ok(Login { mechanism, user: String::new(), password: Secret::default(), token_file })
     }
 
     /// `is_server`: without a certificate of its own it is none.
@@ -252,10 +269,9 @@ fn sasl(lookup: &Lookup<'_>, name: &str) -> Result<SaslSettings, SecurityProblem
         let Some(mechanism) = SaslMechanism::from_name(text) else {
             let why = match text {
                 "GSSAPI" => "GSSAPI (Kerberos), Kafka's default, is not spoken here",
-                "OAUTHBEARER" => "OAUTHBEARER is not implemented yet",
                 _ => "this mechanism is not known",
             };
-            let problem_text = format!("listener {name}: {why}; PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512 are");
+            let problem_text = format!("listener {name}: {why}; {}", KNOWN_MECHANISMS);
             return Err(problem(&found, problem_text));
         };
         sasl.mechanisms.push(mechanism);
@@ -265,6 +281,17 @@ fn sasl(lookup: &Lookup<'_>, name: &str) -> Result<SaslSettings, SecurityProblem
         })?;
         sasl.reauthentication_ms.insert(mechanism, ms);
         let entry = lookup.jaas(mechanism)?;
+        if mechanism == SaslMechanism::OauthBearer {
+            if let Some((key, entry)) = &entry
+                && entry.options.keys().any(|option| option.starts_with("unsecured"))
+            {
+                return Err(problem(
+                    key,
+                    "unsecured tokens are not taken here: what nobody signed anybody can write",
+                ));
+            }
+            sasl.tokens = Some(tokens(lookup)?);
+        }
         if mechanism == SaslMechanism::Plain {
             let Some((key, entry)) = entry else {
                 let key = format!("listener.name.{}.plain.sasl.jaas.config", name.to_ascii_lowercase());
@@ -285,6 +312,48 @@ fn sasl(lookup: &Lookup<'_>, name: &str) -> Result<SaslSettings, SecurityProblem
     Ok(sasl)
 }
 
+/// The class that checks tokens, by Kafka's names of it, old and new.
+const TOKEN_VALIDATORS: &[&str] = &[
+    "org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler",
+    "org.apache.kafka.common.security.oauthbearer.secured.OAuthBearerValidatorCallbackHandler",
+];
+
+fn tokens(lookup: &Lookup<'_>) -> Result<TokenSettings, SecurityProblem> {
+    let find = |key: &str| lookup.find(Some(SaslMechanism::OauthBearer), key);
+    if let Some((key, class)) = find("sasl.server.callback.handler.class")
+        && !TOKEN_VALIDATORS.contains(&class)
+    {
+        let text = format!("{class} is not there; {} is", TOKEN_VALIDATORS[0]);
+        return Err(problem(&key, text));
+    }
+    let key = "sasl.oauthbearer.jwks.endpoint.url";
+    let (key, url) = find(key).ok_or_else(|| {
+        problem(key, "OAUTHBEARER needs the provider's keys, as file:/path of a JSON Web Key Set")
+    })?;
+    let keys_file = file_of_url(&key, url)?;
+    let text = |key: &str| find(key).map_or_else(|| lookup.text(key), |(_, text)| text).to_owned();
+    let skew = "sasl.oauthbearer.clock.skew.seconds";
+    let clock_skew_seconds = text(skew).parse::<i32>().ok().filter(|seconds| *seconds >= 0);
+    let audiences = text("sasl.oauthbearer.expected.audience");
+    Ok(TokenSettings {
+        keys_file,
+        audiences: as_list(&audiences).into_iter().map(str::to_owned).collect(),
+        issuer: Some(text("sasl.oauthbearer.expected.issuer")).filter(|issuer| !issuer.is_empty()),
+        subject_claim: text("sasl.oauthbearer.sub.claim.name"),
+        scope_claim: text("sasl.oauthbearer.scope.claim.name"),
+        clock_skew_seconds: clock_skew_seconds.ok_or_else(|| problem(skew, "is no number of seconds"))?,
+    })
+}
+
+/// The path of `file:/path` or `file:///path`.
+fn file_of_url(key: &str, url: &str) -> Result<PathBuf, SecurityProblem> {
+    let path = url.strip_prefix("file:").map(|path| path.strip_prefix("//").unwrap_or(path));
+    let path = path.filter(|path| path.starts_with('/')).map(PathBuf::from);
+    path.ok_or_else(|| {
+        problem(key, "only file:/path is read here: let something else fetch it and write the file anew")
+    })
+}
+
 /// How a listener of this name and protocol is dialled from another node of the cluster.
 pub(in crate::config) fn peer_security(
     settings: &BTreeMap<String, String>,
@@ -301,13 +370,17 @@ pub(in crate::config) fn peer_security(
 fn login(lookup: &Lookup<'_>, mechanism_key: &str) -> Result<Login, SecurityProblem> {
     let text = lookup.text(mechanism_key);
     let mechanism = SaslMechanism::from_name(text).ok_or_else(|| {
-        let known = "PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512 are";
-        problem(
-            mechanism_key,
-            format!("{} is not spoken here; {known}", if text.is_empty() { "GSSAPI" } else { text }),
-        )
+        let text = if text.is_empty() { "GSSAPI" } else { text };
+        problem(mechanism_key, format!("{text} is not spoken here; {KNOWN_MECHANISMS}"))
     })?;
-    lookup.login(mechanism)
+    if mechanism != SaslMechanism::OauthBearer {
+        return lookup.login(mechanism);
+    }
+    if lookup.prefix.is_some() {
+        let text = "nodes do not log in at one another by tokens yet; PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512 are for them";
+        return Err(problem(mechanism_key, text));
+    }
+    lookup.token_login()
 }
 
 /// What a client's properties say: `security.protocol`, `ssl.*`, `sasl.*`.

@@ -7,6 +7,7 @@ use moldau_metadata::config::security::{Login, Secret};
 use super::super::wire::{authenticate_request, handshake_request};
 use super::super::{ClientStep, SaslClient, SaslClientError};
 use super::*;
+use crate::oauth::bearer_message;
 use crate::scram::credential;
 
 struct Users;
@@ -14,6 +15,14 @@ struct Users;
 impl CredentialStore for Users {
     fn scram(&self, mechanism: ScramMechanism, user: &str) -> Option<ScramCredential> {
         (user == "alice").then(|| credential(mechanism, "pencil", vec![1; 12], 4096))
+    }
+
+    fn token(&self, token: &str) -> Result<VerifiedToken, TokenRefusal> {
+        match token {
+            "pencil" => Ok(VerifiedToken { user: "alice".to_owned(), expires_in: T(90_000) }),
+            "late" => Ok(VerifiedToken { user: "alice".to_owned(), expires_in: T(0) }),
+            _ => Err(TokenRefusal::Signature),
+        }
     }
 }
 
@@ -26,6 +35,7 @@ fn authenticator(reauthentication_ms: i64) -> Authenticator {
             ("alice".to_owned(), Secret::new("pencil")),
             ("bob".to_owned(), Secret::new("eraser")),
         ]),
+        tokens: None,
         reauthentication_ms: SaslMechanism::ALL.map(|mechanism| (mechanism, reauthentication_ms)).into(),
     };
     Authenticator::new(Arc::new(SaslServer::new(settings, vec![5; 32])))
@@ -41,7 +51,7 @@ fn bare(frame: &[u8]) -> &[u8] {
 }
 
 fn login(mechanism: SaslMechanism, user: &str, password: &str) -> Login {
-    Login { mechanism, user: user.to_owned(), password: Secret::new(password) }
+    Login { mechanism, user: user.to_owned(), password: Secret::new(password), token_file: None }
 }
 
 /// Has a client log in; what either side says of it.
@@ -76,8 +86,8 @@ fn request(api_key: i16, version: i16) -> Vec<u8> {
 }
 
 #[test]
-fn every_mechanism_lets_the_right_password_in() {
-    for mechanism in SaslMechanism::ALL {
+fn every_mechanism_of_passwords_lets_the_right_one_in() {
+    for mechanism in [SaslMechanism::Plain, SaslMechanism::ScramSha256, SaslMechanism::ScramSha512] {
         let mut server = authenticator(0);
         let (user, lifetime_ms) = log_in(&mut server, login(mechanism, "alice", "pencil"), T(0)).unwrap();
         assert_eq!((user.as_deref(), lifetime_ms), (Some("alice"), 0));
@@ -195,6 +205,48 @@ fn a_session_ends_unless_its_user_authenticates_again() {
     assert_eq!(take(&mut server, &request(3, 12), T(19_000)), Step::Pass);
     let expired = take(&mut server, &request(3, 12), T(20_000));
     assert_eq!(expired, Step::Refused { refusal: Refusal::Expired, answer: None });
+}
+
+#[test]
+fn a_token_lets_its_user_in_for_as_long_as_it_is_good() {
+    let token = |token: &str| login(SaslMechanism::OauthBearer, "", token);
+    let mut server = authenticator(0);
+    let (user, lifetime_ms) = log_in(&mut server, token("pencil"), T(1_000)).unwrap();
+    assert_eq!((user.as_deref(), lifetime_ms), (Some("alice"), 90_000));
+    assert_eq!(take(&mut server, &request(3, 12), T(90_999)), Step::Pass);
+    log_in(&mut server, token("pencil"), T(90_999)).unwrap();
+    assert_eq!(take(&mut server, &request(3, 12), T(91_001)), Step::Pass);
+    let expired = take(&mut server, &request(3, 12), T(200_000));
+    assert_eq!(expired, Step::Refused { refusal: Refusal::Expired, answer: None });
+    // The setting may end it sooner; and what is good for no time is good for none, and not for ever.
+    assert_eq!(log_in(&mut authenticator(5_000), token("pencil"), T(0)).unwrap().1, 5_000);
+    let mut server = authenticator(0);
+    log_in(&mut server, token("late"), T(0)).unwrap();
+    assert!(matches!(take(&mut server, &request(3, 12), T(0)), Step::Refused { .. }));
+}
+
+#[test]
+fn a_token_that_is_refused_is_told_as_rfc_7628_has_it_and_then_as_kafka_does() {
+    let mut server = authenticator(0);
+    let refused = log_in(&mut server, login(SaslMechanism::OauthBearer, "", "forged"), T(0)).unwrap_err();
+    assert_eq!(refused.to_string(), r#"{"status":"invalid_token"}"#);
+    let first = |message: &[u8]| {
+        let mut server = authenticator(0);
+        take(&mut server, bare(&handshake_request(1, "OAUTHBEARER")), T(0));
+        (take(&mut server, bare(&authenticate_request(2, message)), T(0)), server)
+    };
+    let (step, mut server) = first(&bearer_message("forged"));
+    assert!(matches!(step, Step::Answer(_)));
+    // It is over: a better token comes too late.
+    let step = take(&mut server, bare(&authenticate_request(3, &bearer_message("pencil"))), T(0));
+    assert!(matches!(step, Step::Refused { .. }) && !server.is_authenticated());
+    for message in
+        [&b""[..], b"\x01", b"n,,\x01auth=Basic pencil\x01\x01", b"n,a=bob,\x01auth=Bearer pencil\x01\x01"]
+    {
+        let (step, server) = first(message);
+        assert!(matches!(step, Step::Refused { answer: Some(_), .. }), "{step:?}");
+        assert!(!server.is_authenticated());
+    }
 }
 
 #[test]

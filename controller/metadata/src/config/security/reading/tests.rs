@@ -121,7 +121,7 @@ fn a_clients_properties_are_read_as_kafkas_clients_read_them() {
     let error = client_security(&settings(&[("security.protocol", "SASL_SSL")])).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "sasl.mechanism: GSSAPI is not spoken here; PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512 are"
+        "sasl.mechanism: GSSAPI is not spoken here; PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER are"
     );
 }
 
@@ -132,4 +132,75 @@ fn pem_in_one_line_gets_its_line_breaks_back() {
     let lines: Vec<&str> = text.expose().lines().collect();
     assert_eq!(lines[..3], ["-----BEGIN CERTIFICATE-----", "MIIB AQ==", "-----END CERTIFICATE-----"]);
     assert_eq!(lines.len(), 6);
+}
+
+const OAUTH: &str = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required";
+
+#[test]
+fn a_listener_of_tokens_needs_the_providers_keys_and_takes_nothing_unsigned() {
+    let enabled = ("sasl.enabled.mechanisms", "OAUTHBEARER");
+    let keys = ("listener.name.out.sasl.oauthbearer.jwks.endpoint.url", "file:///etc/jwks.json");
+    let read = |pairs: &[(&str, &str)]| {
+        let all = settings(&[&[enabled][..], pairs].concat());
+        listener_security(&all, "OUT", SecurityProtocol::SaslPlaintext)
+    };
+    let class = "listener.name.out.oauthbearer.sasl.server.callback.handler.class";
+    let audience = ("sasl.oauthbearer.expected.audience", "kafka, other");
+    let found = read(&[keys, audience, (class, TOKEN_VALIDATORS[1])]).unwrap().sasl.unwrap().tokens.unwrap();
+    let expected = TokenSettings {
+        keys_file: "/etc/jwks.json".into(),
+        audiences: vec!["kafka".to_owned(), "other".to_owned()],
+        issuer: None,
+        subject_claim: "sub".to_owned(),
+        scope_claim: "scope".to_owned(),
+        clock_skew_seconds: 30,
+    };
+    assert_eq!(found, expected);
+    let jaas = "listener.name.out.oauthbearer.sasl.jaas.config";
+    let unsecured = format!("{OAUTH} unsecuredLoginStringClaim_sub=\"a\";");
+    for (pairs, expected) in [
+        (&[][..], "sasl.oauthbearer.jwks.endpoint.url: OAUTHBEARER needs the provider's keys"),
+        (
+            &[(keys.0, "https://idp/keys")],
+            "listener.name.out.sasl.oauthbearer.jwks.endpoint.url: only file:/path",
+        ),
+        (
+            &[(keys.0, "file:keys.json")],
+            "listener.name.out.sasl.oauthbearer.jwks.endpoint.url: only file:/path",
+        ),
+        (
+            &[keys, (class, "a.Handler")],
+            "listener.name.out.oauthbearer.sasl.server.callback.handler.class: a.Handler",
+        ),
+        (
+            &[keys, ("sasl.oauthbearer.clock.skew.seconds", "-1")],
+            "sasl.oauthbearer.clock.skew.seconds: is no",
+        ),
+        (
+            &[keys, (jaas, unsecured.as_str())],
+            "listener.name.out.oauthbearer.sasl.jaas.config: unsecured tokens",
+        ),
+    ] {
+        let refused = read(pairs).unwrap_err().to_string();
+        assert!(refused.starts_with(expected), "{refused}");
+    }
+}
+
+#[test]
+fn a_clients_token_comes_out_of_a_file_and_nodes_have_none() {
+    let jaas = format!("{OAUTH};");
+    let all = [
+        ("security.protocol", "SASL_PLAINTEXT"),
+        ("sasl.mechanism", "OAUTHBEARER"),
+        ("sasl.jaas.config", jaas.as_str()),
+        ("sasl.oauthbearer.token.endpoint.url", "file:/run/token"),
+    ];
+    let login = client_security(&settings(&all)).unwrap().1.login.unwrap();
+    assert_eq!(login.token_file, Some(PathBuf::from("/run/token")));
+    let error = client_security(&settings(&all[..3])).unwrap_err().to_string();
+    assert!(error.starts_with("sasl.oauthbearer.token.endpoint.url: OAUTHBEARER needs a token"), "{error}");
+    let key = "sasl.mechanism.inter.broker.protocol";
+    let nodes = settings(&[(key, "OAUTHBEARER")]);
+    let error = peer_security(&nodes, "OUT", SecurityProtocol::SaslPlaintext, key).unwrap_err().to_string();
+    assert!(error.contains("nodes do not log in"), "{error}");
 }

@@ -1,12 +1,14 @@
-//! Something that was made of files, and is made anew once they change: certificates are renewed while a node runs.
+//! Something that was made of files, and is made anew once they change: certificates are renewed while a node runs, and keys
+//! of identity providers.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use moldau_metadata::config::security::TlsSettings;
+use moldau_metadata::config::security::{TlsSettings, TokenSettings};
 
-use super::TlsError;
+use crate::tls::TlsError;
 
 /// When a file was written last, and how long it is; nothing where it cannot be looked at.
 type Seen = Vec<Option<(SystemTime, u64)>>;
@@ -16,32 +18,47 @@ struct State<T> {
     seen: Seen,
 }
 
+/// Settings that name files.
+pub trait NamesFiles {
+    /// The files.
+    fn files(&self) -> BTreeSet<PathBuf>;
+}
+
+impl NamesFiles for TlsSettings {
+    fn files(&self) -> BTreeSet<PathBuf> {
+        Self::files(self)
+    }
+}
+
+impl NamesFiles for TokenSettings {
+    fn files(&self) -> BTreeSet<PathBuf> {
+        [self.keys_file.clone()].into()
+    }
+}
+
 /// See the module. What cannot be used is not: the last that could stays.
-pub struct Reloading<T> {
-    settings: TlsSettings,
-    make: fn(&TlsSettings) -> Result<Arc<T>, TlsError>,
+pub struct Reloading<T, S = TlsSettings, E = TlsError> {
+    settings: S,
+    make: fn(&S) -> Result<Arc<T>, E>,
     files: Vec<PathBuf>,
     state: Mutex<State<T>>,
 }
 
 /// What became of a look at the files.
 #[derive(Debug)]
-pub enum Reloaded {
+pub enum Reloaded<E = TlsError> {
     Unchanged,
     Changed,
     /// They changed, and cannot be used. It is looked at them again when they change again.
-    Refused(TlsError),
+    Refused(E),
 }
 
-impl<T> Reloading<T> {
+impl<T, S: NamesFiles, E> Reloading<T, S, E> {
     /// Reads the files.
     ///
     /// # Errors
     /// What cannot be used.
-    pub fn new(
-        settings: TlsSettings,
-        make: fn(&TlsSettings) -> Result<Arc<T>, TlsError>,
-    ) -> Result<Self, TlsError> {
+    pub fn new(settings: S, make: fn(&S) -> Result<Arc<T>, E>) -> Result<Self, E> {
         let files: Vec<PathBuf> = settings.files().into_iter().collect();
         // Looked at before they are read: what changes in between is read once more.
         let seen = look(&files);
@@ -57,12 +74,12 @@ impl<T> Reloading<T> {
 
     /// The settings it is made of.
     #[must_use]
-    pub const fn settings(&self) -> &TlsSettings {
+    pub const fn settings(&self) -> &S {
         &self.settings
     }
 
     /// Looks whether the files have changed, and reads them if so. Blocks on files.
-    pub fn look_again(&self) -> Reloaded {
+    pub fn look_again(&self) -> Reloaded<E> {
         let seen = look(&self.files);
         {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,0 +1,206 @@
+//! A connection of gRPC: a stranger's until a call of it has shown that it is a node's, and a stranger's place is not held for
+//! long.
+
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use moldau_cluster::rpc::{CallerAddress, Guard};
+use moldau_security::Place;
+use moldau_security::link::GateLink;
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tonic::service::Interceptor;
+use tonic::transport::server::Connected;
+use tonic::{Request, Status};
+
+/// What a connection holds of what is bounded. Given back when the connection and its calls have ended.
+pub(super) struct Standing {
+    held: Mutex<Held>,
+    nodes: Arc<Semaphore>,
+}
+
+/// Held, not read: dropping it gives the place back.
+enum Held {
+    Stranger { _place: Place },
+    Node { _permit: OwnedSemaphorePermit },
+}
+
+impl Standing {
+    pub(super) fn stranger(place: Place, nodes: Arc<Semaphore>) -> Arc<Self> {
+        Arc::new(Self { held: Mutex::new(Held::Stranger { _place: place }), nodes })
+    }
+
+    /// Makes it a node's. False where there are too many of those.
+    pub(super) fn admit(&self) -> bool {
+        let mut held = self.held.lock();
+        if matches!(&*held, Held::Node { .. }) {
+            return true;
+        }
+        let Ok(permit) = Arc::clone(&self.nodes).try_acquire_owned() else { return false };
+        *held = Held::Node { _permit: permit };
+        true
+    }
+
+    fn is_stranger(&self) -> bool {
+        matches!(&*self.held.lock(), Held::Stranger { .. })
+    }
+}
+
+/// See the module.
+pub(super) struct Connection {
+    link: GateLink,
+    standing: Arc<Standing>,
+    /// When it ends unless it is a node's by then.
+    deadline: Option<Pin<Box<Sleep>>>,
+    /// When it ends whoever it is: gRPC has no way to authenticate again.
+    session_end: Option<Pin<Box<Sleep>>>,
+}
+
+impl Connection {
+    pub(super) fn new(link: GateLink, standing: Arc<Standing>, deadline: Instant) -> Self {
+        let session_end = link.expires_at().map(|at| Box::pin(sleep_until(at.into())));
+        Self { link, standing, deadline: Some(Box::pin(sleep_until(deadline))), session_end }
+    }
+}
+
+/// What its calls know of a connection.
+#[derive(Clone)]
+pub(super) struct Peer {
+    standing: Arc<Standing>,
+    address: Option<IpAddr>,
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        let address = self.link.socket().peer_addr().ok().map(|address| address.ip());
+        Peer { standing: Arc::clone(&self.standing), address }
+    }
+}
+
+/// Lets calls pass that the guard does, and takes their connections for nodes' from then on.
+#[derive(Clone)]
+pub(super) struct Admission(pub(super) Guard);
+
+impl Interceptor for Admission {
+    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+        let mut request = self.0.call(request)?;
+        let Some(peer) = request.extensions().get::<Peer>().cloned() else {
+            return Err(Status::internal("a call without a connection"));
+        };
+        if !peer.standing.admit() {
+            return Err(Status::resource_exhausted("too many connections of nodes"));
+        }
+        if let Some(address) = peer.address {
+            request.extensions_mut().insert(CallerAddress(address.to_canonical()));
+        }
+        Ok(request)
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Some(deadline) = &mut self.deadline
+            && deadline.as_mut().poll(context).is_ready()
+        {
+            if self.standing.is_stranger() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            self.deadline = None;
+        }
+        if let Some(session_end) = &mut self.session_end
+            && session_end.as_mut().poll(context).is_ready()
+        {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Pin::new(&mut self.link).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.link).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.link).poll_write_vectored(context, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.link.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.link).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.link).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use moldau_security::Places;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    async fn pair(nodes: &Arc<Semaphore>, places: &Arc<Places>) -> (TcpStream, Connection, Arc<Standing>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let link = GateLink::plain(listener.accept().await.unwrap().0);
+        let place = places.take(Ipv4Addr::LOCALHOST.into()).unwrap();
+        let standing = Standing::stranger(place, Arc::clone(nodes));
+        let deadline = Instant::now() + Duration::from_secs(10);
+        (client, Connection::new(link, Arc::clone(&standing), deadline), standing)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stranger_does_not_stay_and_a_node_does() {
+        let (nodes, places) = (Arc::new(Semaphore::new(1)), Places::new(9, 9));
+        let (_client, mut stranger, _) = pair(&nodes, &places).await;
+        let (_other_client, mut node, standing) = pair(&nodes, &places).await;
+        assert_eq!(places.taken(), 2);
+        assert!(standing.admit() && standing.admit(), "a node stays one");
+        assert_eq!(places.taken(), 1);
+        assert_eq!(stranger.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let stayed = tokio::time::timeout(Duration::from_secs(3600), node.read_u8()).await;
+        assert!(stayed.is_err(), "{stayed:?}");
+    }
+
+    #[tokio::test]
+    async fn places_of_nodes_are_counted_and_come_back() {
+        let (nodes, places) = (Arc::new(Semaphore::new(1)), Places::new(9, 9));
+        let (_client, connection, standing) = pair(&nodes, &places).await;
+        let (_other_client, _other, other_standing) = pair(&nodes, &places).await;
+        assert!(standing.admit());
+        assert!(!other_standing.admit(), "there is one place");
+        drop((connection, standing));
+        assert!(other_standing.admit());
+        assert_eq!(places.taken(), 0);
+    }
+}

@@ -1,0 +1,125 @@
+//! Hands each connection to whom its first byte asks for.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use moldau_security::link::{Gate, GateLink};
+use moldau_security::{Place, Places, Throttled};
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
+
+use super::connection::{Connection, Standing};
+use crate::service::{Service, Users, tools};
+
+/// Connections of nodes: brokers hold one or two, controllers too.
+const NODES_MAX: usize = 4096;
+/// Connections of tools, which come and go, and with SASL may be of any user that there is.
+const TOOLS_MAX: usize = 256;
+const TOOLS_PER_ADDRESS_MAX: usize = 64;
+/// Connections that have not shown yet what they are. Nodes come at once after a restart, from a handful of connections each.
+const STRANGERS_MAX: usize = 1024;
+const STRANGERS_PER_ADDRESS_MAX: usize = 128;
+/// How long a connection may take to say what it is, once it is let in; one of gRPC also for its first call.
+const FIRST_CALL_LIMIT: Duration = Duration::from_secs(10);
+/// Whoever is refused comes again: one line a second tells of all of them.
+const TOLD_EVERY: Duration = Duration::from_secs(1);
+/// The first byte of `PRI * HTTP/2.0`.
+const HTTP2: u8 = b'P';
+
+/// What all listeners of controllers share.
+pub(super) struct Bounds {
+    strangers: Arc<Places>,
+    tools: Arc<Places>,
+    nodes: Arc<Semaphore>,
+    told: Throttled,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            strangers: Places::new(STRANGERS_MAX, STRANGERS_PER_ADDRESS_MAX),
+            tools: Places::new(TOOLS_MAX, TOOLS_PER_ADDRESS_MAX),
+            nodes: Arc::new(Semaphore::new(NODES_MAX)),
+            told: Throttled::new(1, TOLD_EVERY),
+        }
+    }
+}
+
+impl Bounds {
+    /// A place for a connection that has just come. `None` where it has to go.
+    pub(super) fn enter(&self, peer: SocketAddr) -> Option<Place> {
+        let place = self.strangers.take(peer.ip());
+        place.map_err(|error| self.tell(peer, &error)).ok()
+    }
+
+    fn tell(&self, peer: SocketAddr, reason: &dyn std::fmt::Display) {
+        tracing::debug!(%peer, %reason, "a connection to the CONTROLLER listener was not let in");
+        if let Some(others) = self.told.take(std::time::Instant::now()) {
+            tracing::info!(%peer, %reason, others, "a connection to the CONTROLLER listener was not let in");
+        }
+    }
+}
+
+/// See the module.
+pub(super) struct Sorter {
+    pub(super) service: Arc<Service>,
+    pub(super) connections: mpsc::Sender<io::Result<Connection>>,
+    /// What connections are asked before they are sorted.
+    pub(super) gate: Option<Arc<Gate>>,
+    /// Whether tools may do more than look.
+    pub(super) tools_may_change: bool,
+    pub(super) bounds: Arc<Bounds>,
+}
+
+impl Sorter {
+    pub(super) async fn sort(&self, stream: TcpStream, peer: SocketAddr, place: Place) {
+        let bounds = &self.bounds;
+        let accepted = match &self.gate {
+            None => Ok(GateLink::plain(stream)),
+            Some(gate) => {
+                let versions =
+                    |frame: &[u8]| tools::versions_before_authentication(frame, self.tools_may_change);
+                gate.accept(stream, &Users(&self.service), &versions).await
+            }
+        };
+        let mut link = match accepted {
+            Ok(link) => link,
+            Err(error) => return bounds.tell(peer, &error),
+        };
+        let deadline = Instant::now() + FIRST_CALL_LIMIT;
+        match tokio::time::timeout_at(deadline, link.first_byte()).await {
+            Ok(Ok(HTTP2)) => self.hand_to_grpc(link, peer, place, deadline).await,
+            Ok(Ok(_)) => {
+                let tool = match bounds.tools.take(peer.ip()) {
+                    Ok(tool) => tool,
+                    Err(error) => return bounds.tell(peer, &error),
+                };
+                drop(place);
+                let gate = self.gate.as_deref();
+                let served = tools::serve(&self.service, link, gate, peer, self.tools_may_change).await;
+                if let Err(error) = served {
+                    bounds.tell(peer, &error);
+                }
+                drop(tool);
+            }
+            Ok(Err(_)) | Err(_) => {}
+        }
+    }
+
+    async fn hand_to_grpc(&self, link: GateLink, peer: SocketAddr, place: Place, deadline: Instant) {
+        if self.gate.as_ref().is_some_and(|gate| !gate.is_node(link.user())) {
+            let user = link.user().unwrap_or_default();
+            let reason = format!("user {user} is no node of the cluster");
+            return self.bounds.tell(peer, &reason);
+        }
+        let standing = Standing::stranger(place, Arc::clone(&self.bounds.nodes));
+        // Who has authenticated need not call to be known; of gRPC's keepalive hears who is dead.
+        if self.gate.as_ref().is_some_and(|gate| gate.authenticates()) && !standing.admit() {
+            return self.bounds.tell(peer, &"too many connections of nodes");
+        }
+        drop(self.connections.send(Ok(Connection::new(link, standing, deadline))).await);
+    }
+}
