@@ -26,7 +26,9 @@ impl Syncing {
         let failures = Arc::new(AtomicUsize::new(0));
         let syncer = {
             let (_inside, failures) = (runtime.enter(), Arc::clone(&failures));
-            let failed = move |_: &LogDir| drop(failures.fetch_add(1, Ordering::SeqCst));
+            let failed = move |_: &LogDir| {
+                failures.fetch_add(1, Ordering::SeqCst);
+            };
             Syncer::start(Arc::clone(&dir), Arc::new(failed)).unwrap()
         };
         let syncing = Self { f, dir, failures, _syncer: syncer, _runtime: runtime };

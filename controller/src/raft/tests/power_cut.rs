@@ -76,7 +76,6 @@ async fn live(log: &mut LogStore, promised: &mut Promised) -> Option<()> {
     Some(())
 }
 
-#[expect(clippy::print_stdout, reason = "tests/reliability keeps how many there were")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn acknowledged_entries_and_votes_survive_a_power_cut_at_every_step() {
     let whole = Arc::new(FaultKv::default());

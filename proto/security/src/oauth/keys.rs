@@ -203,7 +203,7 @@ mod tests {
         let set =
             |keys: &[String]| KeySet::parse(format!(r#"{{"keys":[{}]}}"#, keys.join(",")).as_bytes(), "p");
         for key in &other {
-            assert!(matches!(set(&[key.clone()]), Err(KeysError::NoKey(_))), "{key}");
+            assert!(matches!(set(std::slice::from_ref(key)), Err(KeysError::NoKey(_))), "{key}");
         }
         let all = [&other[..], &[rsa, ec]].concat();
         assert_eq!(set(&all).unwrap().keys.len(), 2);

@@ -120,7 +120,7 @@ struct Known {
 enum State {
     HandshakeOrVersions,
     Handshake,
-    Exchange(Exchange),
+    Exchange(Box<Exchange>),
     Authenticated,
     Failed,
 }
@@ -237,20 +237,20 @@ impl Authenticator {
             SaslMechanism::ScramSha256 => Some(ScramServer::new(ScramMechanism::Sha256)),
             SaslMechanism::ScramSha512 => Some(ScramServer::new(ScramMechanism::Sha512)),
         };
-        self.state = State::Exchange(Exchange {
+        self.state = State::Exchange(Box::new(Exchange {
             mechanism,
             is_framed: header.version >= 1,
             scram,
             stage: Stage::First,
             refused_token: None,
             is_other_mechanism: self.session.as_ref().is_some_and(|session| session.mechanism != mechanism),
-        });
+        }));
         Step::Answer(handshake_response(header, ErrorCode::None.code(), &names))
     }
 
     fn message(
         &mut self,
-        mut exchange: Exchange,
+        mut exchange: Box<Exchange>,
         frame: &[u8],
         now: Duration,
         store: &dyn CredentialStore,
