@@ -3,6 +3,7 @@
 mod library_suite;
 mod node;
 mod power_cut;
+mod sled_names;
 mod sled_rows;
 
 use bytes::Bytes;

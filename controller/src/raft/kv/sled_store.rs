@@ -6,8 +6,8 @@
 //!
 //! A sector that went bad makes sled forget, without a word, what was written there or after it. So each write carries a
 //! summary: how many writes there were, and what the log then holds. A small file beside the store remembers the count
-//! that was last synced. The file itself is not synced each time: it may remember too little, never too much. A store
-//! that counts less than the file, or holds less than its summary says, has lost what was acknowledged.
+//! that was last synced. The file itself is synced at each start, not each time: it may remember too little, never too
+//! much. A store that counts less than the file, or holds less than its summary says, has lost what was acknowledged.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -47,8 +47,16 @@ pub(in crate::raft) struct SledKv {
 }
 
 impl SledKv {
-    /// Opens the store in `path`, or makes a new one that is durable when this returns.
+    /// Opens the store in `path`, or makes a new one. What it then holds, and its names, are durable when this returns.
     pub(in crate::raft) fn open(path: &Path) -> Result<Self, StartError> {
+        Self::open_with(path, &sync_path)
+    }
+
+    /// `open`, with what syncs a directory's names or a small file.
+    pub(in crate::raft) fn open_with(
+        path: &Path,
+        sync_at: &dyn Fn(&Path) -> io::Result<()>,
+    ) -> Result<Self, StartError> {
         let io_error = |path: &Path| {
             let path = path.to_owned();
             move |source| StartError::Io { path, source }
@@ -76,7 +84,15 @@ impl SledKv {
         // Before anything is synced, which writes it anew.
         let synced = store.read_witness().map_err(io_error(&witness_path))?;
         if is_new && synced == 0 {
-            store.make_durable(path)?;
+            store.make_durable(path, sync_at)?;
+        } else {
+            // sled has just renamed a snapshot of its page table into place, removed the one before, and overwritten
+            // the segments that only that one needs. It syncs no names. Were these still the old ones after a power cut,
+            // and the pages the new ones, then sled would find a torn log, and clear it without a word. So the names
+            // go first.
+            sync_at(path).map_err(io_error(path))?;
+            // What was found may be in the kernel's memory only, and Raft acts on it.
+            store.pages.sync_data().map_err(io_error(&pages_path))?;
         }
         let summary = store.stored_summary().map_err(io_error(path))?;
         if summary.writes < synced {
@@ -84,6 +100,15 @@ impl SledKv {
             return Err(StartError::Damaged { path: path.to_owned(), reason });
         }
         *store.summary.lock() = summary;
+        // A count that is overwritten in place is the old or the new one after a power cut; a file that only grew then may
+        // be torn, which would read as a store that acknowledged nothing.
+        if synced == 0 {
+            store.write_witness(0).map_err(io_error(&witness_path))?;
+            if let Some(directory) = witness_path.parent() {
+                sync_at(directory).map_err(io_error(directory))?;
+            }
+        }
+        store.witness.sync_data().map_err(io_error(&witness_path))?;
         Ok(store)
     }
 
@@ -141,14 +166,14 @@ impl SledKv {
     }
 
     /// Syncs what sled has just created: its files, and their names.
-    fn make_durable(&self, path: &Path) -> Result<(), StartError> {
+    fn make_durable(&self, path: &Path, sync_at: &dyn Fn(&Path) -> io::Result<()>) -> Result<(), StartError> {
         let io_error = |source| StartError::Io { path: path.to_owned(), source };
         self.sync().map_err(io_error)?;
         let configuration = path.join("conf");
         if configuration.try_exists().map_err(io_error)? {
-            sync_path(&configuration).map_err(io_error)?;
+            sync_at(&configuration).map_err(io_error)?;
         }
-        sync_path(path).map_err(io_error)
+        sync_at(path).map_err(io_error)
     }
 
     /// How many times the store was synced since it was opened.
