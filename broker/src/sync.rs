@@ -91,6 +91,11 @@ struct Inline {
 }
 
 impl QueueState {
+    /// Whether no thread has a round, or is on its way to one.
+    fn is_idle(&self) -> bool {
+        !self.is_round_out && !self.is_wake_sent && self.waiting.is_empty() && self.own.is_empty()
+    }
+
     /// Whether somebody is to be woken for those who wait. At the end of a round that thread looks again.
     fn is_wake_due(&mut self) -> bool {
         let is_due = !self.waiting.is_empty() && !self.is_round_out && !self.is_wake_sent;
@@ -125,9 +130,7 @@ impl SyncQueue {
     /// Takes the round for the calling thread, if that may have it.
     fn begin_inline(&self) -> Option<(InlineRound, Arc<Failed>)> {
         let mut state = self.state.lock();
-        let is_idle =
-            !state.is_round_out && !state.is_wake_sent && state.waiting.is_empty() && state.own.is_empty();
-        if !is_idle || !state.gate.admits() {
+        if !state.is_idle() || !state.gate.admits() {
             return None;
         }
         let Inline { failed, watch } = state.inline.clone()?;
@@ -175,6 +178,11 @@ impl SyncQueue {
     #[must_use]
     pub fn inline_rounds(&self) -> usize {
         self.inline.load(Ordering::Relaxed)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.state.lock().is_idle()
     }
 
     /// How many partitions wait.

@@ -9,7 +9,7 @@ import time
 
 import confluent_kafka as ck
 import kafka
-import kafka.sasl.oauth
+import kafka.net.sasl.oauth
 import pytest
 
 from conftest import eventually
@@ -81,7 +81,7 @@ def test_librdkafka_and_kafka_python_log_in_by_tokens(start_for_tokens, provider
     token = provider.token()
     round_trip({**node.client("SASL_PLAINTEXT"), **by_token(token)}, "librdkafka")
 
-    class Tokens(kafka.sasl.oauth.AbstractTokenProvider):
+    class Tokens(kafka.net.sasl.oauth.AbstractTokenProvider):
         def token(self):
             return token
 

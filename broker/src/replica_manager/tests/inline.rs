@@ -36,7 +36,9 @@ impl Syncing {
         for _ in 0..2 {
             syncing.f.append_only(0);
             syncing.f.append_only(1);
-            syncing.until(|syncing| [0, 1].iter().all(|partition| syncing.is_durable(*partition)));
+            syncing.until(|syncing| {
+                [0, 1].iter().all(|partition| syncing.is_durable(*partition)) && syncing.dir.sync.is_idle()
+            });
         }
         syncing
     }
