@@ -28,15 +28,29 @@ const ROUNDS_MAX: u32 = 256;
 const STALL: Duration = Duration::from_millis(20);
 
 /// Whether the next round may run on the thread that wants it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Gate {
+    /// What is quick enough.
+    commit_max: Duration,
     /// Of the latest commits; `None` before the first one, which a thread runs.
     mean: Option<Duration>,
     /// Rounds that the threads run before it is tried again.
     rounds_for_threads: u32,
 }
 
+impl Default for Gate {
+    fn default() -> Self {
+        Self { commit_max: COMMIT_MAX, mean: None, rounds_for_threads: 0 }
+    }
+}
+
 impl Gate {
+    /// For which every disk is quick enough.
+    #[cfg(test)]
+    pub(super) fn for_any_disk() -> Self {
+        Self { commit_max: Duration::MAX, ..Self::default() }
+    }
+
     /// A commit to the journal took so long.
     pub(super) fn note_commit(&mut self, took: Duration) {
         let took = took.min(COUNTED_MAX);
@@ -51,7 +65,7 @@ impl Gate {
 
     /// Asked once for each round.
     pub(super) fn admits(&mut self) -> bool {
-        if self.mean.is_none_or(|mean| mean > COMMIT_MAX) {
+        if self.mean.is_none_or(|mean| mean > self.commit_max) {
             return false;
         }
         let is_alone = self.rounds_for_threads == 0;

@@ -22,6 +22,8 @@ impl Syncing {
         f.create();
         let dir = f.partition(0).dir();
         dir.log.journal().unwrap().enable(1 << 20, 1000);
+        // The machine that tests may stand still for longer than a disk of a connection's may.
+        dir.sync.take_for_quick();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).build().unwrap();
         let failures = Arc::new(AtomicUsize::new(0));
         let syncer = {
@@ -32,7 +34,7 @@ impl Syncing {
             Syncer::start(Arc::clone(&dir), Arc::new(failed)).unwrap()
         };
         let syncing = Self { f, dir, failures, _syncer: syncer, _runtime: runtime };
-        // The first sync makes names durable, which is not the journal's; the second tells how quick that is.
+        // The first sync makes names durable, which is not the journal's; the second tells what that takes.
         for _ in 0..2 {
             syncing.f.append_only(0);
             syncing.f.append_only(1);
@@ -103,11 +105,13 @@ fn what_nobody_waits_for_is_left_to_the_threads() {
 #[test]
 fn a_sync_that_fails_on_the_connections_thread_takes_the_directory_offline_as_any_other() {
     let syncing = Syncing::on_workers(2);
+    let partition = syncing.f.partition(0);
+    let committed = partition.high_watermark();
     let plug = SyncPlug::new();
     syncing.f.append_only(0);
     syncing.f.disk.fail_once(Operation::SyncData, 0, FaultKind::Io);
     drop(plug);
     assert!(!syncing.dir.is_online());
     assert_eq!(syncing.failures.load(Ordering::SeqCst), 1, "and the broker hears of it");
-    assert!(!syncing.is_durable(0));
+    assert_eq!(partition.high_watermark(), committed, "and nobody reads what may not be there");
 }
