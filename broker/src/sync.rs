@@ -7,10 +7,7 @@
 //! kernel may have dropped the pages that it could not write, and the next sync would say that all is well.
 //!
 //! Whoever handles several requests in a row holds a [`SyncPlug`]: what they append reaches the queue together, and one
-//! sync covers it. Without it a thread would wake for the first of them, and the second sync would cover the rest. When it is
-//! dropped, what it held back may be synced there and then, by the thread that appended: see `inline`.
-
-mod inline;
+//! sync covers it. Without it a thread would wake for the first of them, and the second sync would cover the rest.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -22,22 +19,15 @@ use std::time::Instant;
 
 use moldau_log::{JOURNAL_COMMIT_BYTES_MAX, SyncTicket};
 use parking_lot::{Condvar, Mutex};
-use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::log_dirs::LogDir;
 use crate::metrics::Histogram;
 use crate::replica_manager::{Partition, SyncFailed};
-use inline::{Gate, InlineRound, StallWatch};
 
 /// Partitions of one directory that are synced at the same time. A disk gains by some depth; each is a thread.
 const PARALLELISM: usize = 4;
 /// Partitions in one round: the tickets of all of them are out until it has ended.
 const ROUND_PARTITIONS_MAX: usize = 1024;
-/// Partitions of a round that runs on a connection's thread.
-const INLINE_PARTITIONS_MAX: usize = 64;
-
-/// Told that a sync has failed and the directory has gone offline.
-type Failed = dyn Fn(&LogDir) + Send + Sync;
 
 /// A partition whose ticket is out.
 pub(crate) struct Syncing {
@@ -62,8 +52,6 @@ pub struct SyncQueue {
     more: Condvar,
     /// Rounds that ended well, for tests and metrics.
     completed: AtomicUsize,
-    /// Rounds that connections have run themselves.
-    inline: AtomicUsize,
     /// How long they took, the failed ones too.
     pub(crate) durations: Histogram,
 }
@@ -77,25 +65,9 @@ struct QueueState {
     /// A thread was woken for the next one.
     is_wake_sent: bool,
     is_closed: bool,
-    gate: Gate,
-    /// What a round on a connection's thread needs; `None` where the threads run all of them.
-    inline: Option<Inline>,
-    /// It is on a connection's thread that the round is out.
-    is_inline_out: bool,
-}
-
-#[derive(Clone)]
-struct Inline {
-    failed: Arc<Failed>,
-    watch: Arc<StallWatch>,
 }
 
 impl QueueState {
-    /// Whether no thread has a round, or is on its way to one.
-    fn is_idle(&self) -> bool {
-        !self.is_round_out && !self.is_wake_sent && self.waiting.is_empty() && self.own.is_empty()
-    }
-
     /// Whether somebody is to be woken for those who wait. At the end of a round that thread looks again.
     fn is_wake_due(&mut self) -> bool {
         let is_due = !self.waiting.is_empty() && !self.is_round_out && !self.is_wake_sent;
@@ -112,9 +84,6 @@ impl SyncQueue {
             return;
         }
         state.waiting.push_back(partition);
-        if state.is_inline_out {
-            state.gate.note_waiter();
-        }
         let is_wake_due = state.is_wake_due();
         drop(state);
         if is_wake_due {
@@ -125,20 +94,6 @@ impl SyncQueue {
     /// Adds a partition that the calling thread of the directory has just synced: it looks here next, so nobody is woken.
     fn push_back(&self, partition: Arc<Partition>) {
         self.state.lock().waiting.push_back(partition);
-    }
-
-    /// Takes the round for the calling thread, if that may have it.
-    fn begin_inline(&self) -> Option<(InlineRound, Arc<Failed>)> {
-        let mut state = self.state.lock();
-        if !state.is_idle() || !state.gate.admits() {
-            return None;
-        }
-        let Inline { failed, watch } = state.inline.clone()?;
-        state.is_round_out = true;
-        state.is_inline_out = true;
-        drop(state);
-        self.inline.fetch_add(1, Ordering::Relaxed);
-        Some((watch.begin(), failed))
     }
 
     /// Has the tickets run, by whoever is free.
@@ -157,7 +112,6 @@ impl SyncQueue {
     fn end_round(&self, goes_on: bool) {
         let mut state = self.state.lock();
         state.is_round_out = false;
-        state.is_inline_out = false;
         let is_closed = state.is_closed;
         let is_wake_due = !goes_on && state.is_wake_due();
         drop(state);
@@ -172,23 +126,6 @@ impl SyncQueue {
     #[must_use]
     pub fn completed(&self) -> usize {
         self.completed.load(Ordering::Relaxed)
-    }
-
-    /// How many rounds connections have run themselves.
-    #[must_use]
-    pub fn inline_rounds(&self) -> usize {
-        self.inline.load(Ordering::Relaxed)
-    }
-
-    /// From now on connections run rounds however slow the disk has been, once it has been looked at.
-    #[cfg(test)]
-    pub(crate) fn take_for_quick(&self) {
-        self.state.lock().gate = Gate::for_any_disk();
-    }
-
-    #[cfg(test)]
-    pub(crate) fn is_idle(&self) -> bool {
-        self.state.lock().is_idle()
     }
 
     /// How many partitions wait.
@@ -223,12 +160,7 @@ impl SyncQueue {
     }
 
     fn close(&self) {
-        let mut state = self.state.lock();
-        state.is_closed = true;
-        if let Some(inline) = state.inline.take() {
-            inline.watch.close();
-        }
-        drop(state);
+        self.state.lock().is_closed = true;
         self.more.notify_all();
     }
 }
@@ -241,16 +173,8 @@ pub struct Syncer {
 
 impl Syncer {
     /// Starts the threads. `failed` is told when a sync has failed and the directory has gone offline.
-    ///
-    /// In a runtime of several workers, one of them may run a round itself where that is quicker for all.
     pub fn start(dir: Arc<LogDir>, failed: Arc<dyn Fn(&LogDir) + Send + Sync>) -> io::Result<Self> {
-        let mut syncer = Self { dir, threads: Vec::with_capacity(PARALLELISM + 2) };
-        if let Ok(runtime) = Handle::try_current()
-            && runtime.runtime_flavor() == RuntimeFlavor::MultiThread
-            && runtime.metrics().num_workers() > 1
-        {
-            syncer.allow_inline(runtime, Arc::clone(&failed))?;
-        }
+        let mut syncer = Self { dir, threads: Vec::with_capacity(PARALLELISM) };
         for number in 0..PARALLELISM {
             let (dir, failed) = (Arc::clone(&syncer.dir), Arc::clone(&failed));
             let thread = std::thread::Builder::new()
@@ -263,17 +187,6 @@ impl Syncer {
             std::thread::Builder::new().name("journal".into()).spawn(move || settle(&dir, &*failed))?;
         syncer.threads.push(thread);
         Ok(syncer)
-    }
-
-    fn allow_inline(&mut self, runtime: Handle, failed: Arc<Failed>) -> io::Result<()> {
-        let watch = Arc::new(StallWatch::default());
-        let watching = Arc::clone(&watch);
-        let thread = std::thread::Builder::new()
-            .name("stall-watch".into())
-            .spawn(move || watching.run(|| inline::wake_worker(&runtime)))?;
-        self.threads.push(thread);
-        self.dir.sync.state.lock().inline = Some(Inline { failed, watch });
-        Ok(())
     }
 }
 
@@ -295,9 +208,8 @@ thread_local! {
     static PLUGGED: RefCell<Option<Vec<Arc<Partition>>>> = const { RefCell::new(None) };
 }
 
-/// While it lives, the partitions that its thread appends to are kept from the queue; dropping it queues them, or syncs them
-/// at once. It must not outlive a turn: no lock is taken and nothing awaited that another thread's append could be waiting
-/// behind.
+/// While it lives, the partitions that its thread appends to are kept from the queue; dropping it queues them. It must
+/// not outlive a turn: no lock is taken and nothing awaited that another thread's append could be waiting behind.
 #[must_use = "dropped at once it holds nothing back"]
 pub(crate) struct SyncPlug {
     /// An outer plug of the same thread holds on.
@@ -322,31 +234,10 @@ impl Drop for SyncPlug {
         if self.is_inner {
             return;
         }
-        let partitions = PLUGGED.take().unwrap_or_default();
-        // With a panic on its way nothing more is begun here.
-        if std::thread::panicking() || !sync_inline(&partitions) {
-            for partition in partitions {
-                partition.push_to_sync_queue();
-            }
+        for partition in PLUGGED.take().into_iter().flatten() {
+            partition.push_to_sync_queue();
         }
     }
-}
-
-/// Runs a round for these on the calling thread, if that is quicker for all; whether it did.
-fn sync_inline(partitions: &[Arc<Partition>]) -> bool {
-    let Some(first) = partitions.first().filter(|_| partitions.len() <= INLINE_PARTITIONS_MAX) else {
-        return false;
-    };
-    let dir = first.dir();
-    let is_alone =
-        |partition: &Arc<Partition>| partition.dir().id == dir.id && partition.waits_for_sync_alone();
-    if !partitions.iter().all(is_alone) {
-        return false;
-    }
-    let Some((round, failed)) = dir.sync.begin_inline() else { return false };
-    run_round(&dir, partitions.to_vec(), &*failed, false);
-    drop(round);
-    true
 }
 
 /// Queues the partition now, or when the thread's plug is pulled.
@@ -362,18 +253,17 @@ pub(crate) fn push_or_hold(partition: &Arc<Partition>) {
     }
 }
 
-fn run(dir: &LogDir, failed: &Failed) {
+fn run(dir: &LogDir, failed: &(dyn Fn(&LogDir) + Send + Sync)) {
     while let Some(work) = dir.sync.next() {
         match work {
             Work::Own(syncing) => run_own(dir, syncing, failed),
-            Work::Round(partitions) => run_round(dir, partitions, failed, true),
+            Work::Round(partitions) => run_round(dir, partitions, failed),
         }
     }
 }
 
-/// Takes the tickets, and commits those to the journal that are for it. A thread of the directory's own `goes_on` with what
-/// else there is to do.
-fn run_round(dir: &LogDir, partitions: Vec<Arc<Partition>>, failed: &Failed, goes_on: bool) {
+/// Takes the tickets, and commits those to the journal that are for it.
+fn run_round(dir: &LogDir, partitions: Vec<Arc<Partition>>, failed: &(dyn Fn(&LogDir) + Send + Sync)) {
     let (mut small, mut own) = (Vec::new(), Vec::new());
     for partition in partitions {
         match partition.begin_sync() {
@@ -386,13 +276,13 @@ fn run_round(dir: &LogDir, partitions: Vec<Arc<Partition>>, failed: &Failed, goe
         }
     }
     // What is left for this thread alone needs nobody else woken.
-    let last = if small.is_empty() && goes_on { own.pop() } else { None };
+    let last = if small.is_empty() { own.pop() } else { None };
     dir.sync.push_own(own);
     while !small.is_empty() {
         let rest = small.split_off(commit_size(&small));
         commit(dir, std::mem::replace(&mut small, rest), failed);
     }
-    dir.sync.end_round(goes_on && last.is_none());
+    dir.sync.end_round(last.is_none());
     if let Some(last) = last {
         run_own(dir, last, failed);
     }
@@ -408,14 +298,12 @@ fn commit_size(small: &[Syncing]) -> usize {
     small.iter().take_while(fits).count().max(1)
 }
 
-fn commit(dir: &LogDir, small: Vec<Syncing>, failed: &Failed) {
+fn commit(dir: &LogDir, small: Vec<Syncing>, failed: &(dyn Fn(&LogDir) + Send + Sync)) {
     let tickets: Vec<&SyncTicket> = small.iter().map(|syncing| &syncing.ticket).collect();
     let begun = Instant::now();
     let result = dir.log.journal().map_or(Ok(false), |journal| journal.commit(&tickets));
     if !matches!(result, Ok(false)) {
-        let took = begun.elapsed();
-        dir.sync.durations.record(took);
-        dir.sync.state.lock().gate.note_commit(took);
+        dir.sync.durations.record(begun.elapsed());
     }
     match result {
         Ok(false) => dir.sync.push_own(small),
@@ -429,14 +317,14 @@ fn commit(dir: &LogDir, small: Vec<Syncing>, failed: &Failed) {
     }
 }
 
-fn run_own(dir: &LogDir, syncing: Syncing, failed: &Failed) {
+fn run_own(dir: &LogDir, syncing: Syncing, failed: &(dyn Fn(&LogDir) + Send + Sync)) {
     let begun = Instant::now();
     let result = syncing.ticket.run();
     syncing.dir.sync.durations.record(begun.elapsed());
     finish(dir, syncing, result, failed);
 }
 
-fn finish(dir: &LogDir, syncing: Syncing, result: io::Result<()>, failed: &Failed) {
+fn finish(dir: &LogDir, syncing: Syncing, result: io::Result<()>, failed: &(dyn Fn(&LogDir) + Send + Sync)) {
     let Syncing { partition, dir: of_ticket, ticket } = syncing;
     match partition.end_sync(of_ticket, ticket, result) {
         Ok(is_due_again) => {
@@ -453,7 +341,7 @@ fn finish(dir: &LogDir, syncing: Syncing, result: io::Result<()>, failed: &Faile
 }
 
 /// The partition's directory goes offline.
-fn report(partition: &Partition, error: &SyncFailed, failed: &Failed) {
+fn report(partition: &Partition, error: &SyncFailed, failed: &(dyn Fn(&LogDir) + Send + Sync)) {
     let dir = &error.dir;
     if dir.log.take_offline(format!("sync of {} failed: {error}", partition.topic_partition())) {
         tracing::error!(
@@ -465,7 +353,7 @@ fn report(partition: &Partition, error: &SyncFailed, failed: &Failed) {
 }
 
 /// Syncs in bulk what only the journal has, whenever that is to take more.
-fn settle(dir: &LogDir, failed: &Failed) {
+fn settle(dir: &LogDir, failed: &(dyn Fn(&LogDir) + Send + Sync)) {
     let Some(journal) = dir.log.journal() else { return };
     loop {
         match journal.settle_next() {

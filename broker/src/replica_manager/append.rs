@@ -226,14 +226,6 @@ impl Partition {
         }
     }
 
-    /// Whether somebody waits for records here to be durable on this broker, and on no other.
-    pub(crate) fn waits_for_sync_alone(&self) -> bool {
-        let state = self.lock();
-        self.settings.flush_policy == FlushPolicy::OnAck
-            && !state.produces.is_empty()
-            && state.replica.isr().is_some_and(|isr| isr == [self.settings.broker_id])
-    }
-
     pub(crate) fn push_to_sync_queue(self: &Arc<Self>) {
         self.dir().sync.push(Arc::clone(self));
     }

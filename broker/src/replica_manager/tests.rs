@@ -1,6 +1,5 @@
 //! The broker's partitions over a disk in memory, and `__consumer_offsets` as the group coordinator sees it.
 
-mod inline;
 mod moving;
 mod replication;
 mod unopened;
