@@ -149,15 +149,22 @@ function context(at) {
 
 /** What a controller without a broker cannot tell: the same page of the brokers that are there. */
 async function elsewhere(element, signal) {
+  // A page that asks again finds the same.
+  if (element.querySelector("#elsewhere")) return;
   const places = h("div", { class: "row", id: "elsewhere" });
   fill(element, h("div", { class: "panel" }, empty("Brokers tell this",
     "This node is a controller without a broker: it knows the metadata, and has no logs, groups or clients.", places)));
   try {
     const { brokers } = await get(path("brokers"), signal);
     const port = location.port ? `:${location.port}` : "";
-    // Where a broker serves HTTP nobody else is told; most have the port of this node.
-    fill(places, brokers.filter((one) => one.state !== "down" && one.listeners.length).map((one) =>
-      h("a", { href: `//${one.listeners[0].host}${port}/ui/${location.hash}` }, `Broker ${one.id} at ${one.listeners[0].host}${port}`)));
+    // Where a broker serves HTTP nobody else is told; most have the port of this node. One on this very host has another one.
+    fill(places, brokers.filter((one) => one.state !== "down" && one.listeners.length).map((one) => {
+      const name = one.listeners[0].host;
+      const host = name.includes(":") ? `[${name}]` : name;
+      return `${host}${port}` === location.host
+        ? h("span", null, `Broker ${one.id} at ${host}, at a port of its own`)
+        : h("a", { href: `//${host}${port}/ui/${location.hash}` }, `Broker ${one.id} at ${host}${port}`);
+    }));
   } catch {
     // Then it is said without them.
   }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use moldau_cluster::Forward;
 use moldau_kafka::ApiKey;
-use moldau_metadata::{AUDIT_TARGET, AuditLine, DENIALS_PER_SECOND_MAX};
+use moldau_metadata::{AUDIT_TARGET, AuditLine, DENIALS_PER_SECOND_MAX, shortened};
 use moldau_security::Throttled;
 
 use crate::manage::Audit;
@@ -45,9 +45,9 @@ impl AuditLog {
         };
         tracing::info!(
             target: CHANGES_TARGET,
-            principal = ?request.principal,
+            principal = ?shortened(&request.principal),
             host = ?request.client_host,
-            client_id = ?request.client_id.as_deref().unwrap_or_default(),
+            client_id = ?shortened(request.client_id.as_deref().unwrap_or_default()),
             listener = ?request.listener,
             request = api_key.name(),
             resources = ?change.resources,

@@ -17,6 +17,7 @@ import time
 
 import page
 import systems
+from machine import machine
 from lines import REPLICATED, SECTIONS, Session, lines
 from systems import KINDS, ROOT, load
 
@@ -86,12 +87,6 @@ def keep(into, figures):
 def commit():
     done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
     return done.stdout.strip()
-
-
-def machine():
-    model = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "unknown")
-    memory_kib = int(next(line.split()[1] for line in open("/proc/meminfo") if line.startswith("MemTotal")))
-    return f"{os.cpu_count()} cores ({model}), {memory_kib / 1048576:.0f} GiB of memory, Linux {os.uname().release}"
 
 
 def parse_options():

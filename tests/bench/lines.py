@@ -6,6 +6,7 @@ each of them. Figures: `mb_s`, `requests_s`, `cpu_s_gb`, `cpu_us` (of the server
 
 import dataclasses
 import math
+import os
 import pathlib
 import subprocess
 import tempfile
@@ -53,7 +54,7 @@ class Session:
         waits for the disk then waits for the room to be given up, be it another system's."""
         if not self.has_settled:
             self.close()
-            systems.os.sync()
+            os.sync()
             self.has_settled = True
         return self.node(kind)
 

@@ -13,7 +13,7 @@ UNITS = {"mb_s": "MB/s", "requests_s": "requests/s", "per_s": "topics/s", "cpu_s
 NEAR = 1.5
 HEAD = """# Benchmarks
 
-Moldau beside Apache Kafka 4.3.0 on one machine, in one run, written by `tests/bench/run.sh` and by nobody's hand. Moldau
+Moldau beside Apache Kafka 4.3.0 on one machine, each line in one run, written by `tests/bench/run.sh` and by nobody's hand. Moldau
 acknowledges acks=all after fdatasync, Kafka with its page-cache default, unless a line says otherwise; Kafka has -Xmx1G. Both
 run on loopback, with the load generator on the same processors (`tests/examples/load`, which encodes a frame once and sends it
 over and over). The systems take turns, and so does who comes first; figures are the medians of all rounds.
@@ -23,7 +23,8 @@ be. *The machine's limit* comes from a probe in the same rounds: one thread that
 loopback, sums, writes and syncs them as often as five requests in flight let it, or sends a file from the page cache with
 sendfile; for latency a sync's p99; for 1,000 partitions as many files synced one after the other. *From the limit* is how far
 Moldau is from it. A figure is *met*; or *at the limit*, where it falls short and is within 1.5 times of what the probe could
-do; or *short*.
+do; or *short*. Lines of uncompressed batches, produced and fetched, have to be so near in any case: else they are *far from the
+limit*.
 """
 
 
@@ -128,7 +129,7 @@ def summary(every, kept):
     counts = {}
     for line in every:
         entry = kept["lines"].get(f"{line.section}: {line.name}")
-        cells = judge(line, entry).cells if entry else [{"verdict": "not run"}]
+        cells = judge(line, entry).cells if entry else [{"verdict": "lines not run"}]
         for cell in cells:
             if cell["verdict"]:
                 counts[cell["verdict"].replace("**", "")] = counts.get(cell["verdict"].replace("**", ""), 0) + 1

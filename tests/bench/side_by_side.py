@@ -14,7 +14,6 @@ Prints one table in Markdown, and nothing that it did not measure in this run.
 """
 
 import argparse
-import mmap
 import os
 import pathlib
 import re
@@ -26,6 +25,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "clients"))
 import conftest  # noqa: E402
+from systems import touch_memory  # noqa: E402
 
 ROOT = conftest.ROOT
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -55,16 +55,6 @@ def load(*arguments):
     if done.returncode:
         raise SystemExit(f"load {arguments}: {done.stderr}")
     return float(done.stdout.split()[0])
-
-
-def touch_memory(megabytes):
-    """Has the host back as much memory as a load is about to fill the page cache with."""
-    with open("/proc/meminfo") as meminfo:
-        available = int(re.search(r"MemAvailable:\s+(\d+)", meminfo.read()).group(1)) // 1024
-    piece = b"\1" * (1 << 20)
-    with mmap.mmap(-1, max(1, min(megabytes, available // 2)) << 20) as memory:
-        for _ in range(len(memory) >> 20):
-            memory.write(piece)
 
 
 def make_topic(bootstrap, name, partitions=1):

@@ -50,7 +50,7 @@ def memory_mb(pid, field="VmRSS"):
     return int(re.search(rf"{field}:\s+(\d+)", open(f"/proc/{pid}/status").read()).group(1)) / 1024
 
 
-def touch_memory(megabytes, folder):
+def touch_memory(megabytes, folder=None):
     """In a virtual machine, memory that was not touched for a while is the host's, and the first write to it costs several
     times what copying does: whoever comes first would pay for the page cache of both. The kernel gives first what was given
     back last, so as many pages of a file are made and given back. (Anonymous memory comes in larger pieces, and is not what a file

@@ -156,7 +156,8 @@ class Faults(LinkFaults, DiskFaults):
     def jump_clock(self, seconds=4):
         """The wall clock of one node, there and perhaps back, at once or many times; the others' stay."""
         node = self.rng.choice(list(self.cluster.nodes.values()))
-        clock, jump = self.cluster.wall_clocks[node.id], self.rng.choice((3_600, -3_600, 86_400, -86_400))
+        clock = self.cluster.wall_clocks[node.id]
+        jump = self.rng.choice([seconds for seconds in (3_600, -3_600, 86_400, -86_400) if seconds != clock.offset()])
         before, strobes = clock.shifted_readings(), self.rng.random() < 0.3
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

@@ -44,15 +44,17 @@ class Outcome:
     faults: dict = dataclasses.field(default_factory=dict)  # kind -> how many
     flips: dict = dataclasses.field(default_factory=dict)   # kind -> how many bits it turned over
     gaps: dict = dataclasses.field(default_factory=dict)    # kind -> seconds of each
+    is_not_run: bool = False     # its time was over before the first fault
 
     @property
     def word(self):
-        return {True: "ok", False: "INVALID", None: "UNKNOWN"}[self.valid]
+        return "not run" if self.is_not_run else {True: "ok", False: "INVALID", None: "UNKNOWN"}[self.valid]
 
     def figures(self, scenario, options, seed, seconds):
         """What docs/RELIABILITY.md is made of."""
         return {"scenario": scenario.name, "size": options.set, "system": options.kind, "nodes": options.nodes,
                 "settings": options.setting, "seed": seed, "seconds": round(seconds), "verdict": self.word, "faults": self.faults,
+                "judged": bool(self.counts),  # else it broke off, and nobody knows what its faults did
                 "kinds": sorted({*scenario.least, *self.faults}), "flips": self.flips, "gaps": self.gaps, "sends": {name: self.counts.get(f"sends {name}", 0) for name in ("ok", "unknown", "fail")},
                 "reads": self.counts.get("rows poll", 0), "reasons": [] if self.valid else [kept(line) for line in self.lines[:5]],
                 "anomalies": {name: self.counts[name] for name in histcheck.CLASSES if self.counts.get(name)}}
@@ -83,6 +85,8 @@ def run_one(scenario, options, folder, seed, deadline):
         run.start(**scenario.load)
         done = scenario.steps(faults.Faults(run), count)
         if done < count and time.monotonic() > deadline:
+            if done == 0:
+                return Outcome(None, [], is_not_run=True)
             run.plan["faults"] = scenario.faults_min(done)
         verdict = run.finish()
         return Outcome(verdict.valid, list(verdict.lines()), verdict.counts, dict(collections.Counter(run.installed)),
@@ -141,6 +145,10 @@ def main():
         started = time.monotonic()
         outcome = run_one(scenario, options, folder, seed + n, deadline)
         seconds = time.monotonic() - started
+        if outcome.is_not_run:
+            print(f"{scenario.name:<25} not run  {options.minutes:g} minutes are over", flush=True)
+            shutil.rmtree(folder, ignore_errors=True)
+            continue
         if options.figures:
             with open(options.figures, "a") as file:
                 file.write(json.dumps(outcome.figures(scenario, options, seed + n, seconds)) + "\n")

@@ -3,7 +3,7 @@
 #   tests/chaos/run.sh unit                   the judge's and the tools' own tests
 #   tests/chaos/run.sh short [OPTIONS]        every kind of fault a few times: what CI runs, minutes
 #   tests/chaos/run.sh nightly [OPTIONS]      500 kills of leaders, 60 rolling restarts, 400 losses of power and more: hours
-#   tests/chaos/run.sh soak [OPTIONS]         every kind of fault as often as is wanted of it in all, half a day
+#   tests/chaos/run.sh soak [OPTIONS]         every kind of fault as often as is wanted of most in all, half a day
 #   tests/chaos/run.sh producer-ids [OPTIONS] a million producer ids and 200 kills of controllers; --count N, --kills N
 #   tests/chaos/run.sh clocks [OPTIONS]       how long it takes until the next acknowledgement; memory
 # OPTIONS: --kafka, --only NAME, --count N, --seed N, --times N, --keep FOLDER, --minutes N, --figures FILE (of these three);

@@ -113,7 +113,7 @@ SCENARIOS = [
     Scenario("moves of replicas", each("move_replicas"), (2, 20, 100), {"move of replicas": 1}, cluster={"nodes": 4},
              load={"admin": True}),
     # By tests/upgrade.sh alone: up, and back, and so on.
-    Scenario("upgrade and back", each("change_binaries"), (0, 0, 0), {}, cluster={"from_old": True},
+    Scenario("upgrade and back", each("change_binaries"), (0, 0, 0), {"upgrade": 1, "downgrade": 1}, cluster={"from_old": True},
              load={"producers": 3, "copiers": 1, "churn": True, "admin": True}, acked_min=200),
     Scenario("all of it", mixed, (0, 60, 4_000), {}, cluster={"links": True, "disks": True, "wall_clocks": True,
                                                            "settings": {"log.message.timestamp.after.max.ms": str((1 << 63) - 1)}},

@@ -34,6 +34,9 @@ class WallClock:
             file.seek(OFFSET_AT)
             file.write(struct.pack("q", seconds))
 
+    def offset(self):
+        return CONTROL.unpack(self.path.read_bytes()[:CONTROL.size])[0]
+
     def shifted_readings(self):
         """How often the process was told a shifted time."""
         return CONTROL.unpack(self.path.read_bytes()[:CONTROL.size])[1]

@@ -381,9 +381,8 @@ def test_a_controller_alone_shows_the_metadata_and_names_brokers_for_the_rest(ap
     page.open("brokers").shows("Broker 1", "in service")
     page.open("quorum").shows("Node 7", "leader", "up to date")
     for place in ("groups", "topics/orders/messages", "topics/orders/settings", "brokers/1"):
-        page.open(place).shows("Brokers tell this", "Broker 1 at 127.0.0.1")
-        link = page.find("#elsewhere a").get_attribute("href")
-        assert link == f"http://127.0.0.1:{port}/ui/#/{place}", link
+        page.open(place).shows("Brokers tell this", "Broker 1 at 127.0.0.1, at a port of its own")
+        assert page.run("return document.querySelectorAll('#elsewhere a').length") == 0, "it would lead back here"
     page.picture("controller-groups")
     create(broker.bootstrap, "payments")
     page.open("topics").shows("orders", "payments")

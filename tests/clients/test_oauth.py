@@ -43,7 +43,10 @@ class Provider:
         parts = (header or {"alg": "RS256", "kid": self.name}, self.claims(**changed))
         message = ".".join(url64(json.dumps(part).encode()) for part in parts)
         (self.folder / "message").write_text(message)
-        openssl("dgst", "-sha256", "-sign", self.key, "-out", self.folder / "signature", self.folder / "message")
+        kind, bits = parts[0]["alg"][:2], parts[0]["alg"][2:]
+        padding = ("-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:digest") if kind == "PS" else ()
+        digest = f"-sha{bits}" if bits in ("384", "512") else "-sha256"
+        openssl("dgst", digest, *padding, "-sign", self.key, "-out", self.folder / "signature", self.folder / "message")
         return f"{message}.{url64((self.folder / 'signature').read_bytes())}"
 
 
@@ -136,12 +139,25 @@ def outcome(node, token):
         return told
 
 
+def test_every_algorithm_of_rsa_lets_in_and_none_passes_for_another(start_for_tokens, provider):
+    node = start_for_tokens()
+    algorithms = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
+    for algorithm in algorithms:
+        token = provider.token({"alg": algorithm, "kid": provider.name})
+        assert outcome(node, token) == "in", algorithm
+        _, claims, signature = token.split(".")
+        for other in set(algorithms) - {algorithm}:
+            header = url64(json.dumps({"alg": other, "kid": provider.name}).encode())
+            assert outcome(node, f"{header}.{claims}.{signature}") != "in", (algorithm, other)
+
+
 def test_tokens_that_nobody_signed_let_nobody_in(start_for_tokens, provider):
     node = start_for_tokens()
     now = int(time.time())
     good = provider.token()
     header, claims, signature = good.split(".")
     unsigned, by_secret = url64(b'{"alg":"none"}'), url64(b'{"alg":"HS256"}')
+    by_another = url64(b'{"alg":"RS512","kid":"provider"}')
     stranger = Provider(provider.folder, "stranger")
     assert outcome(node, good) == "in"
     invalid = '{"status":"invalid_token"}'
@@ -150,7 +166,7 @@ def test_tokens_that_nobody_signed_let_nobody_in(start_for_tokens, provider):
         # The public key as a shared secret (CVE-2015-9235).
         f"{by_secret}.{claims}.{signature}",
         stranger.token(), stranger.token({"alg": "RS256", "kid": "provider"}), stranger.token({"alg": "RS256"}),
-        provider.token({"alg": "RS512", "kid": "provider"}),
+        f"{by_another}.{claims}.{signature}",
         f"{header}.{url64(json.dumps(provider.claims(sub='admin')).encode())}.{signature}",
         provider.token(exp=now - 31, iat=now - 100), provider.token(nbf=now + 100), provider.token(exp=None),
         provider.token(aud="elsewhere"), provider.token(aud=None), provider.token(iss="elsewhere"),

@@ -268,6 +268,15 @@ def test_strangers_stay_outside(start_secured, tmp_path):
             assert stream.recv(1) == b""
 
 
+def is_closed(stream):
+    """Nothing is ever said to who says nothing."""
+    stream.settimeout(0.2)
+    try:
+        return stream.recv(1) == b""
+    except TimeoutError:
+        return False
+
+
 def test_a_crowd_that_does_not_authenticate_keeps_nobody_waiting(start_secured):
     node = start_secured(**{"max.unauthenticated.connections": "5"})
     settings = node.client("SASL_PLAINTEXT", **sasl("PLAIN", "alice", "alice-pw"))
@@ -276,15 +285,6 @@ def test_a_crowd_that_does_not_authenticate_keeps_nobody_waiting(start_secured):
     assert producer.flush(20) == 0
     crowd = [socket.create_connection(("127.0.0.1", node.ports["SASL_PLAINTEXT"]), 10) for _ in range(8)]
     try:
-        for stream in crowd:
-            stream.settimeout(0.2)
-
-        def is_closed(stream):
-            try:
-                return stream.recv(1) == b""
-            except TimeoutError:
-                return False
-
         eventually(lambda: sum(map(is_closed, crowd)) >= 3, 20, "the end of those that are too many")
         producer.produce("t", b"meanwhile")
         assert producer.flush(20) == 0
@@ -299,15 +299,6 @@ def test_a_crowd_from_one_address_leaves_places_to_others(start_secured):
     port = node.ports["SASL_PLAINTEXT"]
     crowd = [socket.create_connection(("127.0.0.1", port), 10, source_address=("127.0.0.2", 0)) for _ in range(12)]
     try:
-        for stream in crowd:
-            stream.settimeout(0.2)
-
-        def is_closed(stream):
-            try:
-                return stream.recv(1) == b""
-            except TimeoutError:
-                return False
-
         eventually(lambda: sum(map(is_closed, crowd)) >= 9, 20, "the end of those that are too many")
         assert sum(map(is_closed, crowd)) == 9
         round_trip(node.client("SASL_PLAINTEXT", **sasl("PLAIN", "alice", "alice-pw")), "meanwhile")

@@ -1,14 +1,18 @@
 """The figures of all runs, as they are kept between them: docs/reliability/figures.json."""
 
 import datetime
+import functools
 import json
-import os
 import pathlib
 import subprocess
+import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "tests" / "bench"))
+from machine import machine  # noqa: E402
+
 PATH = ROOT / "docs" / "reliability" / "figures.json"
-# Of one part; the oldest go first.
+# Of one part; of those that went well the oldest go first. What did not stays until somebody takes it out.
 RECORDS_MAX = 150
 
 
@@ -29,17 +33,17 @@ def add(kept, part, records):
     stamp = {"date": datetime.date.today().isoformat(), "commit": commit()}
     there = kept["parts"].setdefault(part, [])
     there.extend({**record, **stamp} for record in records)
-    del there[:-RECORDS_MAX]
+    well = [place for place, record in enumerate(there) if record.get("verdict", "ok") == "ok" and not record.get("failed")]
+    for place in reversed(well[:max(0, len(there) - RECORDS_MAX)]):
+        del there[place]
     kept["machine"] = machine()
 
 
+@functools.cache
 def commit():
+    """Once for a run: what it keeps makes the tree another one."""
     done = subprocess.run(["git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=7"], cwd=ROOT, capture_output=True,
                           text=True, check=False)
     return done.stdout.strip() or "unknown"
 
 
-def machine():
-    model = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "unknown")
-    memory_kib = int(next(line.split()[1] for line in open("/proc/meminfo") if line.startswith("MemTotal")))
-    return f"{os.cpu_count()} cores ({model}), {memory_kib / 1048576:.0f} GiB of memory, Linux {os.uname().release}"

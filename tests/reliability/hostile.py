@@ -86,6 +86,7 @@ def few_files(node, times):
             s = held.enter_context(socket.socket())
             s.setblocking(False)
             s.connect_ex(("127.0.0.1", node.port))
+        conftest.eventually(lambda: len(os.listdir(f"/proc/{node.process.pid}/fd")) >= FEW_FILES - 2, message="no file is left")
         assert node.witness.still_serves(), "a connection that was there before is not served"
     conftest.eventually(node.serves, message="served again")
     return count, f"connections at a node with {FEW_FILES} files"

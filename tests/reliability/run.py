@@ -42,10 +42,10 @@ def main():
     for name in chosen:
         print(f"== {name}", flush=True)
         started = time.monotonic()
-        if options.anew:
-            forget(kept, name)
         try:
             records, code = parts.PARTS[name](parts.Options(options.size, options.minutes, options.chaos))
+            if options.anew:
+                forget(kept, name)
             figures.add(kept, parts.KEPT_AS.get(name, name), records)
             verdict = "passed" if code == 0 and records else "FAILED"
         except parts.Skipped as why_not:

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Everything that says how far Moldau can be trusted, and the page that shows it, docs/RELIABILITY.md.
-#   tests/reliability/run.sh ci          a twentieth of what is wanted in all, minutes
+#   tests/reliability/run.sh ci          a few of each kind, minutes; a twentieth of what is wanted of kills of leaders, rolling restarts and seeds
 #   tests/reliability/run.sh nightly     two hours; what is wanted of kills, restarts, losses of power and seeds
-#   tests/reliability/run.sh soak        half a day; what is wanted of every fault
+#   tests/reliability/run.sh soak        half a day; what is wanted of most faults
 #   tests/reliability/run.sh page        the page alone, from the figures of all runs that are kept
 # OPTIONS: --only PART (chaos kafka clocks simulation bugs cuts hostile fuzz authorization containers; may be repeated),
 #   --add FILE keeps what tests/chaos/run.sh --figures FILE found, at this commit,

@@ -33,6 +33,8 @@ def test_every_fault_has_its_number_and_something_that_installs_it_or_a_reason()
     assert [fault.number for fault in FAULTS] == list(range(1, 30))
     for fault in FAULTS:
         assert bool(fault.kinds) != bool(fault.part), fault
+        counted_by_name = ("raft", "hostile", "few files", "mixed")
+        assert not fault.part or fault.part in (*parts.PARTS, *counted_by_name), fault
 
 
 def test_what_installs_a_fault_is_there():
@@ -73,6 +75,20 @@ def test_one_run_that_did_not_pass_is_a_failure_and_is_named(bad):
 def test_a_run_that_broke_before_its_fault_is_a_failure_of_that_fault():
     found = scores(chaos=[{**CHAOS, "verdict": "UNKNOWN", "faults": {}, "gaps": {}}])
     assert verdict(found, 1) == (0, "**fail**")
+
+
+def test_a_run_that_nobody_judged_counts_for_its_failure_alone():
+    broken = {**CHAOS, "verdict": "UNKNOWN", "sends": {"ok": 0, "unknown": 0, "fail": 0}}
+    found = scores(chaos=[CHAOS, broken, {**CHAOS, "verdict": "UNKNOWN", "judged": False}])
+    assert verdict(found, 1) == (25, "**fail**") and found.installed(("kill leader",)) == 25
+    assert "| kill the leader | 1 | 0 | 0 | 0 | 7 | not judged | **1** |" in page.scenarios(scores(chaos=[broken]))
+
+
+def test_a_fault_of_several_kinds_has_passed_when_all_of_them_were_played():
+    one = {**CHAOS, "kinds": ["failing sync"], "faults": {"failing sync": 2}}
+    found = scores(chaos=[one])
+    assert verdict(found, 15) == (2, "in part") and "not yet: failing write |" in page.faults(found)
+    assert verdict(scores(chaos=[one, {**CHAOS, "kinds": ["failing write"], "faults": {"failing write": 1}}]), 15) == (3, "pass")
 
 
 def test_other_systems_and_settings_say_nothing_of_what_is_promised():
@@ -120,6 +136,8 @@ def test_the_simulations_own_words_are_understood():
 def test_the_tests_own_words_are_understood():
     output = "batches: 400 executions, {}\ncheck and decode: 9000 executions, 7 passed\nnot served: 9 pairs of key and version\n"
     assert parts.EXECUTIONS.findall(output) == [("batches", "400"), ("check and decode", "9000")]
+    behind_dots = "running 9 tests\n.......dispatcher: 20000 executions\n.batches: 5 executions, {}\n"
+    assert parts.EXECUTIONS.findall(behind_dots) == [("dispatcher", "20000"), ("batches", "5")]
     assert parts.CUTS.findall("power cut 12 times: the Raft log\n") == [("12", "the Raft log")]
 
 
@@ -133,6 +151,8 @@ def test_figures_come_back_as_they_were_kept_and_the_oldest_go_first(tmp_path):
     figures.add(kept, "chaos", [{"n": n} for n in range(figures.RECORDS_MAX + 3)])
     assert [record["n"] for record in kept["parts"]["chaos"]] == list(range(3, figures.RECORDS_MAX + 3))
     assert kept["parts"]["chaos"][0]["commit"] and kept["machine"]
+    figures.add(kept, "failing", [{"n": n, "verdict": "FAILED" if n == 1 else "ok"} for n in range(figures.RECORDS_MAX + 3)])
+    assert [record["n"] for record in kept["parts"]["failing"]] == [1, *range(4, figures.RECORDS_MAX + 3)], "what failed stays"
     figures.write(kept, tmp_path / "there" / "figures.json")
     assert figures.read(tmp_path / "there" / "figures.json") == kept
     assert figures.read(tmp_path / "not") == {"parts": {}}

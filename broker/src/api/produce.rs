@@ -262,15 +262,23 @@ impl Answer {
     fn produced(&self) -> ResponseFrame {
         let topics = self.topics.iter().map(|(name, topic_id, outcomes)| {
             let partitions = outcomes.iter().map(|outcome| {
-                let (base_offset, log_append_time, log_start_offset) = match &outcome.result {
-                    Ok(info) => (info.first_offset, info.log_append_time, info.log_start_offset),
-                    Err(refused) => (Offset::NONE, TimestampMs::NONE, refused.log_start_offset),
-                };
-                ProducedPartition {
-                    index: outcome.id.partition,
-                    base_offset,
-                    log_append_time,
-                    log_start_offset,
+                let index = outcome.id.partition;
+                match &outcome.result {
+                    Ok(info) => ProducedPartition {
+                        index,
+                        error_code: ErrorCode::None,
+                        base_offset: info.first_offset,
+                        log_append_time: info.log_append_time,
+                        log_start_offset: info.log_start_offset,
+                    },
+                    // The caller has none.
+                    Err(refused) => ProducedPartition {
+                        index,
+                        error_code: refused.code,
+                        base_offset: Offset::NONE,
+                        log_append_time: TimestampMs::NONE,
+                        log_start_offset: refused.log_start_offset,
+                    },
                 }
             });
             ProducedTopic { name, topic_id: *topic_id, partitions }

@@ -170,6 +170,10 @@ async fn verified(
         ErrorCode::None => Ok(transaction),
         // Clients repeat after it without looking for the coordinator anew.
         ErrorCode::NetworkException => Err(ErrorCode::CoordinatorLoadInProgress),
+        // So does Kafka put what passes: the transaction's coordinator may not have heard of the offsets' topic yet.
+        ErrorCode::UnknownTopicOrPartition | ErrorCode::NotEnoughReplicas | ErrorCode::RequestTimedOut => {
+            Err(ErrorCode::CoordinatorNotAvailable)
+        }
         code => Err(code),
     }
 }

@@ -1,7 +1,7 @@
 //! SASL on one connection: frames go by here until they are somebody's, and afterwards where somebody authenticates again.
 
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use moldau_metadata::{ScramCredential, ScramMechanism};
 use moldau_model::Principal;
@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::protection::AuthenticationLimits;
 use crate::broker::Broker;
+use crate::clock;
 use crate::response::ResponseFrame;
 
 /// See the module.
@@ -72,12 +73,6 @@ fn elapsed() -> Duration {
     BEGUN.get_or_init(std::time::Instant::now).elapsed()
 }
 
-/// Milliseconds since 1970.
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
 impl Authentication {
     pub(super) fn new(
         authenticator: Authenticator,
@@ -94,7 +89,7 @@ impl Authentication {
         let credentials = WithOwnLogin {
             own: self.known.own.as_deref(),
             tokens: self.known.tokens.as_deref(),
-            now_ms: now_ms(),
+            now_ms: clock::now().0,
             store: &Credentials(broker),
         };
         match self.authenticator.handle(frame, elapsed(), &credentials, &mut nonce) {

@@ -184,6 +184,10 @@ fn format(line: &Line) -> Result<(String, u8), String> {
         storage::read(directory).map(|found| found.is_none()).map_err(|error| error.to_string())
     };
     let metadata_is_new = is_new(&config.metadata_log_dir)?;
+    // Before anything says that the directory is formatted: who is interrupted formats again.
+    if !users.is_empty() && metadata_is_new {
+        initial_records::write(&config.metadata_log_dir, users).map_err(|error| error.to_string())?;
+    }
     if let Some(First { directory_id: Some(directory_id), .. }) = &beginning
         && metadata_is_new
     {
@@ -201,9 +205,6 @@ fn format(line: &Line) -> Result<(String, u8), String> {
     {
         quorum::write_initial_voters(&config.metadata_log_dir, &first.voters)
             .map_err(|error| error.to_string())?;
-    }
-    if !users.is_empty() && metadata_is_new {
-        initial_records::write(&config.metadata_log_dir, users).map_err(|error| error.to_string())?;
     }
     let is_new = |directory: &&storage::Formatted| {
         directory.is_new || (metadata_is_new && directory.path == config.metadata_log_dir)

@@ -15,6 +15,7 @@ const FILE_NAME: &str = "initial.records";
 /// Writes them down, for nobody else to read: they hold what passwords are checked by.
 pub(crate) fn write(directory: &Path, records: Vec<MetadataRecord>) -> Result<(), StorageError> {
     let io = |source| StorageError::Io { path: directory.join(FILE_NAME), source };
+    fs::create_dir_all(directory).map_err(io)?;
     let mut options = OpenOptions::new();
     let mut file = options
         .write(true)

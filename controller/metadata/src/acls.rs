@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use moldau_model::{Operation, PatternType, Permission, Principal, ResourceType, Uuid};
 
-pub use audit::{AUDIT_TARGET, AuditLine, DENIALS_PER_SECOND_MAX};
+pub use audit::{AUDIT_TARGET, AuditLine, DENIALS_PER_SECOND_MAX, shortened};
 pub use authorizer::{AuthorizerSettings, Caller, Resource};
 pub use filter::{AclFilter, AclFilterCodes, PatternFilter};
 

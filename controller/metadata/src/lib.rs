@@ -22,7 +22,7 @@ mod topic;
 
 pub use acls::{
     ACL_TEXT_BYTES_MAX, ACLS_MAX, AUDIT_TARGET, Acl, AclFilter, AclFilterCodes, AclsImage, AuditLine,
-    AuthorizerSettings, Caller, DENIALS_PER_SECOND_MAX, PatternFilter, Resource, WILDCARD,
+    AuthorizerSettings, Caller, DENIALS_PER_SECOND_MAX, PatternFilter, Resource, WILDCARD, shortened,
 };
 pub use broker::{BrokerRegistration, Listener, SecurityProtocol, SupportedFeatureRange};
 pub use client_quotas::{

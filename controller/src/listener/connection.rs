@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use moldau_cluster::rpc::{CallerAddress, Guard};
+use moldau_cluster::rpc::{Caller, CallerAddress, Guard};
 use moldau_security::Place;
 use moldau_security::link::GateLink;
 use parking_lot::Mutex;
@@ -85,7 +85,8 @@ impl Connected for Connection {
     }
 }
 
-/// Lets calls pass that the guard does, and takes their connections for nodes' from then on.
+/// Lets calls pass that the guard does, and takes their connections for nodes' from then on, if they are of this cluster's. One
+/// that asks which cluster this is stays a stranger's.
 #[derive(Clone)]
 pub(super) struct Admission(pub(super) Guard);
 
@@ -95,7 +96,8 @@ impl Interceptor for Admission {
         let Some(peer) = request.extensions().get::<Peer>().cloned() else {
             return Err(Status::internal("a call without a connection"));
         };
-        if !peer.standing.admit() {
+        let knows_cluster = request.extensions().get::<Caller>().is_some_and(|caller| caller.knows_cluster);
+        if knows_cluster && !peer.standing.admit() {
             return Err(Status::resource_exhausted("too many connections of nodes"));
         }
         if let Some(address) = peer.address {
@@ -190,6 +192,28 @@ mod tests {
         assert_eq!(stranger.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
         let stayed = tokio::time::timeout(Duration::from_secs(3600), node.read_u8()).await;
         assert!(stayed.is_err(), "{stayed:?}");
+    }
+
+    #[tokio::test]
+    async fn a_call_that_names_no_cluster_makes_nobody_a_node() {
+        let (nodes, places) = (Arc::new(Semaphore::new(1)), Places::new(9, 9));
+        let (_client, connection, _standing) = pair(&nodes, &places).await;
+        let mut admission = Admission(Guard::new("a", None));
+        let mut call = |cluster_id: Option<&str>| {
+            let mut request = Request::new(());
+            if let Some(cluster_id) = cluster_id {
+                let value = tonic::metadata::MetadataValue::from_bytes(cluster_id.as_bytes());
+                request.metadata_mut().insert_bin("moldau-cluster-id-bin", value);
+            }
+            request.extensions_mut().insert(connection.connect_info());
+            admission.call(request).is_ok()
+        };
+        assert!(call(None), "it may ask which cluster this is");
+        assert_eq!((places.taken(), nodes.available_permits()), (1, 1));
+        assert!(!call(Some("b")));
+        assert_eq!(places.taken(), 1);
+        assert!(call(Some("a")));
+        assert_eq!((places.taken(), nodes.available_permits()), (0, 0));
     }
 
     #[tokio::test]

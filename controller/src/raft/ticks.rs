@@ -22,9 +22,9 @@ enum Clock {
     None,
 }
 
-fn clock(state: ServerState, members: usize) -> Clock {
-    match (state, members) {
-        (ServerState::Leader, 0 | 1) => Clock::None,
+fn clock(state: ServerState, others: usize) -> Clock {
+    match (state, others) {
+        (ServerState::Leader, 0) => Clock::None,
         (ServerState::Leader, _) => Clock::Heartbeats,
         _ => Clock::Ticks,
     }
@@ -49,7 +49,9 @@ pub(super) async fn keep(raft: Node, heartbeat_interval: Duration) {
         // Members, not voters: who only reads along has to hear of the leader as well.
         let clock = {
             let now = metrics.borrow_watched();
-            clock(now.state, now.membership_config.membership().nodes().count())
+            // One that was removed leads on until that is committed, and is none of them.
+            let nodes = now.membership_config.membership().nodes();
+            clock(now.state, nodes.filter(|(id, _)| **id != now.id).count())
         };
         parked.0.runtime_config().tick(clock == Clock::Ticks);
         tokio::select! {
@@ -70,12 +72,12 @@ mod tests {
     #[test]
     fn only_a_leader_goes_without_ticks_and_only_alone_without_heartbeats() {
         for state in [ServerState::Learner, ServerState::Follower, ServerState::Candidate] {
-            for members in 0..4 {
-                assert_eq!(clock(state, members), Clock::Ticks, "{state:?} of {members}");
+            for others in 0..4 {
+                assert_eq!(clock(state, others), Clock::Ticks, "{state:?} and {others}");
             }
         }
-        assert_eq!(clock(ServerState::Leader, 1), Clock::None);
+        assert_eq!(clock(ServerState::Leader, 0), Clock::None);
+        assert_eq!(clock(ServerState::Leader, 1), Clock::Heartbeats);
         assert_eq!(clock(ServerState::Leader, 2), Clock::Heartbeats);
-        assert_eq!(clock(ServerState::Leader, 3), Clock::Heartbeats);
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! A server reads four bytes and asks [`frame_size`], reads the frame, takes the header off with
 //! [`RequestHeader::parse`], and gives the rest to [`decode`] (or, for Produce, to [`ProduceRequestView::parse`]). It
-//! answers with [`encode_response`], or on the hot paths with [`FetchResponse::encode`] and [`encode_produced`]. A client goes the other way with
-//! [`encode_request`], [`decode_response`] and [`ServedVersions`].
+//! answers with [`encode_response`], or on the hot paths with [`FetchResponse::encode`] and [`encode_produced`]. A client goes
+//! the other way with [`encode_request`], [`decode_response`] and [`ServedVersions`].
 
 mod api_key;
 mod check;

@@ -1,11 +1,11 @@
-//! Produce's answer where nothing went wrong, written at once as it goes over the wire. Answers that tell of errors are rare,
-//! and kafka-protocol's.
+//! Produce's answer without texts and leaders, written at once as it goes over the wire: all there is to say where nothing went
+//! wrong. Answers that tell more of errors are rare, and kafka-protocol's.
 //!
 //! Versions 3 to 13. v5 has the log's start, v8 room for errors of single records, v9 is flexible, v13 has topic ids in place
 //! of names (KIP-516).
 
 use bytes::{BufMut, BytesMut};
-use moldau_model::{Offset, PartitionIndex, TimestampMs, TopicId};
+use moldau_model::{ErrorCode, Offset, PartitionIndex, TimestampMs, TopicId};
 
 use crate::api_key::ApiKey;
 use crate::error::WireError;
@@ -16,7 +16,7 @@ use crate::wire::put_length;
 /// The most that one partition takes: index, error code, three numbers of eight bytes, no errors, no message, no tags.
 const PARTITION_BYTES_MAX: usize = 36;
 
-/// One topic whose records were all appended.
+/// One topic and what became of its records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProducedTopic<'a, P> {
     /// Up to version 12.
@@ -30,6 +30,7 @@ pub struct ProducedTopic<'a, P> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProducedPartition {
     pub index: PartitionIndex,
+    pub error_code: ErrorCode,
     pub base_offset: Offset,
     /// -1 unless the broker gave the records their time.
     pub log_append_time: TimestampMs,
@@ -37,7 +38,7 @@ pub struct ProducedPartition {
     pub log_start_offset: Offset,
 }
 
-/// The whole frame: every partition with error code 0.
+/// The whole frame.
 ///
 /// # Errors
 /// A version that is not served; what does not fit a frame.
@@ -86,7 +87,7 @@ where
 
 fn put_partition(out: &mut BytesMut, version: i16, flexible: bool, partition: &ProducedPartition) {
     out.put_i32(partition.index.0);
-    out.put_i16(0);
+    out.put_i16(partition.error_code.code());
     out.put_i64(partition.base_offset.0);
     out.put_i64(partition.log_append_time.0);
     if version >= 5 {

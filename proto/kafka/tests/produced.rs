@@ -6,11 +6,12 @@ use kafka_protocol::messages::produce_response::{PartitionProduceResponse, Topic
 use kafka_protocol::messages::{ProduceResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use moldau_kafka::{ApiKey, ProducedPartition, ProducedTopic, WireError, encode_produced, encode_response};
-use moldau_model::{Offset, PartitionIndex, TimestampMs, TopicId};
+use moldau_model::{ErrorCode, Offset, PartitionIndex, TimestampMs, TopicId};
 
 fn partitions(count: i32) -> Vec<ProducedPartition> {
     let of = |index: i32| ProducedPartition {
         index: PartitionIndex(index),
+        error_code: if index == 2 { ErrorCode::CorruptMessage } else { ErrorCode::None },
         base_offset: Offset(i64::from(index) << 33),
         log_append_time: TimestampMs(if index % 2 == 0 { -1 } else { 1_700_000_000_000 }),
         log_start_offset: Offset(i64::from(index) + 5),
@@ -23,6 +24,7 @@ fn by_the_library(version: i16, topics: &[(String, [u8; 16], Vec<ProducedPartiti
         let partitions = partitions.iter().map(|partition| {
             let answer = PartitionProduceResponse::default()
                 .with_index(partition.index.0)
+                .with_error_code(partition.error_code.code())
                 .with_base_offset(partition.base_offset.0)
                 .with_log_append_time_ms(partition.log_append_time.0);
             if version >= 5 { answer.with_log_start_offset(partition.log_start_offset.0) } else { answer }

@@ -2,7 +2,7 @@
 //! saying so. Pure: nonces are arguments.
 
 mod client;
-mod message;
+pub(crate) mod message;
 mod server;
 
 use moldau_metadata::{ScramCredential, ScramMechanism};

@@ -1,5 +1,6 @@
 //! One line of the audit log, in the words of Kafka's authorizer, so that what reads those reads these.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -13,6 +14,18 @@ pub const AUDIT_TARGET: &str = "kafka.authorizer.logger";
 /// How many denials a node tells a second. Whoever asks for what is denied asks again, thousands of times a second if need
 /// be: that must not fill the disk.
 pub const DENIALS_PER_SECOND_MAX: u32 = 20;
+
+/// What a line shows of a name. Names that clients make up may be as long as a request.
+const NAME_CHARACTERS_MAX: usize = 256;
+
+/// The beginning of a name that is too long for a line.
+#[must_use]
+pub fn shortened(name: &str) -> Cow<'_, str> {
+    match name.char_indices().nth(NAME_CHARACTERS_MAX) {
+        Some((end, _)) => Cow::Owned(format!("{}…", name.get(..end).unwrap_or_default())),
+        None => Cow::Borrowed(name),
+    }
+}
 
 /// Who wanted what, and whether it was let.
 #[derive(Clone, Copy, Debug)]
@@ -34,12 +47,12 @@ impl fmt::Display for AuditLine<'_> {
             f,
             "Principal = {} is {} operation = {} from host = {} on resource = {}:LITERAL:{} for request = {} with \
              resourceRefCount = 1",
-            principal.escape_debug(),
+            shortened(&principal).escape_debug(),
             if self.is_allowed { "Allowed" } else { "Denied" },
             self.operation,
             self.host,
             type_name(self.resource.resource_type),
-            self.resource.name.escape_debug(),
+            shortened(self.resource.name).escape_debug(),
             self.request
         )
     }
@@ -60,6 +73,27 @@ const fn type_name(resource_type: ResourceType) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_writes_more_than_the_beginning_of_a_name_into_a_line() {
+        let name = "\u{1}\u{e9}".repeat(500_000);
+        let principal = format!("User:{name}").parse().unwrap();
+        let resource = Resource::topic(&name);
+        let operation = Operation::Read;
+        let host = [127, 0, 0, 1].into();
+        let line = AuditLine {
+            principal: &principal,
+            host,
+            operation,
+            resource,
+            request: "Fetch",
+            is_allowed: false,
+        };
+        assert!(line.to_string().len() < 4096);
+        let just = "é".repeat(NAME_CHARACTERS_MAX);
+        assert_eq!(shortened(&just), just);
+        assert_eq!(shortened(&format!("{just}x")), format!("{just}…"));
+    }
 
     #[test]
     fn a_line_reads_as_kafkas_and_stays_one_line() {

@@ -12,7 +12,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::{Decodable, Request};
 use moldau_kafka::{ApiKey, decode};
-use moldau_metadata::ConfigResourceType;
+use moldau_metadata::{ConfigResourceType, shortened};
 use moldau_model::ErrorCode;
 
 /// How many resources of a change are named.
@@ -34,7 +34,7 @@ impl Change {
         let is_refused = code != ErrorCode::None.code();
         self.refused += usize::from(is_refused);
         if self.resources.len() < NAMED_MAX {
-            let resource = resource();
+            let resource = shortened(&resource()).into_owned();
             let name = ErrorCode::from_code(code).name();
             self.resources.push(if is_refused { format!("{resource} ({name})") } else { resource });
         }

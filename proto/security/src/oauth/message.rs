@@ -1,8 +1,8 @@
 //! The client's first message (RFC 7628, 3.1): `n,a=AUTHZID,\x01auth=Bearer TOKEN\x01key=value\x01\x01`.
 
+use crate::scram::message::name;
+
 const SEPARATOR: char = '\x01';
-/// A longer name is nobody's.
-const NAME_BYTES_MAX: usize = 1024;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct BearerMessage<'a> {
@@ -49,14 +49,6 @@ impl<'a> BearerMessage<'a> {
         }
         Ok(Self { authorization_id, token })
     }
-}
-
-/// A name with `,` and `=` written as `=2C` and `=3D`.
-fn name(text: &str) -> Option<String> {
-    let plain = text.replace("=2C", "\0c").replace("=3D", "\0e");
-    let is_none =
-        text.is_empty() || text.len() > NAME_BYTES_MAX || text.contains('\0') || plain.contains('=');
-    (!is_none).then(|| plain.replace("\0c", ",").replace("\0e", "="))
 }
 
 /// What a client sends.

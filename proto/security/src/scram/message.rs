@@ -93,7 +93,8 @@ pub(super) fn escaped(name: &str) -> String {
     name.replace('=', "=3D").replace(',', "=2C")
 }
 
-fn name(text: &str) -> Option<String> {
+/// A name out of what `escaped` makes; nothing where it is none, or longer than anybody's.
+pub(crate) fn name(text: &str) -> Option<String> {
     let is_too_long = text.is_empty() || text.len() > TEXT_BYTES_MAX;
     let plain = text.replace("=2C", "\0c").replace("=3D", "\0e");
     if is_too_long || text.contains('\0') || plain.contains('=') {
