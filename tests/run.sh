@@ -57,7 +57,7 @@ stage_upgrade() { tests/upgrade.sh; }
 
 # The lines that name what failed, for a reader who sees the end of the output alone.
 what_failed() {
-  grep -aE '^(test .*FAILED|thread .*panicked at|FAILED |ERROR |error|failed:|not ok)|signal: |^ +process didn.t exit' "$printed" |
+  grep -aE '^(test .*FAILED|thread .*panicked at|FAILED |ERROR |error|failed:|not ok)|signal: |^ +process didn.t exit|^[a-z, ]+ FAILED ' "$printed" |
     sort -u | head -40 | sed 's/^/  /'
 }
 

@@ -1,5 +1,7 @@
 //! What lies in which log directory.
 
+use std::time::Instant;
+
 use kafka_protocol::messages::DescribeLogDirsRequest;
 use moldau_model::ErrorCode;
 
@@ -11,6 +13,9 @@ pub(crate) struct LogDirDescription {
     pub(crate) path: String,
     /// Why it cannot be described.
     pub(crate) error: Option<ErrorCode>,
+    /// Of the file system that it is on: how large that is, and how much is free. Nobody is told before version 4.
+    pub(crate) total_bytes: Option<u64>,
+    pub(crate) usable_bytes: Option<u64>,
     pub(crate) replicas: Vec<((String, i32), ReplicaInDir)>,
 }
 
@@ -33,6 +38,14 @@ impl Client {
     /// All log directories of a broker with what is in them.
     pub(crate) fn describe_log_dirs(&mut self, broker: i32) -> Result<Vec<LogDirDescription>, ClientError> {
         let deadline = self.deadline();
+        self.describe_log_dirs_until(broker, deadline)
+    }
+
+    pub(crate) fn describe_log_dirs_until(
+        &mut self,
+        broker: i32,
+        deadline: Instant,
+    ) -> Result<Vec<LogDirDescription>, ClientError> {
         let request = DescribeLogDirsRequest::default().with_topics(None);
         let response = self.retry(deadline, |client| {
             let response = client.call_broker(broker, &request, deadline)?;
@@ -53,6 +66,8 @@ impl Client {
             LogDirDescription {
                 path: dir.log_dir.to_string(),
                 error: (dir.error_code != 0).then(|| ErrorCode::from_code(dir.error_code)),
+                total_bytes: u64::try_from(dir.total_bytes).ok(),
+                usable_bytes: u64::try_from(dir.usable_bytes).ok(),
                 replicas: replicas.collect(),
             }
         });

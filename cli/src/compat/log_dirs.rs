@@ -83,7 +83,7 @@ fn broker_json(broker: i32, mut dirs: Vec<LogDirDescription>, topics: &BTreeSet<
 }
 
 fn dir_json(dir: LogDirDescription, topics: &BTreeSet<String>) -> String {
-    let LogDirDescription { path, error, replicas } = dir;
+    let LogDirDescription { path, error, replicas, .. } = dir;
     let mut replicas: Vec<_> =
         replicas.into_iter().filter(|((topic, _), _)| topics.is_empty() || topics.contains(topic)).collect();
     java_order::sort_partitions(&mut replicas);
@@ -120,6 +120,8 @@ mod tests {
         let dir = LogDirDescription {
             path: "/var/lib/kafka/d1".to_owned(),
             error: None,
+            total_bytes: None,
+            usable_bytes: None,
             replicas: vec![replica(1, 126), replica(0, 0), (("other".to_owned(), 0), replica(0, 1).1)],
         };
         let of = BTreeSet::from(["pageview".to_owned()]);
@@ -130,6 +132,8 @@ mod tests {
         let failed = LogDirDescription {
             path: "/a \"b\"".to_owned(),
             error: Some(ErrorCode::KafkaStorageError),
+            total_bytes: None,
+            usable_bytes: None,
             replicas: Vec::new(),
         };
         assert_eq!(
