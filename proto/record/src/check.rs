@@ -53,14 +53,14 @@ impl BatchView<'_> {
         let bytes = self.records_bytes();
         let deltas = match compression {
             Compression::None => check_slice(bytes, count)?,
-            // A block format: unpacked whole, to at most some twenty times its size.
-            Compression::Snappy => check_slice(&snappy::decompress(bytes, limit)?, count)?,
-            Compression::Gzip | Compression::Lz4 | Compression::Zstd => {
-                match with_unpacked(compression, bytes, limit, |records| check_slice(records, count)) {
-                    Some(checked) => checked?,
-                    None => check_stream(compression, bytes, limit, count)?,
+            _ => match with_unpacked(compression, bytes, limit, |records| check_slice(records, count)) {
+                Some(checked) => checked?,
+                // A block format, which unpacks to at most some twenty times its size.
+                None if compression == Compression::Snappy => {
+                    check_slice(&snappy::decompress(bytes, limit)?, count)?
                 }
-            }
+                None => check_stream(compression, bytes, limit, count)?,
+            },
         };
         let time = |delta: i64| TimestampMs(self.base_timestamp().0.wrapping_add(delta));
         Ok((count > 0).then(|| RecordTimes { earliest: time(deltas.smallest), latest: time(deltas.largest) }))

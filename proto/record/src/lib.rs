@@ -7,6 +7,7 @@ mod compression;
 mod control;
 mod convert;
 mod header;
+mod lz4_frame;
 mod record;
 mod snappy;
 mod unpacked;

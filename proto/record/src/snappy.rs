@@ -70,10 +70,21 @@ impl<W: Write> Packer<W> {
 
 pub(crate) fn decompress(bytes: &[u8], limit: DecompressLimit) -> Result<Vec<u8>, DecompressError> {
     let mut out = Vec::new();
+    let length = decompress_into(bytes, &mut out, limit.0)?;
+    out.truncate(length);
+    Ok(out)
+}
+
+/// Decompresses to the beginning of `out`, which grows for it where it has to. Gives how many bytes that are.
+pub(crate) fn decompress_into(
+    bytes: &[u8],
+    out: &mut Vec<u8>,
+    bytes_max: usize,
+) -> Result<usize, DecompressError> {
     if !bytes.starts_with(&STREAM_MAGIC) {
-        append_block(bytes, limit, &mut out)?;
-        return Ok(out);
+        return unpack_block(bytes, out, 0, bytes_max);
     }
+    let mut unpacked = 0;
     let mut rest = bytes.get(STREAM_HEADER_BYTES..).ok_or_else(|| corrupt("stream header ends early"))?;
     while !rest.is_empty() {
         let (length, after) =
@@ -81,28 +92,33 @@ pub(crate) fn decompress(bytes: &[u8], limit: DecompressLimit) -> Result<Vec<u8>
         let length =
             usize::try_from(i32::from_be_bytes(*length)).map_err(|_| corrupt("negative block length"))?;
         let (block, after) = after.split_at_checked(length).ok_or_else(|| corrupt("block ends early"))?;
-        append_block(block, limit, &mut out)?;
+        unpacked = unpack_block(block, out, unpacked, bytes_max)?;
         rest = after;
     }
-    Ok(out)
+    Ok(unpacked)
 }
 
-/// Decompresses one raw block to the end of `out`.
-fn append_block(block: &[u8], limit: DecompressLimit, out: &mut Vec<u8>) -> Result<(), DecompressError> {
+/// Decompresses one raw block to `out` from `start` on. Gives where it ends.
+fn unpack_block(
+    block: &[u8],
+    out: &mut Vec<u8>,
+    start: usize,
+    bytes_max: usize,
+) -> Result<usize, DecompressError> {
     let claimed = snap::raw::decompress_len(block).map_err(|error| corrupt(&error.to_string()))?;
-    if claimed > limit.0 - out.len() {
-        return Err(DecompressError::TooLarge { bytes_max: limit.0 });
+    if claimed > bytes_max - start {
+        return Err(DecompressError::TooLarge { bytes_max });
     }
     if claimed > block.len().saturating_mul(EXPANSION_MAX) {
         return Err(corrupt("block claims to expand more than snappy can"));
     }
-    let start = out.len();
-    out.resize(start + claimed, 0);
-    let place = out.get_mut(start..).unwrap_or_default();
+    if out.len() < start + claimed {
+        out.resize(start + claimed, 0);
+    }
+    let place = out.get_mut(start..start + claimed).unwrap_or_default();
     let written =
         snap::raw::Decoder::new().decompress(block, place).map_err(|error| corrupt(&error.to_string()))?;
-    out.truncate(start + written);
-    Ok(())
+    Ok(start + written)
 }
 
 fn corrupt(reason: &str) -> DecompressError {
