@@ -46,9 +46,13 @@ class BenchSession(Session):
 def probe(line, folder):
     """The machine's limits for requests of the line's size."""
     frame = max(line.frame_bytes, 64)
-    megabytes = max(300, 50 * frame // 1_000_000) if frame > 8192 else 10
+    megabytes = max(300, 50 * frame // 1_000_000) if frame > 8192 or line.batch else 10
     systems.touch_memory(megabytes + 256, folder)
-    found = load("limit", folder, frame, megabytes)
+    if line.batch:
+        record_bytes, records, codec = line.batch
+        found = load("limit", folder, record_bytes, records, megabytes, f"codec={codec}")
+    else:
+        found = load("limit", folder, frame, megabytes, f"files={line.files}")
     found["durable_frames_s"] = found["durable_mb_s"] * 1e6 / frame
     # A request for a thousand partitions is durable when as many files are.
     found["files_mb_s"] = frame / 1e6 / (found["files_1000_ms"] / 1e3)

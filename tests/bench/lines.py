@@ -32,6 +32,8 @@ class Line:
     targets: dict  # figure -> how many times better than Kafka's
     limits: dict = dataclasses.field(default_factory=dict)  # figure -> the probe's
     frame_bytes: int = 0  # of the probe
+    files: int = 1  # that the probe's frames are cut for
+    batch: tuple = ()  # that the probe sends instead: bytes of a record, records, codec
     near: bool = False  # has to be within 1.5 times of the limit in any case
     moldau_only: dict = dataclasses.field(default_factory=dict)
 
@@ -283,16 +285,17 @@ def lines():
     for name, records, count in (("10 records", 10, 1), ("10 records, 6 partitions", 10, 6), ("1 record", 1, 1)):
         found.append(Line(PRODUCE, f"100 B, tiny batches: {name}",
                           produce(100, records, count, share=0.004 * records * count / 10, tiny=True),
-                          targets={"requests_s": 3, "cpu_us": 6}, limits=TINY, frame_bytes=(100 * records + 80) * count + 60))
+                          targets={"requests_s": 3, "cpu_us": 6}, limits=TINY, files=count,
+                          frame_bytes=(100 * records + 80) * count + 60))
     for codec in ("lz4", "zstd", "snappy", "gzip"):
         found.append(Line(PRODUCE, f"1 KiB, batches of 100, {codec}", produce(1024, 100, codec=codec),
-                          targets={"mb_s": 2, "cpu_s_gb": 2}))
+                          targets={"mb_s": 2, "cpu_s_gb": 2}, limits=DURABLE, batch=(1024, 100, codec)))
     for kind in ("idempotent", "transactional"):
         found.append(Line(PRODUCE, f"1 KiB, batches of 100, {kind}", produce(1024, 100, kind=kind),
                           targets={"mb_s": 2, "cpu_s_gb": 2}, limits=DURABLE, frame_bytes=102_400))
     for count in (10, 100):
         found.append(Line(PRODUCE, f"1 KiB, batches of 10, {count} partitions", produce(1024, 10, count),
-                          targets={"mb_s": 2, "cpu_s_gb": 2}, limits=DURABLE, frame_bytes=10_240 * count))
+                          targets={"mb_s": 2, "cpu_s_gb": 2}, limits=DURABLE, frame_bytes=10_240 * count, files=count))
     found.append(Line(PRODUCE, "1 KiB, batches of 10, 1000 partitions", produce(1024, 10, 1000), targets={"mb_s": 1},
                       limits={"mb_s": "files_mb_s"}, frame_bytes=10_240_000))
     found.append(Line(PRODUCE, "1 KiB, batches of 10, 1000 partitions, flush.policy=interval",
