@@ -20,6 +20,12 @@ const MODULUS_BYTES_MAX: usize = 1024;
 pub enum KeysError {
     #[error("cannot read {path}: {source}", path = path.display())]
     Read { path: std::path::PathBuf, source: std::io::Error },
+    #[error("cannot fetch {place}: {source}")]
+    Fetch { place: String, source: super::FetchError },
+    #[error("whom to believe when keys are fetched: {0}")]
+    Trust(#[from] crate::tls::TlsError),
+    #[error("keys cannot be fetched here: {0}")]
+    Thread(std::io::Error),
     #[error("{0} is no JSON Web Key Set")]
     NotKeys(String),
     #[error("{0} has no key for signatures that is known: RSA of 2048 to 8192 bits, or EC of P-256 or P-384")]
@@ -70,13 +76,13 @@ impl Algorithm {
     }
 }
 
-/// The keys.
-#[derive(Debug)]
+/// The keys. None by default.
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct KeySet {
     keys: Vec<Key>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Key {
     id: Option<String>,
     /// The one algorithm that the key is for, if it says so.
@@ -84,7 +90,7 @@ struct Key {
     public: PublicKey,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 enum PublicKey {
     Rsa { n: Vec<u8>, e: Vec<u8> },
     P256(Vec<u8>),
@@ -108,6 +114,11 @@ impl KeySet {
             return Err(KeysError::NoKey(place.to_owned()));
         }
         Ok(Self { keys })
+    }
+
+    /// Whether a key has this id.
+    pub(super) fn has_id(&self, key_id: &str) -> bool {
+        self.keys.iter().any(|key| key.id.as_deref() == Some(key_id))
     }
 
     /// Whether one of the keys that the header allows for has signed the message.

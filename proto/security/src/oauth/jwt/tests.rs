@@ -7,6 +7,8 @@ use ring::signature::{
 };
 use serde_json::json;
 
+use moldau_metadata::config::security::KeysPlace;
+
 use super::*;
 
 const NOW_MS: i64 = 1_700_000_000_000;
@@ -53,9 +55,18 @@ impl Provider {
     }
 }
 
+fn verify(
+    token: &str,
+    keys: &KeySet,
+    settings: &TokenSettings,
+    now_ms: i64,
+) -> Result<VerifiedToken, TokenRefusal> {
+    super::verify(token, keys, settings, now_ms, |_| {})
+}
+
 fn settings() -> TokenSettings {
     TokenSettings {
-        keys_file: "jwks.json".into(),
+        keys: KeysPlace::File("jwks.json".into()),
         audiences: Vec::new(),
         issuer: None,
         subject_claim: "sub".to_owned(),
@@ -122,6 +133,22 @@ fn only_the_providers_signature_counts() {
     assert_eq!(refused(&provider.signed_under(&critical, &claims().to_string())), TokenRefusal::Critical);
     let without_id = provider.signed_under(&json!({ "alg": "ES256" }), &claims().to_string());
     assert!(verify(&without_id, &keys, &settings(), NOW_MS).is_ok());
+}
+
+#[test]
+fn a_key_that_is_not_there_is_told_and_no_other() {
+    let provider = Provider::new("ES256");
+    for (header, expected) in [
+        (json!({ "alg": "ES256", "kid": "k" }), None),
+        (json!({ "alg": "ES256" }), None),
+        (json!({ "alg": "none", "kid": "new" }), None),
+        (json!({ "alg": "ES256", "kid": "new" }), Some("new")),
+    ] {
+        let (mut told, token) = (None, provider.signed_under(&header, &claims().to_string()));
+        let missing = |key_id: &str| told = Some(key_id.to_owned());
+        let found = super::verify(&token, &provider.keys(), &settings(), NOW_MS, missing);
+        assert_eq!((told.as_deref(), header["kid"] == "new"), (expected, found.is_err()));
+    }
 }
 
 #[test]
@@ -192,6 +219,10 @@ fn claims_are_held_against_the_settings_and_the_clock() {
         let found = verify(&provider.signed(&claims), &keys, &settings, NOW_MS);
         assert_eq!(found.clone().err(), expected, "{claims}: {found:?}");
     }
+    // Clocks may differ where a token is shown; its session ends with the token, and so at once.
+    let late = json!({ "sub": "alice", "iat": NOW - 100, "exp": NOW - 30, "aud": "kafka", "iss": "idp" });
+    let found = verify(&provider.signed(&late), &keys, &settings, NOW_MS - 1).unwrap();
+    assert_eq!(found.expires_in, Duration::ZERO);
     let expired = json!({ "sub": "alice", "iat": NOW - 100, "exp": NOW - 30, "aud": "kafka", "iss": "idp" });
     let found = verify(&provider.signed(&expired), &keys, &settings, NOW_MS);
     assert_eq!(found, Err(TokenRefusal::Expired));
