@@ -13,7 +13,7 @@ use moldau_cluster::{
 use moldau_metadata::MetadataImage;
 use moldau_model::{BrokerId, Offset};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::applied::Applied;
@@ -22,7 +22,7 @@ use crate::event_loop::{EventLoop, Founding};
 use crate::listener::Server;
 use crate::manage::Settings;
 use crate::raft::{RaftNode, RaftNodeOptions};
-use crate::service::Service;
+use crate::service::{CARRIED_OUT_MAX, Service};
 use crate::{ControllerOptions, StartError};
 
 /// Brings controllers up.
@@ -131,6 +131,7 @@ async fn start(
         requests,
         active,
         stop,
+        carrying_out: Arc::new(Semaphore::new(CARRIED_OUT_MAX)),
     });
     let handle = ControllerHandle {
         service,
