@@ -137,7 +137,7 @@ async fn start(
         service,
         tasks: Arc::new(tokio::sync::Mutex::new(Some(Tasks { event_loop, server: None }))),
     };
-    match Server::start(&handle, listeners, options.secret.as_deref(), options.security.gate, stopped) {
+    match Server::start(&handle, listeners, options.secret.as_deref(), options.security, stopped) {
         Ok(server) => {
             if let Some(tasks) = handle.tasks.lock().await.as_mut() {
                 tasks.server = Some(server);

@@ -20,10 +20,16 @@ pub(super) fn of_controllers(config: &BrokerConfig) -> Result<ControllerSecurity
     let security = &config.security;
     let dialer =
         Dialer::new(&security.controller).map_err(|error| format!("towards controllers: {error}"))?;
+    let unauthenticated_per_address_max =
+        usize::try_from(security.unauthenticated_per_address_max).unwrap_or(1);
     let listeners = config.controller_listeners.iter().filter_map(|at| security.listeners.get(&at.name));
     let mut listeners = listeners.peekable();
     let Some(first) = listeners.peek().copied() else {
-        return Ok(ControllerSecurity { gate: None, dialer: Arc::new(dialer) });
+        return Ok(ControllerSecurity {
+            gate: None,
+            dialer: Arc::new(dialer),
+            unauthenticated_per_address_max,
+        });
     };
     if listeners.any(|other| other != first) {
         return Err(
@@ -51,7 +57,8 @@ pub(super) fn of_controllers(config: &BrokerConfig) -> Result<ControllerSecurity
     let login = security.controller.login.as_ref();
     let gate = is_gated.then(|| Gate::new(first, login, users, limits)).transpose();
     let gate = gate.map_err(|error| format!("listener of controllers: {error}"))?;
-    Ok(ControllerSecurity { gate: gate.map(Arc::new), dialer: Arc::new(dialer) })
+    let (gate, dialer) = (gate.map(Arc::new), Arc::new(dialer));
+    Ok(ControllerSecurity { gate, dialer, unauthenticated_per_address_max })
 }
 
 /// The users among `super.users`, which are separated by semicolons.
