@@ -18,6 +18,7 @@ import pytest
 from conftest import eventually, free_port
 from test_security import authority, frame, openssl, round_trip, start_secured  # noqa: F401 (fixtures)
 
+KEYS_PATH = "/realms/x/keys?a=b"
 OAUTH_MODULE = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule"
 
 
@@ -220,7 +221,7 @@ class KeysServer:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
                 endpoint.asked += 1
-                assert self.path == "/realms/x/keys?a=b" and self.headers["Host"] == f"localhost:{endpoint.port}"
+                assert self.path == KEYS_PATH and self.headers["Host"] == f"localhost:{endpoint.port}"
                 endpoint.answer(self)
 
             def log_message(self, *_):
@@ -272,7 +273,7 @@ def start_for_fetched_keys(start_for_tokens, authority):  # noqa: F811
         options = f'ssl.truststore.type="PEM" ssl.truststore.location="{authority.certificate}"' if trusts else ""
         return start_for_tokens(**{
             f"{own}oauthbearer.sasl.jaas.config": f"{OAUTH_MODULE} required {options};",
-            f"{own}sasl.oauthbearer.jwks.endpoint.url": f"https://localhost:{port}/realms/x/keys?a=b",
+            f"{own}sasl.oauthbearer.jwks.endpoint.url": f"https://localhost:{port}{KEYS_PATH}",
             **settings,
         })
 
@@ -328,9 +329,10 @@ def test_keys_stay_while_their_endpoint_is_gone_or_answers_what_is_none(start_fo
         ("no keys", lambda: server.serve({"keys": []}), "has no key for signatures"),
         ("too many keys", lambda: server.serve({"keys": provider.jwks["keys"] * 65}), "more than 64 keys"),
         ("an error", lambda: server.serve(stranger.jwks, status=503), "it answers 503"),
-        ("a redirect", lambda: server.serve(b"", status=302, Location=f"https://localhost:{elsewhere.port}/realms/x/keys?a=b"),
+        ("a redirect", lambda: server.serve(b"", status=302, Location=f"https://localhost:{elsewhere.port}{KEYS_PATH}"),
          "it answers 302"),
-        ("a long answer", lambda: server.serve(b" " * (1 << 20) + json.dumps(stranger.jwks).encode()), "has more than 1048576 bytes"),
+        ("a long answer", lambda: server.serve(b" " * (1 << 20) + json.dumps(stranger.jwks).encode()),
+         "has more than 1048576 bytes"),
         ("a slow answer", lambda: setattr(server, "answer", slowly), "no whole answer within 10 seconds"),
     ]:
         answer()
@@ -348,7 +350,7 @@ def test_keys_stay_while_their_endpoint_is_gone_or_answers_what_is_none(start_fo
 
 
 def test_a_node_starts_without_its_endpoint_and_believes_no_other(start_for_fetched_keys, keys_server, provider):
-    """Whoever has a name of the cluster's authority is no endpoint for all that; and nobody is believed whom nobody names."""
+    """A certificate of the same authority for another name is not the endpoint's; and nobody is believed whom nobody names."""
     port = free_port()
     node = start_for_fetched_keys(port)
     eventually(lambda: "cannot fetch https://localhost" in whole(node), 20, "the refusal")
