@@ -29,6 +29,11 @@ impl Default for AuditLog {
 }
 
 impl AuditLog {
+    /// Whether anybody reads of changes.
+    pub(crate) fn tells_changes() -> bool {
+        tracing::enabled!(target: CHANGES_TARGET, tracing::Level::INFO)
+    }
+
     /// A change was answered. Each that did something is told, whoever asked for it.
     pub(crate) fn tell_change(
         &self,

@@ -13,7 +13,7 @@ use moldau_cluster::{
 use moldau_metadata::MetadataImage;
 use moldau_model::{BrokerId, Offset};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::applied::Applied;
@@ -22,7 +22,7 @@ use crate::event_loop::{EventLoop, Founding};
 use crate::listener::Server;
 use crate::manage::Settings;
 use crate::raft::{RaftNode, RaftNodeOptions};
-use crate::service::Service;
+use crate::service::{CARRIED_OUT_MAX, Service};
 use crate::{ControllerOptions, StartError};
 
 /// Brings controllers up.
@@ -131,12 +131,13 @@ async fn start(
         requests,
         active,
         stop,
+        carrying_out: Arc::new(Semaphore::new(CARRIED_OUT_MAX)),
     });
     let handle = ControllerHandle {
         service,
         tasks: Arc::new(tokio::sync::Mutex::new(Some(Tasks { event_loop, server: None }))),
     };
-    match Server::start(&handle, listeners, options.secret.as_deref(), options.security.gate, stopped) {
+    match Server::start(&handle, listeners, options.secret.as_deref(), options.security, stopped) {
         Ok(server) => {
             if let Some(tasks) = handle.tasks.lock().await.as_mut() {
                 tasks.server = Some(server);

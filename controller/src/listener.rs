@@ -14,17 +14,16 @@ use moldau_cluster::rpc::raft::raft_server::RaftServer;
 use moldau_cluster::rpc::{
     ControllerService, Guard, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MESSAGE_BYTES_MAX,
 };
-use moldau_security::link::Gate;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::interceptor::InterceptedService;
 
-use crate::ControllerHandle;
 use crate::service::Presence;
+use crate::{ControllerHandle, ControllerSecurity};
 use connection::{Admission, Connection};
-use sorter::{Bounds, Sorter};
+use sorter::{Bounds, NODES_MAX, Sorter};
 
 /// How many connections may wait for the gRPC server to take them.
 const ACCEPTED_LENGTH: usize = 64;
@@ -44,7 +43,7 @@ impl Server {
         handle: &ControllerHandle,
         listeners: Vec<std::net::TcpListener>,
         secret: Option<&str>,
-        gate: Option<Arc<Gate>>,
+        security: ControllerSecurity,
         stopped: watch::Receiver<bool>,
     ) -> io::Result<Self> {
         let mut tasks = JoinSet::new();
@@ -54,8 +53,11 @@ impl Server {
         let presence = Arc::new(Presence::new(handle.service.clone()));
         tasks.spawn(presence.clone().look_for_silent());
         let (connections, incoming) = mpsc::channel::<io::Result<Connection>>(ACCEPTED_LENGTH);
+        let ControllerSecurity { gate, unauthenticated_per_address_max, .. } = security;
         let authenticates = gate.as_ref().is_some_and(|gate| gate.authenticates());
-        let bounds = Arc::new(Bounds::default());
+        let has_to_show = secret.is_some() || authenticates;
+        let bounds = Bounds::new(if has_to_show { NODES_MAX } else { unauthenticated_per_address_max });
+        let bounds = Arc::new(bounds);
         for listener in listeners {
             listener.set_nonblocking(true)?;
             let listener = TcpListener::from_std(listener)?;

@@ -69,11 +69,14 @@ pub struct ControllerSecurity {
     /// What connections are asked first; `None` for nothing.
     pub gate: Option<Arc<Gate>>,
     pub dialer: Arc<Dialer>,
+    /// `max.unauthenticated.connections.per.ip`: of nodes that show nothing but the cluster's id, as many may come from one
+    /// address.
+    pub unauthenticated_per_address_max: usize,
 }
 
 impl Default for ControllerSecurity {
     fn default() -> Self {
-        Self { gate: None, dialer: Arc::new(Dialer::plain()) }
+        Self { gate: None, dialer: Arc::new(Dialer::plain()), unauthenticated_per_address_max: 500 }
     }
 }
 

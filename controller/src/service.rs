@@ -22,7 +22,7 @@ use moldau_cluster::{
 use moldau_metadata::{AuthorizerSettings, MetadataImage, ScramCredential, ScramMechanism};
 use moldau_model::{BrokerId, ErrorCode, Offset, Operation, TimestampMs, Uuid};
 use moldau_security::sasl::CredentialStore;
-use tokio::sync::{mpsc, oneshot, watch as flag};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch as flag};
 
 use crate::applied::Applied;
 use crate::audit::AuditLog;
@@ -34,6 +34,9 @@ use crate::raft::RaftNode;
 
 /// How long an answer may take: longer than an election, shorter than clients wait.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Requests of clients that are carried out at the same time; they are, also where nobody waits for the answer any more.
+pub(crate) const CARRIED_OUT_MAX: usize = 1024;
 
 /// What all requests need.
 pub(crate) struct Service {
@@ -52,6 +55,8 @@ pub(crate) struct Service {
     /// Whether this controller is the active one.
     pub(crate) active: Arc<flag::Sender<bool>>,
     pub(crate) stop: flag::Sender<bool>,
+    /// Places of requests of clients.
+    pub(crate) carrying_out: Arc<Semaphore>,
 }
 
 /// A decision's answer, or the refusal of the request as a whole; and the offset from which what it says is visible.
@@ -242,8 +247,21 @@ impl Service {
         }
     }
 
-    pub(crate) async fn forward(&self, request: Forward) -> Result<Forwarded, ControllerError> {
-        kafka::handle(self, request).await
+    /// Carries out a request of a client. Whoever asks may go meanwhile: what has begun is carried out to its end, and so is
+    /// its line of the audit log.
+    pub(crate) async fn forward(self: &Arc<Self>, request: Forward) -> Result<Forwarded, ControllerError> {
+        let place = Arc::clone(&self.carrying_out).acquire_owned();
+        let place = tokio::time::timeout(REPLY_TIMEOUT, place).await;
+        let place = place.map_err(|_| ControllerError::Timeout)?.map_err(|_| ControllerError::Stopping)?;
+        let service = Arc::clone(self);
+        let carried_out = tokio::spawn(async move {
+            let _place = place;
+            kafka::handle(&service, request).await
+        });
+        carried_out.await.unwrap_or_else(|error| {
+            let panicked = ControllerError::Kafka(ErrorCode::UnknownServerError);
+            Err(if error.is_panic() { panicked } else { ControllerError::Stopping })
+        })
     }
 
     /// Whether the asker may do this to the cluster, by the entries that are applied here.

@@ -9,6 +9,7 @@ mod harness;
 mod kill;
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use harness::{Broker, create_topic, create_topics, forward, options, runtime, start, start_with};
@@ -383,6 +384,50 @@ fn hostile_forwards_are_refused_and_harm_nothing() {
             let error = controller.forward(harness::raw(api_key, version, body.to_vec())).await.unwrap_err();
             assert_eq!(error, ControllerError::Kafka(code), "{api_key} {version}");
         }
+        controller.shutdown().await;
+    });
+}
+
+/// The lines of the audit log, of all tests of this process.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_was_begun_is_carried_out_and_told_where_the_asker_has_gone() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    tracing_subscriber::fmt().with_env_filter("moldau.audit=info").with_writer(move || writer.clone()).init();
+    runtime().block_on(async {
+        let directory = tempfile::tempdir().unwrap();
+        let controller = start(directory.path()).await;
+        Broker::join(&controller, 1).await;
+        for n in 0..50 {
+            let name = format!("given-up-{n}");
+            let mut asked = Box::pin(create_topic(&controller, &name, 1));
+            assert!(futures::poll!(&mut asked).is_pending());
+        }
+        watch_until(&controller, |image| image.topics().iter().count() == 50).await;
+        let told = || {
+            let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+            (0..50).all(|n| text.contains(&format!("topic given-up-{n}\"")))
+        };
+        let all_told = async {
+            while !told() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), all_told).await.unwrap();
         controller.shutdown().await;
     });
 }

@@ -4,17 +4,21 @@ not sign. Keys are made for the run by openssl."""
 import base64
 import json
 import socket
+import ssl
 import struct
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import confluent_kafka as ck
 import kafka
 import kafka.net.sasl.oauth
 import pytest
 
-from conftest import eventually
+from conftest import eventually, free_port
 from test_security import authority, frame, openssl, round_trip, start_secured  # noqa: F401 (fixtures)
 
+KEYS_PATH = "/realms/x/keys?a=b"
 OAUTH_MODULE = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule"
 
 
@@ -200,3 +204,167 @@ def test_keys_change_and_sessions_end_with_their_token(start_for_tokens, provide
         producer.produce("t", b"x", on_delivery=lambda error, _: error and failures.append(error))
         producer.poll(0.2)
     assert producer.flush(20) == 0 and not failures
+
+
+def whole(node):
+    return node.log_path.read_text(errors="replace")
+
+
+class KeysServer:
+    """An identity provider's endpoint for keys, by HTTPS. `answer` is what a request is answered with, by a function of the
+    request's handler; `asked` counts connections that asked."""
+
+    def __init__(self, store, port=None):
+        self.asked, self.answer, self.port = 0, None, port or free_port()
+        endpoint = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                endpoint.asked += 1
+                assert self.path == KEYS_PATH and self.headers["Host"] == f"localhost:{endpoint.port}"
+                endpoint.answer(self)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        self.server.daemon_threads = True
+        # Whoever does not believe it hangs up.
+        self.server.handle_error = lambda *_: None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(store)
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def serve(self, body, status=200, **headers):
+        body = json.dumps(body).encode() if isinstance(body, dict) else body
+
+        def answer(handler):
+            handler.send_response(status)
+            for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                handler.send_header(name, value)
+            handler.end_headers()
+            handler.wfile.write(body)
+
+        self.answer = answer
+
+    def stop(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def keys_server(authority):  # noqa: F811
+    started = []
+
+    def start(hosts="DNS:localhost", port=None):
+        started.append(KeysServer(authority.issue(f"idp-{free_port()}", "/CN=idp", hosts=hosts), port))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture
+def start_for_fetched_keys(start_for_tokens, authority):  # noqa: F811
+    def start(port, trusts=True, **settings):
+        own = "listener.name.sasl_plaintext."
+        options = f'ssl.truststore.type="PEM" ssl.truststore.location="{authority.certificate}"' if trusts else ""
+        return start_for_tokens(**{
+            f"{own}oauthbearer.sasl.jaas.config": f"{OAUTH_MODULE} required {options};",
+            f"{own}sasl.oauthbearer.jwks.endpoint.url": f"https://localhost:{port}{KEYS_PATH}",
+            **settings,
+        })
+
+    return start
+
+
+def test_keys_are_fetched_and_fetched_again_for_one_that_is_not_known(start_for_fetched_keys, keys_server, provider):
+    server = keys_server()
+    server.serve(provider.jwks)
+    node = start_for_fetched_keys(server.port)
+    assert server.asked == 1
+    assert outcome(node, provider.token()) == "in"
+    renewed = Provider(provider.folder, "renewed")
+    server.serve({"keys": provider.jwks["keys"] + renewed.jwks["keys"]})
+    assert outcome(node, renewed.token()) != "in", "it is refused, and asked for"
+    eventually(lambda: outcome(node, renewed.token()) == "in", 20, "the new key")
+    assert outcome(node, provider.token()) == "in"
+    assert server.asked == 2
+    # Made-up names of keys: each is one that is not known, and the endpoint is not asked for each.
+    begun = time.monotonic()
+    for n in range(60):
+        assert outcome(node, provider.token({"alg": "RS256", "kid": f"made-up-{n}"})) != "in"
+    assert server.asked <= 4 + (time.monotonic() - begun) / 5
+    # A key that the provider takes back is one no longer.
+    server.serve(renewed.jwks)
+    eventually(lambda: outcome(node, provider.token({"alg": "RS256", "kid": f"made-up-{time.time()}"})) != "in"
+               and outcome(node, provider.token()) != "in", 30, "the end of the old key")
+    assert outcome(node, renewed.token()) == "in"
+    assert "a=b" not in whole(node)
+
+
+def test_keys_stay_while_their_endpoint_is_gone_or_answers_what_is_none(start_for_fetched_keys, keys_server, provider):
+    server = keys_server()
+    server.serve(provider.jwks)
+    refresh = {"listener.name.sasl_plaintext.sasl.oauthbearer.jwks.endpoint.refresh.ms": "300"}
+    node = start_for_fetched_keys(server.port, **refresh)
+    stranger = Provider(provider.folder, "stranger")
+
+    def slowly(handler):
+        handler.send_response(200)
+        handler.end_headers()
+        try:
+            for _ in range(60):
+                handler.wfile.write(b" ")
+                time.sleep(0.5)
+        except OSError:
+            pass
+
+    elsewhere = keys_server()
+    elsewhere.serve(stranger.jwks)
+    for what, answer, told in [
+        ("garbage", lambda: server.serve(b"no keys"), "is no JSON Web Key Set"),
+        ("no keys", lambda: server.serve({"keys": []}), "has no key for signatures"),
+        ("too many keys", lambda: server.serve({"keys": provider.jwks["keys"] * 65}), "more than 64 keys"),
+        ("an error", lambda: server.serve(stranger.jwks, status=503), "it answers 503"),
+        ("a redirect", lambda: server.serve(b"", status=302, Location=f"https://localhost:{elsewhere.port}{KEYS_PATH}"),
+         "it answers 302"),
+        ("a long answer", lambda: server.serve(b" " * (1 << 20) + json.dumps(stranger.jwks).encode()),
+         "has more than 1048576 bytes"),
+        ("a slow answer", lambda: setattr(server, "answer", slowly), "no whole answer within 10 seconds"),
+    ]:
+        answer()
+        eventually(lambda: told in whole(node), 30, what)
+        assert outcome(node, provider.token()) == "in", what
+        assert outcome(node, stranger.token()) != "in", what
+    assert elsewhere.asked == 0
+    server.stop()
+    eventually(lambda: "Connection refused" in whole(node), 30, "the refusal")
+    assert outcome(node, provider.token()) == "in"
+    back = keys_server(port=server.port)
+    back.serve(stranger.jwks)
+    eventually(lambda: outcome(node, stranger.token()) == "in", 30, "the keys of an endpoint that is back")
+    assert outcome(node, provider.token()) != "in"
+
+
+def test_a_node_starts_without_its_endpoint_and_believes_no_other(start_for_fetched_keys, keys_server, provider):
+    """A certificate of the same authority for another name is not the endpoint's; and nobody is believed whom nobody names."""
+    port = free_port()
+    node = start_for_fetched_keys(port)
+    eventually(lambda: "cannot fetch https://localhost" in whole(node), 20, "the refusal")
+    assert outcome(node, provider.token()) != "in"
+    round_trip({**node.client("SASL_PLAINTEXT"), "sasl.mechanisms": "PLAIN", "sasl.username": "alice",
+                "sasl.password": "alice-pw"}, "others")
+    other = keys_server(hosts="DNS:elsewhere", port=port)
+    other.serve(provider.jwks)
+    eventually(lambda: "not valid for name" in whole(node), 30, "the refusal of another name")
+    assert outcome(node, provider.token()) != "in" and other.asked == 0
+    other.stop()
+    server = keys_server(port=port)
+    server.serve(provider.jwks)
+    eventually(lambda: outcome(node, provider.token()) == "in", 30, "the keys")
+    trustless = start_for_fetched_keys(port, trusts=False)
+    eventually(lambda: "UnknownIssuer" in whole(trustless), 20, "the refusal of an authority that nobody named")
+    assert outcome(trustless, provider.token()) != "in"

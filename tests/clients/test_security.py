@@ -1,6 +1,7 @@
 """TLS and SASL as stock clients speak them: librdkafka, kafka-python, Apache Kafka's own tools, and ours. Certificates are
 made for the run by openssl."""
 
+import base64
 import socket
 import ssl
 import struct
@@ -500,3 +501,47 @@ def test_entries_count_for_who_has_authenticated_and_a_denied_user_changes_nothi
     end = ck.Consumer({**node.client("SASL_PLAINTEXT", **sasl("PLAIN", "admin", "admin-pw")), "group.id": "g"})
     assert end.get_watermark_offsets(ck.TopicPartition("secret", 0), timeout=20) == (0, 0)
     end.close()
+
+
+def watched(port, cluster_id):
+    """A connection of gRPC that watches the metadata as a node does, with HTTP/2 by hand; and whether it is let in."""
+    def frame_of(kind, flags, stream, payload=b""):
+        return struct.pack(">I", len(payload))[1:] + bytes((kind, flags)) + struct.pack(">I", stream) + payload
+
+    def header(name, value):
+        return b"\x00" + b"".join(bytes((len(text),)) + text.encode() for text in (name, value))
+
+    connection = socket.create_connection(("127.0.0.1", port), 10)
+    connection.settimeout(10)
+    headers = {":method": "POST", ":scheme": "http", ":path": "/moldau.controller.Controller/WatchMetadata", ":authority": "x",
+               "content-type": "application/grpc", "te": "trailers",
+               "moldau-cluster-id-bin": base64.b64encode(cluster_id.encode()).decode().rstrip("=")}
+    message = b"\x0a" + bytes((len(cluster_id),)) + cluster_id.encode()
+    connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame_of(4, 0, 0)
+                       + frame_of(1, 4, 1, b"".join(header(*pair) for pair in headers.items()))
+                       + frame_of(0, 1, 1, struct.pack(">BI", 0, len(message)) + message))
+    stream = connection.makefile("rb")
+    while True:
+        head = stream.read(9)
+        stream.read(int.from_bytes(head[:3], "big"))
+        if head[3] == 1:
+            # Headers that end the stream are all of the answer: a refusal.
+            return connection, head[4] & 1 == 0
+
+
+def test_the_clusters_id_alone_takes_no_more_places_of_nodes_than_an_address_has(start_secured):
+    node = start_secured(**{"max.unauthenticated.connections.per.ip": "3"})
+    meta = (node.folder / "data" / "meta.properties").read_text()
+    cluster_id = next(line.split("=", 1)[1] for line in meta.splitlines() if line.startswith("cluster.id="))
+    calls = [watched(node.controller_port, cluster_id) for _ in range(5)]
+    assert [is_in for _, is_in in calls] == [True, True, True, False, False]
+    for connection, _ in calls:
+        connection.close()
+
+    def is_let_in():
+        connection, is_in = watched(node.controller_port, cluster_id)
+        connection.close()
+        return is_in
+
+    eventually(is_let_in, 10, "the place of one that has gone")
+    round_trip(node.client("SASL_PLAINTEXT", **sasl("PLAIN", "alice", "alice-pw")), "served")

@@ -92,9 +92,9 @@ impl Security {
 fn tell<E: Display>(listener: &str, what: &str, reloaded: &Reloaded<E>) {
     match reloaded {
         Reloaded::Unchanged => {}
-        Reloaded::Changed => tracing::info!(listener, what, "files have changed, new connections see them"),
+        Reloaded::Changed => tracing::info!(listener, what, "has changed, new connections see it"),
         Reloaded::Refused(error) => {
-            tracing::error!(listener, what, %error, "changed files cannot be used, what was read before stays");
+            tracing::error!(listener, what, %error, "what is there now cannot be used, what was read before stays");
         }
     }
 }

@@ -86,6 +86,9 @@ impl Authentication {
 
     /// Takes a frame, without its size.
     pub(super) fn take(&mut self, frame: &[u8], broker: &Broker) -> Taken {
+        if self.authenticator.is_request(frame, elapsed) {
+            return Taken::Request;
+        }
         let credentials = WithOwnLogin {
             own: self.known.own.as_deref(),
             tokens: self.known.tokens.as_deref(),

@@ -20,10 +20,16 @@ pub(super) fn of_controllers(config: &BrokerConfig) -> Result<ControllerSecurity
     let security = &config.security;
     let dialer =
         Dialer::new(&security.controller).map_err(|error| format!("towards controllers: {error}"))?;
+    let unauthenticated_per_address_max =
+        usize::try_from(security.unauthenticated_per_address_max).unwrap_or(1);
     let listeners = config.controller_listeners.iter().filter_map(|at| security.listeners.get(&at.name));
     let mut listeners = listeners.peekable();
     let Some(first) = listeners.peek().copied() else {
-        return Ok(ControllerSecurity { gate: None, dialer: Arc::new(dialer) });
+        return Ok(ControllerSecurity {
+            gate: None,
+            dialer: Arc::new(dialer),
+            unauthenticated_per_address_max,
+        });
     };
     if listeners.any(|other| other != first) {
         return Err(
@@ -51,7 +57,8 @@ pub(super) fn of_controllers(config: &BrokerConfig) -> Result<ControllerSecurity
     let login = security.controller.login.as_ref();
     let gate = is_gated.then(|| Gate::new(first, login, users, limits)).transpose();
     let gate = gate.map_err(|error| format!("listener of controllers: {error}"))?;
-    Ok(ControllerSecurity { gate: gate.map(Arc::new), dialer: Arc::new(dialer) })
+    let (gate, dialer) = (gate.map(Arc::new), Arc::new(dialer));
+    Ok(ControllerSecurity { gate, dialer, unauthenticated_per_address_max })
 }
 
 /// The users among `super.users`, which are separated by semicolons.
@@ -87,9 +94,9 @@ pub(super) fn keep_fresh(security: &ControllerSecurity, control: &Runtime) {
 fn tell<E: Display>(listener: &str, what: &str, reloaded: &Reloaded<E>) {
     match reloaded {
         Reloaded::Unchanged => {}
-        Reloaded::Changed => tracing::info!(listener, what, "files have changed, new connections see them"),
+        Reloaded::Changed => tracing::info!(listener, what, "has changed, new connections see it"),
         Reloaded::Refused(error) => {
-            tracing::error!(listener, what, %error, "changed files cannot be used, what was read before stays");
+            tracing::error!(listener, what, %error, "what is there now cannot be used, what was read before stays");
         }
     }
 }

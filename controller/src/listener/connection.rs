@@ -9,11 +9,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use moldau_cluster::rpc::{Caller, CallerAddress, Guard};
-use moldau_security::Place;
 use moldau_security::link::GateLink;
+use moldau_security::{NoPlace, Place, Places};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::service::Interceptor;
 use tonic::transport::server::Connected;
@@ -22,29 +21,31 @@ use tonic::{Request, Status};
 /// What a connection holds of what is bounded. Given back when the connection and its calls have ended.
 pub(super) struct Standing {
     held: Mutex<Held>,
-    nodes: Arc<Semaphore>,
+    nodes: Arc<Places>,
+    address: IpAddr,
 }
 
 /// Held, not read: dropping it gives the place back.
 enum Held {
     Stranger { _place: Place },
-    Node { _permit: OwnedSemaphorePermit },
+    Node { _place: Place },
 }
 
 impl Standing {
-    pub(super) fn stranger(place: Place, nodes: Arc<Semaphore>) -> Arc<Self> {
-        Arc::new(Self { held: Mutex::new(Held::Stranger { _place: place }), nodes })
+    pub(super) fn stranger(place: Place, nodes: Arc<Places>, address: IpAddr) -> Arc<Self> {
+        Arc::new(Self { held: Mutex::new(Held::Stranger { _place: place }), nodes, address })
     }
 
-    /// Makes it a node's. False where there are too many of those.
-    pub(super) fn admit(&self) -> bool {
+    /// Makes it a node's.
+    ///
+    /// # Errors
+    /// There are too many of those.
+    pub(super) fn admit(&self) -> Result<(), NoPlace> {
         let mut held = self.held.lock();
-        if matches!(&*held, Held::Node { .. }) {
-            return true;
+        if matches!(&*held, Held::Stranger { .. }) {
+            *held = Held::Node { _place: self.nodes.take(self.address)? };
         }
-        let Ok(permit) = Arc::clone(&self.nodes).try_acquire_owned() else { return false };
-        *held = Held::Node { _permit: permit };
-        true
+        Ok(())
     }
 
     fn is_stranger(&self) -> bool {
@@ -97,8 +98,10 @@ impl Interceptor for Admission {
             return Err(Status::internal("a call without a connection"));
         };
         let knows_cluster = request.extensions().get::<Caller>().is_some_and(|caller| caller.knows_cluster);
-        if knows_cluster && !peer.standing.admit() {
-            return Err(Status::resource_exhausted("too many connections of nodes"));
+        if knows_cluster {
+            let refused =
+                |error: NoPlace| Status::resource_exhausted(format!("connections of nodes: {error}"));
+            peer.standing.admit().map_err(refused)?;
         }
         if let Some(address) = peer.address {
             request.extensions_mut().insert(CallerAddress(address.to_canonical()));
@@ -165,29 +168,28 @@ mod tests {
     use std::net::Ipv4Addr;
     use std::time::Duration;
 
-    use moldau_security::Places;
     use tokio::io::AsyncReadExt;
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
-    async fn pair(nodes: &Arc<Semaphore>, places: &Arc<Places>) -> (TcpStream, Connection, Arc<Standing>) {
+    async fn pair(nodes: &Arc<Places>, places: &Arc<Places>) -> (TcpStream, Connection, Arc<Standing>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let link = GateLink::plain(listener.accept().await.unwrap().0);
         let place = places.take(Ipv4Addr::LOCALHOST.into()).unwrap();
-        let standing = Standing::stranger(place, Arc::clone(nodes));
+        let standing = Standing::stranger(place, Arc::clone(nodes), Ipv4Addr::LOCALHOST.into());
         let deadline = Instant::now() + Duration::from_secs(10);
         (client, Connection::new(link, Arc::clone(&standing), deadline), standing)
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_stranger_does_not_stay_and_a_node_does() {
-        let (nodes, places) = (Arc::new(Semaphore::new(1)), Places::new(9, 9));
+        let (nodes, places) = (Places::new(1, 1), Places::new(9, 9));
         let (_client, mut stranger, _) = pair(&nodes, &places).await;
         let (_other_client, mut node, standing) = pair(&nodes, &places).await;
         assert_eq!(places.taken(), 2);
-        assert!(standing.admit() && standing.admit(), "a node stays one");
+        assert!(standing.admit().is_ok() && standing.admit().is_ok(), "a node stays one");
         assert_eq!(places.taken(), 1);
         assert_eq!(stranger.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
         let stayed = tokio::time::timeout(Duration::from_secs(3600), node.read_u8()).await;
@@ -196,7 +198,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_names_no_cluster_makes_nobody_a_node() {
-        let (nodes, places) = (Arc::new(Semaphore::new(1)), Places::new(9, 9));
+        let (nodes, places) = (Places::new(1, 1), Places::new(9, 9));
         let (_client, connection, _standing) = pair(&nodes, &places).await;
         let mut admission = Admission(Guard::new("a", None));
         let mut call = |cluster_id: Option<&str>| {
@@ -209,22 +211,41 @@ mod tests {
             admission.call(request).is_ok()
         };
         assert!(call(None), "it may ask which cluster this is");
-        assert_eq!((places.taken(), nodes.available_permits()), (1, 1));
+        assert_eq!((places.taken(), nodes.taken()), (1, 0));
         assert!(!call(Some("b")));
         assert_eq!(places.taken(), 1);
         assert!(call(Some("a")));
-        assert_eq!((places.taken(), nodes.available_permits()), (0, 0));
+        assert_eq!((places.taken(), nodes.taken()), (0, 1));
     }
 
     #[tokio::test]
     async fn places_of_nodes_are_counted_and_come_back() {
-        let (nodes, places) = (Arc::new(Semaphore::new(1)), Places::new(9, 9));
+        let (nodes, places) = (Places::new(1, 1), Places::new(9, 9));
         let (_client, connection, standing) = pair(&nodes, &places).await;
         let (_other_client, _other, other_standing) = pair(&nodes, &places).await;
-        assert!(standing.admit());
-        assert!(!other_standing.admit(), "there is one place");
+        assert!(standing.admit().is_ok());
+        assert_eq!(other_standing.admit(), Err(NoPlace::All(1)), "there is one place");
+        assert_eq!(places.taken(), 1, "it is a stranger's still");
         drop((connection, standing));
-        assert!(other_standing.admit());
+        assert!(other_standing.admit().is_ok());
         assert_eq!(places.taken(), 0);
+    }
+
+    #[tokio::test]
+    async fn nodes_from_one_address_leave_places_to_those_from_others() {
+        let (nodes, places) = (Places::new(9, 2), Places::new(9, 9));
+        let mut admitted = Vec::new();
+        for _ in 0..2 {
+            let (_client, connection, standing) = pair(&nodes, &places).await;
+            assert!(standing.admit().is_ok());
+            admitted.push((connection, standing));
+        }
+        let (_client, _connection, standing) = pair(&nodes, &places).await;
+        assert_eq!(standing.admit(), Err(NoPlace::Address(2)));
+        let place = places.take(Ipv4Addr::LOCALHOST.into()).unwrap();
+        let elsewhere = Standing::stranger(place, Arc::clone(&nodes), Ipv4Addr::new(10, 0, 0, 1).into());
+        assert!(elsewhere.admit().is_ok());
+        drop(admitted);
+        assert!(standing.admit().is_ok());
     }
 }

@@ -8,14 +8,14 @@ use std::time::Duration;
 use moldau_security::link::{Gate, GateLink};
 use moldau_security::{Place, Places, Throttled};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::connection::{Connection, Standing};
 use crate::service::{Service, Users, tools};
 
 /// Connections of nodes: brokers hold one or two, controllers too.
-const NODES_MAX: usize = 4096;
+pub(super) const NODES_MAX: usize = 4096;
 /// Connections of tools, which come and go, and with SASL may be of any user that there is.
 const TOOLS_MAX: usize = 256;
 const TOOLS_PER_ADDRESS_MAX: usize = 64;
@@ -33,22 +33,21 @@ const HTTP2: u8 = b'P';
 pub(super) struct Bounds {
     strangers: Arc<Places>,
     tools: Arc<Places>,
-    nodes: Arc<Semaphore>,
+    nodes: Arc<Places>,
     told: Throttled,
 }
 
-impl Default for Bounds {
-    fn default() -> Self {
+impl Bounds {
+    /// `nodes_per_address_max`: the cluster's id alone shows nothing of whom it is that says it.
+    pub(super) fn new(nodes_per_address_max: usize) -> Self {
         Self {
             strangers: Places::new(STRANGERS_MAX, STRANGERS_PER_ADDRESS_MAX),
             tools: Places::new(TOOLS_MAX, TOOLS_PER_ADDRESS_MAX),
-            nodes: Arc::new(Semaphore::new(NODES_MAX)),
+            nodes: Places::new(NODES_MAX, nodes_per_address_max),
             told: Throttled::new(1, TOLD_EVERY),
         }
     }
-}
 
-impl Bounds {
     /// A place for a connection that has just come. `None` where it has to go.
     pub(super) fn enter(&self, peer: SocketAddr) -> Option<Place> {
         let place = self.strangers.take(peer.ip());
@@ -115,10 +114,12 @@ impl Sorter {
             let reason = format!("user {user} is no node of the cluster");
             return self.bounds.tell(peer, &reason);
         }
-        let standing = Standing::stranger(place, Arc::clone(&self.bounds.nodes));
+        let standing = Standing::stranger(place, Arc::clone(&self.bounds.nodes), peer.ip());
         // Who has authenticated need not call to be known; of gRPC's keepalive hears who is dead.
-        if self.gate.as_ref().is_some_and(|gate| gate.authenticates()) && !standing.admit() {
-            return self.bounds.tell(peer, &"too many connections of nodes");
+        if self.gate.as_ref().is_some_and(|gate| gate.authenticates())
+            && let Err(error) = standing.admit()
+        {
+            return self.bounds.tell(peer, &error);
         }
         drop(self.connections.send(Ok(Connection::new(link, standing, deadline))).await);
     }

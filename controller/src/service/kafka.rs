@@ -21,6 +21,10 @@ mod unregister_broker;
 mod update_features;
 
 use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::{
+    AlterClientQuotasRequest, AlterConfigsRequest, CreatePartitionsRequest, CreateTopicsRequest,
+    IncrementalAlterConfigsRequest, UpdateFeaturesRequest,
+};
 use kafka_protocol::protocol::{Encodable, Request, StrBytes};
 use moldau_cluster::{ControllerError, Forward, Forwarded};
 use moldau_kafka::{ApiKey, VersionRange, WireError, decode};
@@ -30,25 +34,31 @@ use moldau_model::{BrokerId, ErrorCode, Offset};
 pub(super) use acls::described as described_acls;
 
 pub(crate) use changes::Change;
-use changes::is_only_validated;
 
 use super::Service;
+use crate::audit::AuditLog;
 use crate::manage::{ApiError, Asker, Mutator};
 use crate::raft::VoterChangeError;
 
 /// The APIs that a controller carries out for a broker's client. Changes, and what became of them, are in the audit log.
 pub(super) async fn handle(service: &Service, request: Forward) -> Result<Forwarded, ControllerError> {
-    let outcome = carry_out(service, &request).await;
+    let mut only_validated = false;
+    let outcome = carry_out(service, &request, &mut only_validated).await;
     if let (Some(api_key), Ok(forwarded)) = (ApiKey::from_code(request.api_key), &outcome)
+        && AuditLog::tells_changes()
         && let Some(change) = Change::of_answer(api_key, request.api_version, &forwarded.body)
     {
-        let only_validated = is_only_validated(api_key, request.api_version, &request.body);
         service.audit.tell_change(&request, api_key, &change, only_validated);
     }
     outcome
 }
 
-async fn carry_out(service: &Service, request: &Forward) -> Result<Forwarded, ControllerError> {
+/// `only_validated` comes to say whether the request asks only what would come of it.
+async fn carry_out(
+    service: &Service,
+    request: &Forward,
+    only_validated: &mut bool,
+) -> Result<Forwarded, ControllerError> {
     let unsupported = || ControllerError::Kafka(ErrorCode::UnsupportedVersion);
     let api_key = ApiKey::from_code(request.api_key).ok_or_else(unsupported)?;
     let version = request.api_version;
@@ -71,12 +81,15 @@ async fn carry_out(service: &Service, request: &Forward) -> Result<Forwarded, Co
             answer(0, add_raft_voter::handle(service, &asker, request).await?)
         }
         ApiKey::AlterClientQuotas => {
-            answer(version, alter_client_quotas::handle(service, asker, parse(version, body)?).await?)
+            let asked: AlterClientQuotasRequest = parse(version, body)?;
+            *only_validated = asked.validate_only;
+            answer(version, alter_client_quotas::handle(service, asker, asked).await?)
         }
-        ApiKey::AlterConfigs => answer(
-            version,
-            alter_configs::handle(service, request.broker_id, asker, parse(version, body)?).await?,
-        ),
+        ApiKey::AlterConfigs => {
+            let asked: AlterConfigsRequest = parse(version, body)?;
+            *only_validated = asked.validate_only;
+            answer(version, alter_configs::handle(service, request.broker_id, asker, asked).await?)
+        }
         ApiKey::AlterPartitionReassignments => answer(
             version,
             alter_partition_reassignments::handle(service, asker, parse(version, body)?).await?,
@@ -91,14 +104,16 @@ async fn carry_out(service: &Service, request: &Forward) -> Result<Forwarded, Co
         ApiKey::DeleteAcls => {
             answer(version, delete_acls::handle(service, asker, parse(version, body)?).await?)
         }
-        ApiKey::CreatePartitions => answer(
-            version,
-            create_partitions::handle(service, asker, mutator(3), parse(version, body)?).await?,
-        ),
-        ApiKey::CreateTopics => answer(
-            version,
-            create_topics::handle(service, version, asker, mutator(6), parse(version, body)?).await?,
-        ),
+        ApiKey::CreatePartitions => {
+            let asked: CreatePartitionsRequest = parse(version, body)?;
+            *only_validated = asked.validate_only;
+            answer(version, create_partitions::handle(service, asker, mutator(3), asked).await?)
+        }
+        ApiKey::CreateTopics => {
+            let asked: CreateTopicsRequest = parse(version, body)?;
+            *only_validated = asked.validate_only;
+            answer(version, create_topics::handle(service, version, asker, mutator(6), asked).await?)
+        }
         ApiKey::DeleteTopics => answer(
             version,
             delete_topics::handle(service, version, asker, mutator(5), parse(version, body)?).await?,
@@ -106,11 +121,14 @@ async fn carry_out(service: &Service, request: &Forward) -> Result<Forwarded, Co
         ApiKey::ElectLeaders => {
             answer(version, elect_leaders::handle(service, version, asker, parse(version, body)?).await?)
         }
-        ApiKey::IncrementalAlterConfigs => answer(
-            version,
-            incremental_alter_configs::handle(service, request.broker_id, asker, parse(version, body)?)
-                .await?,
-        ),
+        ApiKey::IncrementalAlterConfigs => {
+            let asked: IncrementalAlterConfigsRequest = parse(version, body)?;
+            *only_validated = asked.validate_only;
+            answer(
+                version,
+                incremental_alter_configs::handle(service, request.broker_id, asker, asked).await?,
+            )
+        }
         ApiKey::ListPartitionReassignments => answer(
             version,
             list_partition_reassignments::handle(service, asker, parse(version, body)?).await?,
@@ -122,7 +140,9 @@ async fn carry_out(service: &Service, request: &Forward) -> Result<Forwarded, Co
             answer(version, unregister_broker::handle(service, asker, &parse(version, body)?).await?)
         }
         ApiKey::UpdateFeatures => {
-            answer(version, update_features::handle(service, version, asker, parse(version, body)?).await?)
+            let asked: UpdateFeaturesRequest = parse(version, body)?;
+            *only_validated = asked.validate_only;
+            answer(version, update_features::handle(service, version, asker, asked).await?)
         }
         _ => Err(unsupported()),
     }

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -81,7 +82,7 @@ pub(crate) enum ToolError {
 
 /// Answers one tool until it has enough.
 pub(crate) async fn serve(
-    service: &Service,
+    service: &Arc<Service>,
     mut stream: GateLink,
     gate: Option<&Gate>,
     peer: SocketAddr,
@@ -128,7 +129,7 @@ pub(crate) fn versions_before_authentication(frame: &[u8], may_change: bool) -> 
 }
 
 async fn answer(
-    service: &Service,
+    service: &Arc<Service>,
     mut frame: Bytes,
     peer: SocketAddr,
     user: &str,

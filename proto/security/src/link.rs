@@ -207,7 +207,7 @@ fn answer_size(size: u32) -> io::Result<usize> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "an answer to SASL that is none"))
 }
 
-fn server_name(host: &str) -> io::Result<ServerName<'static>> {
+pub(crate) fn server_name(host: &str) -> io::Result<ServerName<'static>> {
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     ServerName::try_from(host).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
 }

@@ -1,5 +1,5 @@
-//! Places for connections that are nobody's yet: so many in all, and no address may hold more than its share, so that one
-//! machine of strangers does not keep everybody else from authenticating.
+//! Places for connections of one kind, as of those that are nobody's yet: so many in all, and no address may hold more than
+//! its share, so that one machine of strangers does not keep everybody else from authenticating.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -31,9 +31,9 @@ pub struct Place {
 /// Why there is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoPlace {
-    #[error("{0} connections are on their way to be authenticated already")]
+    #[error("there are {0} connections of its kind already")]
     All(usize),
-    #[error("{0} connections from this address are on their way to be authenticated already")]
+    #[error("there are {0} connections of its kind from this address already")]
     Address(usize),
 }
 

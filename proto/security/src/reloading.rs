@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use moldau_metadata::config::security::{TlsSettings, TokenSettings};
+use moldau_metadata::config::security::TlsSettings;
 
 use crate::tls::TlsError;
 
@@ -30,9 +30,10 @@ impl NamesFiles for TlsSettings {
     }
 }
 
-impl NamesFiles for TokenSettings {
+/// A file is what is made of it.
+impl NamesFiles for PathBuf {
     fn files(&self) -> BTreeSet<PathBuf> {
-        [self.keys_file.clone()].into()
+        [self.clone()].into()
     }
 }
 
@@ -70,12 +71,6 @@ impl<T, S: NamesFiles, E> Reloading<T, S, E> {
     #[must_use]
     pub fn current(&self) -> Arc<T> {
         Arc::clone(&self.state.lock().unwrap_or_else(PoisonError::into_inner).current)
-    }
-
-    /// The settings it is made of.
-    #[must_use]
-    pub const fn settings(&self) -> &S {
-        &self.settings
     }
 
     /// Looks whether the files have changed, and reads them if so. Blocks on files.

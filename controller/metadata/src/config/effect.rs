@@ -176,6 +176,9 @@ const HONOURED_BROKER: &[&str] = &[
     "sasl.oauthbearer.clock.skew.seconds",
     "sasl.oauthbearer.expected.audience",
     "sasl.oauthbearer.expected.issuer",
+    "sasl.oauthbearer.jwks.endpoint.refresh.ms",
+    "sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms",
+    "sasl.oauthbearer.jwks.endpoint.retry.backoff.ms",
     "sasl.oauthbearer.scope.claim.name",
     "sasl.oauthbearer.sub.claim.name",
     "sasl.server.max.receive.size",
@@ -270,10 +273,7 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("share.coordinator.state.topic.compression.codec", INTERNALS),
     ("share.coordinator.threads", INTERNALS),
     ("share.fetch.purgatory.purge.interval.requests", INTERNALS),
-    (
-        "sasl.oauthbearer.",
-        "tokens and keys are read out of files, and not fetched; nodes do not log in by tokens",
-    ),
+    ("sasl.oauthbearer.", "tokens are read out of files, and not asked for; nodes do not log in by tokens"),
     ("sasl.", SECURITY),
     ("ssl.", SECURITY),
     ("security.", SECURITY),
@@ -306,7 +306,7 @@ const REFUSED: &[(&str, Effect)] = &[
     ),
     (
         "sasl.oauthbearer.jwks.endpoint.url",
-        Effect::RefusedInPart("any but `file:/path` on a listener that takes OAUTHBEARER"),
+        Effect::RefusedInPart("any but `https://` and `file:/path` on a listener that takes OAUTHBEARER"),
     ),
     (
         "sasl.server.callback.handler.class",

@@ -7,8 +7,10 @@ mod jaas;
 mod reading;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::SecurityProtocol;
 
@@ -33,8 +35,8 @@ impl Secret {
     }
 }
 
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[hidden]")
     }
 }
@@ -126,8 +128,8 @@ pub struct Login {
 /// How tokens of OAUTHBEARER are checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenSettings {
-    /// `sasl.oauthbearer.jwks.endpoint.url`: the provider's keys, in a file.
-    pub keys_file: PathBuf,
+    /// `sasl.oauthbearer.jwks.endpoint.url`.
+    pub keys: KeysPlace,
     /// `sasl.oauthbearer.expected.audience`; empty: whatever it is.
     pub audiences: Vec<String>,
     /// `sasl.oauthbearer.expected.issuer`.
@@ -138,6 +140,31 @@ pub struct TokenSettings {
     pub scope_claim: String,
     /// `sasl.oauthbearer.clock.skew.seconds`.
     pub clock_skew_seconds: i32,
+}
+
+/// Where an identity provider's keys are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeysPlace {
+    File(PathBuf),
+    Endpoint(Box<KeysEndpoint>),
+}
+
+/// Where keys are fetched by HTTPS, and how often.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeysEndpoint {
+    /// A name or an address; one of IPv6 without its brackets.
+    pub host: String,
+    pub port: u16,
+    /// Begins with a slash. What stands behind a question mark may be a secret.
+    pub path_and_query: String,
+    /// Whom to believe: the `ssl.*` among the options of the login module, as in Kafka.
+    pub tls: TlsSettings,
+    /// `sasl.oauthbearer.jwks.endpoint.refresh.ms`.
+    pub refresh: Duration,
+    /// `sasl.oauthbearer.jwks.endpoint.retry.backoff.ms`.
+    pub retry_backoff: Duration,
+    /// `sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms`.
+    pub retry_backoff_max: Duration,
 }
 
 /// A listener's SASL.
@@ -189,6 +216,29 @@ pub struct SecuritySettings {
     pub unauthenticated_max: i32,
     /// `max.unauthenticated.connections.per.ip`.
     pub unauthenticated_per_address_max: i32,
+}
+
+impl KeysEndpoint {
+    /// Host and port as they stand in a URL.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        if self.port == 443 { host } else { format!("{host}:{}", self.port) }
+    }
+}
+
+/// Without what stands behind the question mark.
+impl fmt::Display for KeysEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path_and_query.split('?').next().unwrap_or_default();
+        write!(f, "https://{}{path}", self.authority())
+    }
+}
+
+impl fmt::Debug for KeysEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeysEndpoint({self})")
+    }
 }
 
 impl SecurityProtocol {

@@ -3,15 +3,14 @@
 
 use bytes::Bytes;
 use kafka_protocol::messages::{
-    AddRaftVoterResponse, AlterClientQuotasRequest, AlterClientQuotasResponse, AlterConfigsRequest,
-    AlterConfigsResponse, AlterPartitionReassignmentsResponse, AlterUserScramCredentialsResponse,
-    CreateAclsResponse, CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest,
-    CreateTopicsResponse, DeleteAclsResponse, DeleteTopicsResponse, ElectLeadersResponse,
-    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, RemoveRaftVoterResponse,
-    UnregisterBrokerResponse, UpdateFeaturesRequest, UpdateFeaturesResponse,
+    AddRaftVoterResponse, AlterClientQuotasResponse, AlterConfigsResponse,
+    AlterPartitionReassignmentsResponse, AlterUserScramCredentialsResponse, CreateAclsResponse,
+    CreatePartitionsResponse, CreateTopicsResponse, DeleteAclsResponse, DeleteTopicsResponse,
+    ElectLeadersResponse, IncrementalAlterConfigsResponse, RemoveRaftVoterResponse, UnregisterBrokerResponse,
+    UpdateFeaturesResponse,
 };
-use kafka_protocol::protocol::{Decodable, Request};
-use moldau_kafka::{ApiKey, decode};
+use kafka_protocol::protocol::Decodable;
+use moldau_kafka::ApiKey;
 use moldau_metadata::{ConfigResourceType, shortened};
 use moldau_model::ErrorCode;
 
@@ -40,11 +39,14 @@ impl Change {
         }
     }
 
-    fn of<T>(results: impl IntoIterator<Item = T>, told: impl Fn(&T) -> (String, i16)) -> Self {
+    fn of<T>(
+        results: impl IntoIterator<Item = T>,
+        code: impl Fn(&T) -> i16,
+        resource: impl Fn(&T) -> String,
+    ) -> Self {
         let mut change = Self::default();
         for result in results {
-            let (resource, code) = told(&result);
-            change.add(|| resource, code);
+            change.add(|| resource(&result), code(&result));
         }
         change
     }
@@ -54,49 +56,55 @@ impl Change {
         fn read<R: Decodable>(version: i16, body: &Bytes) -> Option<R> {
             R::decode(&mut body.clone(), version).ok()
         }
-        let cluster = |code: i16| Self::of([code], |code| ("cluster".to_owned(), *code));
+        let cluster = |code: i16| Self::of([code], |code| *code, |_| "cluster".to_owned());
         let in_topic = |topic: &str, partition: i32| format!("topic {topic}-{partition}");
         Some(match api_key {
-            ApiKey::CreateTopics => Self::of(read::<CreateTopicsResponse>(version, body)?.topics, |topic| {
-                (format!("topic {}", topic.name.as_str()), topic.error_code)
-            }),
-            ApiKey::DeleteTopics => {
-                Self::of(read::<DeleteTopicsResponse>(version, body)?.responses, |topic| {
+            ApiKey::CreateTopics => Self::of(
+                read::<CreateTopicsResponse>(version, body)?.topics,
+                |it| it.error_code,
+                |topic| format!("topic {}", topic.name.as_str()),
+            ),
+            ApiKey::DeleteTopics => Self::of(
+                read::<DeleteTopicsResponse>(version, body)?.responses,
+                |it| it.error_code,
+                |topic| {
                     let name = topic.name.as_ref().map(|name| name.as_str().to_owned());
                     let id = || moldau_model::Uuid::from_bytes(*topic.topic_id.as_bytes()).to_string();
-                    (format!("topic {}", name.unwrap_or_else(id)), topic.error_code)
-                })
-            }
-            ApiKey::CreatePartitions => {
-                Self::of(read::<CreatePartitionsResponse>(version, body)?.results, |topic| {
-                    (format!("topic {}", topic.name.as_str()), topic.error_code)
-                })
-            }
-            ApiKey::AlterConfigs => {
-                Self::of(read::<AlterConfigsResponse>(version, body)?.responses, |resource| {
-                    (config(resource.resource_type, &resource.resource_name), resource.error_code)
-                })
-            }
-            ApiKey::IncrementalAlterConfigs => {
-                Self::of(read::<IncrementalAlterConfigsResponse>(version, body)?.responses, |resource| {
-                    (config(resource.resource_type, &resource.resource_name), resource.error_code)
-                })
-            }
-            ApiKey::AlterUserScramCredentials => {
-                Self::of(read::<AlterUserScramCredentialsResponse>(version, body)?.results, |result| {
-                    (format!("user {}", result.user.as_str()), result.error_code)
-                })
-            }
-            ApiKey::AlterClientQuotas => {
-                Self::of(read::<AlterClientQuotasResponse>(version, body)?.entries, |entry| {
+                    format!("topic {}", name.unwrap_or_else(id))
+                },
+            ),
+            ApiKey::CreatePartitions => Self::of(
+                read::<CreatePartitionsResponse>(version, body)?.results,
+                |it| it.error_code,
+                |topic| format!("topic {}", topic.name.as_str()),
+            ),
+            ApiKey::AlterConfigs => Self::of(
+                read::<AlterConfigsResponse>(version, body)?.responses,
+                |it| it.error_code,
+                |resource| config(resource.resource_type, &resource.resource_name),
+            ),
+            ApiKey::IncrementalAlterConfigs => Self::of(
+                read::<IncrementalAlterConfigsResponse>(version, body)?.responses,
+                |it| it.error_code,
+                |resource| config(resource.resource_type, &resource.resource_name),
+            ),
+            ApiKey::AlterUserScramCredentials => Self::of(
+                read::<AlterUserScramCredentialsResponse>(version, body)?.results,
+                |it| it.error_code,
+                |result| format!("user {}", result.user.as_str()),
+            ),
+            ApiKey::AlterClientQuotas => Self::of(
+                read::<AlterClientQuotasResponse>(version, body)?.entries,
+                |it| it.error_code,
+                |entry| {
                     let part = |part: &kafka_protocol::messages::alter_client_quotas_response::EntityData| {
                         let name = part.entity_name.as_ref().map_or("<default>", |name| name.as_str());
                         format!("{} {name}", part.entity_type.as_str())
                     };
                     let parts: Vec<String> = entry.entity.iter().map(part).collect();
-                    (parts.join(", "), entry.error_code)
-                })
-            }
+                    parts.join(", ")
+                },
+            ),
             ApiKey::ElectLeaders => {
                 let answer = read::<ElectLeadersResponse>(version, body)?;
                 let mut change = Self::default();
@@ -117,22 +125,26 @@ impl Change {
                 }
                 if answer.error_code == ErrorCode::None.code() { change } else { cluster(answer.error_code) }
             }
-            ApiKey::CreateAcls => Self::of(read::<CreateAclsResponse>(version, body)?.results, |result| {
-                ("access control entry".to_owned(), result.error_code)
-            }),
-            ApiKey::DeleteAcls => {
-                Self::of(read::<DeleteAclsResponse>(version, body)?.filter_results, |result| {
-                    (format!("{} access control entries", result.matching_acls.len()), result.error_code)
-                })
-            }
+            ApiKey::CreateAcls => Self::of(
+                read::<CreateAclsResponse>(version, body)?.results,
+                |it| it.error_code,
+                |_| "access control entry".to_owned(),
+            ),
+            ApiKey::DeleteAcls => Self::of(
+                read::<DeleteAclsResponse>(version, body)?.filter_results,
+                |it| it.error_code,
+                |result| format!("{} access control entries", result.matching_acls.len()),
+            ),
             ApiKey::UpdateFeatures => {
                 let answer = read::<UpdateFeaturesResponse>(version, body)?;
                 if answer.results.is_empty() {
                     cluster(answer.error_code)
                 } else {
-                    Self::of(answer.results, |result| {
-                        (format!("feature {}", result.feature.as_str()), result.error_code)
-                    })
+                    Self::of(
+                        answer.results,
+                        |it| it.error_code,
+                        |result| format!("feature {}", result.feature.as_str()),
+                    )
                 }
             }
             ApiKey::UnregisterBroker => cluster(read::<UnregisterBrokerResponse>(version, body)?.error_code),
@@ -145,24 +157,6 @@ impl Change {
     /// Whether all of it was refused.
     pub(crate) const fn is_refused(&self) -> bool {
         self.refused == self.count
-    }
-}
-
-/// Whether a request asks only what would come of it.
-pub(super) fn is_only_validated(api_key: ApiKey, version: i16, body: &Bytes) -> bool {
-    fn is<R: Request>(version: i16, body: &Bytes, validates: fn(&R) -> bool) -> bool {
-        decode::<R>(version, &mut body.clone()).is_ok_and(|request| validates(&request))
-    }
-    match api_key {
-        ApiKey::CreateTopics => is::<CreateTopicsRequest>(version, body, |it| it.validate_only),
-        ApiKey::CreatePartitions => is::<CreatePartitionsRequest>(version, body, |it| it.validate_only),
-        ApiKey::AlterConfigs => is::<AlterConfigsRequest>(version, body, |it| it.validate_only),
-        ApiKey::IncrementalAlterConfigs => {
-            is::<IncrementalAlterConfigsRequest>(version, body, |it| it.validate_only)
-        }
-        ApiKey::AlterClientQuotas => is::<AlterClientQuotasRequest>(version, body, |it| it.validate_only),
-        ApiKey::UpdateFeatures => is::<UpdateFeaturesRequest>(version, body, |it| it.validate_only),
-        _ => false,
     }
 }
 

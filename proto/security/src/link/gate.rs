@@ -233,6 +233,9 @@ impl Gate {
         store: &dyn CredentialStore,
     ) -> io::Result<bool> {
         let Some(Session { authenticator, begun }) = &mut link.session else { return Ok(true) };
+        if authenticator.is_request(frame, || begun.elapsed()) {
+            return Ok(true);
+        }
         let mut nonce = || {
             let mut nonce = [0; NONCE_BYTES];
             (self.random)(&mut nonce).ok().map(|()| nonce)

@@ -52,14 +52,16 @@ pub enum TokenRefusal {
     Issuer,
 }
 
-/// Whose `token` is, at `now` in milliseconds since 1970.
+/// Whose `token` is, at `now` in milliseconds since 1970. `missing` is told of a key that the token names and that is not there:
+/// the provider may have a new one, or a stranger has made it up.
 pub(super) fn verify(
     token: &str,
     keys: &KeySet,
     settings: &TokenSettings,
     now_ms: i64,
+    missing: impl FnOnce(&str),
 ) -> Result<VerifiedToken, TokenRefusal> {
-    let claims = signed_claims(token, keys)?;
+    let claims = signed_claims(token, keys, missing)?;
     check_addressees(&claims, settings)?;
     let expires_in = check_times(&claims, settings, now_ms)?;
     let scope = claims.get(&settings.scope_claim);
@@ -76,7 +78,11 @@ fn decoded(part: &str) -> Result<Vec<u8>, TokenRefusal> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenRefusal::Malformed)
 }
 
-fn signed_claims(token: &str, keys: &KeySet) -> Result<Map<String, Value>, TokenRefusal> {
+fn signed_claims(
+    token: &str,
+    keys: &KeySet,
+    missing: impl FnOnce(&str),
+) -> Result<Map<String, Value>, TokenRefusal> {
     if token.len() > TOKEN_BYTES_MAX {
         return Err(TokenRefusal::Malformed);
     }
@@ -96,6 +102,10 @@ fn signed_claims(token: &str, keys: &KeySet) -> Result<Map<String, Value>, Token
         None => None,
         Some(id) => Some(id.as_str().ok_or(TokenRefusal::Malformed)?),
     };
+    if let Some(key_id) = key_id.filter(|key_id| !keys.has_id(key_id)) {
+        missing(key_id);
+        return Err(TokenRefusal::Signature);
+    }
     if !keys.have_signed(algorithm, key_id, message.as_bytes(), &decoded(signature)?) {
         return Err(TokenRefusal::Signature);
     }

@@ -20,9 +20,17 @@ const MODULUS_BYTES_MAX: usize = 1024;
 pub enum KeysError {
     #[error("cannot read {path}: {source}", path = path.display())]
     Read { path: std::path::PathBuf, source: std::io::Error },
+    #[error("cannot fetch {place}: {source}")]
+    Fetch { place: String, source: super::FetchError },
+    #[error("whom to believe when keys are fetched: {0}")]
+    Trust(#[from] crate::tls::TlsError),
+    #[error("keys cannot be fetched here: {0}")]
+    Thread(std::io::Error),
     #[error("{0} is no JSON Web Key Set")]
     NotKeys(String),
-    #[error("{0} has no key for signatures that is known: RSA of 2048 to 8192 bits, or EC of P-256 or P-384")]
+    #[error(
+        "{0} has no key for signatures that is known: RSA of 2048 to 8192 bits, EC of P-256 or P-384, or Ed25519"
+    )]
     NoKey(String),
     #[error("{0} has more than {KEYS_MAX} keys")]
     TooMany(String),
@@ -39,6 +47,8 @@ pub(super) enum Algorithm {
     Ps512,
     Es256,
     Es384,
+    /// EdDSA by Ed25519, the one of its curves that is known.
+    Ed25519,
 }
 
 impl Algorithm {
@@ -53,6 +63,8 @@ impl Algorithm {
             "PS512" => Self::Ps512,
             "ES256" => Self::Es256,
             "ES384" => Self::Es384,
+            // RFC 8037's name, and that of RFC 9864, which names the curve.
+            "EdDSA" | "Ed25519" => Self::Ed25519,
             _ => return None,
         })
     }
@@ -65,18 +77,18 @@ impl Algorithm {
             Self::Ps256 => &signature::RSA_PSS_2048_8192_SHA256,
             Self::Ps384 => &signature::RSA_PSS_2048_8192_SHA384,
             Self::Ps512 => &signature::RSA_PSS_2048_8192_SHA512,
-            Self::Es256 | Self::Es384 => return None,
+            Self::Es256 | Self::Es384 | Self::Ed25519 => return None,
         })
     }
 }
 
-/// The keys.
-#[derive(Debug)]
+/// The keys. None by default.
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct KeySet {
     keys: Vec<Key>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Key {
     id: Option<String>,
     /// The one algorithm that the key is for, if it says so.
@@ -84,11 +96,12 @@ struct Key {
     public: PublicKey,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 enum PublicKey {
     Rsa { n: Vec<u8>, e: Vec<u8> },
     P256(Vec<u8>),
     P384(Vec<u8>),
+    Ed25519(Vec<u8>),
 }
 
 impl KeySet {
@@ -108,6 +121,11 @@ impl KeySet {
             return Err(KeysError::NoKey(place.to_owned()));
         }
         Ok(Self { keys })
+    }
+
+    /// Whether a key has this id.
+    pub(super) fn has_id(&self, key_id: &str) -> bool {
+        self.keys.iter().any(|key| key.id.as_deref() == Some(key_id))
     }
 
     /// Whether one of the keys that the header allows for has signed the message.
@@ -156,6 +174,7 @@ impl Key {
             }
             ("EC", Some("P-256")) => PublicKey::P256(point(32)?),
             ("EC", Some("P-384")) => PublicKey::P384(point(48)?),
+            ("OKP", Some("Ed25519")) => PublicKey::Ed25519(bytes("x").filter(|x| x.len() == 32)?),
             _ => return None,
         };
         Some(Self { id: text("kid").map(str::to_owned), algorithm, public })
@@ -174,6 +193,7 @@ impl Key {
                 RsaPublicKeyComponents { n, e }.verify(parameters, message, signature).is_ok()
             }),
             (PublicKey::P256(point), Algorithm::Es256) => verify(&signature::ECDSA_P256_SHA256_FIXED, point),
+            (PublicKey::Ed25519(point), Algorithm::Ed25519) => verify(&signature::ED25519, point),
             (PublicKey::P384(point), Algorithm::Es384) => verify(&signature::ECDSA_P384_SHA384_FIXED, point),
             _ => false,
         }
@@ -190,6 +210,7 @@ mod tests {
         let point = URL_SAFE_NO_PAD.encode([7; 32]);
         let rsa = format!(r#"{{"kty":"RSA","kid":"a","n":"{modulus}","e":"AQAB"}}"#);
         let ec = format!(r#"{{"kty":"EC","crv":"P-256","x":"{point}","y":"{point}"}}"#);
+        let edwards = ec.replace("EC", "OKP").replace("P-256", "Ed25519");
         let other = [
             r#"{"kty":"oct","k":"c2VjcmV0"}"#.to_owned(),
             rsa.replace("\"kid\"", "\"use\":\"enc\",\"kid\""),
@@ -199,14 +220,17 @@ mod tests {
             rsa.replace(&modulus, &URL_SAFE_NO_PAD.encode([0xab; 4096])),
             ec.replace("P-256", "P-521"),
             ec.replace(&point, "AA"),
+            edwards.replace(&point, "AA"),
+            edwards.replace("Ed25519", "X25519"),
+            edwards.replace("OKP", "EC"),
         ];
         let set =
             |keys: &[String]| KeySet::parse(format!(r#"{{"keys":[{}]}}"#, keys.join(",")).as_bytes(), "p");
         for key in &other {
             assert!(matches!(set(std::slice::from_ref(key)), Err(KeysError::NoKey(_))), "{key}");
         }
-        let all = [&other[..], &[rsa, ec]].concat();
-        assert_eq!(set(&all).unwrap().keys.len(), 2);
+        let all = [&other[..], &[rsa, ec, edwards]].concat();
+        assert_eq!(set(&all).unwrap().keys.len(), 3);
         assert!(matches!(set(&vec![all[0].clone(); KEYS_MAX + 1]), Err(KeysError::TooMany(_))));
         for json in ["", "[]", "{}", r#"{"keys":{}}"#, &"[".repeat(100_000)] {
             assert!(matches!(KeySet::parse(json.as_bytes(), "p"), Err(KeysError::NotKeys(_))));

@@ -1,10 +1,12 @@
-//! A listener's tokens: its settings, and the provider's keys, which are read again when their file changes.
+//! A listener's tokens: its settings, and the provider's keys, which are read or fetched again from time to time.
 
 use std::io::Read as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use moldau_metadata::config::security::TokenSettings;
+use moldau_metadata::config::security::{KeysPlace, TokenSettings};
 
+use super::endpoint::FetchedKeys;
 use super::jwt::{TokenRefusal, VerifiedToken, verify};
 use super::keys::{KeySet, KeysError};
 use crate::reloading::{Reloaded, Reloading};
@@ -14,16 +16,26 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// See the module.
 pub struct TokenVerifier {
-    keys: Reloading<KeySet, TokenSettings, KeysError>,
+    settings: TokenSettings,
+    keys: Keys,
+}
+
+enum Keys {
+    File(Reloading<KeySet, PathBuf, KeysError>),
+    Endpoint(FetchedKeys),
 }
 
 impl TokenVerifier {
-    /// Reads the keys.
+    /// Reads the keys, or waits until they were fetched or could not be. Blocks.
     ///
     /// # Errors
-    /// Why there are none.
+    /// Why there are none; not for an endpoint that cannot be reached.
     pub fn open(settings: TokenSettings) -> Result<Self, KeysError> {
-        Ok(Self { keys: Reloading::new(settings, read)? })
+        let keys = match &settings.keys {
+            KeysPlace::File(path) => Keys::File(Reloading::new(path.clone(), read)?),
+            KeysPlace::Endpoint(endpoint) => Keys::Endpoint(FetchedKeys::open(endpoint)?),
+        };
+        Ok(Self { settings, keys })
     }
 
     /// Whose a token is, at `now_ms` milliseconds since 1970.
@@ -31,17 +43,24 @@ impl TokenVerifier {
     /// # Errors
     /// Why it is nobody's.
     pub fn verify(&self, token: &str, now_ms: i64) -> Result<VerifiedToken, TokenRefusal> {
-        verify(token, &self.keys.current(), self.keys.settings(), now_ms)
+        match &self.keys {
+            Keys::File(keys) => verify(token, &keys.current(), &self.settings, now_ms, |_| {}),
+            Keys::Endpoint(keys) => {
+                verify(token, &keys.current(), &self.settings, now_ms, |key_id| keys.ask_for(key_id))
+            }
+        }
     }
 
-    /// Looks whether the keys have changed. Blocks on files.
+    /// Whether the keys have changed. Blocks on files.
     pub fn look_again(&self) -> Reloaded<KeysError> {
-        self.keys.look_again()
+        match &self.keys {
+            Keys::File(keys) => keys.look_again(),
+            Keys::Endpoint(keys) => keys.news(),
+        }
     }
 }
 
-fn read(settings: &TokenSettings) -> Result<Arc<KeySet>, KeysError> {
-    let path = &settings.keys_file;
+fn read(path: &PathBuf) -> Result<Arc<KeySet>, KeysError> {
     let mut bytes = Vec::new();
     let read = std::fs::File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes));
     read.map_err(|source| KeysError::Read { path: path.clone(), source })?;

@@ -157,6 +157,14 @@ impl Authenticator {
         self.session.as_ref().and_then(|session| session.expires_at)
     }
 
+    /// Whether a frame without its size is a request for those who serve requests, told without [`Self::handle`] and what that
+    /// wants to know. `now` is asked only where the session has an end.
+    pub fn is_request(&self, frame: &[u8], now: impl FnOnce() -> Duration) -> bool {
+        matches!(&self.state, State::Authenticated)
+            && Reader(frame).int16() != Some(SASL_HANDSHAKE)
+            && self.expires_at().is_none_or(|expires_at| now() < expires_at)
+    }
+
     /// Takes a frame without its size. `now` is any clock that only goes forward; `nonce` gives chance, if there is any.
     pub fn handle(
         &mut self,

@@ -1,15 +1,18 @@
 //! Settings of TLS and SASL as they are written, made into what they mean.
 
+mod oauth;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::{
     ClientAuth, JaasEntry, KeyStore, ListenerSecurity, Login, LoginModule, PeerSecurity, PemSource,
-    SaslMechanism, SaslSettings, Secret, TlsSettings, TokenSettings, parse_jaas,
+    SaslMechanism, SaslSettings, Secret, TlsSettings, parse_jaas,
 };
 use crate::SecurityProtocol;
 use crate::config::definitions::broker_definition;
 use crate::config::value::as_list;
+use oauth::{file_of_url, tokens};
 
 /// What may stand for a mechanism.
 const KNOWN_MECHANISMS: &str = "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER are";
@@ -282,15 +285,7 @@ fn sasl(lookup: &Lookup<'_>, name: &str) -> Result<SaslSettings, SecurityProblem
         sasl.reauthentication_ms.insert(mechanism, ms);
         let entry = lookup.jaas(mechanism)?;
         if mechanism == SaslMechanism::OauthBearer {
-            if let Some((key, entry)) = &entry
-                && entry.options.keys().any(|option| option.starts_with("unsecured"))
-            {
-                return Err(problem(
-                    key,
-                    "unsecured tokens are not taken here: what nobody signed anybody can write",
-                ));
-            }
-            sasl.tokens = Some(tokens(lookup)?);
+            sasl.tokens = Some(tokens(lookup, entry.as_ref())?);
         }
         if mechanism == SaslMechanism::Plain {
             let Some((key, entry)) = entry else {
@@ -310,48 +305,6 @@ fn sasl(lookup: &Lookup<'_>, name: &str) -> Result<SaslSettings, SecurityProblem
         }
     }
     Ok(sasl)
-}
-
-/// The class that checks tokens, by Kafka's names of it, old and new.
-const TOKEN_VALIDATORS: &[&str] = &[
-    "org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler",
-    "org.apache.kafka.common.security.oauthbearer.secured.OAuthBearerValidatorCallbackHandler",
-];
-
-fn tokens(lookup: &Lookup<'_>) -> Result<TokenSettings, SecurityProblem> {
-    let find = |key: &str| lookup.find(Some(SaslMechanism::OauthBearer), key);
-    if let Some((key, class)) = find("sasl.server.callback.handler.class")
-        && !TOKEN_VALIDATORS.contains(&class)
-    {
-        let text = format!("{class} is not there; {} is", TOKEN_VALIDATORS[0]);
-        return Err(problem(&key, text));
-    }
-    let key = "sasl.oauthbearer.jwks.endpoint.url";
-    let (key, url) = find(key).ok_or_else(|| {
-        problem(key, "OAUTHBEARER needs the provider's keys, as file:/path of a JSON Web Key Set")
-    })?;
-    let keys_file = file_of_url(&key, url)?;
-    let text = |key: &str| find(key).map_or_else(|| lookup.text(key), |(_, text)| text).to_owned();
-    let skew = "sasl.oauthbearer.clock.skew.seconds";
-    let clock_skew_seconds = text(skew).parse::<i32>().ok().filter(|seconds| *seconds >= 0);
-    let audiences = text("sasl.oauthbearer.expected.audience");
-    Ok(TokenSettings {
-        keys_file,
-        audiences: as_list(&audiences).into_iter().map(str::to_owned).collect(),
-        issuer: Some(text("sasl.oauthbearer.expected.issuer")).filter(|issuer| !issuer.is_empty()),
-        subject_claim: text("sasl.oauthbearer.sub.claim.name"),
-        scope_claim: text("sasl.oauthbearer.scope.claim.name"),
-        clock_skew_seconds: clock_skew_seconds.ok_or_else(|| problem(skew, "is no number of seconds"))?,
-    })
-}
-
-/// The path of `file:/path` or `file:///path`.
-fn file_of_url(key: &str, url: &str) -> Result<PathBuf, SecurityProblem> {
-    let path = url.strip_prefix("file:").map(|path| path.strip_prefix("//").unwrap_or(path));
-    let path = path.filter(|path| path.starts_with('/')).map(PathBuf::from);
-    path.ok_or_else(|| {
-        problem(key, "only file:/path is read here: let something else fetch it and write the file anew")
-    })
 }
 
 /// How a listener of this name and protocol is dialled from another node of the cluster.

@@ -3,9 +3,11 @@
 use ring::rand::SystemRandom;
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm,
-    KeyPair as _,
+    Ed25519KeyPair, KeyPair as _,
 };
 use serde_json::json;
+
+use moldau_metadata::config::security::KeysPlace;
 
 use super::*;
 
@@ -53,9 +55,18 @@ impl Provider {
     }
 }
 
+fn verify(
+    token: &str,
+    keys: &KeySet,
+    settings: &TokenSettings,
+    now_ms: i64,
+) -> Result<VerifiedToken, TokenRefusal> {
+    super::verify(token, keys, settings, now_ms, |_| {})
+}
+
 fn settings() -> TokenSettings {
     TokenSettings {
-        keys_file: "jwks.json".into(),
+        keys: KeysPlace::File("jwks.json".into()),
         audiences: Vec::new(),
         issuer: None,
         subject_claim: "sub".to_owned(),
@@ -90,6 +101,29 @@ fn a_token_of_the_provider_says_who_it_is_and_for_how_long() {
 }
 
 #[test]
+fn a_key_of_edwards_signs_by_its_own_algorithm_alone() {
+    let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+    let pair = Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap();
+    let x = URL_SAFE_NO_PAD.encode(pair.public_key());
+    let key = json!({ "kty": "OKP", "crv": "Ed25519", "kid": "k", "x": x });
+    let keys = KeySet::parse(json!({ "keys": [key] }).to_string().as_bytes(), "here").unwrap();
+    let signed = |algorithm: &str| {
+        let header = json!({ "alg": algorithm, "kid": "k" }).to_string();
+        let [header, claims] = [header, claims().to_string()].map(|part| URL_SAFE_NO_PAD.encode(part));
+        let message = format!("{header}.{claims}");
+        format!("{message}.{}", URL_SAFE_NO_PAD.encode(pair.sign(message.as_bytes())))
+    };
+    for algorithm in ["EdDSA", "Ed25519"] {
+        assert_eq!(verify(&signed(algorithm), &keys, &settings(), NOW_MS).unwrap().user, "alice");
+    }
+    for algorithm in ["ES256", "RS256"] {
+        assert_eq!(verify(&signed(algorithm), &keys, &settings(), NOW_MS), Err(TokenRefusal::Signature));
+    }
+    let (message, _) = signed("EdDSA").rsplit_once('.').map(|(m, s)| (m.to_owned(), s.to_owned())).unwrap();
+    assert_eq!(verify(&format!("{message}."), &keys, &settings(), NOW_MS), Err(TokenRefusal::Signature));
+}
+
+#[test]
 fn only_the_providers_signature_counts() {
     let provider = Provider::new("ES256");
     let keys = provider.keys();
@@ -100,7 +134,7 @@ fn only_the_providers_signature_counts() {
         let header = URL_SAFE_NO_PAD.encode(json!({ "alg": algorithm }).to_string());
         format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims().to_string()))
     };
-    for algorithm in ["none", "None", "HS256", "ES512", "EdDSA", ""] {
+    for algorithm in ["none", "None", "HS256", "ES512", "Ed448", ""] {
         assert_eq!(refused(&format!("{}.", unsigned(algorithm))), TokenRefusal::Algorithm, "{algorithm}");
         assert_eq!(refused(&format!("{}.{signature}", unsigned(algorithm))), TokenRefusal::Algorithm);
     }
@@ -110,6 +144,7 @@ fn only_the_providers_signature_counts() {
     for header in [
         json!({ "alg": "ES384", "kid": "k" }),
         json!({ "alg": "RS256", "kid": "k" }),
+        json!({ "alg": "EdDSA", "kid": "k" }),
         json!({ "alg": "ES256", "kid": "other" }),
     ] {
         let token = provider.signed_under(&header, &claims().to_string());
@@ -122,6 +157,22 @@ fn only_the_providers_signature_counts() {
     assert_eq!(refused(&provider.signed_under(&critical, &claims().to_string())), TokenRefusal::Critical);
     let without_id = provider.signed_under(&json!({ "alg": "ES256" }), &claims().to_string());
     assert!(verify(&without_id, &keys, &settings(), NOW_MS).is_ok());
+}
+
+#[test]
+fn a_key_that_is_not_there_is_told_and_no_other() {
+    let provider = Provider::new("ES256");
+    for (header, expected) in [
+        (json!({ "alg": "ES256", "kid": "k" }), None),
+        (json!({ "alg": "ES256" }), None),
+        (json!({ "alg": "none", "kid": "new" }), None),
+        (json!({ "alg": "ES256", "kid": "new" }), Some("new")),
+    ] {
+        let (mut told, token) = (None, provider.signed_under(&header, &claims().to_string()));
+        let missing = |key_id: &str| told = Some(key_id.to_owned());
+        let found = super::verify(&token, &provider.keys(), &settings(), NOW_MS, missing);
+        assert_eq!((told.as_deref(), header["kid"] == "new"), (expected, found.is_err()));
+    }
 }
 
 #[test]
@@ -192,6 +243,10 @@ fn claims_are_held_against_the_settings_and_the_clock() {
         let found = verify(&provider.signed(&claims), &keys, &settings, NOW_MS);
         assert_eq!(found.clone().err(), expected, "{claims}: {found:?}");
     }
+    // Clocks may differ where a token is shown; its session ends with the token, and so at once.
+    let late = json!({ "sub": "alice", "iat": NOW - 100, "exp": NOW - 30, "aud": "kafka", "iss": "idp" });
+    let found = verify(&provider.signed(&late), &keys, &settings, NOW_MS - 1).unwrap();
+    assert_eq!(found.expires_in, Duration::ZERO);
     let expired = json!({ "sub": "alice", "iat": NOW - 100, "exp": NOW - 30, "aud": "kafka", "iss": "idp" });
     let found = verify(&provider.signed(&expired), &keys, &settings, NOW_MS);
     assert_eq!(found, Err(TokenRefusal::Expired));

@@ -203,8 +203,20 @@ fn a_session_ends_unless_its_user_authenticates_again() {
     assert_eq!(take(&mut server, &request(3, 12), T(9_999)), Step::Pass);
     log_in(&mut server, alice(), T(9_999)).unwrap();
     assert_eq!(take(&mut server, &request(3, 12), T(19_000)), Step::Pass);
+    assert!(
+        server.is_request(&request(3, 12), || T(19_998)) && !server.is_request(&request(3, 12), || T(19_999))
+    );
+    assert!(
+        !server.is_request(&request(17, 1), || T(19_998)),
+        "it may be the beginning of another authentication"
+    );
     let expired = take(&mut server, &request(3, 12), T(20_000));
     assert_eq!(expired, Step::Refused { refusal: Refusal::Expired, answer: None });
+    assert!(!server.is_request(&request(3, 12), || T(0)), "a refusal stays one");
+    let mut server = authenticator(0);
+    assert!(!server.is_request(&request(3, 12), || T(0)));
+    log_in(&mut server, alice(), T(0)).unwrap();
+    assert!(server.is_request(&request(3, 12), || panic!("the clock of a session without an end")));
 }
 
 #[test]

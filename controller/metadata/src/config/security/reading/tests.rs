@@ -1,6 +1,10 @@
 //! Settings of TLS and SASL, read.
 
+use std::time::Duration;
+
+use super::oauth::TOKEN_VALIDATORS;
 use super::*;
+use crate::config::security::{KeysPlace, TokenSettings};
 
 const PLAIN: &str = "org.apache.kafka.common.security.plain.PlainLoginModule required";
 const SCRAM: &str = "org.apache.kafka.common.security.scram.ScramLoginModule required";
@@ -148,7 +152,7 @@ fn a_listener_of_tokens_needs_the_providers_keys_and_takes_nothing_unsigned() {
     let audience = ("sasl.oauthbearer.expected.audience", "kafka, other");
     let found = read(&[keys, audience, (class, TOKEN_VALIDATORS[1])]).unwrap().sasl.unwrap().tokens.unwrap();
     let expected = TokenSettings {
-        keys_file: "/etc/jwks.json".into(),
+        keys: KeysPlace::File("/etc/jwks.json".into()),
         audiences: vec!["kafka".to_owned(), "other".to_owned()],
         issuer: None,
         subject_claim: "sub".to_owned(),
@@ -161,12 +165,12 @@ fn a_listener_of_tokens_needs_the_providers_keys_and_takes_nothing_unsigned() {
     for (pairs, expected) in [
         (&[][..], "sasl.oauthbearer.jwks.endpoint.url: OAUTHBEARER needs the provider's keys"),
         (
-            &[(keys.0, "https://idp/keys")],
-            "listener.name.out.sasl.oauthbearer.jwks.endpoint.url: only file:/path",
+            &[(keys.0, "http://idp/keys")],
+            "listener.name.out.sasl.oauthbearer.jwks.endpoint.url: only https:// and file:/path",
         ),
         (
             &[(keys.0, "file:keys.json")],
-            "listener.name.out.sasl.oauthbearer.jwks.endpoint.url: only file:/path",
+            "listener.name.out.sasl.oauthbearer.jwks.endpoint.url: is no file:/path",
         ),
         (
             &[keys, (class, "a.Handler")],
@@ -184,6 +188,48 @@ fn a_listener_of_tokens_needs_the_providers_keys_and_takes_nothing_unsigned() {
         let refused = read(pairs).unwrap_err().to_string();
         assert!(refused.starts_with(expected), "{refused}");
     }
+}
+
+#[test]
+fn keys_are_fetched_from_whom_the_login_module_says_to_believe() {
+    let url = "https://idp.example.com/keys?secret=x";
+    let jaas = format!(
+        "{OAUTH} ssl.truststore.location=\"/ca.pem\" ssl.truststore.type=\"PEM\" \
+                        ssl.endpoint.identification.algorithm=\"\";"
+    );
+    let read = |jaas: &str, refresh: &str| {
+        let all = settings(&[
+            ("sasl.enabled.mechanisms", "OAUTHBEARER"),
+            ("ssl.truststore.location", "/of/clients.pem"),
+            ("listener.name.out.oauthbearer.sasl.jaas.config", jaas),
+            ("listener.name.out.sasl.oauthbearer.jwks.endpoint.url", url),
+            ("listener.name.out.oauthbearer.sasl.oauthbearer.jwks.endpoint.refresh.ms", refresh),
+        ]);
+        listener_security(&all, "OUT", SecurityProtocol::SaslPlaintext)
+    };
+    let KeysPlace::Endpoint(endpoint) = read(&jaas, "7000").unwrap().sasl.unwrap().tokens.unwrap().keys
+    else {
+        panic!("no endpoint")
+    };
+    assert_eq!(endpoint.path_and_query, "/keys?secret=x");
+    assert_eq!(format!("{endpoint} {endpoint:?}").matches("secret").count(), 0);
+    assert_eq!(endpoint.tls.trust_store, Some(PemSource::File("/ca.pem".into())));
+    assert!(endpoint.tls.checks_host_name, "whatever is set");
+    let ms = Duration::from_millis;
+    assert_eq!(
+        (endpoint.refresh, endpoint.retry_backoff, endpoint.retry_backoff_max),
+        (ms(7000), ms(100), ms(10_000))
+    );
+    let KeysPlace::Endpoint(endpoint) =
+        read(&format!("{OAUTH};"), "3600000").unwrap().sasl.unwrap().tokens.unwrap().keys
+    else {
+        panic!("no endpoint")
+    };
+    assert_eq!(endpoint.tls.trust_store, None, "a listener's own trust is for its clients");
+    let error = read(&jaas, "0").unwrap_err().to_string();
+    assert!(error.contains("refresh.ms: 0 is no number"), "{error}");
+    let error = read(&jaas.replace("\"PEM\"", "\"JKS\""), "1").unwrap_err().to_string();
+    assert!(error.contains("oauthbearer.sasl.jaas.config: ssl.truststore.type: JKS"), "{error}");
 }
 
 #[test]
