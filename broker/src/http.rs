@@ -2,7 +2,7 @@
 //!
 //! `/livez`: the process serves. `/readyz`: clients are sent here; about this node alone, never about the cluster, or one
 //! sick node would take all others out of service. `/restart-safe`: no partition falls below its min ISR when this node
-//! stops; for those who roll a cluster. `/metrics`: Prometheus' text format.
+//! stops, and the controllers keep their majority; for those who roll a cluster. `/metrics`: Prometheus' text format.
 
 mod hosts;
 mod listener;
@@ -12,6 +12,7 @@ mod survey;
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -19,6 +20,7 @@ use axum::http::StatusCode;
 use axum::middleware;
 use axum::response::Response;
 use axum::routing::get;
+use moldau_cluster::ControllerError;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -31,6 +33,9 @@ use metrics::MetricsSettings;
 pub use metrics::{CONTENT_TYPE, controller_text};
 pub use scrapes::Scrapes;
 use survey::Survey;
+
+/// How long the controllers may take to tell of themselves.
+const QUORUM_MAX: Duration = Duration::from_secs(3);
 
 /// Makes what else a node serves over HTTP, once the broker is there: of the broker, of where its listeners are, and of what
 /// tells that the node stops, when answers without an end have to end.
@@ -83,11 +88,16 @@ async fn readyz(State(broker): State<Arc<Broker>>) -> (StatusCode, &'static str)
     }
 }
 
-/// Whether the partitions held here can do without this node.
+/// Whether the partitions held here, and the controllers, can do without this node. Without a majority of controllers the metadata
+/// shows the cluster as it was, so they are asked.
 async fn restart_safe(State(broker): State<Arc<Broker>>) -> (StatusCode, String) {
+    let asked = tokio::time::timeout(QUORUM_MAX, broker.control.channel.describe_quorum()).await;
+    let quorum = asked.unwrap_or(Err(ControllerError::Timeout));
+    let vote = survey::needed_vote(&quorum, broker.control.node_id);
     let survey = Survey::of(&broker.control);
-    let status = if survey.needs_this_node == 0 { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, survey.restart_text())
+    let is_safe = survey.needs_this_node == 0 && vote.is_none();
+    let status = if is_safe { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, vote.unwrap_or_default() + &survey.restart_text(is_safe))
 }
 
 async fn metrics(

@@ -1,9 +1,10 @@
-//! The partitions of the cluster that need one broker, as its metadata shows them.
+//! The partitions of the cluster that need one broker, as its metadata shows them, and whether the controllers need its vote.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use moldau_cluster::{ControllerError, QuorumDescription};
 use moldau_metadata::{ConfigResource, MetadataImage, PartitionRegistration};
 use moldau_model::BrokerId;
 
@@ -11,6 +12,8 @@ use crate::control::ControlPlane;
 
 /// Of the partitions that need this node, so many are named.
 const NAMED_MAX: usize = 10;
+/// A voter that the leader has not heard for longer is away: its vote cannot replace another's.
+const VOTER_SILENT_MAX_MS: i64 = 5_000;
 
 /// What one look at the metadata has counted.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -66,12 +69,12 @@ impl Survey {
     }
 
     /// What an operator reads who asked whether this node may restart.
-    pub(super) fn restart_text(&self) -> String {
+    pub(super) fn restart_text(&self, is_safe: bool) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
-        if self.needs_this_node == 0 {
+        if is_safe {
             text.push_str("ok\n");
-        } else {
+        } else if self.needs_this_node > 0 {
             let more = if self.needs_this_node > self.named.len() { ", ..." } else { "" };
             let _ = writeln!(
                 text,
@@ -91,10 +94,42 @@ impl Survey {
     }
 }
 
+/// Why the controllers cannot do without this node now. Where they never could, since they are one or two, no order of
+/// restarts helps, and nothing is said.
+pub(super) fn needed_vote(
+    quorum: &Result<QuorumDescription, ControllerError>,
+    node_id: BrokerId,
+) -> Option<String> {
+    let quorum = match quorum {
+        Ok(quorum) if quorum.leader_id == BrokerId::NONE => {
+            return Some("no controller is active\n".to_owned());
+        }
+        Ok(quorum) => quorum,
+        Err(error) => return Some(format!("the controllers do not answer: {error}\n")),
+    };
+    let leader = quorum.voters.iter().find(|voter| voter.node_id == quorum.leader_id)?;
+    let now = leader.last_fetch_timestamp_ms.0;
+    let (heard, silent): (Vec<_>, Vec<_>) = quorum.voters.iter().partition(|voter| {
+        voter.node_id == leader.node_id || now - voter.last_fetch_timestamp_ms.0 <= VOTER_SILENT_MAX_MS
+    });
+    let left = heard.iter().filter(|voter| voter.node_id != node_id).count();
+    let needed = quorum.voters.len() / 2 + 1;
+    if silent.is_empty() || left == heard.len() || left >= needed {
+        return None;
+    }
+    let silent: Vec<String> = silent.iter().map(|voter| voter.node_id.to_string()).collect();
+    Some(format!(
+        "without this node {left} of {} controllers are left, {needed} are needed; not heard of: {}\n",
+        quorum.voters.len(),
+        silent.join(", ")
+    ))
+}
+
 #[cfg(test)]
 mod tests {
+    use moldau_cluster::QuorumReplica;
     use moldau_metadata::{MetadataBatch, MetadataRecord, records};
-    use moldau_model::{LeaderEpoch, Offset, Uuid};
+    use moldau_model::{LeaderEpoch, Offset, TimestampMs, Uuid};
 
     use super::*;
 
@@ -135,7 +170,7 @@ mod tests {
         ] {
             let survey = survey(&[partition]);
             assert_eq!(survey.needs_this_node == 0, is_safe, "{partition:?}");
-            assert_eq!(survey.restart_text().starts_with("ok"), is_safe, "{partition:?}");
+            assert_eq!(survey.restart_text(is_safe).starts_with("ok"), is_safe, "{partition:?}");
         }
     }
 
@@ -143,6 +178,54 @@ mod tests {
     fn a_lone_replica_is_told_of_and_does_not_stop_a_restart() {
         let survey = survey(&[(&[1], &[1], 1)]);
         assert_eq!((survey.needs_this_node, survey.only_here), (0, 1));
-        assert!(survey.restart_text().contains("1 partition(s) have no other replica"));
+        assert!(survey.restart_text(true).contains("1 partition(s) have no other replica"));
+    }
+
+    /// Voters 1, 2, ... of which 1 leads, by how long ago each was heard.
+    fn quorum(silent_ms: &[i64]) -> QuorumDescription {
+        let voter = |(node_id, silent_ms): (i32, &i64)| QuorumReplica {
+            node_id: BrokerId(node_id),
+            directory_id: Uuid::ZERO,
+            log_end_offset: Offset(1),
+            last_fetch_timestamp_ms: TimestampMs(100_000 - silent_ms),
+            last_caught_up_timestamp_ms: TimestampMs::NONE,
+        };
+        QuorumDescription {
+            leader_id: BrokerId(1),
+            leader_epoch: LeaderEpoch(1),
+            high_watermark: Offset(1),
+            voters: (1..).zip(silent_ms).map(voter).collect(),
+            observers: Vec::new(),
+            nodes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_vote_is_needed_where_another_is_missing() {
+        for (silent_ms, node_id, is_needed) in [
+            (&[0, 10, 10][..], 1, false),
+            (&[0, 5_000, 10], 1, false),
+            (&[0, 5_001, 10], 1, true),
+            (&[0, 5_001, 10], 3, true),
+            // It is the one that is not heard, by a leader that cannot hear it.
+            (&[0, 10, 60_000], 3, false),
+            (&[0, 60_000, 60_000], 1, true),
+            (&[0, 10, 10, 10, 60_000], 2, false),
+            (&[0, 10, 10, 60_000, 60_000], 2, true),
+            // A broker that does not vote.
+            (&[0, 10, 60_000], 9, false),
+            // Never without: there is no better moment to wait for.
+            (&[0], 1, false),
+            (&[0, 10], 1, false),
+        ] {
+            let told = needed_vote(&Ok(quorum(silent_ms)), BrokerId(node_id));
+            assert_eq!(told.is_some(), is_needed, "{silent_ms:?} without {node_id}: {told:?}");
+        }
+        let told = needed_vote(&Ok(quorum(&[0, 60_000, 10])), BrokerId(3));
+        let expected = "without this node 1 of 3 controllers are left, 2 are needed; not heard of: 2\n";
+        assert_eq!(told.as_deref(), Some(expected));
+        assert!(needed_vote(&Err(ControllerError::Timeout), BrokerId(1)).is_some());
+        let election = QuorumDescription { leader_id: BrokerId::NONE, ..quorum(&[0, 10, 10]) };
+        assert!(needed_vote(&Ok(election), BrokerId(1)).is_some());
     }
 }

@@ -23,8 +23,10 @@ use super::{Prepared, create_topics, listeners, notify, security, storage, waiti
 use crate::console::Console;
 use crate::web::ControllerNode;
 
-/// Exit code of a second signal: the one of a process that SIGINT ended.
+/// Exit code of a second Ctrl-C: the one of a process that SIGINT ended.
 const IMPATIENT: i32 = 130;
+/// A signal so soon after the first is the same one.
+const SAME_SIGNAL_MAX: Duration = Duration::from_secs(1);
 /// Pause before controllers that did not answer are asked again.
 const ASKING_PAUSE: Duration = Duration::from_millis(100);
 /// How often somebody who watches is told of the wait.
@@ -77,11 +79,11 @@ async fn serve(
     };
     notify::tell(notify::State::Stopping);
     if let Ok(name) = &ended {
-        tracing::info!("{name}: stopping; once more ends at once, without a clean shutdown");
+        tracing::info!("{name}: stopping; Ctrl-C once more ends at once, without a clean shutdown");
     }
     tokio::select! {
         () = node.stop() => {}
-        _ = signals.next() => std::process::exit(IMPATIENT),
+        () = signals.impatience() => std::process::exit(IMPATIENT),
     }
     ended.map(|_| tracing::info!("stopped"))
 }
@@ -403,5 +405,19 @@ impl Signals {
             _ = self.interrupt.recv() => "SIGINT",
             _ = self.terminate.recv() => "SIGTERM",
         }
+    }
+
+    /// Another Ctrl-C, a moment after the first signal. Wrappers pass on what the terminal has sent already, and supervisors send
+    /// SIGTERM as often as they like: neither wants the logs to be left open.
+    async fn impatience(&mut self) {
+        let same = tokio::time::sleep(SAME_SIGNAL_MAX);
+        tokio::pin!(same);
+        loop {
+            tokio::select! {
+                () = &mut same => break,
+                _ = self.interrupt.recv() => {}
+            }
+        }
+        self.interrupt.recv().await;
     }
 }

@@ -191,11 +191,31 @@ pub(super) fn reasons(
             "Nothing can be created, changed or elected until a majority of them is there.",
         ),
         Ok(quorum) => {
-            let silent = quorum.voters.iter().filter(|voter| {
-                voter.id != quorum.leader_id
-                    && voter.last_fetch_ms >= 0
-                    && now_ms - voter.last_fetch_ms > VOTER_SILENT_MS
-            });
+            let silent: Vec<_> = quorum
+                .voters
+                .iter()
+                .filter(|voter| {
+                    voter.id != quorum.leader_id
+                        && voter.last_fetch_ms >= 0
+                        && now_ms - voter.last_fetch_ms > VOTER_SILENT_MS
+                })
+                .collect();
+            let (count, needed) = (quorum.voters.len(), quorum.voters.len() / 2 + 1);
+            if count - silent.len() < needed {
+                let ids: Vec<String> = silent.iter().map(|voter| voter.id.to_string()).collect();
+                say(
+                    true,
+                    "NO_MAJORITY",
+                    format!(
+                        "{} of {count} controllers are there, {needed} are needed; not heard of: {}",
+                        count - silent.len(),
+                        ids.join(", ")
+                    ),
+                    "Nothing can be created, changed or elected until a majority of them is there. What is shown of brokers, \
+                     leaders and replicas is how it was before.",
+                );
+                return reasons;
+            }
             for voter in silent {
                 let seconds = (now_ms - voter.last_fetch_ms) / 1000;
                 say(
@@ -292,7 +312,7 @@ mod tests {
             last_fetch_ms,
             last_caught_up_ms: last_fetch_ms,
         };
-        let voters = vec![voter(1, -1), voter(2, 100_000 - silent_ms)];
+        let voters = vec![voter(1, -1), voter(2, 100_000 - silent_ms), voter(3, 100_000 - 500)];
         Quorum {
             leader_id: 1,
             leader_epoch: 1,
@@ -328,6 +348,9 @@ mod tests {
             ]
         );
         assert_eq!(codes(&image, &Err("no answer".into()), 0).last(), Some(&"NO_CONTROLLER"));
+        let mut alone = quorum(20_000);
+        alone.voters[2].last_fetch_ms = 80_000;
+        assert_eq!(codes(&image, &Ok(alone), 0).last(), Some(&"NO_MAJORITY"));
         let counts = Counts::over(&image, |_| 2);
         assert_eq!(
             (counts.offline.count, counts.under_min_isr.count, counts.under_replicated.count),
