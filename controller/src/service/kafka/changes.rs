@@ -160,7 +160,9 @@ fn of_token(api_key: ApiKey, version: i16, body: &Bytes) -> Option<Change> {
         ApiKey::CreateDelegationToken => {
             let answer = read::<CreateDelegationTokenResponse>(version, body)?;
             let (kind, name) = (answer.principal_type.as_str(), answer.principal_name.as_str());
-            (format!("delegation token {} of {kind}:{name}", answer.token_id.as_str()), answer.error_code)
+            // One that was refused has no id.
+            let id = if answer.token_id.is_empty() { "none" } else { answer.token_id.as_str() };
+            (format!("delegation token {id} of {kind}:{name}"), answer.error_code)
         }
         ApiKey::RenewDelegationToken => {
             let answer = read::<RenewDelegationTokenResponse>(version, body)?;

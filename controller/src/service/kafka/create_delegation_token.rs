@@ -30,7 +30,10 @@ pub(super) async fn handle(
     let token = match result {
         Ok(token) => token,
         Err(error) => {
-            tracing::info!(%error, "refused a delegation token");
+            // The answer has no place for what is to be done about it.
+            if error.code == ErrorCode::UnsupportedVersion {
+                tracing::info!(%error, "refused a delegation token");
+            }
             return Ok((refused(answer, error.code), offset));
         }
     };
