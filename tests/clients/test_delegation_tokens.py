@@ -1,14 +1,16 @@
 """Delegation tokens (KIP-48, KIP-373) as Apache Kafka's own clients have them: made, renewed, ended by its tool and by ours, and
 logged in by."""
 
+import json
 import re
 import socket
 import struct
+import subprocess
 import time
 
 import pytest
 
-from conftest import eventually
+from conftest import BINARY, eventually
 from test_security import PLAIN_MODULE, SCRAM_MODULE, authority, start_secured  # noqa: F401 (fixtures)
 
 SECRET = "a-secret-of-the-nodes"
@@ -217,3 +219,26 @@ def test_a_controller_without_authentication_has_no_tokens(start_moldau):
             stream.sendall(struct.pack(">i", len(request)) + request)
             answer = stream.recv(4096)
         assert struct.unpack(">ih", answer[4:10]) == (7, 64), (key, answer)
+
+
+def test_our_own_command_has_tokens_too(start_with_tokens, tools, tmp_path):
+    node = start_with_tokens()
+    tokens = Tokens(node, tmp_path, tools)
+
+    def moldau(*arguments):
+        at = ("-b", node.at("SASL_PLAINTEXT"), "--command-config", str(tmp_path / "alice.properties"))
+        done = subprocess.run([str(BINARY), "token", *arguments, *at], text=True, capture_output=True, timeout=60)
+        assert done.returncode == 0, done
+        return done.stdout
+
+    made = json.loads(moldau("create", "--renewer", "User:bob", "--max-lifetime-ms", "60000", "--format", "json"))
+    assert made["owner"] == made["requester"] == "User:alice" and made["renewers"] == ["User:bob"], made
+    assert made["max_timestamp_ms"] - made["issued_at_ms"] == 60_000
+    shown = moldau("list")
+    assert made["token_id"] in shown and made["hmac"] not in shown, shown
+    assert moldau("list", "--owner", "User:carol").count("\n") == 1
+    tokens.holder((made["token_id"], made["hmac"]))
+    tokens.refused("not allowed", "holder", "--describe")
+    assert moldau("renew", made["hmac"], "--period-ms", "1000").startswith("renewed until ")
+    assert moldau("expire", made["hmac"]).startswith("ends at ")
+    assert json.loads(moldau("list", "--format", "json")) == []
