@@ -8,9 +8,11 @@ use moldau_cluster::{ControllerChannel, ReplicaDirectory};
 use moldau_group::{
     Assignor, ConsumerGroupConfig, GroupConfig, MigrationPolicy, ShareGroupConfig, StreamsGroupConfig,
 };
+use moldau_metadata::config::security::delegation_token_secret;
 use moldau_metadata::config::{BrokerConfig, BrokerSettings};
 use moldau_metadata::{ConfigResource, MetadataDelta, MetadataImage};
 use moldau_model::{BrokerId, Uuid};
+use moldau_security::delegation::TokenKey;
 use moldau_txn::TransactionConfig;
 
 use crate::authorize::Authorizer;
@@ -39,6 +41,8 @@ pub struct ControlPlane {
     pub telemetry: Arc<Telemetry>,
     /// Who decides what clients may do; `None` if everybody may do everything.
     pub authorizer: Option<Arc<Authorizer>>,
+    /// What delegation tokens are made of; `None` where there are none.
+    pub token_key: Option<TokenKey>,
 }
 
 impl ControlPlane {
@@ -60,6 +64,7 @@ impl ControlPlane {
         let coordinator = GroupCoordinator::start(group_config(&config), partition_count, store);
         let (cluster_id, departures, telemetry) = (cluster_id.into(), Arc::default(), Arc::default());
         let authorizer = Authorizer::new(&config, Arc::clone(&metadata)).map(Arc::new);
+        let token_key = delegation_token_secret(&config.settings).map(|secret| TokenKey::new(&secret));
         let quotas = Arc::new(ClientQuotas::new(&config.settings, Arc::clone(&metadata)));
         Self {
             node_id,
@@ -74,6 +79,7 @@ impl ControlPlane {
             quotas,
             telemetry,
             authorizer,
+            token_key,
         }
     }
 

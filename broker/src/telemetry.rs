@@ -155,6 +155,7 @@ mod tests {
             listener: "PLAINTEXT".into(),
             client_address: ([127, 0, 0, 1], 7).into(),
             principal: Principal::anonymous(),
+            may_manage_tokens: false,
             authorizer: None,
             received_at: std::time::Instant::now(),
             software: Arc::default(),

@@ -10,6 +10,7 @@ pub(crate) mod budget;
 pub(crate) mod configs;
 pub(crate) mod connection;
 pub(crate) mod consumer;
+pub(crate) mod delegation_tokens;
 pub(crate) mod error;
 pub(crate) mod features;
 pub(crate) mod groups;

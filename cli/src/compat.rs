@@ -16,6 +16,7 @@ pub(crate) mod console_producer;
 pub(crate) mod console_share_consumer;
 pub(crate) mod consumer_groups;
 pub(crate) mod consumer_perf_test;
+pub(crate) mod delegation_tokens;
 pub(crate) mod delete_records;
 pub(crate) mod dump_log;
 pub(crate) mod features;
@@ -57,6 +58,7 @@ const TOOLS: &[(&str, Tool)] = &[
     ("acls", acls::main),
     ("groups", groups::main),
     ("leader-election", leader_election::main),
+    ("delegation-tokens", delegation_tokens::main),
     ("delete-records", delete_records::main),
     ("dump-log", dump_log::main),
     ("cluster", cluster::main),

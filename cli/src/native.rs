@@ -18,6 +18,7 @@ mod http;
 mod load;
 mod progress;
 mod records;
+mod token;
 mod top;
 mod topic;
 mod verify;
@@ -128,6 +129,13 @@ enum Command {
         common: Common,
         #[command(subcommand)]
         verb: acl::Verb,
+    },
+    /// Delegation tokens, by which others may act for a user: list, create, renew, expire
+    Token {
+        #[command(flatten)]
+        common: Common,
+        #[command(subcommand)]
+        verb: token::Verb,
     },
     /// Brokers: list, drain, decommission
     Broker {
@@ -275,6 +283,7 @@ pub(crate) fn run(arguments: &[String], console: &mut Console<'_>) -> io::Result
         Command::Consume { common, arguments } => records::consume(&common, &arguments, console),
         Command::Apply { common, arguments } => apply::run(&common, &arguments, console),
         Command::Acl { common, verb } => acl::run(&common, &verb, console),
+        Command::Token { common, verb } => token::run(&common, &verb, console),
         Command::Broker { common, verb } => broker::run(&common, &verb, console),
         Command::Config { common, verb } => config::run(&common, &verb, console),
         Command::Cluster { common, verb } => cluster::run(&common, &verb, console),

@@ -24,9 +24,10 @@ use crate::audit::AuditLog;
 use crate::manage::{
     Access, ApiError, Asker, Audit, BrokerSessions, Decision, ELIGIBLE_LEADER_REPLICAS, Inputs,
     MutationQuota, MutationQuotas, Mutator, Random, Settings, balance_leaders, bootstrap_records,
-    eligible_leader_records, fence_broker,
+    eligible_leader_records, fence_broker, remove_expired_tokens,
 };
 use crate::raft::{Leadership, ProposeError, RaftNode, Role};
+use crate::service::wall_clock;
 
 /// How many proposals may be under way; requests wait in their queue beyond.
 const IN_FLIGHT_MAX: usize = 1024;
@@ -185,11 +186,8 @@ impl EventLoop {
         self.follow(first).await;
         let session_check = tokio::time::sleep(Duration::ZERO);
         tokio::pin!(session_check);
-        let mut balance = self.settings.leader_balance_interval().map(|period| {
-            let mut interval = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
-            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            interval
-        });
+        let mut balance = self.settings.leader_balance_interval().map(periodic);
+        let mut token_check = self.settings.token_check_interval().map(periodic);
         loop {
             tokio::select! {
                 biased;
@@ -216,6 +214,7 @@ impl EventLoop {
                     session_check.as_mut().reset(tokio::time::Instant::now() + self.session_check_pause());
                 }
                 () = tick(&mut balance) => self.balance_leaders().await,
+                () = tick(&mut token_check) => self.remove_expired_tokens().await,
                 work = requests.recv(), if self.in_flight.len() < IN_FLIGHT_MAX => match work {
                     Some(work) => self.work(work).await,
                     None => return,
@@ -437,6 +436,21 @@ impl EventLoop {
         self.propose(Decided { records, reply: Box::new(|_, _, _| {}) }, now).await;
     }
 
+    /// Removes the delegation tokens that nobody has renewed in time. Nobody waits for it, and none of them lets anybody in meanwhile.
+    async fn remove_expired_tokens(&mut self) {
+        if !self.speculate().await {
+            return;
+        }
+        let Some(speculation) = &self.speculation else { return };
+        let records = remove_expired_tokens(&speculation.image, wall_clock());
+        if records.is_empty() {
+            return;
+        }
+        tracing::info!(tokens = records.len(), "removing delegation tokens that have expired");
+        let now = self.now();
+        self.propose(Decided { records, reply: Box::new(|_, _, _| {}) }, now).await;
+    }
+
     /// Fences the brokers that were silent for too long. Nobody waits for it: it is asked for again until it holds.
     async fn fence_expired(&mut self) {
         if !self.speculate().await {
@@ -467,6 +481,12 @@ fn session_check_pause(next_expiry: Option<TimestampMs>, now: TimestampMs) -> Du
     let left = next_expiry.map_or(i64::MAX, |expiry| expiry.0.saturating_sub(now.0));
     let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
     left.clamp(*SESSION_CHECK_PAUSE.start(), *SESSION_CHECK_PAUSE.end())
+}
+
+fn periodic(period: Duration) -> Interval {
+    let mut interval = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
 }
 
 /// Waits for the next tick; for ever where there is no interval.

@@ -12,6 +12,7 @@ use moldau_cluster::{
 };
 use moldau_metadata::MetadataImage;
 use moldau_model::{BrokerId, Offset};
+use moldau_security::delegation::{TokenFinder, TokenKey};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -107,6 +108,7 @@ async fn start(
     let active = Arc::new(watch::channel(false).0);
     let settings = Settings::new(options.node_id, options.settings);
     let authorizer = settings.authorizer().cloned();
+    let tokens = settings.token_secret().map(|secret| TokenFinder::new(TokenKey::new(&secret)));
     let audit = Arc::new(AuditLog::default());
     let event_loop = EventLoop::new(
         node.clone(),
@@ -126,6 +128,7 @@ async fn start(
         inter_broker_listener,
         authorizer,
         audit,
+        tokens,
         node,
         applied,
         requests,

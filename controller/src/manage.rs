@@ -15,6 +15,7 @@ mod broker_state;
 mod client_quotas;
 mod create_partitions;
 mod create_topics;
+mod delegation_tokens;
 mod delete_topics;
 mod elect_leaders;
 mod eligible_leaders;
@@ -52,6 +53,10 @@ pub use create_partitions::{
 pub use create_topics::{
     CLUSTER_METADATA_TOPIC, CreateTopicsRequest, CreateTopicsResult, CreatedTopic, ManualAssignment,
     NewTopic, create_topics,
+};
+pub use delegation_tokens::{
+    NewDelegationToken, TOKENS_RECORDS_LEVEL, check_tokens_enabled, create_delegation_token,
+    expire_delegation_token, remove_expired_tokens, renew_delegation_token,
 };
 pub use delete_topics::{DeleteTopicsResult, TopicToDelete, delete_topics};
 pub use elect_leaders::{

@@ -87,7 +87,7 @@ impl fmt::Debug for ControllerSecurity {
 }
 
 /// What [`Controller::start`](crate::Controller::start) needs to know.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ControllerOptions {
     /// `node.id`.
     pub node_id: BrokerId,
@@ -124,6 +124,18 @@ pub struct ControllerOptions {
     pub settings: BTreeMap<String, String>,
     /// How many requests may wait for the event loop; one more waits outside.
     pub request_queue_length: usize,
+}
+
+/// The settings and the secret may be passwords, and are left out.
+impl fmt::Debug for ControllerOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ControllerOptions")
+            .field("node_id", &self.node_id)
+            .field("cluster_id", &self.cluster_id)
+            .field("metadata_log_dir", &self.metadata_log_dir)
+            .field("voters", &self.voters)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ControllerOptions {

@@ -21,6 +21,7 @@ use moldau_cluster::{
 };
 use moldau_metadata::{AuthorizerSettings, MetadataImage, ScramCredential, ScramMechanism};
 use moldau_model::{BrokerId, ErrorCode, Offset, Operation, TimestampMs, Uuid};
+use moldau_security::delegation::{DelegationLogin, TokenFinder};
 use moldau_security::sasl::CredentialStore;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch as flag};
 
@@ -49,6 +50,8 @@ pub(crate) struct Service {
     /// Who decides what clients may do, where a decision of the event loop is not asked; `None` if they may do everything.
     pub(crate) authorizer: Option<AuthorizerSettings>,
     pub(crate) audit: Arc<AuditLog>,
+    /// Finds delegation tokens; `None` where there are none.
+    pub(crate) tokens: Option<TokenFinder>,
     pub(crate) node: Arc<RaftNode>,
     pub(crate) applied: Arc<Applied>,
     pub(crate) requests: mpsc::Sender<Work>,
@@ -264,6 +267,12 @@ impl Service {
         })
     }
 
+    /// The id of the delegation token that somebody shows, as far as this controller has applied. Who was given one knows it from
+    /// an answer that came after that.
+    fn find_token(&self, hmac: &[u8]) -> Option<Arc<str>> {
+        self.tokens.as_ref()?.find(self.applied.image().delegation_tokens(), hmac)
+    }
+
     /// Whether the asker may do this to the cluster, by the entries that are applied here.
     ///
     /// # Errors
@@ -289,6 +298,12 @@ pub(crate) struct Users<'a>(pub(crate) &'a Service);
 impl CredentialStore for Users<'_> {
     fn scram(&self, mechanism: ScramMechanism, user: &str) -> Option<ScramCredential> {
         self.0.applied.image().scram().get(user, mechanism).map(|credential| (**credential).clone())
+    }
+
+    fn delegation_token(&self, id: &str) -> Option<DelegationLogin> {
+        let key = self.0.tokens.as_ref()?.key();
+        let image = self.0.applied.image();
+        image.delegation_tokens().get(id).and_then(|token| DelegationLogin::of(key, token, wall_clock()))
     }
 }
 
@@ -334,7 +349,8 @@ fn whole<R>((result, _): Answer<R>, what: &str, id: BrokerId) -> Result<R, Contr
     })
 }
 
-fn wall_clock() -> TimestampMs {
+/// Milliseconds since 1970.
+pub(crate) fn wall_clock() -> TimestampMs {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     TimestampMs(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

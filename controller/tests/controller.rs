@@ -7,6 +7,8 @@
 mod harness;
 #[path = "controller/kill.rs"]
 mod kill;
+#[path = "controller/tokens.rs"]
+mod tokens;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};

@@ -225,7 +225,7 @@ def tools(tmp_path_factory):
                  "kafka-metadata-quorum", "kafka-features", "kafka-transactions", "kafka-client-metrics",
                  "kafka-share-groups", "kafka-console-share-consumer", "kafka-log-dirs", "kafka-cluster",
                  "kafka-leader-election", "kafka-delete-records", "kafka-groups", "kafka-dump-log", "kafka-acls",
-                 "kafka-consumer-perf-test"):
+                 "kafka-consumer-perf-test", "kafka-delegation-tokens"):
         for suffix in ("", ".sh"):
             (folder / (name + suffix)).symlink_to(BINARY)
 
@@ -251,6 +251,7 @@ JAVA_TOOLS = {
     "kafka-features": "org.apache.kafka.tools.FeatureCommand",
     "kafka-transactions": "org.apache.kafka.tools.TransactionsCommand",
     "kafka-client-metrics": "org.apache.kafka.tools.ClientMetricsCommand",
+    "kafka-delegation-tokens": "org.apache.kafka.tools.DelegationTokenCommand",
     "kafka-delete-records": "org.apache.kafka.tools.DeleteRecordsCommand",
     "kafka-log-dirs": "org.apache.kafka.tools.LogDirsCommand",
     "kafka-dump-log": "org.apache.kafka.tools.DumpLogSegments",

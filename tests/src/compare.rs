@@ -9,6 +9,7 @@ mod answer;
 mod configs;
 mod consumer_groups;
 mod data;
+mod delegation_tokens;
 pub mod deviations;
 mod features;
 mod fetches;
@@ -122,6 +123,7 @@ pub fn cases() -> Vec<Case> {
         configs::cases(),
         quotas::cases(),
         acls::cases(),
+        delegation_tokens::cases(),
         features::cases(),
         telemetry::cases(),
         transactions::ground(),

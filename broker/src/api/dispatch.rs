@@ -32,6 +32,7 @@ pub struct Dispatcher {
     listener: Arc<str>,
     client_address: SocketAddr,
     principal: Principal,
+    may_manage_tokens: bool,
     /// The last client id seen: it hardly ever changes, and is not worth an allocation per request.
     client_id: Option<Arc<str>>,
     software: Arc<OnceLock<ClientSoftware>>,
@@ -45,12 +46,16 @@ impl Dispatcher {
         client_address: SocketAddr,
         principal: Principal,
     ) -> Self {
-        Self { broker, listener, client_address, principal, client_id: None, software: Arc::default() }
+        // By a certificate: whoever authenticates by SASL says so later.
+        let may_manage_tokens = principal != Principal::anonymous();
+        let (client_id, software) = (None, Arc::default());
+        Self { broker, listener, client_address, principal, may_manage_tokens, client_id, software }
     }
 
-    /// From now on the connection speaks for this principal.
-    pub fn set_principal(&mut self, principal: Principal) {
+    /// From now on the connection speaks for this principal. Who came by a delegation token may not manage tokens.
+    pub fn set_principal(&mut self, principal: Principal, may_manage_tokens: bool) {
         self.principal = principal;
+        self.may_manage_tokens = may_manage_tokens;
     }
 
     /// Serves one frame (without its size prefix). Also tells what it took so far.
@@ -82,6 +87,7 @@ impl Dispatcher {
             listener: Arc::clone(&self.listener),
             client_address: self.client_address,
             principal: self.principal.clone(),
+            may_manage_tokens: self.may_manage_tokens,
             authorizer: self.broker.control.authorizer.clone(),
             received_at: Instant::now(),
             software: Arc::clone(&self.software),

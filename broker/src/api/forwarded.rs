@@ -1,5 +1,5 @@
 //! The requests that only the controller answers: CreateTopics (19), DeleteTopics (20), CreateAcls (30), DeleteAcls (31), AlterConfigs (33),
-//! CreatePartitions (37), ElectLeaders (43), IncrementalAlterConfigs (44), AlterPartitionReassignments (45),
+//! CreatePartitions (37), CreateDelegationToken (38), RenewDelegationToken (39), ExpireDelegationToken (40), ElectLeaders (43), IncrementalAlterConfigs (44), AlterPartitionReassignments (45),
 //! ListPartitionReassignments (46), AlterClientQuotas (49), AlterUserScramCredentials (51), UpdateFeatures (57), UnregisterBroker (64), AddRaftVoter (80) and RemoveRaftVoter (81).
 //!
 //! A broker passes them on as they came, with who sent them, and passes the answer back as it came. It answers only once
@@ -8,6 +8,7 @@
 
 mod own_log_dirs;
 mod refused;
+mod tokens_refused;
 
 use std::sync::Arc;
 
@@ -29,6 +30,12 @@ pub(super) const CREATE_ACLS: ApiSupport = ApiSupport::new(30, "CreateAcls", 1, 
 pub(super) const DELETE_ACLS: ApiSupport = ApiSupport::new(31, "DeleteAcls", 1, 3, handle);
 pub(super) const ALTER_CONFIGS: ApiSupport = ApiSupport::new(33, "AlterConfigs", 0, 2, handle);
 pub(super) const CREATE_PARTITIONS: ApiSupport = ApiSupport::new(37, "CreatePartitions", 0, 3, handle);
+pub(super) const CREATE_DELEGATION_TOKEN: ApiSupport =
+    ApiSupport::new(38, "CreateDelegationToken", 1, 3, handle);
+pub(super) const RENEW_DELEGATION_TOKEN: ApiSupport =
+    ApiSupport::new(39, "RenewDelegationToken", 1, 2, handle);
+pub(super) const EXPIRE_DELEGATION_TOKEN: ApiSupport =
+    ApiSupport::new(40, "ExpireDelegationToken", 1, 2, handle);
 pub(super) const INCREMENTAL_ALTER_CONFIGS: ApiSupport =
     ApiSupport::new(44, "IncrementalAlterConfigs", 0, 1, handle);
 pub(super) const ELECT_LEADERS: ApiSupport = ApiSupport::new(43, "ElectLeaders", 0, 2, handle);
@@ -51,6 +58,10 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     if let Err(error) = moldau_kafka::check_request(api_key, context.api_version, &body) {
         tracing::debug!(%error, %api_key, "unreadable request");
         return Reply::Close("unreadable request");
+    }
+    if !context.may_manage_tokens && tokens_refused::is_about_tokens(api_key) {
+        let code = ErrorCode::DelegationTokenRequestNotAllowed;
+        return tokens_refused::answer(api_key, &context, body, code);
     }
     let control = Arc::clone(&broker.control);
     // Deferred: what a client sends next may rely on what this one changes.

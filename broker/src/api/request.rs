@@ -26,6 +26,8 @@ pub struct RequestContext {
     pub client_address: SocketAddr,
     /// Who the connection speaks for.
     pub principal: Principal,
+    /// It has shown who it is, and not by a delegation token.
+    pub may_manage_tokens: bool,
     /// Who decides what that may do; `None` if everybody may do everything.
     pub authorizer: Option<Arc<Authorizer>>,
     pub received_at: Instant,

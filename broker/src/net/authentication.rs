@@ -6,6 +6,7 @@ use std::time::Duration;
 use moldau_metadata::{ScramCredential, ScramMechanism};
 use moldau_model::Principal;
 use moldau_security::Place;
+use moldau_security::delegation::DelegationLogin;
 use moldau_security::oauth::TokenVerifier;
 use moldau_security::sasl::{Authenticator, CredentialStore, OwnLogin, Refusal, Step, WithOwnLogin};
 use moldau_security::scram::NONCE_BYTES;
@@ -45,8 +46,12 @@ pub(super) enum Taken {
     /// It is a request.
     Request,
     Answer(ResponseFrame),
-    /// `None`: there is nothing to say.
-    Authenticated(Principal, Option<ResponseFrame>),
+    Authenticated {
+        principal: Principal,
+        by_token: bool,
+        /// `None`: there is nothing to say.
+        answer: Option<ResponseFrame>,
+    },
     /// Nothing more is read. `is_expired`: the session has ended, and nobody tried to renew it.
     Refused {
         is_expired: bool,
@@ -58,6 +63,11 @@ struct Credentials<'a>(&'a Broker);
 impl CredentialStore for Credentials<'_> {
     fn scram(&self, mechanism: ScramMechanism, user: &str) -> Option<ScramCredential> {
         self.0.control.image().scram().get(user, mechanism).map(|credential| (**credential).clone())
+    }
+
+    fn delegation_token(&self, id: &str) -> Option<DelegationLogin> {
+        let (key, image) = (self.0.control.token_key.as_ref()?, self.0.control.image());
+        image.delegation_tokens().get(id).and_then(|token| DelegationLogin::of(key, token, clock::now()))
     }
 }
 
@@ -98,10 +108,10 @@ impl Authentication {
         match self.authenticator.handle(frame, elapsed(), &credentials, &mut nonce) {
             Step::Pass => Taken::Request,
             Step::Answer(answer) => Taken::Answer(ResponseFrame::new(answer)),
-            Step::Authenticated { user, answer } => {
+            Step::Authenticated { user, by_token, answer } => {
                 self.place = None;
                 let answer = (!answer.is_empty()).then(|| ResponseFrame::new(answer));
-                Taken::Authenticated(Principal::user(user), answer)
+                Taken::Authenticated { principal: Principal::user(user), by_token, answer }
             }
             Step::Refused { refusal, answer } => {
                 let until = Instant::now() + self.limits.failed_delay;

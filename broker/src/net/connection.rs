@@ -321,9 +321,9 @@ impl Connection {
                     self.answer(api_key, answer);
                     return Ok(Some(frame_bytes));
                 }
-                Taken::Authenticated(principal, answer) => {
+                Taken::Authenticated { principal, by_token, answer } => {
                     self.count_authentication(true, was_authenticated);
-                    self.dispatcher.set_principal(principal);
+                    self.dispatcher.set_principal(principal, !by_token);
                     self.reader.set_frame_bytes_max(self.request_bytes_max);
                     if let Some(answer) = answer {
                         self.answer(api_key, answer);

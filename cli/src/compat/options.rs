@@ -10,6 +10,8 @@ pub(crate) enum Argument {
     Required,
     /// Taken unless the next word is itself an option.
     Optional,
+    /// Taken if the next word is a whole number, a negative one included.
+    OptionalNumber,
 }
 
 /// The options of one tool.
@@ -65,6 +67,11 @@ impl Spec {
                 },
                 (Argument::Optional, None) => {
                     if let Some(value) = words.next_if(|next| !looks_like_an_option(next)) {
+                        values.push(value.clone());
+                    }
+                }
+                (Argument::OptionalNumber, None) => {
+                    if let Some(value) = words.next_if(|next| next.parse::<i64>().is_ok()) {
                         values.push(value.clone());
                     }
                 }
@@ -129,6 +136,7 @@ mod tests {
             ("topic", Argument::Required),
             ("partitions", Argument::Required),
             ("state", Argument::Optional),
+            ("period", Argument::OptionalNumber),
         ],
     };
 
@@ -150,6 +158,16 @@ mod tests {
         let options = parse("--list --state --topic a").unwrap();
         assert!(options.has("state") && options.all("state").is_empty());
         assert_eq!(parse("--state empty").unwrap().all("state"), ["empty"]);
+    }
+
+    #[test]
+    fn a_number_is_an_argument_also_where_it_is_negative() {
+        for (line, period) in
+            [("--period -1 --list", Some("-1")), ("--period 7", Some("7")), ("--period --list", None)]
+        {
+            assert_eq!(parse(line).unwrap().one("period").unwrap(), period, "{line}");
+        }
+        assert_eq!(parse("--period x").unwrap().one("period").unwrap(), None);
     }
 
     #[test]

@@ -4,10 +4,12 @@
 mod voters;
 
 use std::io;
+use std::sync::Arc;
 
 use kafka_protocol::messages::DescribeClusterRequest;
+use moldau_security::link::Dialer;
 
-use super::tool::{Failure, default_bootstrap};
+use super::tool::{self, Failure, default_bootstrap};
 use crate::client::quorum::{Quorum, QuorumReplica};
 use crate::client::{API_TIMEOUT, Client, ClientError, ClientOptions, HostPort, WhenUnreachable};
 use crate::console::{Console, errln, outln};
@@ -161,20 +163,31 @@ pub(crate) fn main(arguments: &[String], console: &mut Console<'_>) -> io::Resul
     }
 }
 
-fn client(bootstrap: Vec<HostPort>) -> Client {
-    Client::new(ClientOptions {
+fn client(bootstrap: Vec<HostPort>, dialer: &Arc<Dialer>) -> Client {
+    let client = Client::new(ClientOptions {
         bootstrap,
         client_id: "adminclient-1".to_owned(),
         api_timeout: API_TIMEOUT,
         when_unreachable: WhenUnreachable::Retry,
-    })
+    });
+    client.dialing(Arc::clone(dialer))
+}
+
+/// How the line's file says that servers are dialled.
+fn dialer(line: &Line) -> Result<Arc<Dialer>, Failure> {
+    let Some(path) = &line.config else { return Ok(Arc::new(Dialer::plain())) };
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::Text(format!("{path}: {error}")))?;
+    let properties =
+        crate::properties::parse(&text).map_err(|error| Failure::Text(format!("{path}: {error}")))?;
+    tool::dialer(&properties).map(Arc::new)
 }
 
 /// A client that reaches the active controller, and the cluster's id.
 fn connect(line: &Line) -> Result<(Client, String), Failure> {
     let servers = line.bootstrap.clone().unwrap_or_else(default_bootstrap);
     let servers = HostPort::parse_list(&servers).map_err(|error| Failure::Text(error.to_string()))?;
-    let mut client = client(servers);
+    let dialer = dialer(line)?;
+    let mut client = client(servers, &dialer);
     let endpoint = if line.is_controller { ENDPOINT_CONTROLLERS } else { ENDPOINT_BROKERS };
     let cluster = client.call(&DescribeClusterRequest::default().with_endpoint_type(endpoint))?;
     ClientError::check(cluster.error_code, cluster.error_message.as_deref())?;
@@ -182,7 +195,7 @@ fn connect(line: &Line) -> Result<(Client, String), Failure> {
     let active = cluster.brokers.iter().find(|node| node.broker_id == cluster.controller_id);
     if let Some(active) = active.filter(|_| line.is_controller) {
         let port = u16::try_from(active.port).unwrap_or_default();
-        client = self::client(vec![HostPort { host: active.host.to_string(), port }]);
+        client = self::client(vec![HostPort { host: active.host.to_string(), port }], &dialer);
     }
     Ok((client, cluster.cluster_id.to_string()))
 }

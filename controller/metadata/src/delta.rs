@@ -62,6 +62,8 @@ pub struct MetadataDelta {
     pub client_quotas: BTreeSet<QuotaEntity>,
     /// The access control entries that came or went.
     pub acls: BTreeSet<Uuid>,
+    /// The ids of the delegation tokens that came, were renewed or went.
+    pub delegation_tokens: BTreeSet<Arc<str>>,
     /// The features whose level changed, with the new one; 0 is "removed".
     pub features: BTreeMap<Arc<str>, i16>,
     /// The next producer id, if it changed.
@@ -100,6 +102,10 @@ impl MetadataDelta {
         before.acls.by_id.for_each_difference(&after.acls.by_id, |id, _, _| {
             delta.acls.insert(*id);
         });
+        let (earlier, later) = (&before.delegation_tokens.by_id, &after.delegation_tokens.by_id);
+        earlier.for_each_difference(later, |id, _, _| {
+            delta.delegation_tokens.insert(Arc::clone(id));
+        });
         if !Arc::ptr_eq(&before.features, &after.features) {
             for (name, level) in after.features() {
                 if before.features().get(name) != Some(level) {
@@ -127,6 +133,7 @@ impl MetadataDelta {
             && self.configs.is_empty()
             && self.client_quotas.is_empty()
             && self.acls.is_empty()
+            && self.delegation_tokens.is_empty()
             && self.features.is_empty()
             && self.next_producer_id.is_none()
             && self.cluster_id.is_none()

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use moldau_model::{BrokerId, LeaderEpoch, Offset, PartitionIndex, ProducerId};
 
 use crate::{
-    AclsImage, BrokerRegistration, ClientQuotasImage, ConfigsImage, Listener, PartitionRegistration,
-    ScramImage, SortedMap, TopicImage, TopicsImage,
+    AclsImage, BrokerRegistration, ClientQuotasImage, ConfigsImage, DelegationTokensImage, Listener,
+    PartitionRegistration, ScramImage, SortedMap, TopicImage, TopicsImage,
 };
 
 /// A place in the metadata log: the offset of the last batch that was replayed (inclusive), and the epoch of the
@@ -41,6 +41,7 @@ pub struct MetadataImage {
     pub(crate) client_quotas: ClientQuotasImage,
     pub(crate) scram: ScramImage,
     pub(crate) acls: AclsImage,
+    pub(crate) delegation_tokens: DelegationTokensImage,
     pub(crate) next_producer_id: ProducerId,
 }
 
@@ -87,6 +88,11 @@ impl MetadataImage {
     #[must_use]
     pub const fn acls(&self) -> &AclsImage {
         &self.acls
+    }
+
+    #[must_use]
+    pub const fn delegation_tokens(&self) -> &DelegationTokensImage {
+        &self.delegation_tokens
     }
 
     /// The finalized level of a feature; 0 where it is not enabled.
@@ -170,6 +176,7 @@ impl PartialEq for MetadataImage {
             && self.client_quotas == other.client_quotas
             && self.scram == other.scram
             && self.acls == other.acls
+            && self.delegation_tokens == other.delegation_tokens
             && self.next_producer_id == other.next_producer_id
     }
 }

@@ -10,6 +10,7 @@ mod client_quotas;
 mod codec;
 pub mod config;
 mod configs;
+mod delegation_tokens;
 mod delta;
 mod image;
 mod partition;
@@ -31,6 +32,10 @@ pub use client_quotas::{
 };
 pub use codec::{BATCH_BYTES_MAX, DecodeError, decode_batch, encode_batch, encoded_batch_length};
 pub use configs::{ConfigResource, ConfigResourceType, ConfigsImage, ResourceConfigs};
+pub use delegation_tokens::{
+    DELEGATION_TOKENS_MAX, DELEGATION_TOKENS_PER_OWNER_MAX, DelegationToken, DelegationTokensImage,
+    TOKEN_RENEWERS_MAX, TOKEN_TEXT_BYTES_MAX,
+};
 pub use delta::{BrokerDelta, ConfigDelta, MetadataDelta, PartitionDelta, TopicDelta};
 pub use image::{MetadataImage, MetadataPosition};
 pub use partition::PartitionRegistration;

@@ -48,6 +48,8 @@ kinds!(
     UserScramCredential,
     AccessControlEntry,
     RemoveAccessControlEntry,
+    DelegationToken,
+    RemoveDelegationToken,
     NoOp,
     Cluster
 );
@@ -80,6 +82,7 @@ impl MetadataRecord {
                 | RecordKind::RemoveAccessControlEntry(_)
                 | RecordKind::UserScramCredential(_),
             ) => 1,
+            Some(RecordKind::DelegationToken(_) | RecordKind::RemoveDelegationToken(_)) => 2,
         }
     }
 }

@@ -131,6 +131,8 @@ impl MetadataImage {
             RecordKind::UserScramCredential(record) => self.scram.replay(record)?,
             RecordKind::AccessControlEntry(record) => self.acls.replay_entry(record)?,
             RecordKind::RemoveAccessControlEntry(record) => self.acls.replay_removal(record)?,
+            RecordKind::DelegationToken(record) => self.delegation_tokens.replay_token(record)?,
+            RecordKind::RemoveDelegationToken(record) => self.delegation_tokens.replay_removal(record)?,
             RecordKind::NoOp(_) => {}
             RecordKind::Cluster(record) => match &self.cluster_id {
                 Some(id) if **id != *record.cluster_id => {

@@ -40,6 +40,7 @@ impl MetadataImage {
             out.push(credential.to_record(user, mechanism).into());
         }
         out.extend(self.acls().iter().map(|(id, acl)| MetadataRecord::from(acl.to_record(*id))));
+        out.extend(self.delegation_tokens().iter().map(|token| MetadataRecord::from(token.to_record())));
         if self.next_producer_id().0 > 0 {
             // The image does not keep who got the last block.
             out.push(

@@ -109,7 +109,7 @@ impl Sorter {
     }
 
     async fn hand_to_grpc(&self, link: GateLink, peer: SocketAddr, place: Place, deadline: Instant) {
-        if self.gate.as_ref().is_some_and(|gate| !gate.is_node(link.user())) {
+        if link.is_by_token() || self.gate.as_ref().is_some_and(|gate| !gate.is_node(link.user())) {
             let user = link.user().unwrap_or_default();
             let reason = format!("user {user} is no node of the cluster");
             return self.bounds.tell(peer, &reason);

@@ -1,19 +1,28 @@
 //! What the controller was started with, as far as decisions depend on it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use moldau_metadata::MetadataImage;
+use moldau_metadata::config::security::{Secret, delegation_token_secret};
 use moldau_metadata::config::{BrokerSettings, effective_topic_values};
 use moldau_metadata::{AuthorizerSettings, ConfigResource, ResourceConfigs};
 use moldau_model::BrokerId;
 
 /// The controller's own settings.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     node_id: BrokerId,
     statics: BTreeMap<String, String>,
     authorizer: Option<AuthorizerSettings>,
+}
+
+/// The settings may hold passwords, and are left out.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").field("node_id", &self.node_id).finish_non_exhaustive()
+    }
 }
 
 impl Settings {
@@ -59,6 +68,30 @@ impl Settings {
     pub fn delete_topic_enable(&self) -> bool {
         let settings = BrokerSettings::of_statics(&self.statics);
         settings.value("delete.topic.enable") != Some("false")
+    }
+
+    /// What delegation tokens are made of; `None` where there are none.
+    #[must_use]
+    pub fn token_secret(&self) -> Option<Secret> {
+        delegation_token_secret(&self.statics)
+    }
+
+    /// How often delegation tokens that are over are looked for; `None` where there are none.
+    #[must_use]
+    pub fn token_check_interval(&self) -> Option<Duration> {
+        let interval =
+            Duration::from_millis(self.number("delegation.token.expiry.check.interval.ms", 3_600_000));
+        self.token_secret().map(|_| interval)
+    }
+
+    /// How long a delegation token can be renewed.
+    pub(super) fn token_max_lifetime_ms(&self) -> i64 {
+        self.number("delegation.token.max.lifetime.ms", 604_800_000)
+    }
+
+    /// How long a delegation token lives unless it is renewed.
+    pub(super) fn token_expiry_ms(&self) -> i64 {
+        self.number("delegation.token.expiry.time.ms", 86_400_000)
     }
 
     /// For how many seconds' worth a client may save up changes of partitions.

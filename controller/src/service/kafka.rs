@@ -9,14 +9,17 @@ mod alter_partition_reassignments;
 mod alter_user_scram_credentials;
 mod changes;
 mod create_acls;
+mod create_delegation_token;
 mod create_partitions;
 mod create_topics;
 mod delete_acls;
 mod delete_topics;
 mod elect_leaders;
+mod expire_delegation_token;
 mod incremental_alter_configs;
 mod list_partition_reassignments;
 mod remove_raft_voter;
+mod renew_delegation_token;
 mod unregister_broker;
 mod update_features;
 
@@ -104,6 +107,10 @@ async fn carry_out(
         ApiKey::DeleteAcls => {
             answer(version, delete_acls::handle(service, asker, parse(version, body)?).await?)
         }
+        ApiKey::CreateDelegationToken => answer(
+            version,
+            create_delegation_token::handle(service, version, asker, parse(version, body)?).await?,
+        ),
         ApiKey::CreatePartitions => {
             let asked: CreatePartitionsRequest = parse(version, body)?;
             *only_validated = asked.validate_only;
@@ -121,6 +128,9 @@ async fn carry_out(
         ApiKey::ElectLeaders => {
             answer(version, elect_leaders::handle(service, version, asker, parse(version, body)?).await?)
         }
+        ApiKey::ExpireDelegationToken => {
+            answer(version, expire_delegation_token::handle(service, asker, parse(version, body)?).await?)
+        }
         ApiKey::IncrementalAlterConfigs => {
             let asked: IncrementalAlterConfigsRequest = parse(version, body)?;
             *only_validated = asked.validate_only;
@@ -135,6 +145,9 @@ async fn carry_out(
         ),
         ApiKey::RemoveRaftVoter => {
             answer(version, remove_raft_voter::handle(service, &asker, parse(version, body)?).await?)
+        }
+        ApiKey::RenewDelegationToken => {
+            answer(version, renew_delegation_token::handle(service, asker, parse(version, body)?).await?)
         }
         ApiKey::UnregisterBroker => {
             answer(version, unregister_broker::handle(service, asker, &parse(version, body)?).await?)
@@ -166,6 +179,26 @@ pub(super) fn refusal(api_key: ApiKey, version: i16, error: &ControllerError) ->
         _ => return None,
     };
     answered.ok().map(|forwarded| forwarded.body)
+}
+
+/// What a tool is told that asks for something of delegation tokens, and has come by one or has not shown who it is. `None`: it asks
+/// for something else.
+pub(super) fn tokens_refused(
+    api_key: ApiKey,
+    version: i16,
+    asker: &Asker,
+    body: &Bytes,
+) -> Option<Result<Bytes, ControllerError>> {
+    let forwarded = match api_key {
+        ApiKey::CreateDelegationToken => parse(version, body.clone()).and_then(|request| {
+            let response = create_delegation_token::not_allowed(version, &asker.principal, &request);
+            answer(version, (response, Offset(0)))
+        }),
+        ApiKey::RenewDelegationToken => answer(version, (renew_delegation_token::not_allowed(), Offset(0))),
+        ApiKey::ExpireDelegationToken => answer(version, (expire_delegation_token::not_allowed(), Offset(0))),
+        _ => return None,
+    };
+    Some(forwarded.map(|forwarded| forwarded.body))
 }
 
 /// A change of the voters that was refused is an answer; one that another node has to make is not.

@@ -58,6 +58,9 @@ const FORWARDED: &[ApiKey] = &[
     ApiKey::DeleteAcls,
     ApiKey::AlterConfigs,
     ApiKey::AlterUserScramCredentials,
+    ApiKey::CreateDelegationToken,
+    ApiKey::RenewDelegationToken,
+    ApiKey::ExpireDelegationToken,
     ApiKey::CreatePartitions,
     ApiKey::ElectLeaders,
     ApiKey::IncrementalAlterConfigs,
@@ -105,11 +108,24 @@ pub(crate) async fn serve(
                 continue;
             }
         }
+        let may_change = MayChange { anything: may_change, tokens: shows_itself(&stream) };
         let user = stream.user().unwrap_or(ANONYMOUS);
         let answer = answer(service, frame.freeze(), peer, user, may_change).await?;
         tokio::time::timeout(IDLE_LIMIT, stream.write_all(&answer)).await.map_err(io::Error::other)??;
         tokio::time::timeout(IDLE_LIMIT, stream.flush()).await.map_err(io::Error::other)??;
     }
+}
+
+/// What a tool may do here, before any authorizer is asked.
+#[derive(Clone, Copy)]
+struct MayChange {
+    anything: bool,
+    tokens: bool,
+}
+
+/// Whether a tool may ask for delegation tokens: it has shown who it is, and not by such a token.
+fn shows_itself(link: &GateLink) -> bool {
+    link.user().is_some() && !link.is_by_token()
 }
 
 /// The answer to ApiVersions, the one request that may come before authentication; nothing to any other.
@@ -133,7 +149,7 @@ async fn answer(
     mut frame: Bytes,
     peer: SocketAddr,
     user: &str,
-    may_change: bool,
+    may_change: MayChange,
 ) -> Result<Bytes, ToolError> {
     let header = RequestHeader::parse(&mut frame)?;
     let RequestHeader { api_key, api_version: version, correlation_id, .. } = header;
@@ -144,7 +160,7 @@ async fn answer(
     let asker = Asker { principal: Principal::user(user), host, request: api_key.name() };
     match api_key {
         ApiKey::ApiVersions => {
-            let body = api_versions(may_change);
+            let body = api_versions(may_change.anything);
             Ok(encode_response(api_key, version, correlation_id, &body)?.freeze())
         }
         ApiKey::DescribeCluster => {
@@ -162,7 +178,13 @@ async fn answer(
             let body = super::kafka::described_acls(&request, &image, &access, service.authorizer.is_some());
             Ok(encode_response(api_key, version, correlation_id, &body)?.freeze())
         }
-        _ if may_change && FORWARDED.contains(&api_key) => {
+        _ if may_change.anything && FORWARDED.contains(&api_key) => {
+            let refused = (!may_change.tokens)
+                .then(|| super::kafka::tokens_refused(api_key, version, &asker, &frame))
+                .flatten();
+            if let Some(body) = refused {
+                return Ok(framed(api_key, version, correlation_id, &body?)?);
+            }
             let request = Forward {
                 broker_id: BrokerId::NONE,
                 api_key: api_key.code(),

@@ -33,7 +33,7 @@ pub const KRAFT_VERSION: (&str, i16) = ("kraft.version", 1);
 /// The feature whose level says which kinds of records the metadata log may hold, and the level that this version writes at most.
 /// It is ours: Kafka's `metadata.version` says what Kafka's records are, and versions of this program with other kinds support the
 /// same levels of that one.
-pub const RECORDS_VERSION: (&str, i16) = ("moldau.records.version", 1);
+pub const RECORDS_VERSION: (&str, i16) = ("moldau.records.version", 2);
 
 /// The features that this version knows, each with the levels it can work with; a new cluster starts with the highest.
 pub const SUPPORTED_FEATURES: &[(&str, i16, i16)] = &[

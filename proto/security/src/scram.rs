@@ -9,6 +9,7 @@ use moldau_metadata::{ScramCredential, ScramMechanism};
 use ring::{digest, hmac, pbkdf2};
 
 pub use client::{ScramClient, ServerRefused};
+pub(crate) use server::decoy_salt;
 pub use server::{ScramRefusal, ScramServer, decoy};
 
 /// Bytes of chance in a nonce, before it is written in base64.

@@ -518,8 +518,10 @@ pub(crate) const SHARE_STATE: &[Row] = &[
     }),
 ];
 
-/// What everybody may ask: what is served, who they are, and what a client's own metrics are wanted for.
-pub(crate) const OPEN: &[i16] = &[17, 18, 36, 71, 72];
+/// What everybody may ask: what is served, who they are, what a client's own metrics are wanted for, and delegation tokens of one's
+/// own. Who may have tokens of others has to be asked where clients authenticate: by tests/clients/test_delegation_tokens.py, and by
+/// the controller's own tests.
+pub(crate) const OPEN: &[i16] = &[17, 18, 36, 38, 39, 40, 41, 71, 72];
 
 pub(crate) fn all() -> impl Iterator<Item = &'static Row> {
     [RECORDS, GROUPS, TRANSACTIONS, ADMINISTRATION, SHARE_STATE].into_iter().flatten()

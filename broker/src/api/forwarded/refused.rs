@@ -27,6 +27,7 @@ use moldau_model::ErrorCode;
 
 use super::super::message::text;
 use super::super::{Reply, RequestContext};
+use super::tokens_refused;
 
 /// The request's own shape of answer, with one code throughout.
 pub(super) fn answer(api_key: ApiKey, context: &RequestContext, mut body: Bytes, error: ErrorCode) -> Reply {
@@ -86,6 +87,7 @@ pub(super) fn answer(api_key: ApiKey, context: &RequestContext, mut body: Bytes,
             });
             context.ready(&AlterConfigsResponse::default().with_responses(resources.collect()))
         }
+        key if tokens_refused::is_about_tokens(key) => tokens_refused::answer(key, context, body, error),
         ApiKey::AlterClientQuotas => quotas_refused(context, body, code, message),
         ApiKey::AlterUserScramCredentials => credentials_refused(context, body, code, message),
         ApiKey::ElectLeaders => {

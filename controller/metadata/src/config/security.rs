@@ -123,6 +123,8 @@ pub struct Login {
     pub password: Secret,
     /// Holds OAUTHBEARER's token, and is read for each login: tokens are renewed by whoever writes it.
     pub token_file: Option<PathBuf>,
+    /// The user is the id of a delegation token, and the password what its holder shows.
+    pub by_token: bool,
 }
 
 /// How tokens of OAUTHBEARER are checked.
@@ -239,6 +241,13 @@ impl fmt::Debug for KeysEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "KeysEndpoint({self})")
     }
+}
+
+/// `delegation.token.secret.key`; `None` where it is not set or empty: there are no delegation tokens then.
+#[must_use]
+pub fn delegation_token_secret(settings: &BTreeMap<String, String>) -> Option<Secret> {
+    let secret = settings.get("delegation.token.secret.key").map(|text| text.trim());
+    secret.filter(|secret| !secret.is_empty()).map(Secret::new)
 }
 
 impl SecurityProtocol {

@@ -5,9 +5,10 @@ use bytes::Bytes;
 use kafka_protocol::messages::{
     AddRaftVoterResponse, AlterClientQuotasResponse, AlterConfigsResponse,
     AlterPartitionReassignmentsResponse, AlterUserScramCredentialsResponse, CreateAclsResponse,
-    CreatePartitionsResponse, CreateTopicsResponse, DeleteAclsResponse, DeleteTopicsResponse,
-    ElectLeadersResponse, IncrementalAlterConfigsResponse, RemoveRaftVoterResponse, UnregisterBrokerResponse,
-    UpdateFeaturesResponse,
+    CreateDelegationTokenResponse, CreatePartitionsResponse, CreateTopicsResponse, DeleteAclsResponse,
+    DeleteTopicsResponse, ElectLeadersResponse, ExpireDelegationTokenResponse,
+    IncrementalAlterConfigsResponse, RemoveRaftVoterResponse, RenewDelegationTokenResponse,
+    UnregisterBrokerResponse, UpdateFeaturesResponse,
 };
 use kafka_protocol::protocol::Decodable;
 use moldau_kafka::ApiKey;
@@ -53,9 +54,6 @@ impl Change {
 
     /// What an answer tells; `None` where the request changes nothing.
     pub(super) fn of_answer(api_key: ApiKey, version: i16, body: &Bytes) -> Option<Self> {
-        fn read<R: Decodable>(version: i16, body: &Bytes) -> Option<R> {
-            R::decode(&mut body.clone(), version).ok()
-        }
         let cluster = |code: i16| Self::of([code], |code| *code, |_| "cluster".to_owned());
         let in_topic = |topic: &str, partition: i32| format!("topic {topic}-{partition}");
         Some(match api_key {
@@ -135,6 +133,9 @@ impl Change {
                 |it| it.error_code,
                 |result| format!("{} access control entries", result.matching_acls.len()),
             ),
+            ApiKey::CreateDelegationToken | ApiKey::RenewDelegationToken | ApiKey::ExpireDelegationToken => {
+                of_token(api_key, version, body)?
+            }
             ApiKey::UpdateFeatures => {
                 let answer = read::<UpdateFeaturesResponse>(version, body)?;
                 if answer.results.is_empty() {
@@ -158,6 +159,33 @@ impl Change {
     pub(crate) const fn is_refused(&self) -> bool {
         self.refused == self.count
     }
+}
+
+fn read<R: Decodable>(version: i16, body: &Bytes) -> Option<R> {
+    R::decode(&mut body.clone(), version).ok()
+}
+
+/// A change of a delegation token. The answers to two of the three do not say which one it was; the line that the decision writes
+/// does.
+fn of_token(api_key: ApiKey, version: i16, body: &Bytes) -> Option<Change> {
+    let (token, code) = match api_key {
+        ApiKey::CreateDelegationToken => {
+            let answer = read::<CreateDelegationTokenResponse>(version, body)?;
+            let (kind, name) = (answer.principal_type.as_str(), answer.principal_name.as_str());
+            // One that was refused has no id.
+            let id = if answer.token_id.is_empty() { "none" } else { answer.token_id.as_str() };
+            (format!("delegation token {id} of {kind}:{name}"), answer.error_code)
+        }
+        ApiKey::RenewDelegationToken => {
+            let answer = read::<RenewDelegationTokenResponse>(version, body)?;
+            ("delegation token".to_owned(), answer.error_code)
+        }
+        _ => {
+            let answer = read::<ExpireDelegationTokenResponse>(version, body)?;
+            ("delegation token".to_owned(), answer.error_code)
+        }
+    };
+    Some(Change::of([code], |code| *code, |_| token.clone()))
 }
 
 fn config(resource_type: i8, name: &str) -> String {
@@ -202,6 +230,25 @@ mod tests {
         assert_eq!(change.resources, ["topic rivers", "topic secret (TOPIC_AUTHORIZATION_FAILED)"]);
         assert_eq!((change.count, change.refused, change.is_refused()), (2, 1, false));
         assert_eq!(Change::of_answer(ApiKey::ListPartitionReassignments, 0, &body), None);
+    }
+
+    #[test]
+    fn a_token_is_told_without_what_its_holder_shows() {
+        let mut body = BytesMut::new();
+        let answer = CreateDelegationTokenResponse::default()
+            .with_principal_type(StrBytes::from_static_str("User"))
+            .with_principal_name(StrBytes::from_static_str("alice"))
+            .with_token_id(StrBytes::from_static_str("t"))
+            .with_hmac(Bytes::from_static(b"secret"));
+        answer.encode(&mut body, 3).unwrap();
+        let change = Change::of_answer(ApiKey::CreateDelegationToken, 3, &body.freeze()).unwrap();
+        assert_eq!(change.resources, ["delegation token t of User:alice"]);
+        let mut body = BytesMut::new();
+        let code = ErrorCode::DelegationTokenNotFound.code();
+        ExpireDelegationTokenResponse::default().with_error_code(code).encode(&mut body, 2).unwrap();
+        let change = Change::of_answer(ApiKey::ExpireDelegationToken, 2, &body.freeze()).unwrap();
+        assert_eq!(change.resources, ["delegation token (DELEGATION_TOKEN_NOT_FOUND)"]);
+        assert!(change.is_refused());
     }
 
     #[test]

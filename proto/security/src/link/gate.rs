@@ -70,6 +70,8 @@ pub struct GateLink {
     ahead: Option<u8>,
     /// Who it is, where that was asked.
     user: Option<Arc<str>>,
+    /// It is that by a delegation token.
+    by_token: bool,
     /// Where it authenticated by SASL.
     session: Option<Session>,
 }
@@ -179,7 +181,13 @@ impl Gate {
             Some(tls) => {
                 let stream = TlsAcceptor::from(tls.current()).accept(stream).await?;
                 let user = self.user_of(&stream)?;
-                GateLink { stream: Stream::Tls(Box::new(stream)), ahead: None, user, session: None }
+                GateLink {
+                    stream: Stream::Tls(Box::new(stream)),
+                    ahead: None,
+                    user,
+                    by_token: false,
+                    session: None,
+                }
             }
         };
         if let Some(server) = &self.sasl {
@@ -245,8 +253,9 @@ impl Gate {
         let answer = match authenticator.handle(frame, begun.elapsed(), &store, &mut nonce) {
             Step::Pass => return Ok(true),
             Step::Answer(answer) => answer,
-            Step::Authenticated { user, answer } => {
+            Step::Authenticated { user, by_token, answer } => {
                 link.user = Some(user);
+                link.by_token = by_token;
                 answer
             }
             Step::Refused { refusal, answer } => {
@@ -275,13 +284,19 @@ impl GateLink {
     /// A connection that nothing was asked of.
     #[must_use]
     pub const fn plain(stream: TcpStream) -> Self {
-        Self { stream: Stream::Plain(stream), ahead: None, user: None, session: None }
+        Self { stream: Stream::Plain(stream), ahead: None, user: None, by_token: false, session: None }
     }
 
     /// Who it is, where that was asked.
     #[must_use]
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
+    }
+
+    /// Whether a delegation token has said who it is.
+    #[must_use]
+    pub const fn is_by_token(&self) -> bool {
+        self.by_token
     }
 
     /// When its session ends unless it is renewed.

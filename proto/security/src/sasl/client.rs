@@ -52,8 +52,10 @@ impl SaslClient {
             SaslMechanism::ScramSha256 => Some(ScramMechanism::Sha256),
             SaslMechanism::ScramSha512 => Some(ScramMechanism::Sha512),
         };
-        let scram =
-            scram.map(|mechanism| ScramClient::new(mechanism, &login.user, login.password.expose(), nonce));
+        let scram = scram.map(|mechanism| {
+            let client = ScramClient::new(mechanism, &login.user, login.password.expose(), nonce);
+            if login.by_token { client.by_token() } else { client }
+        });
         Self { login, scram, stage: Stage::Handshake, correlation_id: 0 }
     }
 

@@ -5,6 +5,7 @@ use moldau_metadata::config::security::{Login, SaslMechanism};
 use moldau_metadata::{ScramCredential, ScramMechanism};
 
 use super::CredentialStore;
+use crate::delegation::DelegationLogin;
 use crate::oauth::{TokenRefusal, TokenVerifier, VerifiedToken};
 use crate::scram::credential;
 
@@ -46,6 +47,10 @@ impl CredentialStore for WithOwnLogin<'_> {
         self.store.scram(mechanism, user).or_else(|| own.map(|own| own.credential.clone()))
     }
 
+    fn delegation_token(&self, id: &str) -> Option<DelegationLogin> {
+        self.store.delegation_token(id)
+    }
+
     fn token(&self, token: &str) -> Result<VerifiedToken, TokenRefusal> {
         self.tokens.map_or(Err(TokenRefusal::NotEnabled), |tokens| tokens.verify(token, self.now_ms))
     }
@@ -72,6 +77,7 @@ mod tests {
             user: "node".to_owned(),
             password: Secret::new("a"),
             token_file: None,
+            by_token: false,
         };
         assert!(OwnLogin::of(&login(SaslMechanism::Plain), b"salt").is_none());
         let own = OwnLogin::of(&login(SaslMechanism::ScramSha256), b"salt");

@@ -15,6 +15,7 @@ use super::wire::{
     API_VERSIONS, AUTHENTICATE_VERSION_MAX, HANDSHAKE_VERSION_MAX, Header, Reader, SASL_AUTHENTICATE,
     SASL_HANDSHAKE, authenticate_response, handshake_response, header, raw,
 };
+use crate::delegation::{DelegationLogin, TokenCredentials};
 use crate::oauth::{BearerMessage, INVALID_TOKEN, READ_THE_ERROR, TokenRefusal, VerifiedToken};
 use crate::scram::{NONCE_BYTES, ScramServer};
 
@@ -24,6 +25,11 @@ const REAUTHENTICATION_MIN: Duration = Duration::from_secs(1);
 /// Where credentials are kept.
 pub trait CredentialStore: Sync {
     fn scram(&self, mechanism: ScramMechanism, user: &str) -> Option<ScramCredential>;
+
+    /// The delegation token of this id, if it lets anybody in now.
+    fn delegation_token(&self, _id: &str) -> Option<DelegationLogin> {
+        None
+    }
 
     /// Whose a token of OAUTHBEARER is.
     ///
@@ -35,17 +41,18 @@ pub trait CredentialStore: Sync {
 }
 
 /// What all connections of a listener have in common.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct SaslServer {
     settings: SaslSettings,
     /// Chance of this process, for users that do not exist.
     secret: Vec<u8>,
+    token_credentials: TokenCredentials,
 }
 
 impl SaslServer {
     #[must_use]
-    pub const fn new(settings: SaslSettings, secret: Vec<u8>) -> Self {
-        Self { settings, secret }
+    pub fn new(settings: SaslSettings, secret: Vec<u8>) -> Self {
+        Self { settings, secret, token_credentials: TokenCredentials::default() }
     }
 }
 
@@ -56,8 +63,8 @@ pub enum Step {
     Pass,
     /// It is answered, with a whole frame.
     Answer(Vec<u8>),
-    /// It is answered, and from now on the connection is this user's.
-    Authenticated { user: Arc<str>, answer: Vec<u8> },
+    /// It is answered, and from now on the connection is this user's. `by_token`: by a delegation token.
+    Authenticated { user: Arc<str>, by_token: bool, answer: Vec<u8> },
     /// The connection ends, once this is answered.
     Refused { refusal: Refusal, answer: Option<Vec<u8>> },
 }
@@ -97,10 +104,18 @@ struct Exchange {
     /// SCRAM's, where it is that.
     scram: Option<ScramServer>,
     stage: Stage,
+    /// SCRAM is spoken about a delegation token that is there.
+    delegated: Option<Delegated>,
     /// OAUTHBEARER's token was refused, and the client is to say that it has read so.
     refused_token: Option<TokenRefusal>,
     /// It asked for another mechanism than the connection authenticated with; the first message is told so.
     is_other_mechanism: bool,
+}
+
+/// Whose a delegation token is, and its end by the clock of [`Authenticator::handle`].
+struct Delegated {
+    owner: String,
+    expires_at: Duration,
 }
 
 /// How an exchange goes on after a message.
@@ -115,6 +130,7 @@ struct Known {
     answer: Vec<u8>,
     /// How long what it showed is good for, where that has an end.
     expires_in: Option<Duration>,
+    by_token: bool,
 }
 
 enum State {
@@ -250,6 +266,7 @@ impl Authenticator {
             is_framed: header.version >= 1,
             scram,
             stage: Stage::First,
+            delegated: None,
             refused_token: None,
             is_other_mechanism: self.session.as_ref().is_some_and(|session| session.mechanism != mechanism),
         }));
@@ -283,7 +300,7 @@ impl Authenticator {
         } else {
             (None, frame)
         };
-        match self.evaluate(&mut exchange, token, store, nonce) {
+        match self.evaluate(&mut exchange, token, now, store, nonce) {
             Ok(Evaluated::Further(answer)) => {
                 let lifetime = 0;
                 self.state = State::Exchange(exchange);
@@ -303,6 +320,7 @@ impl Authenticator {
         &self,
         exchange: &mut Exchange,
         token: &[u8],
+        now: Duration,
         store: &dyn CredentialStore,
         nonce: &mut dyn FnMut() -> Option<[u8; NONCE_BYTES]>,
     ) -> Result<Evaluated, (Refusal, String)> {
@@ -327,7 +345,7 @@ impl Authenticator {
         let Some(scram) = &mut exchange.scram else {
             let user = plain::check(token, &self.server.settings.plain_users)
                 .map_err(|told| (Refusal::Credentials(told.to_owned()), told.to_owned()))?;
-            return Ok(Evaluated::Known(Known { user, answer: Vec::new(), expires_in: None }));
+            return Ok(known(user, Vec::new(), None));
         };
         let mechanism = match exchange.mechanism {
             SaslMechanism::ScramSha512 => ScramMechanism::Sha512,
@@ -342,14 +360,31 @@ impl Authenticator {
                     ));
                 };
                 exchange.stage = Stage::Second;
-                let credential_of = |user: &str| store.scram(mechanism, user);
-                let answer = scram.first(token, &nonce, &self.server.secret, credential_of);
+                let SaslServer { secret, token_credentials, .. } = &*self.server;
+                let delegated = &mut exchange.delegated;
+                let credential_of = |name: &str, is_token: bool| {
+                    if !is_token {
+                        return store.scram(mechanism, name);
+                    }
+                    let DelegationLogin { owner, password, expires_in } = store.delegation_token(name)?;
+                    *delegated = Some(Delegated { owner, expires_at: now.saturating_add(expires_in) });
+                    Some(token_credentials.of(mechanism, name, &password, secret))
+                };
+                let answer = scram.first(token, &nonce, secret, credential_of);
                 Ok(Evaluated::Further(answer.map_err(|why| refused(why.to_string()))?))
             }
             Stage::Second => {
                 exchange.stage = Stage::Last;
                 let (user, answer) = scram.last(token).map_err(|why| refused(why.to_string()))?;
-                Ok(Evaluated::Known(Known { user, answer, expires_in: None }))
+                let Some(Delegated { owner, expires_at }) = exchange.delegated.take() else {
+                    return Ok(known(user, answer, None));
+                };
+                let expires_in = expires_at.saturating_sub(now);
+                if expires_in.is_zero() {
+                    return Err(refused("the delegation token has expired".to_owned()));
+                }
+                let expires_in = Some(expires_in);
+                Ok(Evaluated::Known(Known { user: owner, answer, expires_in, by_token: true }))
             }
             Stage::Last => Err(refused("the exchange is over".to_owned())),
         }
@@ -362,7 +397,7 @@ impl Authenticator {
         now: Duration,
         header: Option<Header>,
     ) -> Step {
-        let Known { user, answer, expires_in } = known;
+        let Known { user, answer, expires_in, by_token } = known;
         if let Some(session) = self.session.as_ref().filter(|session| *session.user != *user) {
             let told = format!(
                 "Cannot change principals during re-authentication from User.{}: {} to User.{}: {user}",
@@ -383,7 +418,7 @@ impl Authenticator {
         let lifetime_ms = lifetime.map_or(0, |it| i64::try_from(it.as_millis()).unwrap_or(i64::MAX));
         self.session = Some(Session { user: Arc::clone(&user), mechanism, expires_at });
         self.state = State::Authenticated;
-        Step::Authenticated { user, answer: answered(header, &answer, lifetime_ms) }
+        Step::Authenticated { user, by_token, answer: answered(header, &answer, lifetime_ms) }
     }
 }
 
@@ -412,8 +447,12 @@ fn bearer(
             "Authentication failed: Client requested an authorization id that is different from the token's principal name",
         ));
     }
-    let (user, expires_in) = (token.user, Some(token.expires_in));
-    Ok(Evaluated::Known(Known { user, answer: Vec::new(), expires_in }))
+    Ok(known(token.user, Vec::new(), Some(token.expires_in)))
+}
+
+/// Somebody who has not shown a delegation token.
+fn known(user: String, answer: Vec<u8>, expires_in: Option<Duration>) -> Evaluated {
+    Evaluated::Known(Known { user, answer, expires_in, by_token: false })
 }
 
 /// A mechanism's message on its way to the client.

@@ -2,7 +2,7 @@
 
 use moldau_metadata::ScramMechanism;
 
-use super::message::{ServerFirst, escaped, from_base64, to_base64};
+use super::message::{ServerFirst, TOKEN_EXTENSION, escaped, from_base64, to_base64};
 use super::{NONCE_BYTES, are_equal, hash, salted_password, sign, xor};
 
 /// A server that asks for more has no user's good in mind.
@@ -36,6 +36,13 @@ impl ScramClient {
         let nonce = to_base64(nonce);
         let first_bare = format!("n={},r={nonce}", escaped(user));
         Self { mechanism, nonce, first_bare, password: password.to_owned(), server_signature: Vec::new() }
+    }
+
+    /// The user's name is a delegation token's id, and the password what its holder shows.
+    #[must_use]
+    pub fn by_token(mut self) -> Self {
+        self.first_bare = format!("{},{TOKEN_EXTENSION}true", self.first_bare);
+        self
     }
 
     /// What is said first.

@@ -6,6 +6,9 @@ use base64::engine::general_purpose::STANDARD;
 /// A name or nonce longer than this is nobody's.
 const TEXT_BYTES_MAX: usize = 1024;
 
+/// The extension by which a client says that it logs in by a delegation token.
+pub(super) const TOKEN_EXTENSION: &str = "tokenauth=";
+
 pub(super) fn to_base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
@@ -24,6 +27,8 @@ pub(super) struct ClientFirst<'a> {
     pub(super) bare: &'a str,
     pub(super) user: String,
     pub(super) nonce: &'a str,
+    /// The user's name is the id of a delegation token.
+    pub(super) is_token: bool,
 }
 
 impl<'a> ClientFirst<'a> {
@@ -40,12 +45,11 @@ impl<'a> ClientFirst<'a> {
         let mut attributes = bare.split(',');
         let user = name(attributes.next()?.strip_prefix("n=")?)?;
         let nonce = attributes.next()?.strip_prefix("r=").filter(|nonce| is_nonce(nonce))?;
-        // Extensions follow, of which a server that does not know them takes no notice; but delegation tokens are another
-        // kind of credential.
-        if attributes.any(|extension| extension == "tokenauth=true") {
-            return None;
-        }
-        Some(Self { gs2_header, authorization_id, bare, user, nonce })
+        // Extensions follow, of which a server that does not know them takes no notice.
+        let is_token = attributes
+            .filter_map(|extension| extension.strip_prefix(TOKEN_EXTENSION))
+            .any(|value| value.eq_ignore_ascii_case("true"));
+        Some(Self { gs2_header, authorization_id, bare, user, nonce, is_token })
     }
 }
 

@@ -40,8 +40,7 @@ pub enum ScramRefusal {
 /// tell by asking twice. `secret` is this process's own.
 #[must_use]
 pub fn decoy(mechanism: ScramMechanism, user: &str, secret: &[u8]) -> ScramCredential {
-    let mut salt = sign(mechanism, secret, user.as_bytes());
-    salt.truncate(16);
+    let salt = decoy_salt(mechanism, user, secret);
     let key = sign(mechanism, secret, &[b"no such user:", user.as_bytes()].concat());
     ScramCredential {
         salt,
@@ -51,14 +50,21 @@ pub fn decoy(mechanism: ScramMechanism, user: &str, secret: &[u8]) -> ScramCrede
     }
 }
 
+/// The salt of a decoy.
+pub(crate) fn decoy_salt(mechanism: ScramMechanism, user: &str, secret: &[u8]) -> Vec<u8> {
+    let mut salt = sign(mechanism, secret, user.as_bytes());
+    salt.truncate(16);
+    salt
+}
+
 impl ScramServer {
     #[must_use]
     pub const fn new(mechanism: ScramMechanism) -> Self {
         Self { mechanism, begun: None }
     }
 
-    /// Takes the first message. `credential_of` gives a user's credential, if there is such a user; `secret` is for
-    /// [`decoy`].
+    /// Takes the first message. `credential_of` gives a user's credential, if there is such a user, or a delegation token's, if
+    /// the second argument says that the name is a token's id; `secret` is for [`decoy`].
     ///
     /// # Errors
     /// `Malformed`.
@@ -67,10 +73,10 @@ impl ScramServer {
         message: &[u8],
         nonce: &[u8; NONCE_BYTES],
         secret: &[u8],
-        credential_of: impl FnOnce(&str) -> Option<ScramCredential>,
+        credential_of: impl FnOnce(&str, bool) -> Option<ScramCredential>,
     ) -> Result<Vec<u8>, ScramRefusal> {
         let first = ClientFirst::parse(message).ok_or(ScramRefusal::Malformed)?;
-        let known = credential_of(&first.user);
+        let known = credential_of(&first.user, first.is_token);
         let acts_for_itself = first.authorization_id.as_ref().is_none_or(|id| *id == first.user);
         let is_real = known.is_some() && acts_for_itself;
         let decoy = decoy(self.mechanism, &first.user, secret);
@@ -89,7 +95,7 @@ impl ScramServer {
         Ok(answer.into_bytes())
     }
 
-    /// Takes the last message: who it is, and the last answer.
+    /// Takes the last message: who it is, or which token, and the last answer.
     ///
     /// # Errors
     /// Why it is nobody.

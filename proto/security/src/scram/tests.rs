@@ -16,8 +16,9 @@ fn known(mechanism: ScramMechanism) -> ScramCredential {
 fn exchange(mechanism: ScramMechanism, user: &str, password: &str) -> Result<String, ScramRefusal> {
     let mut server = ScramServer::new(mechanism);
     let mut client = ScramClient::new(mechanism, user, password, &[3; NONCE_BYTES]);
-    let answer = server
-        .first(&client.first(), &NONCE, SECRET, |name| (name == "a,user=1").then(|| known(mechanism)))?;
+    let answer = server.first(&client.first(), &NONCE, SECRET, |name, is_token| {
+        (name == "a,user=1" && !is_token).then(|| known(mechanism))
+    })?;
     let (name, last) = server.last(&client.last(&answer).unwrap())?;
     client.verify(&last).unwrap();
     Ok(name)
@@ -39,7 +40,9 @@ fn the_exchange_of_the_rfc_is_followed_to_the_letter() {
     let salt = from_base64("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
     let credential = credential(ScramMechanism::Sha256, "pencil", salt, 4096);
     let mut server = ScramServer::new(ScramMechanism::Sha256);
-    server.first(b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO", &NONCE, SECRET, |_| Some(credential.clone())).unwrap();
+    server
+        .first(b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO", &NONCE, SECRET, |_, _| Some(credential.clone()))
+        .unwrap();
     let nonce = "rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
     let message =
         format!("n=user,r=rOprNGfwEbeRWgbNEkqO,r={nonce},s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,c=biws,r={nonce}");
@@ -56,12 +59,12 @@ fn an_exchange_that_was_overheard_is_worth_nothing() {
     let first = ScramClient::new(mechanism, "u", "pencil", &[3; NONCE_BYTES]);
     let mut overheard = ScramClient::new(mechanism, "u", "pencil", &[3; NONCE_BYTES]);
     let mut server = ScramServer::new(mechanism);
-    let answer = server.first(&first.first(), &NONCE, SECRET, |_| Some(known(mechanism))).unwrap();
+    let answer = server.first(&first.first(), &NONCE, SECRET, |_, _| Some(known(mechanism))).unwrap();
     let last = overheard.last(&answer).unwrap();
     assert!(server.last(&last).is_ok());
     assert_eq!(server.last(&last), Err(ScramRefusal::Malformed), "an exchange is over when it is over");
     let mut again = ScramServer::new(mechanism);
-    again.first(&first.first(), &[8; NONCE_BYTES], SECRET, |_| Some(known(mechanism))).unwrap();
+    again.first(&first.first(), &[8; NONCE_BYTES], SECRET, |_, _| Some(known(mechanism))).unwrap();
     assert_eq!(again.last(&last), Err(ScramRefusal::Nonce));
 }
 
@@ -79,16 +82,15 @@ fn messages_that_are_none_are_refused() {
         "n,,n=a=b,r=abc",
         "n,u,n=u,r=abc",
         "n,,r=abc,n=u",
-        "n,,n=u,r=abc,tokenauth=true",
         "n,,n=u,r=a\u{0}c",
     ] {
         let mut server = ScramServer::new(mechanism);
-        let result = server.first(first.as_bytes(), &NONCE, SECRET, |_| Some(known(mechanism)));
+        let result = server.first(first.as_bytes(), &NONCE, SECRET, |_, _| Some(known(mechanism)));
         assert_eq!(result, Err(ScramRefusal::Malformed), "{first}");
     }
     for last in ["", "c=biws", "c=biws,r=x", "c=*,r=x,p=AA==", "r=x,c=biws,p=AA==", "c=biws,r=x,p=%"] {
         let mut server = ScramServer::new(mechanism);
-        server.first(b"n,,n=u,r=abc", &NONCE, SECRET, |_| Some(known(mechanism))).unwrap();
+        server.first(b"n,,n=u,r=abc", &NONCE, SECRET, |_, _| Some(known(mechanism))).unwrap();
         assert_eq!(server.last(last.as_bytes()), Err(ScramRefusal::Malformed), "{last}");
     }
 }
@@ -100,7 +102,7 @@ fn nobody_acts_for_another_or_under_another_header() {
         let mut server = ScramServer::new(mechanism);
         let mut client = ScramClient::new(mechanism, "u", "pencil", &[3; NONCE_BYTES]);
         let first = format!("{header}{}", client.first_bare_for_tests());
-        let answer = server.first(first.as_bytes(), &NONCE, SECRET, |_| Some(known(mechanism))).unwrap();
+        let answer = server.first(first.as_bytes(), &NONCE, SECRET, |_, _| Some(known(mechanism))).unwrap();
         let last = String::from_utf8(client.last_bound(&answer, binding)).unwrap();
         server.last(last.as_bytes()).map(|(user, _)| user)
     };
@@ -111,12 +113,38 @@ fn nobody_acts_for_another_or_under_another_header() {
 }
 
 #[test]
+fn a_client_says_whether_its_name_is_a_tokens() {
+    let mechanism = ScramMechanism::Sha512;
+    let is_token = |first: &[u8]| {
+        let mut asked = None;
+        let credential_of = |name: &str, is_token: bool| {
+            assert_eq!(name, "u");
+            asked = Some(is_token);
+            Some(known(mechanism))
+        };
+        ScramServer::new(mechanism).first(first, &NONCE, SECRET, credential_of).unwrap();
+        asked.unwrap()
+    };
+    assert!(!is_token(b"n,,n=u,r=abc"));
+    assert!(!is_token(b"n,,n=u,r=abc,tokenauth=false,x=y"));
+    assert!(is_token(b"n,,n=u,r=abc,x=y,tokenauth=TRUE"));
+    let client = || ScramClient::new(mechanism, "u", "pencil", &[3; NONCE_BYTES]);
+    assert!(!is_token(&client().first()));
+    assert!(is_token(&client().by_token().first()));
+    let (mut client, mut server) = (client().by_token(), ScramServer::new(mechanism));
+    let answer =
+        server.first(&client.first(), &NONCE, SECRET, |_, is_token| is_token.then(|| known(mechanism)));
+    let (name, last) = server.last(&client.last(&answer.unwrap()).unwrap()).unwrap();
+    assert_eq!((name.as_str(), client.verify(&last)), ("u", Ok(())));
+}
+
+#[test]
 fn a_user_that_is_not_there_looks_like_one_that_is() {
     let mechanism = ScramMechanism::Sha256;
     let ask = |user: &str| {
         let mut server = ScramServer::new(mechanism);
         let first = format!("n,,n={user},r=abc");
-        String::from_utf8(server.first(first.as_bytes(), &NONCE, SECRET, |_| None).unwrap()).unwrap()
+        String::from_utf8(server.first(first.as_bytes(), &NONCE, SECRET, |_, _| None).unwrap()).unwrap()
     };
     assert_eq!(ask("x"), ask("x"));
     assert_ne!(ask("x"), ask("y"));

@@ -113,7 +113,12 @@ impl<'a> Lookup<'a> {
             Ok(option)
         };
         let (user, password) = (option("username")?.expose().to_owned(), option("password")?);
-        Ok(Login { mechanism, user, password, token_file: None })
+        let by_token =
+            entry.options.get("tokenauth").is_some_and(|it| it.expose().eq_ignore_ascii_case("true"));
+        if by_token && self.prefix.is_some() {
+            return Err(problem(&key, "nodes do not log in by delegation tokens, which end"));
+        }
+        Ok(Login { mechanism, user, password, token_file: None, by_token })
     }
 
     /// A client's login by a token out of a file.
@@ -125,7 +130,7 @@ impl<'a> Lookup<'a> {
             .find(None, key)
             .ok_or_else(|| problem(key, "OAUTHBEARER needs a token, as file:/path of one"))?;
         let token_file = Some(file_of_url(&key, url)?);
-        Ok(Login { mechanism, user: String::new(), password: Secret::default(), token_file })
+        Ok(Login { mechanism, user: String::new(), password: Secret::default(), token_file, by_token: false })
     }
 
     /// `is_server`: without a certificate of its own it is none.

@@ -17,6 +17,11 @@ impl CredentialStore for Users {
         (user == "alice").then(|| credential(mechanism, "pencil", vec![1; 12], 4096))
     }
 
+    fn delegation_token(&self, id: &str) -> Option<DelegationLogin> {
+        let (owner, password) = ("alice".to_owned(), Secret::new("hmac"));
+        (id == "T").then_some(DelegationLogin { owner, password, expires_in: T(50_000) })
+    }
+
     fn token(&self, token: &str) -> Result<VerifiedToken, TokenRefusal> {
         match token {
             "pencil" => Ok(VerifiedToken { user: "alice".to_owned(), expires_in: T(90_000) }),
@@ -51,7 +56,8 @@ fn bare(frame: &[u8]) -> &[u8] {
 }
 
 fn login(mechanism: SaslMechanism, user: &str, password: &str) -> Login {
-    Login { mechanism, user: user.to_owned(), password: Secret::new(password), token_file: None }
+    let (user, password) = (user.to_owned(), Secret::new(password));
+    Login { mechanism, user, password, token_file: None, by_token: false }
 }
 
 /// Has a client log in; what either side says of it.
@@ -66,7 +72,7 @@ fn log_in(
     loop {
         let answer = match take(server, bare(&frame), now) {
             Step::Answer(answer) => answer,
-            Step::Authenticated { user, answer } => {
+            Step::Authenticated { user, answer, .. } => {
                 found = Some(user);
                 answer
             }
@@ -179,7 +185,7 @@ fn messages_without_a_header_follow_on_a_handshake_of_version_0() {
     handshake.extend(b"PLAIN");
     assert!(matches!(take(&mut server, &handshake, T(0)), Step::Answer(_)));
     let step = take(&mut server, b"\0alice\0pencil", T(0));
-    assert_eq!(step, Step::Authenticated { user: "alice".into(), answer: Vec::new() });
+    assert_eq!(step, Step::Authenticated { user: "alice".into(), by_token: false, answer: Vec::new() });
 }
 
 #[test]
@@ -297,4 +303,47 @@ proptest::proptest! {
         }
         assert!(!server.is_authenticated());
     }
+}
+
+#[test]
+fn a_delegation_token_lets_its_owner_in_until_it_is_over() {
+    for mechanism in [SaslMechanism::ScramSha256, SaslMechanism::ScramSha512] {
+        let by_token = |id: &str, password: &str| Login { by_token: true, ..login(mechanism, id, password) };
+        let mut server = authenticator(0);
+        let (user, lifetime_ms) = log_in(&mut server, by_token("T", "hmac"), T(1_000)).unwrap();
+        assert_eq!((user.as_deref(), lifetime_ms), (Some("alice"), 50_000));
+        assert_eq!(take(&mut server, &request(3, 12), T(50_999)), Step::Pass);
+        let late = take(&mut server, &request(3, 12), T(51_000));
+        assert_eq!(late, Step::Refused { refusal: Refusal::Expired, answer: None });
+        let (_, lifetime_ms) = log_in(&mut authenticator(9_000), by_token("T", "hmac"), T(0)).unwrap();
+        assert_eq!(lifetime_ms, 9_000, "the setting's is shorter");
+        // A token is no user, a user no token, and what one does not know one does not get in by.
+        for refused in [
+            by_token("T", "pencil"),
+            by_token("U", "hmac"),
+            by_token("alice", "pencil"),
+            login(mechanism, "T", "hmac"),
+        ] {
+            let told = log_in(&mut authenticator(0), refused, T(0)).unwrap_err();
+            assert!(told.to_string().contains("due to invalid credentials"), "{told}");
+        }
+    }
+}
+
+#[test]
+fn a_token_that_ends_within_its_login_lets_nobody_in() {
+    let mechanism = SaslMechanism::ScramSha256;
+    let mut server = authenticator(0);
+    let login = Login { by_token: true, ..login(mechanism, "T", "hmac") };
+    let mut client = SaslClient::new(login, &[3; NONCE_BYTES]);
+    let handshake = client.begin();
+    let mut frame = handshake;
+    for now in [T(0), T(1)] {
+        let Step::Answer(answer) = take(&mut server, bare(&frame), now) else { panic!() };
+        let ClientStep::Send(next) = client.handle(bare(&answer)).unwrap() else { panic!() };
+        frame = next;
+    }
+    let step = take(&mut server, bare(&frame), T(50_001));
+    let Step::Refused { refusal: Refusal::Credentials(why), .. } = step else { panic!("{step:?}") };
+    assert_eq!(why, "the delegation token has expired");
 }

@@ -250,3 +250,26 @@ fn a_clients_token_comes_out_of_a_file_and_nodes_have_none() {
     let error = peer_security(&nodes, "OUT", SecurityProtocol::SaslPlaintext, key).unwrap_err().to_string();
     assert!(error.contains("nodes do not log in"), "{error}");
 }
+
+#[test]
+fn a_client_says_that_it_logs_in_by_a_delegation_token_and_a_node_does_not() {
+    let jaas = |token: &str| {
+        let module = "org.apache.kafka.common.security.scram.ScramLoginModule";
+        format!("{module} required username=\"id\" password=\"hmac\"{token};")
+    };
+    let mechanism = ("sasl.mechanism", "SCRAM-SHA-256");
+    for (token, expected) in
+        [("", false), (" tokenauth=true", true), (" tokenauth=\"TRUE\"", true), (" tokenauth=no", false)]
+    {
+        let jaas = jaas(token);
+        let pairs = [("security.protocol", "SASL_PLAINTEXT"), mechanism, ("sasl.jaas.config", jaas.as_str())];
+        let login = client_security(&settings(&pairs)).unwrap().1.login.unwrap();
+        assert_eq!(login.by_token, expected, "{token}");
+    }
+    let key = "sasl.mechanism.inter.broker.protocol";
+    let jaas = jaas(" tokenauth=true");
+    let own = ("listener.name.out.scram-sha-256.sasl.jaas.config", jaas.as_str());
+    let nodes = settings(&[(key, "SCRAM-SHA-256"), own]);
+    let error = peer_security(&nodes, "OUT", SecurityProtocol::SaslPlaintext, key).unwrap_err().to_string();
+    assert!(error.contains("nodes do not log in by delegation tokens"), "{error}");
+}
