@@ -1,8 +1,8 @@
 //! Kafka's command-line tools by their own names: the same options, text, streams and exit codes as Apache Kafka
 //! 4.3.0, where a line below does not say otherwise.
 //!
-//! Deviations, all of them kinder: old tutorials' `--zookeeper` and `--broker-list` get a note instead of a stack
-//! trace; a missing `--bootstrap-server` means `KAFKA_BOOTSTRAP_SERVERS` or `localhost:9092`; errors are a line, not
+//! Deviations, all of them kinder: old tutorials' `--broker-list` is taken as `--bootstrap-server`, and `--zookeeper`
+//! beside that gets a note; a missing `--bootstrap-server` means `KAFKA_BOOTSTRAP_SERVERS` or `localhost:9092`; errors are a line, not
 //! a Java stack trace; and `kafka-consumer-groups` and `kafka-share-groups` exit 1 when they failed,
 //! where Kafka's exit 0.
 
