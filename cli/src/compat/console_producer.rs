@@ -124,7 +124,7 @@ fn producer_options(options: &Options, given: &[(String, String)]) -> Result<Pro
             "org.apache.kafka.common.config.ConfigException: Invalid value {value} for configuration {name}: {what}"
         ))
     };
-    let mut chosen = ProducerOptions::default();
+    let mut chosen = ProducerOptions { tells_waits: true, ..ProducerOptions::default() };
     let codec = match (options.has("compression-codec"), options.one("compression-codec")?) {
         (true, None) => "gzip",
         (_, Some(codec)) => codec,
