@@ -5,9 +5,9 @@ use std::io;
 use std::sync::Arc;
 
 use super::subcommands::{Command, CommandLine, Read, flag, required, value};
-use super::tool::default_bootstrap;
+use super::tool::{admin_servers, default_bootstrap};
 use crate::client::features::{Features, UpgradeType};
-use crate::client::{API_TIMEOUT, Client, ClientError, ClientOptions, HostPort, WhenUnreachable, security};
+use crate::client::{API_TIMEOUT, Client, ClientError, ClientOptions, WhenUnreachable, security};
 use crate::console::{Console, errln, outln};
 use crate::properties;
 
@@ -205,7 +205,7 @@ fn connect(read: &Read) -> Result<Client, Failed> {
     };
     let dialer = security::dialer(&properties)?;
     let servers = read.one("--bootstrap-server").map_or_else(default_bootstrap, str::to_owned);
-    let bootstrap = HostPort::parse_list(&servers).map_err(|error| error.to_string())?;
+    let bootstrap = admin_servers(&servers)?;
     let client = Client::new(ClientOptions {
         bootstrap,
         client_id: "adminclient-1".to_owned(),

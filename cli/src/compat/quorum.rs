@@ -7,7 +7,7 @@ use std::io;
 
 use kafka_protocol::messages::DescribeClusterRequest;
 
-use super::tool::{Failure, default_bootstrap};
+use super::tool::{Failure, admin_servers, default_bootstrap};
 use crate::client::quorum::{Quorum, QuorumReplica};
 use crate::client::{API_TIMEOUT, Client, ClientError, ClientOptions, HostPort, WhenUnreachable};
 use crate::console::{Console, errln, outln};
@@ -173,7 +173,7 @@ fn client(bootstrap: Vec<HostPort>) -> Client {
 /// A client that reaches the active controller, and the cluster's id.
 fn connect(line: &Line) -> Result<(Client, String), Failure> {
     let servers = line.bootstrap.clone().unwrap_or_else(default_bootstrap);
-    let servers = HostPort::parse_list(&servers).map_err(|error| Failure::Text(error.to_string()))?;
+    let servers = admin_servers(&servers).map_err(Failure::Text)?;
     let mut client = client(servers);
     let endpoint = if line.is_controller { ENDPOINT_CONTROLLERS } else { ENDPOINT_BROKERS };
     let cluster = client.call(&DescribeClusterRequest::default().with_endpoint_type(endpoint))?;

@@ -28,7 +28,22 @@ pub(crate) enum Failure {
     Client(ClientError),
     /// A command line that turns out wrong only while the tool works, which Kafka reports like the work's errors.
     Option(OptionError),
+    /// None of the servers has an address: what Kafka then says it cannot make.
+    Unresolvable(&'static str),
     Io(io::Error),
+}
+
+/// What Kafka's tools say of a client that they cannot make.
+pub(crate) const NO_ADMIN: &str = "Failed to create new KafkaAdminClient";
+pub(crate) const NO_PRODUCER: &str =
+    "org.apache.kafka.common.KafkaException: Failed to construct kafka producer";
+pub(crate) const NO_CONSUMER: &str =
+    "org.apache.kafka.common.KafkaException: Failed to construct kafka consumer";
+pub(crate) const NO_RESOLVABLE: &str = "No resolvable bootstrap urls given in bootstrap.servers";
+
+/// The lines of Kafka's stack trace that say something.
+pub(crate) fn unresolvable(made: &str) -> String {
+    format!("{made}\nCaused by: org.apache.kafka.common.config.ConfigException: {NO_RESOLVABLE}")
 }
 
 impl From<io::Error> for Failure {
@@ -147,6 +162,21 @@ impl ToolInfo {
                 errln!(console, "{text}");
                 return Ok(1);
             }
+            Err(Failure::Unresolvable(made)) => {
+                let text = unresolvable(made);
+                match text.split_once('\n').filter(|_| !prefix.is_empty()) {
+                    Some((first, cause)) => {
+                        outln!(console, "{prefix}{first}");
+                        console.out.flush()?;
+                        errln!(console, "{cause}");
+                    }
+                    None => {
+                        console.out.flush()?;
+                        errln!(console, "{text}");
+                    }
+                }
+                return Ok(1);
+            }
             Err(Failure::Client(error)) => error.to_string(),
             Err(Failure::Option(error)) => error.to_string(),
         };
@@ -184,6 +214,28 @@ pub(crate) fn default_bootstrap() -> String {
         .unwrap_or_else(|| "localhost:9092".to_owned())
 }
 
+/// No server that was named has an address.
+pub(crate) struct NotResolvable;
+
+/// Refuses servers of which none has an address, as Kafka's clients do at their start; where one has, it is tried. Each that
+/// has none is told of, as Kafka's clients log it.
+pub(crate) fn check_resolvable(servers: &[HostPort]) -> Result<(), NotResolvable> {
+    let missed = &mut |server: &HostPort| {
+        crate::console::note(&format!(
+            "WARN Couldn't resolve server {server} from bootstrap.servers as DNS resolution failed for {}",
+            server.host
+        ));
+    };
+    if HostPort::any_resolves(servers, missed) { Ok(()) } else { Err(NotResolvable) }
+}
+
+/// The servers of an admin client, for tools that have their own command lines.
+pub(crate) fn admin_servers(servers: &str) -> Result<Vec<HostPort>, String> {
+    let servers = HostPort::parse_list(servers).map_err(|error| error.to_string())?;
+    check_resolvable(&servers).map_err(|NotResolvable| unresolvable(NO_ADMIN))?;
+    Ok(servers)
+}
+
 /// A client for the tool: `--bootstrap-server`, or the default.
 pub(crate) fn connect(options: &Options, client_id: &str) -> Result<Client, Failure> {
     connect_within(options, client_id, API_TIMEOUT)
@@ -196,18 +248,20 @@ pub(crate) fn connect_within(
     api_timeout: Duration,
 ) -> Result<Client, Failure> {
     let dialer = dialer(&command_config(options)?)?;
-    connect_dialing(options, client_id, api_timeout, dialer)
+    connect_dialing(options, client_id, api_timeout, dialer, NO_ADMIN)
 }
 
-/// As `connect`, with what the tool's properties say of the servers.
+/// As `connect`, with what the tool's properties say of the servers. `made` is what Kafka says where there are none.
 pub(crate) fn connect_dialing(
     options: &Options,
     client_id: &str,
     api_timeout: Duration,
     dialer: Dialer,
+    made: &'static str,
 ) -> Result<Client, Failure> {
     let servers = options.one("bootstrap-server")?.map_or_else(default_bootstrap, str::to_owned);
     let bootstrap = HostPort::parse_list(&servers).map_err(|error| Failure::Text(error.to_string()))?;
+    check_resolvable(&bootstrap).map_err(|NotResolvable| Failure::Unresolvable(made))?;
     let client = Client::new(ClientOptions {
         bootstrap,
         client_id: client_id.to_owned(),
