@@ -92,12 +92,16 @@ pub(crate) fn run(name: &str, arguments: &[String], console: &mut Console<'_>) -
         }
         return Ok(0);
     }
+    let known = names().collect::<Vec<_>>().join(", ");
+    if ["--help", "-h", "help"].contains(&name) {
+        outln!(console, "moldau compat TOOL ARGUMENTS; the tools are: {known}");
+        return Ok(0);
+    }
     let name = name.strip_suffix(".sh").unwrap_or(name);
     let name = name.strip_prefix("kafka-").unwrap_or(name);
     if let Some((_, tool)) = TOOLS.iter().find(|(known, _)| *known == name) {
         return tool(arguments, console);
     }
-    let known = names().collect::<Vec<_>>().join(", ");
     errln!(console, "kafka-{name} is not part of moldau yet; these are: {known}");
     Ok(1)
 }
@@ -116,6 +120,15 @@ mod tests {
             let tool = tool_of_program(name).unwrap();
             assert!(TOOLS.iter().any(|(known, _)| *known == tool), "{name}");
         }
+    }
+
+    #[test]
+    fn help_names_the_tools() {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        assert_eq!(run("--help", &[], &mut Console { out: &mut out, err: &mut err }).unwrap(), 0);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.starts_with("moldau compat TOOL ARGUMENTS") && text.contains("kafka-topics"), "{text}");
+        assert!(err.is_empty());
     }
 
     #[test]
