@@ -347,6 +347,12 @@ impl Client {
             ClientError::Connection { .. } | ClientError::Broker { .. } if !has_controller => {
                 ClientError::Timeout(NO_CONTROLLER.into())
             }
+            // The broker is there, and waits for somebody itself.
+            ClientError::Connection { address, source } if source.kind() == std::io::ErrorKind::TimedOut => {
+                ClientError::Timeout(format!(
+                    "{source} from {address}; has the cluster an active controller?"
+                ))
+            }
             // Java's client words these itself.
             ClientError::Connection { .. } => {
                 ClientError::Timeout("Timed out waiting for a node assignment.".into())

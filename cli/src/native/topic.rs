@@ -117,15 +117,17 @@ pub(super) fn run(common: &Common, verb: Verb, console: &mut Console<'_>) -> Res
         }
         Verb::Apply(_) => Ok(()),
         Verb::Delete { names } => {
-            client.delete_topics(&names).map_err(|error| match client.list_topics() {
-                Ok(topics) => {
+            // Of one, it is known which is not there; of several, those are deleted that are.
+            let known = if names.len() > 1 { Some(client.list_topics()?) } else { None };
+            client.delete_topics(&names).map_err(|error| match known {
+                Some(topics) => {
                     let is_there = |name: &String| topics.iter().any(|topic| topic.name == *name);
                     name_missing(
                         error,
                         &names.iter().filter(|name| !is_there(name)).cloned().collect::<Vec<_>>(),
                     )
                 }
-                Err(_) => error,
+                None => name_missing(error, &names),
             })?;
             done(common, &format!("deleted {}", names.join(", ")), json!({"deleted": names}), console)
         }
