@@ -105,6 +105,8 @@ pub(super) fn run(common: &Common, arguments: &Arguments, console: &mut Console<
         Ok(last) => ended.history.judge(&last),
         Err(Unread { found, reason }) => {
             let acknowledged = ended.acknowledged;
+            // Those that were read as they came were found, wherever their leaders are now.
+            let found = found.max(ended.read);
             if common.is_json() {
                 let value = json!({"sound": false, "acknowledged": acknowledged, "found": found,
                     "longest_pause_ms": longest_pause.as_millis() as u64, "cannot_judge": reason});
@@ -141,6 +143,8 @@ fn cannot_judge(topic: &str, acknowledged: u64, found: usize, reason: &str) -> S
 struct Ended {
     history: History,
     acknowledged: u64,
+    /// Records that were read as they came.
+    read: usize,
     longest_pause: Duration,
     last: Result<Vec<Seen>, Unread>,
 }
@@ -204,7 +208,9 @@ fn load(arguments: &Arguments, target: &Arc<Target>, console: &mut Console<'_>) 
     }
     let last = read_all(&mut client, run.id, &starts, Instant::now() + LAST_READ_MAX);
     let longest_pause = Duration::from_millis(run.longest_pause_ms.load(Ordering::Relaxed));
-    Ok(Ended { history, acknowledged: run.acked.load(Ordering::Relaxed), longest_pause, last })
+    let acknowledged = run.acked.load(Ordering::Relaxed);
+    let read = usize::try_from(run.read.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+    Ok(Ended { history, acknowledged, read, longest_pause, last })
 }
 
 fn take(history: &mut History, fact: Fact) {
