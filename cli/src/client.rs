@@ -20,6 +20,7 @@ pub(crate) mod membership;
 pub(crate) mod metadata;
 pub(crate) mod offsets;
 pub(crate) mod partitioner;
+pub(crate) mod patience;
 pub(crate) mod producer;
 pub(crate) mod quorum;
 pub(crate) mod quotas;
@@ -54,6 +55,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) const API_TIMEOUT: Duration = Duration::from_secs(60);
 /// The pause between attempts grows from the first to the second.
 const RETRY_BACKOFF_MS: (u64, u64) = (50, 1000);
+
+/// How a broker's address ends where it is the cluster that gave it, and nobody answers there.
+pub(crate) const ADVERTISED: &str = ", as the cluster advertises it)";
 
 /// What to do while no bootstrap server answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -251,7 +255,7 @@ impl Client {
             let (dialer, budget) = (&self.dialer, &self.budget);
             let connection = Connection::open_within(&node.address, dialer, client_id, deadline, budget)
                 .map_err(|reason| ClientError::Connection {
-                    address: format!("{} (broker {broker}, as the cluster advertises it)", node.address),
+                    address: format!("{} (broker {broker}{ADVERTISED}", node.address),
                     source: std::io::Error::other(reason),
                 })?;
             self.connections.insert(broker, connection);

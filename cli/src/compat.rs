@@ -1,8 +1,8 @@
 //! Kafka's command-line tools by their own names: the same options, text, streams and exit codes as Apache Kafka
 //! 4.3.0, where a line below does not say otherwise.
 //!
-//! Deviations, all of them kinder: old tutorials' `--zookeeper` and `--broker-list` get a note instead of a stack
-//! trace; a missing `--bootstrap-server` means `KAFKA_BOOTSTRAP_SERVERS` or `localhost:9092`; errors are a line, not
+//! Deviations, all of them kinder: old tutorials' `--broker-list` is taken as `--bootstrap-server`, and `--zookeeper`
+//! beside that gets a note; a missing `--bootstrap-server` means `KAFKA_BOOTSTRAP_SERVERS` or `localhost:9092`; errors are a line, not
 //! a Java stack trace; and `kafka-consumer-groups` and `kafka-share-groups` exit 1 when they failed,
 //! where Kafka's exit 0.
 
@@ -94,12 +94,16 @@ pub(crate) fn run(name: &str, arguments: &[String], console: &mut Console<'_>) -
         }
         return Ok(0);
     }
+    let known = names().collect::<Vec<_>>().join(", ");
+    if ["--help", "-h", "help"].contains(&name) {
+        outln!(console, "moldau compat TOOL ARGUMENTS; the tools are: {known}");
+        return Ok(0);
+    }
     let name = name.strip_suffix(".sh").unwrap_or(name);
     let name = name.strip_prefix("kafka-").unwrap_or(name);
     if let Some((_, tool)) = TOOLS.iter().find(|(known, _)| *known == name) {
         return tool(arguments, console);
     }
-    let known = names().collect::<Vec<_>>().join(", ");
     errln!(console, "kafka-{name} is not part of moldau yet; these are: {known}");
     Ok(1)
 }
@@ -118,6 +122,15 @@ mod tests {
             let tool = tool_of_program(name).unwrap();
             assert!(TOOLS.iter().any(|(known, _)| *known == tool), "{name}");
         }
+    }
+
+    #[test]
+    fn help_names_the_tools() {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        assert_eq!(run("--help", &[], &mut Console { out: &mut out, err: &mut err }).unwrap(), 0);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.starts_with("moldau compat TOOL ARGUMENTS") && text.contains("kafka-topics"), "{text}");
+        assert!(err.is_empty());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::client::consumer::{Fetcher, SeenRecord, Take};
 use crate::client::membership::Membership;
 use crate::client::offsets::Partition;
+use crate::client::patience::Patience;
 use crate::client::regex::TopicPattern;
 use crate::client::{Client, ClientError, metadata};
 
@@ -100,6 +101,7 @@ pub(crate) fn run(
         last_metadata: None,
         partitions: Vec::new(),
         count: 0,
+        patience: Patience::new(),
     };
     if let Some(bytes) = options.partition_bytes {
         session.fetcher.limits.partition_bytes = bytes;
@@ -118,6 +120,7 @@ struct Session {
     last_metadata: Option<Instant>,
     partitions: Vec<Partition>,
     count: u64,
+    patience: Patience,
 }
 
 impl Session {
@@ -133,6 +136,7 @@ impl Session {
         while !stop.load(Ordering::SeqCst) && options.records_max.is_none_or(|max| self.count < max) {
             let began = Instant::now();
             let mut joining = Duration::ZERO;
+            self.tell_whom_it_waits_for(options);
             if self.keep_assigned(client, options)? {
                 joining = began.elapsed();
                 // Waiting for the group's other members is no want of records.
@@ -159,6 +163,24 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// What may hold up the next round: what is missing, or where nothing is, the group.
+    fn tell_whom_it_waits_for(&self, options: &ConsumeOptions) {
+        let leaderless: Vec<String> =
+            self.fetcher.leaderless().map(|(topic, partition)| format!("{topic}-{partition}")).collect();
+        let whom = match (&options.subscription, &options.group) {
+            _ if !leaderless.is_empty() => format!("a leader of {}", leaderless.join(", ")),
+            (Subscription::Topic(topic), _) if self.partitions.is_empty() => format!("the topic {topic}"),
+            (_, Some(group)) => format!("the group {group}"),
+            _ => return self.patience.end(),
+        };
+        // A member without partitions, or one whose group goes on, waits for nobody.
+        let is_at_work = self.last_metadata.is_some() && leaderless.is_empty() && !self.partitions.is_empty();
+        if is_at_work && self.membership.as_ref().is_none_or(|member| !member.must_join()) {
+            return self.patience.end();
+        }
+        self.patience.wait_for(whom);
     }
 
     /// Shows the sink what comes within this time.

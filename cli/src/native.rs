@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::client::{Client, ClientError, ClientOptions, HostPort, WhenUnreachable, security};
+use crate::client::{ADVERTISED, Client, ClientError, ClientOptions, HostPort, WhenUnreachable, security};
 use crate::compat::tool::default_bootstrap;
 use crate::console::{Console, errln, outln};
 use crate::start::{self, StartArguments};
@@ -60,7 +60,7 @@ pub(super) struct Common {
     pub(super) format: Format,
     /// Give up after this many milliseconds
     #[arg(long, global = true, default_value_t = 10_000)]
-    timeout_ms: u64,
+    pub(super) timeout_ms: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -322,7 +322,7 @@ fn next_step(error: &ClientError) -> &'static str {
         ClientError::Unreachable { .. } => {
             "\n  is it running? start one with `moldau start`, or name another with -b HOST:PORT"
         }
-        ClientError::Connection { .. } => {
+        ClientError::Connection { address, .. } if address.ends_with(ADVERTISED) => {
             "\n  the cluster told clients to connect there: check advertised.listeners"
         }
         ClientError::Broker { code: ErrorCode::UnknownTopicOrPartition, .. } => {

@@ -84,6 +84,14 @@ pub struct RecoveryReport {
     pub notes: Vec<String>,
 }
 
+impl RecoveryReport {
+    /// Whether anything was cut off or found wrong, which is more than looking after a stop that was not clean.
+    #[must_use]
+    pub fn has_mended(&self) -> bool {
+        self.bytes_truncated > 0 || self.segments_removed > 0 || !self.notes.is_empty()
+    }
+}
+
 /// Who appends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppendOrigin {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
-use moldau_log::{LogError, PartitionLog};
+use moldau_log::{LogError, PartitionLog, RecoveryReport};
 use moldau_metadata::config::{FlushPolicy, TopicConfig};
 use moldau_model::{BrokerId, ErrorCode, LeaderEpoch, Offset, TopicIdPartition, TopicPartition, Uuid};
 use moldau_replica::{LogEnds, MinIsr, PartitionRegistration, Replica, Role, RoleChange};
@@ -131,6 +131,20 @@ impl Drop for StateGuard<'_> {
     }
 }
 
+/// Says what opening a log did: for whoever runs the node only where records were cut off or something was wrong.
+fn log_recovery(partition: &TopicPartition, report: &RecoveryReport) {
+    let RecoveryReport { segments_scanned, bytes_truncated, segments_removed, indexes_rebuilt, notes } =
+        report;
+    if report.has_mended() {
+        let notes = notes.join("; ");
+        tracing::info!(
+            %partition, segments_scanned, bytes_truncated, segments_removed, indexes_rebuilt, notes, "recovered a log"
+        );
+    } else if *segments_scanned > 0 {
+        tracing::debug!(%partition, segments_scanned, indexes_rebuilt, "recovered a log");
+    }
+}
+
 impl Partition {
     /// Opens the partition's log in `dir`, or declares it: [`Partition::make_log`] makes its files. It has no role until
     /// metadata gives it one.
@@ -146,9 +160,7 @@ impl Partition {
         let log_config = log_config(&config, &settings);
         let (log, report) =
             dir.log.open_or_declare_partition(&topic_partition, id.topic_id, log_config, now)?;
-        if report.segments_scanned > 0 || !report.notes.is_empty() {
-            tracing::info!(partition = %topic_partition, ?report, "recovered a log");
-        }
+        log_recovery(&topic_partition, &report);
         let ends = log_ends(&log, settings.flush_policy);
         let checkpoint = dir.log.high_watermark_checkpoint(&topic_partition).unwrap_or(ends.log_start);
         let min_isr = usize::try_from(config.min_insync_replicas).unwrap_or(1);

@@ -194,8 +194,9 @@ async fn send(
     });
 }
 
-fn members(change: &moldau_replica::AlterPartition) -> Vec<BrokerId> {
-    change.new_isr.iter().map(|member| member.broker_id).collect()
+/// As numbers, for the log.
+fn members(change: &moldau_replica::AlterPartition) -> Vec<i32> {
+    change.new_isr.iter().map(|member| member.broker_id.0).collect()
 }
 
 fn request(partition: &Partition, change: &moldau_replica::AlterPartition) -> AlterPartitionRequest {

@@ -44,6 +44,19 @@ impl HostPort {
         if list.is_empty() { Err(InvalidAddress(text.to_owned())) } else { Ok(list) }
     }
 
+    /// As Kafka's clients take `bootstrap.servers`, at their start: of these, one at least must have an address. `missed`
+    /// hears of those that have none.
+    pub(crate) fn any_resolves(servers: &[Self], missed: &mut dyn FnMut(&Self)) -> bool {
+        let mut any = false;
+        for server in servers {
+            match server.resolve() {
+                Ok(addresses) if !addresses.is_empty() => any = true,
+                _ => missed(server),
+            }
+        }
+        any
+    }
+
     /// Every address the name stands for, IPv4 first: `localhost` often has both, and brokers mostly the first.
     pub(crate) fn resolve(&self) -> std::io::Result<Vec<SocketAddr>> {
         let mut addresses: Vec<SocketAddr> = (self.host.as_str(), self.port).to_socket_addrs()?.collect();
@@ -65,6 +78,24 @@ impl fmt::Display for HostPort {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_server_that_has_an_address_is_enough() {
+        // No name server is asked for a name that cannot be one.
+        for (servers, any, missed) in [
+            ("127.0.0.1:1", true, 0),
+            ("no..such:1,127.0.0.1:1", true, 1),
+            ("no..such:1,no..one:2", false, 2),
+        ] {
+            let servers = HostPort::parse_list(servers).unwrap();
+            let mut count = 0;
+            assert_eq!(
+                (HostPort::any_resolves(&servers, &mut |_| count += 1), count),
+                (any, missed),
+                "{servers:?}"
+            );
+        }
+    }
 
     #[test]
     fn addresses_are_read_and_written_alike() {

@@ -29,6 +29,8 @@ pub(crate) struct Connection {
     /// Per API key, the smallest and largest version the broker serves.
     versions: HashMap<i16, (i16, i16)>,
     budget: Arc<Budget>,
+    /// When something was last asked, for what is said where no answer comes.
+    asked_at: Instant,
 }
 
 impl Connection {
@@ -52,6 +54,7 @@ impl Connection {
             next_correlation_id: 0,
             versions: HashMap::new(),
             budget: Arc::clone(budget),
+            asked_at: Instant::now(),
         };
         connection.negotiate(deadline).map_err(|error| match error {
             ClientError::Connection { source, .. } => io_reason(&source),
@@ -212,6 +215,7 @@ impl Connection {
     /// Writes one frame.
     fn write(&mut self, frame: &[u8], deadline: Instant) -> Result<(), ClientError> {
         self.budget.spend_request()?;
+        self.asked_at = Instant::now();
         let link = self.timed(deadline);
         let written = link.write_all(frame).and_then(|()| link.flush());
         written.map_err(|source| self.broken(source))
@@ -246,6 +250,14 @@ impl Connection {
     }
 
     fn broken(&self, source: io::Error) -> ClientError {
+        let source = match source.kind() {
+            // What the system calls these means nothing to people.
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                let text = format!("no answer within {} s", self.asked_at.elapsed().as_secs_f64().round());
+                io::Error::new(io::ErrorKind::TimedOut, text)
+            }
+            _ => source,
+        };
         ClientError::Connection { address: self.address.to_string(), source }
     }
 
@@ -342,6 +354,31 @@ mod tests {
         .err();
         assert_eq!(refusal.as_deref(), Some("no answer in time"));
         server.join().unwrap();
+    }
+
+    #[test]
+    fn a_request_without_an_answer_says_how_long_it_waited() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = HostPort::parse(&listener.local_addr().unwrap().to_string()).unwrap();
+        let connection = Connection {
+            link: Dialer::plain()
+                .secure_blocking(
+                    TcpStream::connect(listener.local_addr().unwrap()).unwrap(),
+                    "127.0.0.1",
+                    Instant::now() + Duration::from_secs(30),
+                )
+                .unwrap(),
+            address,
+            client_id: StrBytes::from_static_str("test"),
+            next_correlation_id: 0,
+            versions: HashMap::new(),
+            budget: Arc::new(Budget::unbounded()),
+            asked_at: Instant::now() - Duration::from_secs(30),
+        };
+        for kind in [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut] {
+            let text = connection.broken(kind.into()).to_string();
+            assert!(text.ends_with(" failed: no answer within 30 s"), "{text}");
+        }
     }
 
     #[test]

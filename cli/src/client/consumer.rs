@@ -130,6 +130,11 @@ impl Fetcher {
         &self.positions
     }
 
+    /// The partitions whose leader nobody knows for now.
+    pub(crate) fn leaderless(&self) -> impl Iterator<Item = &Partition> {
+        self.positions.keys().filter(|partition| !self.leaders.contains_key(*partition))
+    }
+
     /// Reads these partitions from now on, from these offsets; negative ones are special times.
     pub(crate) fn assign(
         &mut self,

@@ -13,10 +13,14 @@ use moldau_record::{BatchBuilder, Compression};
 
 use super::metadata::topic_name;
 use super::partitioner::partition_for_key;
+use super::patience::Patience;
 use super::{Backoff, Client, ClientError, metadata, request_deadline};
 
 /// Names, not ids, go with every version up to this one.
 const PRODUCE_VERSION_MAX: i16 = 12;
+
+/// Partitions that a line names before it counts the others.
+const PLACES_NAMED: usize = 5;
 
 /// How to produce.
 #[derive(Clone, Debug)]
@@ -32,6 +36,8 @@ pub(crate) struct ProducerOptions {
     pub(crate) delivery_timeout: Duration,
     pub(crate) retries_max: u32,
     pub(crate) idempotent: bool,
+    /// Whether standard error hears for whom it waits long.
+    pub(crate) tells_waits: bool,
 }
 
 impl Default for ProducerOptions {
@@ -44,6 +50,7 @@ impl Default for ProducerOptions {
             delivery_timeout: Duration::from_secs(120),
             retries_max: u32::MAX,
             idempotent: true,
+            tells_waits: false,
         }
     }
 }
@@ -88,11 +95,14 @@ pub(crate) struct Producer {
     sticky: Option<i32>,
     round: u64,
     written: Written,
+    patience: Option<Patience>,
 }
 
 impl Producer {
     pub(crate) fn new(client: Client, topic: &str, options: ProducerOptions) -> Self {
+        let patience = options.tells_waits.then(Patience::new);
         Self {
+            patience,
             client,
             topic: topic.to_owned(),
             options,
@@ -116,7 +126,10 @@ impl Producer {
     pub(crate) fn send(&mut self, record: &OutgoingRecord) -> Result<Vec<SendFailure>, ClientError> {
         if self.leaders.is_empty() {
             let deadline = self.client.deadline();
-            self.refresh(deadline)?;
+            self.waits_for(|producer| format!("the topic {}", producer.topic));
+            let refreshed = self.refresh(deadline);
+            self.waits_no_more();
+            refreshed?;
         }
         let count = i32::try_from(self.leaders.len()).unwrap_or(i32::MAX);
         let partition = match (record.partition, &record.key) {
@@ -160,12 +173,29 @@ impl Producer {
         partition
     }
 
+    fn waits_for(&self, whom: impl FnOnce(&Self) -> String) {
+        if let Some(patience) = &self.patience {
+            patience.wait_for(whom(self));
+        }
+    }
+
+    fn waits_no_more(&self) {
+        if let Some(patience) = &self.patience {
+            patience.end();
+        }
+    }
+
     /// Sends all that is waiting and waits for the answers.
     pub(crate) fn flush(&mut self) -> Result<Vec<SendFailure>, ClientError> {
+        let flushed = self.flush_until(Instant::now() + self.options.delivery_timeout);
+        self.waits_no_more();
+        flushed
+    }
+
+    fn flush_until(&mut self, deadline: Instant) -> Result<Vec<SendFailure>, ClientError> {
         self.sticky = None;
         let mut open = std::mem::take(&mut self.pending);
         let mut failures = Vec::new();
-        let deadline = Instant::now() + self.options.delivery_timeout;
         let mut backoff = Backoff::new();
         let mut attempts = 0;
         while !open.is_empty() {
@@ -178,6 +208,9 @@ impl Producer {
                 break;
             }
             attempts += 1;
+            if let Some(error) = &error {
+                self.waits_for(|producer| format!("{}: {error}", places(&producer.topic, open.keys())));
+            }
             let given_up = if attempts > self.options.retries_max || !backoff.wait(deadline) {
                 Some(error.unwrap_or_else(|| ClientError::Timeout("the batch expired".into())))
             } else {
@@ -230,6 +263,12 @@ impl Producer {
                         .with_records(Some(Bytes::from(bytes))),
                 );
             }
+            self.waits_for(|producer| {
+                let address =
+                    producer.client.brokers().get(&leader).map(|node| format!(" at {}", node.address));
+                let places = places(&producer.topic, partitions.iter());
+                format!("broker {leader}{}, the leader of {places}", address.unwrap_or_default())
+            });
             match self.produce(leader, data, deadline) {
                 Ok(Some(response)) => self.settle(&response, open, failures, &mut last),
                 // Nobody answers to acks=0.
@@ -366,6 +405,16 @@ impl Producer {
     }
 }
 
+/// Partitions as people read them, the first few of many.
+fn places<'a>(topic: &str, partitions: impl Iterator<Item = &'a i32>) -> String {
+    let mut partitions = partitions.map(|partition| format!("{topic}-{partition}"));
+    let named: Vec<String> = partitions.by_ref().take(PLACES_NAMED).collect();
+    match partitions.count() {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
+}
+
 /// The wall clock, as records carry it.
 pub(crate) fn now() -> TimestampMs {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -410,6 +459,21 @@ mod tests {
         producer.settle(&response, &mut open, &mut failures, &mut last);
         assert!(open.is_empty() && failures.is_empty() && last.is_none());
         assert_eq!(producer.sequences.get(&0), Some(&4));
+    }
+
+    #[test]
+    fn a_batch_is_tried_for_as_long_as_it_may_take_and_no_longer() {
+        let mut producer = producer();
+        producer.options.delivery_timeout = Duration::from_millis(300);
+        let begun = Instant::now();
+        assert_eq!(producer.flush().unwrap().len(), 1);
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn many_partitions_are_named_in_part() {
+        assert_eq!(places("t", [0, 2].iter()), "t-0, t-2");
+        assert_eq!(places("t", (0..8).collect::<Vec<_>>().iter()), "t-0, t-1, t-2, t-3, t-4 and 3 more");
     }
 
     #[test]

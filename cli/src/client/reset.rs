@@ -21,6 +21,17 @@ pub(crate) fn new_offsets(
     committed: &BTreeMap<Partition, i64>,
     target: Target,
 ) -> Result<BTreeMap<Partition, i64>, ClientError> {
+    new_offsets_telling(client, partitions, committed, target, &mut |_| {})
+}
+
+/// As `new_offsets`; `tell` hears, in Kafka's words, of each offset that the log does not hold.
+pub(crate) fn new_offsets_telling(
+    client: &mut Client,
+    partitions: &[Partition],
+    committed: &BTreeMap<Partition, i64>,
+    target: Target,
+    tell: &mut dyn FnMut(&str),
+) -> Result<BTreeMap<Partition, i64>, ClientError> {
     let at = |client: &mut Client, time: i64| -> Result<BTreeMap<Partition, i64>, ClientError> {
         let asked: Vec<(Partition, i64)> = partitions.iter().map(|p| (p.clone(), time)).collect();
         client.list_offsets(&asked, false)?.into_iter().map(|(p, answer)| Ok((p, answer?.offset))).collect()
@@ -47,13 +58,37 @@ pub(crate) fn new_offsets(
             .collect(),
     };
     let earliest = at(client, EARLIEST)?;
+    let bounds = |p: &Partition| {
+        let (low, high) = (earliest.get(p).copied().unwrap_or(0), latest.get(p).copied().unwrap_or(0));
+        (low, high.max(low))
+    };
     Ok(wanted
         .into_iter()
         .map(|(p, offset)| {
-            let (low, high) = (earliest.get(&p).copied().unwrap_or(0), latest.get(&p).copied().unwrap_or(0));
-            (p, offset.clamp(low, high.max(low)))
+            let held = held(&p, offset, bounds(&p), tell);
+            (p, held)
         })
         .collect())
+}
+
+/// The nearest offset that the log holds.
+fn held(
+    (topic, partition): &Partition,
+    offset: i64,
+    (low, high): (i64, i64),
+    tell: &mut dyn FnMut(&str),
+) -> i64 {
+    let (order, end) = if offset > high {
+        ("higher than latest", high)
+    } else if offset < low {
+        ("lower than earliest", low)
+    } else {
+        return offset;
+    };
+    tell(&format!(
+        "New offset ({offset}) is {order} offset for topic partition {topic}-{partition}. Value will be set to {end}"
+    ));
+    end
 }
 
 /// Commits from outside the group, which the coordinator allows only while it has no members.
@@ -65,5 +100,32 @@ pub(crate) fn commit(
     match client.commit_offsets(group, "", -1, offsets)? {
         None => Ok(()),
         Some(code) => Err(ClientError::broker(code.code(), None)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offset_that_the_log_does_not_hold_is_told_of() {
+        for (wanted, given, text) in [
+            (
+                99_999,
+                5,
+                "New offset (99999) is higher than latest offset for topic partition t-0. Value will be set to 5",
+            ),
+            (
+                1,
+                2,
+                "New offset (1) is lower than earliest offset for topic partition t-0. Value will be set to 2",
+            ),
+            (5, 5, ""),
+            (3, 3, ""),
+        ] {
+            let mut told = String::new();
+            let offset = held(&("t".to_owned(), 0), wanted, (2, 5), &mut |text| told.push_str(text));
+            assert_eq!((offset, told.as_str()), (given, text), "{wanted}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Topics: list, describe, create, add partitions, delete.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::create_partitions_request::{
     CreatePartitionsAssignment, CreatePartitionsTopic,
@@ -22,6 +23,10 @@ use super::{Client, ClientError, metadata, request_deadline};
 
 /// How long the controller may take for a change, told to it in the request.
 const CHANGE_TIMEOUT_MS: i32 = 30_000;
+/// How long the list of reassignments is waited for, which is there at once or nowhere.
+const LISTING_TIMEOUT_MS: i32 = 5_000;
+const LISTING_MAX: Duration = Duration::from_secs(6);
+const NO_CONTROLLER: &str = "the cluster has no active controller; are most of its controllers up?";
 /// Kafka's own topics, which `--exclude-internal` leaves out whatever the broker says.
 const INTERNAL: &[&str] = &["__consumer_offsets", "__transaction_state", "__share_group_state"];
 
@@ -187,22 +192,31 @@ impl Client {
     }
 
     /// Notes in the descriptions which replicas running reassignments add and remove. A broker that cannot tell has
-    /// none, as for Java's tools.
-    pub(crate) fn note_reassignments(&mut self, topics: &mut [TopicDescription]) -> Result<(), ClientError> {
+    /// none, as for Java's tools; nor has a cluster without a controller, of which alone it is that nobody knows: then the
+    /// reason is returned.
+    pub(crate) fn note_reassignments(
+        &mut self,
+        topics: &mut [TopicDescription],
+    ) -> Result<Option<ClientError>, ClientError> {
         if topics.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
-        let request =
-            ListPartitionReassignmentsRequest::default().with_timeout_ms(CHANGE_TIMEOUT_MS).with_topics(None);
-        let response = match self.call(&request) {
+        let request = ListPartitionReassignmentsRequest::default()
+            .with_timeout_ms(LISTING_TIMEOUT_MS)
+            .with_topics(None);
+        let deadline = self.deadline().min(Instant::now() + LISTING_MAX);
+        let listed = self.retry(deadline, |client| {
+            let response = client.any(deadline)?.call(&request, deadline);
+            let response = response.inspect_err(|error| client.forget_bootstrap(error))?;
+            ClientError::check(response.error_code, response.error_message.as_deref()).map(|()| response)
+        });
+        let response = match listed {
             Ok(response) => response,
-            Err(ClientError::Unsupported { .. }) => return Ok(()),
+            Err(ClientError::Unsupported { .. }) => return Ok(None),
+            Err(error) if error.code() == Some(ErrorCode::ClusterAuthorizationFailed) => return Ok(None),
+            Err(error) if error.is_retriable() => return Ok(Some(error)),
             Err(error) => return Err(error),
         };
-        if ErrorCode::from_code(response.error_code) == ErrorCode::ClusterAuthorizationFailed {
-            return Ok(());
-        }
-        ClientError::check(response.error_code, response.error_message.as_deref())?;
         for moving in &response.topics {
             let Some(topic) = topics.iter_mut().find(|t| t.name == *moving.name.0) else { continue };
             for p in &moving.partitions {
@@ -212,7 +226,7 @@ impl Client {
                 }
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Creates a topic; `validate_only` asks whether it could.
@@ -318,12 +332,27 @@ impl Client {
         errors: impl Fn(&R::Response) -> Vec<(i16, Option<&str>)>,
     ) -> Result<(), ClientError> {
         let deadline = self.deadline();
+        let mut has_controller = true;
         self.retry(deadline, |client| {
             let response = client.any(deadline)?.call(request, request_deadline(deadline));
             let response = response.inspect_err(|error| client.forget_bootstrap(error))?;
-            errors(&response).into_iter().try_for_each(|(code, message)| ClientError::check(code, message))
+            let mut errors = errors(&response).into_iter();
+            let checked = errors.try_for_each(|(code, message)| ClientError::check(code, message));
+            has_controller =
+                !matches!(&checked, Err(error) if error.code() == Some(ErrorCode::NotController));
+            checked
         })
         .map_err(|error| match error {
+            // No answer at all may be the next one to those.
+            ClientError::Connection { .. } | ClientError::Broker { .. } if !has_controller => {
+                ClientError::Timeout(NO_CONTROLLER.into())
+            }
+            // The broker is there, and waits for somebody itself.
+            ClientError::Connection { address, source } if source.kind() == std::io::ErrorKind::TimedOut => {
+                ClientError::Timeout(format!(
+                    "{source} from {address}; has the cluster an active controller?"
+                ))
+            }
             // Java's client words these itself.
             ClientError::Connection { .. } => {
                 ClientError::Timeout("Timed out waiting for a node assignment.".into())

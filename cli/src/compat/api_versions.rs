@@ -5,7 +5,7 @@ use std::io;
 use kafka_protocol::messages::DescribeClusterRequest;
 
 use super::options::{Argument, Spec};
-use super::tool::{Failure, ToolInfo, connect};
+use super::tool::{Failure, NO_RESOLVABLE, ToolInfo, connect};
 use crate::client::ClientError;
 use crate::client::api::{self, Api};
 use crate::console::{Console, outln};
@@ -24,7 +24,11 @@ const TOOL: ToolInfo = ToolInfo {
 };
 
 pub(crate) fn main(arguments: &[String], console: &mut Console<'_>) -> io::Result<u8> {
-    let result = run(arguments, console);
+    let result = match run(arguments, console) {
+        // It makes no admin client.
+        Err(Failure::Unresolvable(_)) => Err(Failure::Text(NO_RESOLVABLE.to_owned())),
+        result => result,
+    };
     TOOL.finish(result, "", console)
 }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use kafka_protocol::messages::{DescribeClusterRequest, DescribeClusterResponse};
 
 use super::subcommands::{Command, CommandLine, Read, flag, usage, value};
-use super::tool::default_bootstrap;
-use crate::client::{API_TIMEOUT, Client, ClientError, ClientOptions, HostPort, WhenUnreachable, security};
+use super::tool::{admin_servers, default_bootstrap};
+use crate::client::{API_TIMEOUT, Client, ClientError, ClientOptions, WhenUnreachable, security};
 use crate::console::{Console, errln};
 use crate::properties;
 
@@ -116,7 +116,7 @@ fn connect(read: &Read) -> Result<Client, String> {
     };
     let dialer = security::dialer(&properties)?;
     let servers = read.one("--bootstrap-server").map_or_else(default_bootstrap, str::to_owned);
-    let bootstrap = HostPort::parse_list(&servers).map_err(|error| error.to_string())?;
+    let bootstrap = admin_servers(&servers)?;
     let client = Client::new(ClientOptions {
         bootstrap,
         client_id: "adminclient-1".to_owned(),

@@ -7,7 +7,7 @@ use std::io;
 
 use super::java_order;
 use super::options::{Argument, Options, Spec};
-use super::tool::{Failure, ToolInfo, connect};
+use super::tool::{Failure, ToolInfo, connect, unresolvable};
 use crate::client::configs::{ConfigChange, ConfigEntry, ConfigSource, ResourceKind};
 use crate::client::{Client, ClientError};
 use crate::console::{Console, outln};
@@ -96,6 +96,11 @@ pub(crate) fn main(arguments: &[String], console: &mut Console<'_>) -> io::Resul
         Err(Failure::Client(error)) => Err(Failure::Text(format!(
             "Error while executing config command with args '{}'\n{error}",
             arguments.join(" ")
+        ))),
+        Err(Failure::Unresolvable(made)) => Err(Failure::Text(format!(
+            "Error while executing config command with args '{}'\norg.apache.kafka.common.KafkaException: {}",
+            arguments.join(" "),
+            unresolvable(made)
         ))),
         Err(Failure::Option(error)) => Err(Failure::Text(error.to_string())),
         other => other,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::formatter::Formatter;
 use super::options::{Argument, Options, Spec};
-use super::tool::{Failure, ToolInfo, connect_dialing, dialer};
+use super::tool::{Failure, NO_CONSUMER, ToolInfo, connect_dialing, dialer};
 use crate::client::API_TIMEOUT;
 use crate::client::consumer::parse_start;
 use crate::client::offsets::{EARLIEST, LATEST};
@@ -65,7 +65,7 @@ fn run(arguments: &[String], console: &mut Console<'_>) -> Result<(), Failure> {
     let consume_options = consume_options(&options, &consumer_properties)?;
     let formatter = formatter(&options, console)?;
     let dialer = dialer(&consumer_properties)?;
-    let mut client = connect_dialing(&options, "console-consumer", API_TIMEOUT, dialer)?;
+    let mut client = connect_dialing(&options, "console-consumer", API_TIMEOUT, dialer, NO_CONSUMER)?;
     let stop = consume::stop_on_signals();
     // Both the records and the end of each round write to the one output.
     let out = std::cell::RefCell::new(&mut *console.out);

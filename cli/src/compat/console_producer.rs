@@ -8,7 +8,7 @@ use moldau_record::Compression;
 use super::console_consumer::{key_values, warn_renamed};
 use super::line_reader::LineReader;
 use super::options::{Argument, Options, Spec};
-use super::tool::{Failure, ToolInfo, connect_dialing, dialer, require};
+use super::tool::{Failure, NO_PRODUCER, ToolInfo, connect_dialing, dialer, require};
 use crate::client::ClientError;
 use crate::client::producer::{Producer, ProducerOptions, SendFailure};
 use crate::console::{Console, errln};
@@ -77,7 +77,7 @@ fn run(arguments: &[String], console: &mut Console<'_>) -> Result<(), Failure> {
     let topic = options.one("topic")?.unwrap_or_default().to_owned();
     let block = options.number::<u64>("max-block-ms")?.unwrap_or(60_000);
     let block = Duration::from_millis(block);
-    let client = connect_dialing(&options, "console-producer", block, dialer(&given)?)?;
+    let client = connect_dialing(&options, "console-producer", block, dialer(&given)?, NO_PRODUCER)?;
     console.out.flush()?;
     let mut producer = Producer::new(client, &topic, producer_options);
     let mut any_failed = false;
@@ -124,7 +124,7 @@ fn producer_options(options: &Options, given: &[(String, String)]) -> Result<Pro
             "org.apache.kafka.common.config.ConfigException: Invalid value {value} for configuration {name}: {what}"
         ))
     };
-    let mut chosen = ProducerOptions::default();
+    let mut chosen = ProducerOptions { tells_waits: true, ..ProducerOptions::default() };
     let codec = match (options.has("compression-codec"), options.one("compression-codec")?) {
         (true, None) => "gzip",
         (_, Some(codec)) => codec,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::console_consumer::{formatter, key_values, warn_renamed};
 use super::formatter::Formatter;
 use super::options::{Argument, Options, Spec};
-use super::tool::{Failure, ToolInfo, connect_dialing, dialer};
+use super::tool::{Failure, NO_CONSUMER, ToolInfo, connect_dialing, dialer};
 use crate::client::share_consumer::{Acknowledge, ShareConsumer};
 use crate::client::{API_TIMEOUT, Client};
 use crate::console::{Console, errln};
@@ -84,8 +84,13 @@ fn run(arguments: &[String], console: &mut Console<'_>) -> Result<(), Failure> {
     warn_renamed(&options, &renamed, false, console)?;
     let terms = terms(&options)?;
     let formatter = formatter(&options, console)?;
-    let mut client =
-        connect_dialing(&options, "console-share-consumer", API_TIMEOUT, dialer(&terms.properties)?)?;
+    let mut client = connect_dialing(
+        &options,
+        "console-share-consumer",
+        API_TIMEOUT,
+        dialer(&terms.properties)?,
+        NO_CONSUMER,
+    )?;
     let stop = consume::stop_on_signals();
     let mut consumer = ShareConsumer::new(&terms.group, &terms.topic, random_id()?.to_string());
     let mut count = 0;

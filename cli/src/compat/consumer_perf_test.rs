@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::console_consumer::key_values;
 use super::java_date::DatePattern;
 use super::options::{Argument, Options, Spec};
-use super::tool::{Failure, ToolInfo, connect_dialing, dialer, require};
+use super::tool::{Failure, NO_CONSUMER, ToolInfo, connect_dialing, dialer, require};
 use crate::client::API_TIMEOUT;
 use crate::client::consumer::SeenRecord;
 use crate::client::offsets::{EARLIEST, LATEST};
@@ -171,7 +171,8 @@ fn run(arguments: &[String], console: &mut Console<'_>) -> Result<(), Failure> {
         Failure::Option(error) => Failure::Text(error.to_string()),
         other => other,
     })?;
-    let mut client = connect_dialing(&options, &plan.client_id, API_TIMEOUT, dialer(&plan.properties)?)?;
+    let mut client =
+        connect_dialing(&options, &plan.client_id, API_TIMEOUT, dialer(&plan.properties)?, NO_CONSUMER)?;
     let stop = consume::stop_on_signals();
     // What counts records, and what is called after each round, tell of the same counts.
     let tally = std::cell::RefCell::new(Tally::new(now_ms(), Instant::now()));

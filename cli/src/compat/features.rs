@@ -5,9 +5,9 @@ use std::io;
 use std::sync::Arc;
 
 use super::subcommands::{Command, CommandLine, Read, flag, required, value};
-use super::tool::default_bootstrap;
+use super::tool::{admin_servers, default_bootstrap};
 use crate::client::features::{Features, UpgradeType};
-use crate::client::{API_TIMEOUT, Client, ClientError, ClientOptions, HostPort, WhenUnreachable, security};
+use crate::client::{API_TIMEOUT, Client, ClientError, ClientOptions, WhenUnreachable, security};
 use crate::console::{Console, errln, outln};
 use crate::properties;
 
@@ -165,7 +165,7 @@ impl From<ClientError> for Failed {
 
 fn run(command: &str, read: &Read, console: &mut Console<'_>) -> Result<(), Failed> {
     match command {
-        "version-mapping" => return version_mapping(read.one("--release-version"), console),
+        "version-mapping" => return Ok(write!(console.out, "{}", mapping(read.one("--release-version"))?)?),
         "feature-dependencies" => return dependencies(read.all("--feature"), console),
         _ => {}
     }
@@ -205,7 +205,7 @@ fn connect(read: &Read) -> Result<Client, Failed> {
     };
     let dialer = security::dialer(&properties)?;
     let servers = read.one("--bootstrap-server").map_or_else(default_bootstrap, str::to_owned);
-    let bootstrap = HostPort::parse_list(&servers).map_err(|error| error.to_string())?;
+    let bootstrap = admin_servers(&servers)?;
     let client = Client::new(ClientOptions {
         bootstrap,
         client_id: "adminclient-1".to_owned(),
@@ -328,38 +328,56 @@ fn report(
     }
 }
 
-fn version_mapping(release: Option<&str>, console: &mut Console<'_>) -> Result<(), Failed> {
+/// Which levels the features have in a release, as this tool and `kafka-storage` print it.
+pub(super) fn mapping(release: Option<&str>) -> Result<String, String> {
     let release = release.unwrap_or(LATEST);
     let level = metadata_level(release)?;
-    outln!(console, "{METADATA_VERSION}={level} ({release})");
-    for (name, level) in defaults(level) {
-        outln!(console, "{name}={level}");
-    }
-    Ok(())
+    let others = defaults(level).map(|(name, level)| format!("{name}={level}\n"));
+    Ok(format!("{METADATA_VERSION}={level} ({release})\n{}", others.collect::<String>()))
 }
 
 fn dependencies(features: &[String], console: &mut Console<'_>) -> Result<(), Failed> {
     for feature in features {
         let (name, level) = name_and_level(feature)?;
-        if name == METADATA_VERSION {
-            let version = metadata_name(level).ok_or_else(|| format!("Unknown metadata.version {level}"))?;
-            outln!(console, "{name}={level} ({version}) has no dependencies.");
-            continue;
-        }
-        let Some((_, max, _)) = FEATURES.iter().find(|(known, _, _)| *known == name) else {
-            return Err(Failed::Text(format!("Unknown feature: {name}")));
-        };
-        if !(0..=*max).contains(&level) {
-            return Err(Failed::Text(format!("No feature:{name} with feature level {level}")));
-        }
-        if name == "eligible.leader.replicas.version" && level == 1 {
-            outln!(console, "{name}={level} requires:");
-            outln!(console, "    {METADATA_VERSION}=23 ({})", shown(METADATA_VERSION, 23));
-        } else {
-            outln!(console, "{name}={level} has no dependencies.");
-        }
+        let no_level = || format!("No feature:{name} with feature level {level}");
+        write!(console.out, "{}", dependencies_of(name, level, no_level)?)?;
     }
     Ok(())
+}
+
+/// As `dependencies`, in the words of `kafka-storage`, which refuses lines in others.
+pub(super) fn storage_dependencies(features: &[String]) -> Result<String, String> {
+    let mut text = String::new();
+    for feature in features {
+        let (name, level) = feature.split_once('=').ok_or_else(|| {
+            format!(
+                "Invalid feature format: {feature}. Expected format: 'feature=version' (e.g. 'group.version=1')"
+            )
+        })?;
+        let level: i16 =
+            level.parse().map_err(|_| format!("Invalid version format: {level} for feature {name}"))?;
+        let no_level = || format!("Feature level {level} is not supported for feature {name}");
+        text += &dependencies_of(name, level, no_level)?;
+    }
+    Ok(text)
+}
+
+fn dependencies_of(name: &str, level: i16, no_level: impl Fn() -> String) -> Result<String, String> {
+    if name == METADATA_VERSION {
+        let version = metadata_name(level).ok_or_else(|| format!("Unknown metadata.version {level}"))?;
+        return Ok(format!("{name}={level} ({version}) has no dependencies.\n"));
+    }
+    let Some((_, max, _)) = FEATURES.iter().find(|(known, _, _)| *known == name) else {
+        return Err(format!("Unknown feature: {name}"));
+    };
+    if !(0..=*max).contains(&level) {
+        return Err(no_level());
+    }
+    if name == "eligible.leader.replicas.version" && level == 1 {
+        let needed = shown(METADATA_VERSION, 23);
+        return Ok(format!("{name}={level} requires:\n    {METADATA_VERSION}=23 ({needed})\n"));
+    }
+    Ok(format!("{name}={level} has no dependencies.\n"))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::options::{Argument, Options, Spec};
-use super::tool::{Failure, ToolInfo, connect};
+use super::tool::{Failure, ToolInfo, connect, unresolvable};
 use crate::client::Client;
 use crate::client::offsets::{EARLIEST, LATEST, Partition};
 use crate::client::regex::TopicPattern;
@@ -31,6 +31,9 @@ pub(crate) fn main(arguments: &[String], console: &mut Console<'_>) -> io::Resul
     let result = match run(arguments, console) {
         Err(Failure::Client(error)) => Err(Failure::Text(format!("Error occurred: {error}"))),
         Err(Failure::Option(error)) => Err(Failure::Text(format!("Error occurred: {error}"))),
+        Err(Failure::Unresolvable(made)) => {
+            Err(Failure::Text(format!("Error occurred: {}", unresolvable(made))))
+        }
         other => other,
     };
     TOOL.finish(result, "", console)

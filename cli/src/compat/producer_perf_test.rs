@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use moldau_security::link::Dialer;
 
 use super::subcommands::usage;
-use super::tool::default_bootstrap;
+use super::tool::{NO_PRODUCER, NotResolvable, check_resolvable, default_bootstrap, unresolvable};
 use crate::client::producer::{OutgoingRecord, Producer, ProducerOptions};
 use crate::client::{API_TIMEOUT, Client, ClientOptions, HostPort, WhenUnreachable, security};
 use crate::console::{Console, errln, outln};
@@ -312,6 +312,10 @@ impl Stats {
 }
 
 fn run(plan: Plan, console: &mut Console<'_>) -> io::Result<u8> {
+    if let Err(NotResolvable) = check_resolvable(&plan.bootstrap) {
+        errln!(console, "{}", unresolvable(NO_PRODUCER));
+        return Ok(1);
+    }
     let client = Client::new(ClientOptions {
         bootstrap: plan.bootstrap.clone(),
         client_id: plan.client_id.clone(),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use kafka_protocol::messages::DescribeClusterRequest;
 use moldau_security::link::Dialer;
 
-use super::tool::{self, Failure, default_bootstrap};
+use super::tool::{self, Failure, admin_servers, default_bootstrap};
 use crate::client::quorum::{Quorum, QuorumReplica};
 use crate::client::{API_TIMEOUT, Client, ClientError, ClientOptions, HostPort, WhenUnreachable};
 use crate::console::{Console, errln, outln};
@@ -185,7 +185,7 @@ fn dialer(line: &Line) -> Result<Arc<Dialer>, Failure> {
 /// A client that reaches the active controller, and the cluster's id.
 fn connect(line: &Line) -> Result<(Client, String), Failure> {
     let servers = line.bootstrap.clone().unwrap_or_else(default_bootstrap);
-    let servers = HostPort::parse_list(&servers).map_err(|error| Failure::Text(error.to_string()))?;
+    let servers = admin_servers(&servers).map_err(Failure::Text)?;
     let dialer = dialer(line)?;
     let mut client = client(servers, &dialer);
     let endpoint = if line.is_controller { ENDPOINT_CONTROLLERS } else { ENDPOINT_BROKERS };

@@ -1,4 +1,4 @@
-//! `kafka-storage`: random-uuid, format, info. Nobody needs it, for a node formats its storage by itself.
+//! `kafka-storage`: random-uuid, format, info, and what it knows of features. Nobody needs it, for a node formats its storage by itself.
 
 mod add_scram;
 
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use moldau_metadata::config::{BrokerConfig, QuorumVoter};
 use moldau_model::Uuid;
 
+use super::features;
 use crate::console::{Console, errln};
 use crate::properties;
 use crate::start::{initial_records, quorum, storage};
@@ -16,6 +17,8 @@ const USAGE: &str = include_str!("usage/kafka-storage.txt");
 const HELP: &str = include_str!("usage/kafka-storage-help.txt");
 const FORMAT_HELP: &str = include_str!("usage/kafka-storage-format-help.txt");
 const INFO_HELP: &str = include_str!("usage/kafka-storage-info-help.txt");
+const VERSION_MAPPING_HELP: &str = include_str!("usage/kafka-storage-version-mapping-help.txt");
+const FEATURE_DEPENDENCIES_HELP: &str = include_str!("usage/kafka-storage-feature-dependencies-help.txt");
 const RANDOM_UUID_HELP: &str = include_str!("usage/kafka-storage-random-uuid-help.txt");
 /// The level that a formatted directory of Apache Kafka 4.3 starts with, and this cluster too.
 const METADATA_VERSION: &str = "4.3-IV0";
@@ -30,6 +33,8 @@ struct Line {
     beginning: Option<Beginning>,
     /// `--add-scram`, each a user of one mechanism.
     users: Vec<String>,
+    release_version: Option<String>,
+    features: Vec<String>,
     help: bool,
 }
 
@@ -66,7 +71,8 @@ fn parse(arguments: &[String]) -> Result<Line, String> {
             "--standalone" | "-s" => line.beginning = Some(Beginning::Standalone),
             "--no-initial-controllers" | "-N" => line.beginning = Some(Beginning::Nobody),
             "--initial-controllers" | "-I" => line.beginning = Some(Beginning::These(argument()?)),
-            "--release-version" | "-r" | "--feature" | "-f" => drop(argument()?),
+            "--release-version" | "-r" => line.release_version = Some(argument()?),
+            "--feature" | "-f" => line.features.push(argument()?),
             other => return Err(format!("unrecognized arguments: '{other}'")),
         }
     }
@@ -86,10 +92,8 @@ pub(crate) fn main(arguments: &[String], console: &mut Console<'_>) -> io::Resul
         "random-uuid" => RANDOM_UUID_HELP,
         "format" => FORMAT_HELP,
         "info" => INFO_HELP,
-        "version-mapping" | "feature-dependencies" => {
-            errln!(console, "{command} is not part of moldau yet; these are: random-uuid, format, info");
-            return Ok(1);
-        }
+        "version-mapping" => VERSION_MAPPING_HELP,
+        "feature-dependencies" => FEATURE_DEPENDENCIES_HELP,
         other => {
             errln!(
                 console,
@@ -104,6 +108,11 @@ pub(crate) fn main(arguments: &[String], console: &mut Console<'_>) -> io::Resul
         "random-uuid" => {
             storage::random_id().map(|id| Some((format!("{id}\n"), 0))).map_err(|e| e.to_string())
         }
+        "version-mapping" => features::mapping(line.release_version.as_deref()).map(|text| Some((text, 0))),
+        "feature-dependencies" if line.features.is_empty() => {
+            Err("argument --feature/-f is required".to_owned())
+        }
+        "feature-dependencies" => features::storage_dependencies(&line.features).map(|text| Some((text, 0))),
         "format" => format(&line).map(Some),
         _ => info(&line).map(Some),
     });
@@ -334,6 +343,72 @@ mod tests {
         let (code, out, _) = outcome(&["random-uuid"]);
         assert_eq!(code, 0);
         assert!(out.trim_end().parse::<moldau_model::Uuid>().is_ok(), "{out}");
+    }
+
+    /// The texts are those of Apache Kafka 4.3.0's tool.
+    #[test]
+    fn what_features_need_is_told_in_kafkas_words() {
+        let mapping = "kraft.version=1\ntransaction.version=0\ngroup.version=0\n\
+            eligible.leader.replicas.version=0\nshare.version=0\nstreams.version=0\n";
+        let newest = "metadata.version=30 (4.3-IV0)\nkraft.version=1\ntransaction.version=2\ngroup.version=1\n\
+            eligible.leader.replicas.version=1\nshare.version=1\nstreams.version=1\n";
+        let usage =
+            "usage: kafka-storage feature-dependencies [-h] --feature FEATURE\nkafka-storage: error: ";
+        for (line, code, out, err) in [
+            ("version-mapping", 0, newest.to_owned(), String::new()),
+            (
+                "version-mapping -r 3.9-IV0",
+                0,
+                format!("metadata.version=21 (3.9-IV0)\n{mapping}"),
+                String::new(),
+            ),
+            (
+                "feature-dependencies -f group.version=1 --feature metadata.version=20",
+                0,
+                "group.version=1 has no dependencies.\nmetadata.version=20 (3.8-IV0) has no dependencies.\n"
+                    .to_owned(),
+                String::new(),
+            ),
+            (
+                "feature-dependencies -f eligible.leader.replicas.version=1",
+                0,
+                "eligible.leader.replicas.version=1 requires:\n    metadata.version=23 (4.0-IV1)\n"
+                    .to_owned(),
+                String::new(),
+            ),
+            ("feature-dependencies", 1, String::new(), format!("{usage}argument --feature/-f is required\n")),
+            (
+                "feature-dependencies -f foo",
+                1,
+                String::new(),
+                "Invalid feature format: foo. Expected format: 'feature=version' (e.g. 'group.version=1')\n"
+                    .to_owned(),
+            ),
+            (
+                "feature-dependencies -f group.version=x",
+                1,
+                String::new(),
+                "Invalid version format: x for feature group.version\n".to_owned(),
+            ),
+            (
+                "feature-dependencies -f group.version=9",
+                1,
+                String::new(),
+                "Feature level 9 is not supported for feature group.version\n".to_owned(),
+            ),
+            ("feature-dependencies -f x=2", 1, String::new(), "Unknown feature: x\n".to_owned()),
+            (
+                "feature-dependencies -f metadata.version=3",
+                1,
+                String::new(),
+                "Unknown metadata.version 3\n".to_owned(),
+            ),
+            ("version-mapping -h", 0, VERSION_MAPPING_HELP.to_owned(), String::new()),
+            ("feature-dependencies --help", 0, FEATURE_DEPENDENCIES_HELP.to_owned(), String::new()),
+        ] {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            assert_eq!(outcome(&words), (code, out, err), "{line}");
+        }
     }
 
     #[test]

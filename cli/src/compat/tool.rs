@@ -7,16 +7,14 @@ use std::time::Duration;
 
 use moldau_security::link::Dialer;
 
-use super::options::{Argument, OptionError, Options, Spec};
+use super::options::{OptionError, Options, Spec};
 use crate::client::{API_TIMEOUT, Client, ClientError, ClientOptions, HostPort, WhenUnreachable, security};
 use crate::console::{Console, errln, outln};
 
 /// The version whose tools these are, as `--version` prints it.
 pub(crate) const KAFKA_VERSION: &str = "4.3.0";
 
-/// Options that tutorials for Kafka before 4 still show, and that are no longer options.
-const OLD_OPTIONS: &[(&str, Argument)] =
-    &[("zookeeper", Argument::Required), ("broker-list", Argument::Required)];
+const BOOTSTRAP_SERVER: &str = "--bootstrap-server";
 
 /// Why a tool ends early.
 #[derive(Debug)]
@@ -30,7 +28,22 @@ pub(crate) enum Failure {
     Client(ClientError),
     /// A command line that turns out wrong only while the tool works, which Kafka reports like the work's errors.
     Option(OptionError),
+    /// None of the servers has an address: what Kafka then says it cannot make.
+    Unresolvable(&'static str),
     Io(io::Error),
+}
+
+/// What Kafka's tools say of a client that they cannot make.
+pub(crate) const NO_ADMIN: &str = "Failed to create new KafkaAdminClient";
+pub(crate) const NO_PRODUCER: &str =
+    "org.apache.kafka.common.KafkaException: Failed to construct kafka producer";
+pub(crate) const NO_CONSUMER: &str =
+    "org.apache.kafka.common.KafkaException: Failed to construct kafka consumer";
+pub(crate) const NO_RESOLVABLE: &str = "No resolvable bootstrap urls given in bootstrap.servers";
+
+/// The lines of Kafka's stack trace that say something.
+pub(crate) fn unresolvable(made: &str) -> String {
+    format!("{made}\nCaused by: org.apache.kafka.common.config.ConfigException: {NO_RESOLVABLE}")
 }
 
 impl From<io::Error> for Failure {
@@ -63,27 +76,7 @@ pub(crate) struct ToolInfo {
 impl ToolInfo {
     /// Reads the command line, old tutorials' options included, and answers `--help` and `--version`.
     pub(crate) fn parse(&self, arguments: &[String], console: &mut Console<'_>) -> Result<Options, Failure> {
-        let mut kept = Vec::with_capacity(arguments.len());
-        let mut words = arguments.iter();
-        while let Some(word) = words.next() {
-            let name = word.strip_prefix("--").unwrap_or("");
-            let (name, inline) = name.split_once('=').map_or((name, false), |(name, _)| (name, true));
-            if OLD_OPTIONS.iter().any(|(old, _)| *old == name)
-                && self.spec.options.iter().all(|(o, _)| *o != name)
-            {
-                if !inline {
-                    words.next();
-                }
-                let after = |pair: &[String]| (pair[0] == "--bootstrap-server").then(|| pair[1].clone());
-                let servers = arguments.windows(2).find_map(after).unwrap_or_else(default_bootstrap);
-                errln!(
-                    console,
-                    "note: --{name} is gone since Kafka 4, going on with --bootstrap-server {servers}"
-                );
-            } else {
-                kept.push(word.clone());
-            }
-        }
+        let kept = self.without_old_options(arguments, console)?;
         let options = self.spec.parse(&kept).map_err(|error| Failure::Text(error.to_string()))?;
         if options.has("help") {
             return Err(Failure::Usage(self.about.to_owned()));
@@ -93,6 +86,57 @@ impl ToolInfo {
             return Err(Failure::Exit(0));
         }
         Ok(options)
+    }
+
+    /// The line without the options that tutorials for Kafka before 4 still show. No line that names servers by one of
+    /// them goes on with others: it may delete.
+    fn without_old_options(
+        &self,
+        arguments: &[String],
+        console: &mut Console<'_>,
+    ) -> Result<Vec<String>, Failure> {
+        let names_servers = arguments
+            .iter()
+            .any(|word| word == BOOTSTRAP_SERVER || word.starts_with(&format!("{BOOTSTRAP_SERVER}=")));
+        let mut kept = Vec::with_capacity(arguments.len());
+        let mut words = arguments.iter();
+        while let Some(word) = words.next() {
+            let (name, inline) = match word.split_once('=') {
+                Some((name, value)) => (name, Some(value.to_owned())),
+                None => (word.as_str(), None),
+            };
+            let is_known =
+                self.spec.options.iter().any(|(option, _)| Some(*option) == name.strip_prefix("--"));
+            match name {
+                "--broker-list" if !is_known => {
+                    let missing = || OptionError::MissingArgument("broker-list".to_owned());
+                    let servers = inline.or_else(|| words.next().cloned());
+                    let servers = servers.ok_or_else(|| Failure::Text(missing().to_string()))?;
+                    errln!(
+                        console,
+                        "note: --broker-list is gone since Kafka 4, taken as {BOOTSTRAP_SERVER} {servers}"
+                    );
+                    kept.extend([BOOTSTRAP_SERVER.to_owned(), servers]);
+                }
+                "--zookeeper" if !is_known && names_servers => {
+                    if inline.is_none() {
+                        words.next();
+                    }
+                    errln!(
+                        console,
+                        "note: --zookeeper is gone since Kafka 4, and nothing is asked of ZooKeeper"
+                    );
+                }
+                "--zookeeper" if !is_known => {
+                    return Err(Failure::Text(format!(
+                        "{}\nKafka has no ZooKeeper since version 4: name the cluster's brokers by {BOOTSTRAP_SERVER} HOST:PORT",
+                        OptionError::Unrecognized("zookeeper".to_owned())
+                    )));
+                }
+                _ => kept.push(word.clone()),
+            }
+        }
+        Ok(kept)
     }
 
     /// Says why the tool ended and returns the exit code. `prefix` goes before errors of the work itself, which
@@ -116,6 +160,21 @@ impl ToolInfo {
             Err(Failure::Text(text)) => {
                 console.out.flush()?;
                 errln!(console, "{text}");
+                return Ok(1);
+            }
+            Err(Failure::Unresolvable(made)) => {
+                let text = unresolvable(made);
+                match text.split_once('\n').filter(|_| !prefix.is_empty()) {
+                    Some((first, cause)) => {
+                        outln!(console, "{prefix}{first}");
+                        console.out.flush()?;
+                        errln!(console, "{cause}");
+                    }
+                    None => {
+                        console.out.flush()?;
+                        errln!(console, "{text}");
+                    }
+                }
                 return Ok(1);
             }
             Err(Failure::Client(error)) => error.to_string(),
@@ -155,6 +214,28 @@ pub(crate) fn default_bootstrap() -> String {
         .unwrap_or_else(|| "localhost:9092".to_owned())
 }
 
+/// No server that was named has an address.
+pub(crate) struct NotResolvable;
+
+/// Refuses servers of which none has an address, as Kafka's clients do at their start; where one has, it is tried. Each that
+/// has none is told of, as Kafka's clients log it.
+pub(crate) fn check_resolvable(servers: &[HostPort]) -> Result<(), NotResolvable> {
+    let missed = &mut |server: &HostPort| {
+        crate::console::note(&format!(
+            "WARN Couldn't resolve server {server} from bootstrap.servers as DNS resolution failed for {}",
+            server.host
+        ));
+    };
+    if HostPort::any_resolves(servers, missed) { Ok(()) } else { Err(NotResolvable) }
+}
+
+/// The servers of an admin client, for tools that have their own command lines.
+pub(crate) fn admin_servers(servers: &str) -> Result<Vec<HostPort>, String> {
+    let servers = HostPort::parse_list(servers).map_err(|error| error.to_string())?;
+    check_resolvable(&servers).map_err(|NotResolvable| unresolvable(NO_ADMIN))?;
+    Ok(servers)
+}
+
 /// A client for the tool: `--bootstrap-server`, or the default.
 pub(crate) fn connect(options: &Options, client_id: &str) -> Result<Client, Failure> {
     connect_within(options, client_id, API_TIMEOUT)
@@ -167,18 +248,20 @@ pub(crate) fn connect_within(
     api_timeout: Duration,
 ) -> Result<Client, Failure> {
     let dialer = dialer(&command_config(options)?)?;
-    connect_dialing(options, client_id, api_timeout, dialer)
+    connect_dialing(options, client_id, api_timeout, dialer, NO_ADMIN)
 }
 
-/// As `connect`, with what the tool's properties say of the servers.
+/// As `connect`, with what the tool's properties say of the servers. `made` is what Kafka says where there are none.
 pub(crate) fn connect_dialing(
     options: &Options,
     client_id: &str,
     api_timeout: Duration,
     dialer: Dialer,
+    made: &'static str,
 ) -> Result<Client, Failure> {
     let servers = options.one("bootstrap-server")?.map_or_else(default_bootstrap, str::to_owned);
     let bootstrap = HostPort::parse_list(&servers).map_err(|error| Failure::Text(error.to_string()))?;
+    check_resolvable(&bootstrap).map_err(|NotResolvable| Failure::Unresolvable(made))?;
     let client = Client::new(ClientOptions {
         bootstrap,
         client_id: client_id.to_owned(),
@@ -198,4 +281,60 @@ pub(crate) fn command_config(options: &Options) -> Result<Vec<(String, String)>,
 /// What dials as the properties say.
 pub(crate) fn dialer(properties: &[(String, String)]) -> Result<Dialer, Failure> {
     security::dialer(properties).map_err(Failure::Text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compat::options::Argument;
+
+    const TOOL: ToolInfo = ToolInfo {
+        spec: Spec { options: &[("bootstrap-server", Argument::Required), ("delete", Argument::No)] },
+        usage: "",
+        about: "",
+    };
+
+    /// The servers that a line names, or what is said in place of going on, and the notes.
+    fn servers_of(line: &str) -> (Result<Option<String>, String>, String) {
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let parsed = TOOL.parse(&words, &mut Console { out: &mut out, err: &mut err });
+        let servers = match parsed {
+            Ok(options) => Ok(options.one("bootstrap-server").unwrap().map(str::to_owned)),
+            Err(Failure::Text(text)) => Err(text),
+            Err(other) => panic!("{line}: {other:?}"),
+        };
+        (servers, String::from_utf8(err).unwrap())
+    }
+
+    #[test]
+    fn a_list_of_brokers_names_the_bootstrap_servers() {
+        for line in ["--delete --broker-list h:1,i:2", "--broker-list=h:1,i:2 --delete"] {
+            let (servers, notes) = servers_of(line);
+            assert_eq!(servers, Ok(Some("h:1,i:2".to_owned())), "{line}");
+            assert_eq!(
+                notes,
+                "note: --broker-list is gone since Kafka 4, taken as --bootstrap-server h:1,i:2\n"
+            );
+        }
+        let (refused, _) = servers_of("--delete --broker-list");
+        assert_eq!(refused, Err("Option broker-list requires an argument".to_owned()));
+    }
+
+    #[test]
+    fn who_names_a_zookeeper_alone_never_reaches_another_cluster() {
+        for line in ["--zookeeper prod-zk:2181 --delete", "--delete --zookeeper=prod-zk:2181"] {
+            let (refused, notes) = servers_of(line);
+            let text = refused.unwrap_err();
+            assert_eq!(text.lines().next(), Some("zookeeper is not a recognized option"), "{line}");
+            assert!(text.ends_with("by --bootstrap-server HOST:PORT") && notes.is_empty(), "{text}");
+        }
+        for line in
+            ["--zookeeper z:1 --delete --bootstrap-server h:1", "--bootstrap-server=h:1 --zookeeper=z:1"]
+        {
+            let (servers, notes) = servers_of(line);
+            assert_eq!(servers, Ok(Some("h:1".to_owned())), "{line}");
+            assert!(notes.starts_with("note: --zookeeper is gone since Kafka 4"), "{notes}");
+        }
+    }
 }

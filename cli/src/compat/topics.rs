@@ -8,7 +8,7 @@ use std::io;
 use moldau_model::{ErrorCode, Uuid};
 
 use super::options::{Argument, Options, Spec};
-use super::tool::{Failure, ToolInfo, connect, refuse_beside, require};
+use super::tool::{Failure, ToolInfo, connect, refuse_beside, require, unresolvable};
 use crate::client::regex::TopicPattern;
 use crate::client::topics::{NewTopic, TopicListing};
 use crate::client::{Client, ClientError};
@@ -67,6 +67,8 @@ pub(crate) fn main(arguments: &[String], console: &mut Console<'_>) -> io::Resul
                 if arguments.iter().any(|word| word == "--create") { "createTopics" } else { "listTopics" };
             Err(failed(format!("Timed out waiting for a node assignment. Call: {call}")))
         }
+        // Not the work's error for Kafka: no client, no command.
+        Err(Failure::Unresolvable(made)) => Err(Failure::Text(unresolvable(made))),
         result => result,
     };
     TOOL.finish(result, "Error while executing topic command : ", console)
@@ -196,6 +198,9 @@ fn create(client: &mut Client, options: &Options, console: &mut Console<'_>) -> 
     }
     if partitions.is_some_and(|partitions| partitions < 1) {
         return Err(failed("The partitions must be greater than 0".into()));
+    }
+    if topic.name.is_empty() {
+        return Err(failed("The given topic name '' cannot be represented in a request.".into()));
     }
     match client.create_topic(&topic, false) {
         Err(error) if error.code() == Some(ErrorCode::TopicAlreadyExists) && options.has("if-not-exists") => {
@@ -358,6 +363,25 @@ mod tests {
         ] {
             assert_eq!(refused(line), (1, String::new(), text.to_owned()), "{line}");
         }
+    }
+
+    #[test]
+    fn servers_without_an_address_are_refused_at_once() {
+        let text = "Failed to create new KafkaAdminClient\n\
+            Caused by: org.apache.kafka.common.config.ConfigException: No resolvable bootstrap urls given in bootstrap.servers\n";
+        let said = refused("--bootstrap-server no..such:9092 --list");
+        assert_eq!(said, (1, String::new(), text.to_owned()));
+    }
+
+    #[test]
+    fn a_topic_without_a_name_cannot_be_asked_for() {
+        let words = ["--bootstrap-server", "127.0.0.1:1", "--create", "--topic", ""].map(str::to_owned);
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        assert_eq!(main(&words, &mut Console { out: &mut out, err: &mut err }).unwrap(), 1);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "Error while executing topic command : The given topic name '' cannot be represented in a request.\n"
+        );
     }
 
     #[test]

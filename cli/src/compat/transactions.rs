@@ -6,9 +6,9 @@ use std::io;
 use std::sync::Arc;
 
 use super::subcommands::{Command, CommandLine, Read, required, table, usage, value};
-use super::tool::{KAFKA_VERSION, default_bootstrap};
+use super::tool::{KAFKA_VERSION, admin_servers, default_bootstrap};
 use crate::client::transactions::ProducerState;
-use crate::client::{API_TIMEOUT, Client, ClientError, ClientOptions, HostPort, WhenUnreachable, security};
+use crate::client::{API_TIMEOUT, Client, ClientError, ClientOptions, WhenUnreachable, security};
 use crate::console::{Console, errln, outln};
 use crate::properties;
 
@@ -140,7 +140,7 @@ fn connect(read: &Read) -> Result<Client, Failed> {
     };
     let dialer = security::dialer(&properties).map_err(text)?;
     let servers = read.one("--bootstrap-server").map_or_else(default_bootstrap, str::to_owned);
-    let bootstrap = HostPort::parse_list(&servers).map_err(|error| text(error.to_string()))?;
+    let bootstrap = admin_servers(&servers).map_err(text)?;
     let client = Client::new(ClientOptions {
         bootstrap,
         client_id: "adminclient-1".to_owned(),

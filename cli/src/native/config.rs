@@ -16,6 +16,7 @@ use crate::client::Client;
 use crate::client::configs::{ConfigEntry, ConfigSource, ResourceKind};
 use crate::console::{Console, outln};
 
+const SUGGESTIONS_MAX: usize = 5;
 /// Settings in which the nodes of one cluster differ because they are different nodes.
 const OF_EACH_NODE: &[&str] = &[
     "advertised.listeners",
@@ -114,13 +115,32 @@ fn meanings(key: &str) -> Vec<Explained> {
     found
 }
 
+/// Which settings may be meant: the one that is written nearly so, or those that have this word.
+fn suggestions(key: &str) -> String {
+    if let Some(name) = nearest_name(key) {
+        return name.to_owned();
+    }
+    let of_topics = definitions::TOPIC.iter().chain(definitions::GROUP.iter());
+    let names = of_topics.chain(definitions::broker()).map(|definition| definition.name);
+    let has_word = |name: &&str| format!(".{name}.").contains(&format!(".{key}."));
+    let mut found: Vec<&str> = names.filter(has_word).collect();
+    found.sort_unstable_by_key(|name| (!name.starts_with(key), name.len(), *name));
+    found.dedup();
+    found.truncate(SUGGESTIONS_MAX);
+    match found.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        _ => found.concat(),
+    }
+}
+
 fn explain(common: &Common, key: &str, console: &mut Console<'_>) -> Result<(), Failure> {
     // As a variable of the environment, too.
     let variable = ["KAFKA_", "MOLDAU_"].iter().find_map(|prefix| key.strip_prefix(prefix));
     let key = variable.map_or_else(|| key.to_owned(), crate::start::environment::key_of);
     let found = meanings(&key);
     if found.is_empty() {
-        let nearest = nearest_name(&key).map_or_else(String::new, |name| format!("; did you mean {name}?"));
+        let nearest = suggestions(&key);
+        let nearest = if nearest.is_empty() { nearest } else { format!("; did you mean {nearest}?") };
         return Err(Failure::Text(format!("{key}: no such setting{nearest}")));
     }
     if common.is_json() {
@@ -365,6 +385,13 @@ mod tests {
     fn a_name_that_is_none_gets_the_nearest() {
         let Err(Failure::Text(text)) = explained("num.partition") else { panic!("it was explained") };
         assert_eq!(text, "num.partition: no such setting; did you mean num.partitions?");
+        let Err(Failure::Text(text)) = explained("retention") else { panic!("it was explained") };
+        assert!(
+            text.starts_with("retention: no such setting; did you mean retention.ms, retention.bytes, "),
+            "{text}"
+        );
+        let Err(Failure::Text(text)) = explained("frobnicate") else { panic!("it was explained") };
+        assert_eq!(text, "frobnicate: no such setting");
     }
 
     fn entry(name: &str, value: &str, source: ConfigSource) -> ConfigEntry {

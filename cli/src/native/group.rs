@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use clap::{ArgGroup, Subcommand};
+use moldau_model::ErrorCode;
 use serde_json::{Value, json};
 
 use super::topic::done;
 use super::{Common, Failure, table};
 use crate::client::Client;
 use crate::client::offsets::{EARLIEST, LATEST, Partition};
-use crate::client::reset::{Target, commit, new_offsets};
-use crate::console::{Console, outln};
+use crate::client::reset::{Target, commit, new_offsets_telling};
+use crate::console::{Console, errln, note, outln};
 
 #[derive(Subcommand)]
 pub(super) enum Verb {
@@ -79,8 +80,16 @@ pub(super) fn run(common: &Common, verb: Verb, console: &mut Console<'_>) -> Res
                 (_, _, _, Some(time), _) => Target::Time(time),
                 (.., by) => Target::Shift(by.unwrap_or(0)),
             };
-            let goal = new_offsets(&mut client, &partitions, &committed, target)?;
+            let warn = &mut |text: &str| note(&format!("warning: {text}"));
+            let goal = new_offsets_telling(&mut client, &partitions, &committed, target, warn)?;
+            let in_use = in_use(&mut client, &group)?;
+            if let (Some(text), false) = (&in_use, execute) {
+                errln!(console, "warning: {text}");
+            }
             if execute {
+                if let Some(text) = in_use {
+                    return Err(Failure::Text(text));
+                }
                 commit(&mut client, &group, &goal)?;
             }
             if common.is_json() {
@@ -115,6 +124,27 @@ pub(super) fn run(common: &Common, verb: Verb, console: &mut Console<'_>) -> Res
             done(common, &format!("deleted {}", groups.join(", ")), json!({"deleted": groups}), console)
         }
     }
+}
+
+/// Why a group's offsets cannot be moved now, if its members still read: in the words of Kafka's tool, and what to do.
+fn in_use(client: &mut Client, group: &str) -> Result<Option<String>, Failure> {
+    match client.describe_group(group) {
+        Ok(described) => Ok(in_use_text(group, &described.state, described.members.len())),
+        // A group may get offsets before its first member comes.
+        Err(error) if error.code() == Some(ErrorCode::GroupIdNotFound) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn in_use_text(group: &str, state: &str, members: usize) -> Option<String> {
+    if ["Empty", "Dead"].contains(&state) {
+        return None;
+    }
+    let s = if members == 1 { "" } else { "s" };
+    Some(format!(
+        "Assignments can only be reset if the group '{group}' is inactive, but the current state is {state}.\n  \
+         it has {members} member{s}: see `moldau group describe {group}`, and stop them first"
+    ))
 }
 
 fn describe(
@@ -172,4 +202,24 @@ fn describe(
         })
         .collect();
     Ok(table(&["TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "MEMBER"], &rows, console)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_that_is_read_by_somebody_cannot_be_moved() {
+        assert_eq!(in_use_text("g", "Empty", 0), None);
+        assert_eq!(in_use_text("g", "Dead", 0), None);
+        let text = in_use_text("g", "Stable", 1).unwrap();
+        assert!(
+            text.starts_with(
+                "Assignments can only be reset if the group 'g' is inactive, but the current state is Stable.\n"
+            ),
+            "{text}"
+        );
+        assert!(text.contains("it has 1 member:"), "{text}");
+        assert!(in_use_text("g", "PreparingRebalance", 2).unwrap().contains("2 members"));
+    }
 }

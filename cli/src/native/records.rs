@@ -14,6 +14,9 @@ use crate::console::{Console, errln};
 use crate::consume::{self, ConsumeError, ConsumeOptions, Subscription};
 use crate::produce::{self, ProduceError};
 
+/// How long a broker may wait for its replicas, whatever time there is.
+const REQUEST_TIMEOUT_MS_MAX: i32 = 30_000;
+
 #[derive(Args)]
 pub(super) struct ProduceArguments {
     topic: String,
@@ -71,7 +74,14 @@ pub(super) fn produce(
     }
     let reader = LineReader::configure(&properties).map_err(Failure::Text)?;
     let client = common.client("moldau")?;
-    let options = ProducerOptions { acks, compression, ..ProducerOptions::default() };
+    let options = ProducerOptions {
+        acks,
+        compression,
+        request_timeout_ms: i32::try_from(common.timeout_ms).unwrap_or(i32::MAX).min(REQUEST_TIMEOUT_MS_MAX),
+        delivery_timeout: Duration::from_millis(common.timeout_ms),
+        tells_waits: true,
+        ..ProducerOptions::default()
+    };
     let mut producer = Producer::new(client, &arguments.topic, options);
     let mut lost = 0usize;
     let mut reason = String::new();

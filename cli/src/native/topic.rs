@@ -1,9 +1,11 @@
 //! `moldau topic`.
 
 use clap::Subcommand;
+use moldau_model::ErrorCode;
 use serde_json::{Value, json};
 
 use super::{Common, Failure, join, table};
+use crate::client::ClientError;
 use crate::client::configs::{ConfigChange, ResourceKind};
 use crate::client::topics::{NewTopic, TopicDescription};
 use crate::console::{Console, outln};
@@ -86,9 +88,7 @@ pub(super) fn run(common: &Common, verb: Verb, console: &mut Console<'_>) -> Res
                 configs: config.iter().map(|text| key_value(text)).collect::<Result<_, _>>()?,
             };
             match client.create_topic(&topic, false) {
-                Err(error)
-                    if if_not_exists && error.code() == Some(moldau_model::ErrorCode::TopicAlreadyExists) => {
-                }
+                Err(error) if if_not_exists && error.code() == Some(ErrorCode::TopicAlreadyExists) => {}
                 result => result?,
             }
             done(common, &format!("created topic {name}"), json!({"created": name}), console)
@@ -100,8 +100,9 @@ pub(super) fn run(common: &Common, verb: Verb, console: &mut Console<'_>) -> Res
                     "nothing to alter: give --partitions, --config or --delete-config".into(),
                 ));
             }
+            let missing = |error| name_missing(error, std::slice::from_ref(&name));
             if let Some(count) = partitions {
-                client.create_partitions(&[(name.clone(), None)], count)?;
+                client.create_partitions(&[(name.clone(), None)], count).map_err(missing)?;
             }
             let mut changes = Vec::new();
             for text in &config {
@@ -110,15 +111,36 @@ pub(super) fn run(common: &Common, verb: Verb, console: &mut Console<'_>) -> Res
             }
             changes.extend(delete_config.into_iter().map(ConfigChange::Delete));
             if !changes.is_empty() {
-                client.alter_configs(ResourceKind::Topic, &name, &changes)?;
+                client.alter_configs(ResourceKind::Topic, &name, &changes).map_err(missing)?;
             }
             done(common, &format!("altered topic {name}"), json!({"altered": name}), console)
         }
         Verb::Apply(_) => Ok(()),
         Verb::Delete { names } => {
-            client.delete_topics(&names)?;
+            // Of one, it is known which is not there; of several, those are deleted that are.
+            let known = if names.len() > 1 { Some(client.list_topics()?) } else { None };
+            client.delete_topics(&names).map_err(|error| match known {
+                Some(topics) => {
+                    let is_there = |name: &String| topics.iter().any(|topic| topic.name == *name);
+                    name_missing(
+                        error,
+                        &names.iter().filter(|name| !is_there(name)).cloned().collect::<Vec<_>>(),
+                    )
+                }
+                None => name_missing(error, &names),
+            })?;
             done(common, &format!("deleted {}", names.join(", ")), json!({"deleted": names}), console)
         }
+    }
+}
+
+/// The error with the names that it is about, where it is that there are no such topics.
+fn name_missing(error: ClientError, missing: &[String]) -> ClientError {
+    match error.code() {
+        Some(code @ ErrorCode::UnknownTopicOrPartition) if !missing.is_empty() => {
+            ClientError::broker(code.code(), Some(&format!("there is no topic {}", missing.join(", "))))
+        }
+        _ => error,
     }
 }
 
@@ -148,7 +170,8 @@ fn describe(
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
     let names = [name.to_owned()];
-    let topics = client.describe_topics(&names, None)?;
+    let missing = |error| name_missing(error, &names);
+    let topics = client.describe_topics(&names, None).map_err(missing)?;
     let configs = client.describe_configs(ResourceKind::Topic, &names, false)?;
     let Some(topic) = topics.first() else { return Ok(()) };
     let mut set: Vec<(&str, &str)> = configs
@@ -190,4 +213,19 @@ fn as_json(topic: &TopicDescription, set: &[(&str, &str)]) -> Value {
     let configs: serde_json::Map<String, Value> =
         set.iter().map(|(key, value)| ((*key).to_owned(), Value::from(*value))).collect();
     json!({"name": topic.name, "topic_id": topic.topic_id.to_string(), "configs": configs, "partitions": partitions})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_that_is_not_there_is_named() {
+        let unknown = || ClientError::broker(ErrorCode::UnknownTopicOrPartition.code(), None);
+        let names = ["a".to_owned(), "b".to_owned()];
+        assert_eq!(name_missing(unknown(), &names[..1]).to_string(), "there is no topic a");
+        assert_eq!(name_missing(unknown(), &names).to_string(), "there is no topic a, b");
+        let other = ClientError::broker(ErrorCode::TopicAlreadyExists.code(), Some("it is there"));
+        assert_eq!(name_missing(other, &names).to_string(), "it is there");
+    }
 }

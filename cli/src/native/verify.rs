@@ -3,6 +3,7 @@
 
 mod history;
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,11 +15,11 @@ use serde_json::json;
 
 use super::load::{Target, TopicArguments, join, spawn};
 use super::{Common, Failure};
-use crate::client::ClientError;
-use crate::client::consumer::Fetcher;
+use crate::client::consumer::{Fetcher, Take};
 use crate::client::offsets::{EARLIEST, LATEST, Partition};
 use crate::client::producer::{OutgoingRecord, Producer, ProducerOptions};
-use crate::console::{Console, errln, outln};
+use crate::client::{Client, ClientError};
+use crate::console::{Console, errln, note, outln};
 use crate::consume::stop_on_signals;
 use history::{History, Judgement, Name, Outcome, Seen};
 
@@ -34,6 +35,8 @@ const DELIVERY_MAX: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(200);
 /// How long the cluster may take at the end until every partition can be read to its end.
 const LAST_READ_MAX: Duration = Duration::from_secs(120);
+/// One operation of that, so that a cluster which is back is asked anew.
+const LAST_READ_OPERATION_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -64,6 +67,8 @@ struct Run {
     producers_are_done: AtomicBool,
     acked: AtomicU64,
     read: AtomicU64,
+    /// Whether the last poll of the live reader was answered.
+    reader_is_well: AtomicBool,
     /// The longest time in which nothing was acknowledged, in milliseconds.
     longest_pause_ms: AtomicU64,
 }
@@ -94,23 +99,65 @@ pub(super) fn run(common: &Common, arguments: &Arguments, console: &mut Console<
             arguments.duration_s
         );
     }
-    let result = load(arguments, &target, console);
-    let (judgement, longest_pause) = result?;
+    let ended = load(arguments, &target, console).inspect_err(|_| stays(&target, "to be looked at"))?;
+    let longest_pause = ended.longest_pause;
+    let judgement = match ended.last {
+        Ok(last) => ended.history.judge(&last),
+        Err(Unread { found, reason }) => {
+            let acknowledged = ended.acknowledged;
+            // Those that were read as they came were found, wherever their leaders are now.
+            let found = found.max(ended.read);
+            if common.is_json() {
+                let value = json!({"sound": false, "acknowledged": acknowledged, "found": found,
+                    "longest_pause_ms": longest_pause.as_millis() as u64, "cannot_judge": reason});
+                super::json(&value, console)?;
+            }
+            return Err(Failure::Text(cannot_judge(&target.topic, acknowledged, found, &reason)));
+        }
+    };
     report(common, &judgement, longest_pause, console)?;
     if judgement.faults.is_empty() {
-        // Whoever finds a fault needs the topic.
-        target.clean()?;
+        // Whoever finds a fault needs the topic. That it cannot be deleted changes nothing in what was found.
+        if let Err(Failure::Client(error)) = target.clean() {
+            stays(&target, &format!("for it cannot be deleted now: {error}"));
+        }
         return if judgement.is_sound() { Ok(()) } else { Err(Failure::Unhealthy) };
     }
-    errln!(console, "the topic {} stays, to be looked at", target.topic);
+    stays(&target, "to be looked at");
     Err(Failure::Unhealthy)
 }
 
-fn load(
-    arguments: &Arguments,
-    target: &Arc<Target>,
-    console: &mut Console<'_>,
-) -> Result<(Judgement, Duration), Failure> {
+fn stays(target: &Target, why: &str) {
+    note(&format!("the topic {} stays, {why}", target.topic));
+}
+
+fn cannot_judge(topic: &str, acknowledged: u64, found: usize, reason: &str) -> String {
+    format!(
+        "cannot judge: the topic cannot be read to its end within {} s ({reason})\n  {acknowledged} records were \
+         acknowledged, and {found} were found so far; see `moldau cluster health`\n  the topic {topic} stays, to be looked at",
+        LAST_READ_MAX.as_secs()
+    )
+}
+
+/// What a run has to be judged by.
+struct Ended {
+    history: History,
+    acknowledged: u64,
+    /// Records that were read as they came.
+    read: usize,
+    longest_pause: Duration,
+    last: Result<Vec<Seen>, Unread>,
+}
+
+/// A topic that was not read to its end.
+#[derive(Debug)]
+struct Unread {
+    /// Records of this run.
+    found: usize,
+    reason: String,
+}
+
+fn load(arguments: &Arguments, target: &Arc<Target>, console: &mut Console<'_>) -> Result<Ended, Failure> {
     let run = Arc::new(Run {
         id: u64::from(std::process::id()) << 32 | u64::from(crate::client::producer::now().0 as u32),
         until: Instant::now() + Duration::from_secs(arguments.duration_s),
@@ -118,6 +165,7 @@ fn load(
         producers_are_done: AtomicBool::new(false),
         acked: AtomicU64::new(0),
         read: AtomicU64::new(0),
+        reader_is_well: AtomicBool::new(true),
         longest_pause_ms: AtomicU64::new(0),
     });
     // A topic that holds records already is read from where it ends now.
@@ -155,9 +203,14 @@ fn load(
     join(reader)?.map_err(Failure::from)?;
     // Both have ended: what is left in the channel is all there is.
     told.try_iter().for_each(|fact| take(&mut history, fact));
-    let last = read_all(&mut client, run.id, starts)?;
-    let pause = Duration::from_millis(run.longest_pause_ms.load(Ordering::Relaxed));
-    Ok((history.judge(&last), pause))
+    if !run.reader_is_well.load(Ordering::Relaxed) {
+        errln!(console, "waiting for the cluster, for up to {} s", LAST_READ_MAX.as_secs());
+    }
+    let last = read_all(&mut client, run.id, &starts, Instant::now() + LAST_READ_MAX);
+    let longest_pause = Duration::from_millis(run.longest_pause_ms.load(Ordering::Relaxed));
+    let acknowledged = run.acked.load(Ordering::Relaxed);
+    let read = usize::try_from(run.read.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+    Ok(Ended { history, acknowledged, read, longest_pause, last })
 }
 
 fn take(history: &mut History, fact: Fact) {
@@ -278,7 +331,17 @@ fn read_live(
     loop {
         // Asked before: what was written by then is read by the poll that comes back empty.
         let is_last = run.producers_are_done.load(Ordering::SeqCst);
-        let records = fetcher.poll(&mut client, POLL)?;
+        let polled = fetcher.poll(&mut client, POLL);
+        run.reader_is_well.store(polled.is_ok(), Ordering::Relaxed);
+        let records = match polled {
+            Ok(records) => records,
+            // The cluster is away: what it comes back with is read again at the end.
+            Err(error) if may_pass(&error) => {
+                std::thread::sleep(POLL);
+                Vec::new()
+            }
+            Err(error) => return Err(error),
+        };
         if records.is_empty() && is_last {
             return Ok(());
         }
@@ -293,36 +356,84 @@ fn read_live(
     }
 }
 
-/// Everything that the partitions hold now, from where the run began.
+/// Whether a cluster that is asked again later may answer.
+fn may_pass(error: &ClientError) -> bool {
+    error.is_retriable() || error.is_unreachable()
+}
+
+/// Everything that the partitions hold now, from where the run began. Waits for a cluster that is away.
 fn read_all(
-    client: &mut crate::client::Client,
+    client: &mut Client,
     run: u64,
-    starts: Vec<(Partition, i64)>,
-) -> Result<Vec<Seen>, Failure> {
-    let deadline = Instant::now() + LAST_READ_MAX;
-    let asked: Vec<(Partition, i64)> =
-        starts.iter().map(|(partition, _)| (partition.clone(), LATEST)).collect();
-    let mut ends = std::collections::BTreeMap::new();
-    for (partition, at) in client.list_offsets(&asked, false)? {
-        ends.insert(partition, at?.offset);
-    }
-    let mut fetcher = Fetcher::new(false, EARLIEST);
-    fetcher.assign(client, starts)?;
+    starts: &[(Partition, i64)],
+    deadline: Instant,
+) -> Result<Vec<Seen>, Unread> {
+    client.set_api_timeout(LAST_READ_OPERATION_MAX);
     let mut seen = Vec::new();
-    while fetcher.positions().iter().any(|(partition, at)| ends.get(partition).is_some_and(|end| at < end)) {
-        if Instant::now() >= deadline {
-            return Err(Failure::Text(
-                "the topic cannot be read to its end; is a partition without a leader? see `moldau cluster health`".to_owned(),
-            ));
-        }
-        for record in fetcher.poll(client, POLL)? {
-            if let Some(name) = record.value.as_deref().and_then(|value| Name::parse(value, run)) {
-                seen.push(Seen { partition: record.partition, offset: record.offset, name });
+    let mut reason = "a partition has no leader".to_owned();
+    let mut fetcher = Fetcher::new(false, EARLIEST);
+    let mut ends = None;
+    loop {
+        match read_on(client, run, starts, &mut fetcher, &mut ends, &mut seen) {
+            Ok(true) => break,
+            Ok(false) => {}
+            Err(error) => {
+                reason = error.to_string();
+                if !may_pass(&error) {
+                    return Err(Unread { found: seen.len(), reason });
+                }
+                std::thread::sleep(POLL);
             }
+        }
+        if Instant::now() >= deadline {
+            return Err(Unread { found: seen.len(), reason });
         }
     }
     seen.sort_by_key(|seen| (seen.partition, seen.offset));
+    // A batch whose rest could not be read was shown again.
+    seen.dedup_by_key(|seen| (seen.partition, seen.offset));
     Ok(seen)
+}
+
+/// Where each partition ends.
+type Ends = BTreeMap<Partition, i64>;
+
+/// A round of reading; whether it has reached the ends.
+fn read_on(
+    client: &mut Client,
+    run: u64,
+    starts: &[(Partition, i64)],
+    fetcher: &mut Fetcher,
+    known_ends: &mut Option<Ends>,
+    seen: &mut Vec<Seen>,
+) -> Result<bool, ClientError> {
+    let ends = match known_ends {
+        Some(ends) => ends,
+        None => {
+            let asked: Vec<(Partition, i64)> =
+                starts.iter().map(|(partition, _)| (partition.clone(), LATEST)).collect();
+            let answers = client.list_offsets(&asked, false)?.into_iter();
+            let ends: Ends = answers
+                .map(|(partition, at)| Ok((partition, at?.offset)))
+                .collect::<Result<_, ClientError>>()?;
+            fetcher.assign(client, starts.to_vec())?;
+            known_ends.insert(ends)
+        }
+    };
+    let is_behind = |fetcher: &Fetcher| {
+        fetcher.positions().iter().any(|(partition, at)| ends.get(partition).is_some_and(|end| at < end))
+    };
+    if is_behind(fetcher) {
+        // Kept as they come: what is behind them may fail, and they are not shown again.
+        fetcher.visit(client, POLL, &mut |record| {
+            let record = record.to_incoming();
+            if let Some(name) = record.value.as_deref().and_then(|value| Name::parse(value, run)) {
+                seen.push(Seen { partition: record.partition, offset: record.offset, name });
+            }
+            Take::Next
+        })?;
+    }
+    Ok(!is_behind(fetcher))
 }
 
 fn report(
@@ -354,4 +465,36 @@ fn report(
         outln!(console, "\nnothing was acknowledged, so nothing is shown: see `moldau cluster health`");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::{ClientOptions, HostPort, WhenUnreachable};
+
+    #[test]
+    fn a_cluster_that_does_not_come_back_is_waited_for_and_then_said_to_be_away() {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut client = Client::new(ClientOptions {
+            bootstrap: vec![HostPort { host: "127.0.0.1".to_owned(), port }],
+            client_id: "test".to_owned(),
+            api_timeout: Duration::from_secs(60),
+            when_unreachable: WhenUnreachable::Fail,
+        });
+        let begun = Instant::now();
+        let starts = [(("t".to_owned(), 0), 0)];
+        let unread = read_all(&mut client, 1, &starts, begun + 2 * POLL).unwrap_err();
+        assert!(begun.elapsed() >= 2 * POLL);
+        assert_eq!(unread.found, 0);
+        let text = cannot_judge("t", 7, unread.found, &unread.reason);
+        assert!(
+            text.starts_with("cannot judge: the topic cannot be read to its end within 120 s (cannot reach"),
+            "{text}"
+        );
+        assert!(
+            text.contains("7 records were acknowledged, and 0 were found")
+                && text.contains("the topic t stays"),
+            "{text}"
+        );
+    }
 }

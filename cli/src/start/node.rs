@@ -377,16 +377,40 @@ fn with_next_step(error: &str, config: &BrokerConfig) -> String {
         );
     }
     if text.contains("address already in use") || text.contains("address in use") {
-        let choice = if text.contains("http") {
-            "http.listener=localhost:PORT"
-        } else if text.contains("controller") {
-            "listeners=PLAINTEXT://localhost:9092,CONTROLLER://localhost:PORT"
+        let choice = if text.contains("serve http") {
+            "http.listener=localhost:PORT".to_owned()
         } else {
-            "listeners=PLAINTEXT://localhost:PORT"
+            format!("listeners={}", with_another_port(error, config))
         };
         return format!("{error}; stop what uses it, or choose another by --override {choice}");
     }
     error.to_owned()
+}
+
+/// The configuration's own listeners, where the one that the error names has another port.
+fn with_another_port(error: &str, config: &BrokerConfig) -> String {
+    let is_taken = |name: &str| error.contains(&format!("listener {}:", name.to_ascii_uppercase()));
+    let mut listeners: Vec<String> = match config.settings.get("listeners") {
+        Some(text) => text.split(',').map(|listener| listener.trim().to_owned()).collect(),
+        None => config.listeners.iter().map(ToString::to_string).collect(),
+    };
+    // Who did not name the controllers' listener goes on without doing so, unless it is in the way.
+    let unnamed = config.controller_listeners.iter().filter(|listener| is_taken(&listener.name));
+    let unnamed: Vec<String> = unnamed
+        .filter(|listener| {
+            let name = format!("{}://", listener.name);
+            !listeners.iter().any(|text| text.to_ascii_uppercase().starts_with(&name))
+        })
+        .map(ToString::to_string)
+        .collect();
+    listeners.extend(unnamed);
+    for text in &mut listeners {
+        let name = text.split("://").next().unwrap_or_default();
+        if let (true, Some((host, _))) = (is_taken(name), text.rsplit_once(':')) {
+            *text = format!("{host}:PORT");
+        }
+    }
+    listeners.join(",")
 }
 
 /// The signals that mean "stop".
@@ -419,5 +443,48 @@ impl Signals {
             }
         }
         self.interrupt.recv().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_port_leaves_the_other_listeners_as_they_are() {
+        let config = |listeners: Option<&str>| {
+            let settings = listeners.map(|text| ("listeners".to_owned(), text.to_owned()));
+            BrokerConfig::from_settings(settings.into_iter().collect()).unwrap()
+        };
+        for (listeners, error, choice) in [
+            (
+                Some("PLAINTEXT://localhost:9292,CONTROLLER://localhost:9294"),
+                "cannot listen on controller listener CONTROLLER://localhost:9294: Address already in use",
+                "listeners=PLAINTEXT://localhost:9292,CONTROLLER://localhost:PORT",
+            ),
+            (
+                Some("PLAINTEXT://localhost:9292,CONTROLLER://[::1]:9294"),
+                "cannot listen on localhost:9292 for listener PLAINTEXT: Address already in use (os error 98)",
+                "listeners=PLAINTEXT://localhost:PORT,CONTROLLER://[::1]:9294",
+            ),
+            (
+                None,
+                "cannot listen on localhost:9092 for listener PLAINTEXT: Address already in use (os error 98)",
+                "listeners=PLAINTEXT://localhost:PORT",
+            ),
+            (
+                None,
+                "cannot listen on controller listener CONTROLLER://localhost:9093: Address already in use",
+                "listeners=PLAINTEXT://localhost:9092,CONTROLLER://localhost:PORT",
+            ),
+            (
+                None,
+                "cannot serve HTTP on 127.0.0.1:9644: Address already in use (os error 98)",
+                "http.listener=localhost:PORT",
+            ),
+        ] {
+            let text = with_next_step(error, &config(listeners));
+            assert!(text.ends_with(&format!("--override {choice}")), "{text}");
+        }
     }
 }

@@ -29,6 +29,11 @@ pub(crate) struct Identity {
 pub(crate) enum StorageError {
     #[error("{path}: {source}", path = path.display())]
     Io { path: PathBuf, source: io::Error },
+    #[error(
+        "the directory {path}, of log.dirs or metadata.log.dir, cannot be made or written to: {source}",
+        path = path.display()
+    )]
+    Unusable { path: PathBuf, source: io::Error },
     #[error("{path}: {reason}", path = path.display())]
     Unreadable { path: PathBuf, reason: String },
     #[error(
@@ -79,13 +84,13 @@ pub(crate) fn set_failed_apart(
 
 /// Whether the directory can be looked into, and, where it has no identity yet, be given one.
 fn check_usable(directory: &Path) -> Result<(), StorageError> {
-    let io = |source| StorageError::Io { path: directory.to_owned(), source };
     trace_of_use(directory)?;
     if read(directory)?.is_none() {
-        fs::create_dir_all(directory).map_err(io)?;
+        let unusable = |source| StorageError::Unusable { path: directory.to_owned(), source };
+        fs::create_dir_all(directory).map_err(unusable)?;
         let temporary = directory.join(format!("{FILE_NAME}.tmp"));
-        File::create(&temporary).map_err(io)?;
-        fs::remove_file(&temporary).map_err(io)?;
+        File::create(&temporary).map_err(unusable)?;
+        fs::remove_file(&temporary).map_err(unusable)?;
     }
     Ok(())
 }
@@ -398,5 +403,14 @@ mod tests {
             let error = read(directory.path()).unwrap_err().to_string();
             assert!(error.contains(fault), "{error}");
         }
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made_is_told_of_with_its_settings() {
+        let text = check_usable(Path::new("/proc/x/log")).unwrap_err().to_string();
+        assert!(
+            text.starts_with("the directory /proc/x/log, of log.dirs or metadata.log.dir, cannot be made"),
+            "{text}"
+        );
     }
 }

@@ -44,6 +44,7 @@ fn a_tail_cut_at_every_byte() {
         let report = expect_prefix(&disk, &config, UNCLEAN, left as i64);
         let start = left.checked_sub(1).map_or(0, |last| ends[last]);
         assert_eq!(report.bytes_truncated, (cut - start) as u64, "cut at {cut}");
+        assert_eq!(report.has_mended(), cut > start, "cut at {cut}: {report:?}");
     }
 }
 

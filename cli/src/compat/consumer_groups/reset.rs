@@ -6,7 +6,7 @@ use moldau_model::ErrorCode;
 
 use super::{Failure, failed, groups, scoped_partitions, time};
 use crate::client::offsets::{EARLIEST, LATEST, Partition};
-use crate::client::reset::{Target, new_offsets};
+use crate::client::reset::{Target, new_offsets, new_offsets_telling};
 use crate::client::{Client, ClientError};
 use crate::compat::java_order;
 use crate::compat::options::Options;
@@ -69,7 +69,8 @@ fn goal(
         let asked = from_file(path, group, several)?;
         let mut goal = BTreeMap::new();
         for (partition, offset) in asked {
-            goal.extend(new_offsets(client, &[partition], &BTreeMap::new(), Target::Offset(offset))?);
+            let target = Target::Offset(offset);
+            goal.extend(new_offsets_telling(client, &[partition], &BTreeMap::new(), target, &mut warn)?);
         }
         return Ok(goal);
     }
@@ -110,7 +111,12 @@ fn goal(
         warn_of_empty(client, &partitions, time, console)?;
         Target::Time(time)
     };
-    Ok(new_offsets(client, &partitions, &committed, target)?)
+    Ok(new_offsets_telling(client, &partitions, &committed, target, &mut warn)?)
+}
+
+/// A warning, as Kafka's tool logs it.
+fn warn(text: &str) {
+    crate::console::note(&format!("WARN {text}"));
 }
 
 /// Says of which partitions no record is that young.

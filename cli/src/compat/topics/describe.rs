@@ -8,7 +8,7 @@ use crate::client::configs::{ConfigEntry, ResourceKind};
 use crate::client::topics::{PartitionDescription, TopicDescription};
 use crate::compat::java_order;
 use crate::compat::options::Options;
-use crate::console::{Console, outln};
+use crate::console::{Console, errln, outln};
 
 /// Which lines to print.
 struct Filter {
@@ -58,7 +58,9 @@ pub(super) fn run(client: &mut Client, options: &Options, console: &mut Console<
     java_order::sort(&mut topics, asked, |topic| &topic.name);
     let configs = client.describe_configs(ResourceKind::Topic, &names, false)?;
     let live = client.brokers().keys().copied().collect();
-    client.note_reassignments(&mut topics)?;
+    if let Some(error) = client.note_reassignments(&mut topics)? {
+        errln!(console, "WARN Couldn't query reassignments through the AdminClient API: {error}");
+    }
     Ok(print(&topics, &configs, &live, &Filter::new(options), console)?)
 }
 

@@ -17,6 +17,10 @@ pub(super) struct Size {
     pub(super) colours: bool,
 }
 
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
 /// The lines of a screen.
 pub(super) fn draw(servers: &str, now: &Sample, before: Option<&Sample>, size: Size) -> Vec<String> {
     let emphasised = |text: &str, colour: &str| {
@@ -25,7 +29,8 @@ pub(super) fn draw(servers: &str, now: &Sample, before: Option<&Sample>, size: S
     let fitting = |text: String| -> String { text.chars().take(size.columns).collect() };
     let topics = now.topic_rows(before);
     let groups = now.group_rows(before);
-    let total: f64 = topics.iter().filter_map(|row| row.records_per_second).sum();
+    // The sum of nothing is -0.
+    let total = topics.iter().filter_map(|row| row.records_per_second).sum::<f64>() + 0.0;
     let (behind, leaderless) = (now.under_replicated(), now.leaderless());
     let mut lines = vec![
         fitting(format!(
@@ -33,7 +38,11 @@ pub(super) fn draw(servers: &str, now: &Sample, before: Option<&Sample>, size: S
             super::super::join(&now.brokers),
             now.controller
         )),
-        fitting(format!("{} topics, {} partitions, {total:.0} records/s", topics.len(), now.partitions())),
+        fitting(format!(
+            "{}, {}, {total:.0} records/s",
+            counted(topics.len(), "topic"),
+            counted(now.partitions(), "partition")
+        )),
     ];
     let health = fitting(format!("under-replicated {behind}, without a leader {leaderless}"));
     lines.push(if behind + leaderless > 0 { emphasised(&health, RED) } else { health });
@@ -130,6 +139,13 @@ mod tests {
             assert!(lines.len() <= rows.max(16), "{} lines in {rows}", lines.len());
             assert!(lines.iter().any(|line| line.starts_with("... and ")));
         }
+    }
+
+    #[test]
+    fn the_first_look_counts_as_people_do() {
+        let size = Size { columns: 100, rows: 30, colours: false };
+        assert_eq!(draw("s", &sample(0), None, size)[1], "0 topics, 0 partitions, 0 records/s");
+        assert_eq!(draw("s", &sample(1), None, size)[1], "1 topic, 2 partitions, 0 records/s");
     }
 
     #[test]
