@@ -1,6 +1,7 @@
 //! Questions to a coordinator that answers by a table, and over metadata of a few records.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use kafka_protocol::messages::add_partitions_to_txn_response::{
@@ -15,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use crate::verification::{
-    ClientSupport, Question, TRANSACTION_STATE_TOPIC, TransactionVerifier, for_client,
+    ClientSupport, Patience, Question, TRANSACTION_STATE_TOPIC, TransactionVerifier, for_client,
 };
 
 /// What the coordinator says of each partition, by its number.
@@ -195,14 +196,18 @@ async fn an_answer_that_came_too_late_for_its_guards_is_asked_for_again() {
             tokio::spawn(coordinate(stream, sender.clone()));
         }
     });
-    let verifier = TransactionVerifier::new(BrokerId(1), "INNER");
+    // Longer than a machine under load takes for the first answer.
+    let patient = Patience { retry_limit: Duration::from_secs(30), ..Patience::default() };
+    let verifier = TransactionVerifier::new(BrokerId(1), "INNER").with_patience(patient);
     let question = question(ClientSupport::AddedByBroker, &[0]);
     // The marker of the transaction before comes once, while the first question is under way.
     let mut is_late = true;
     let verdict = verifier.ask(|| Arc::clone(&image), &question, || std::mem::take(&mut is_late)).await;
     assert_eq!(verdict, [ErrorCode::None]);
     assert!(asked.recv().await.is_some() && asked.recv().await.is_some(), "it was asked twice");
-    // Markers without end: the producer is to try again, which is not fatal to it.
+    // Markers without end: the producer is to try again, which is not fatal to it. Nobody counts the questions any more.
+    drop(asked);
+    let verifier = TransactionVerifier::new(BrokerId(1), "INNER");
     let verdict = verifier.ask(|| Arc::clone(&image), &question, || true).await;
     assert_eq!(verdict, [ErrorCode::ConcurrentTransactions]);
 }
