@@ -16,6 +16,7 @@ use moldau_security::delegation::TokenKey;
 use moldau_txn::TransactionConfig;
 
 use crate::authorize::Authorizer;
+use crate::clock;
 use crate::coordinator::{GroupCoordinator, OffsetsStore, ShareStateCoordinator, TransactionCoordinator};
 use crate::departures::Departures;
 use crate::lifecycle::MetadataPublisher;
@@ -46,6 +47,14 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
+    /// Whether what this broker coordinates may be coordinated by another one already, of which it has not heard: the controllers
+    /// have not answered it for a session.
+    #[must_use]
+    pub fn may_be_replaced(&self) -> bool {
+        let session = Duration::from_millis(self.config.session_timeout_ms.max(0).unsigned_abs().into());
+        self.metadata.may_be_counted_out(clock::monotonic(), session)
+    }
+
     /// The control plane of a broker that has not seen any metadata. Needs a tokio runtime: the coordinator's clock ticks
     /// from here on.
     #[expect(clippy::too_many_arguments, reason = "one for each of its parts")]

@@ -1,17 +1,23 @@
 //! The broker's own copy of the metadata: one image, swapped whole, and the offset it has reached.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use moldau_metadata::MetadataImage;
-use moldau_model::Offset;
+use moldau_model::{Offset, TimestampMs};
 use tokio::sync::watch;
+
+/// Before any moment of the clock, and far enough from the ends of the number.
+const NEVER: i64 = i64::MIN / 2;
 
 /// The newest image this broker has applied. Readers never wait and never see half a change.
 pub struct MetadataCache {
     image: ArcSwap<MetadataImage>,
     applied: watch::Sender<Offset>,
+    /// See [`Self::note_counted_in`].
+    counted_in_at_ms: AtomicI64,
 }
 
 impl Default for MetadataCache {
@@ -25,7 +31,20 @@ impl MetadataCache {
     #[must_use]
     pub fn new(image: MetadataImage) -> Self {
         let applied = watch::Sender::new(image.position().offset);
-        Self { image: ArcSwap::from_pointee(image), applied }
+        Self { image: ArcSwap::from_pointee(image), applied, counted_in_at_ms: AtomicI64::new(NEVER) }
+    }
+
+    /// The controller has answered a heartbeat that was sent at this moment of the monotonic clock. It waits for the end of a
+    /// session from then on before it takes this broker for gone, and gives what it leads to others.
+    pub fn note_counted_in(&self, sent_at: TimestampMs) {
+        self.counted_in_at_ms.fetch_max(sent_at.0, Ordering::AcqRel);
+    }
+
+    /// Whether the controller may have taken this broker for gone, and the metadata here be what it was before.
+    #[must_use]
+    pub fn may_be_counted_out(&self, now: TimestampMs, session: Duration) -> bool {
+        let session_ms = i64::try_from(session.as_millis()).unwrap_or(i64::MAX);
+        now.0.saturating_sub(self.counted_in_at_ms.load(Ordering::Acquire)) >= session_ms
     }
 
     /// The newest image.
@@ -94,5 +113,21 @@ mod tests {
         let (image, _) = cache.image().replay(&batch, Offset(1), moldau_model::LeaderEpoch(1)).unwrap();
         cache.replace(Arc::new(image));
         assert!(waiter.await.unwrap());
+    }
+
+    #[test]
+    fn a_broker_may_be_counted_out_a_session_after_the_last_heartbeat_that_was_answered() {
+        let cache = MetadataCache::default();
+        let may_be_out =
+            |cache: &MetadataCache, now| cache.may_be_counted_out(TimestampMs(now), Duration::from_secs(9));
+        assert!(may_be_out(&cache, 0), "nobody has counted it in");
+        cache.note_counted_in(TimestampMs(1_000));
+        assert!(!may_be_out(&cache, 9_999));
+        assert!(may_be_out(&cache, 10_000));
+        cache.note_counted_in(TimestampMs(3_000));
+        // An answer that comes late tells of the moment at which its question was sent.
+        cache.note_counted_in(TimestampMs(2_000));
+        assert!(!may_be_out(&cache, 11_999));
+        assert!(may_be_out(&cache, 12_000));
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct OffsetAndMetadata {
     pub(crate) expire_timestamp: Option<TimestampMs>,
     /// Zero where the commit did not know it.
     pub(crate) topic_id: TopicId,
+    /// Whether a transaction committed it.
+    pub(crate) is_transactional: bool,
     /// Where its record stands in the log, compared with others: a transaction may end after a later commit.
     pub(crate) place: AppendId,
 }
@@ -37,7 +39,7 @@ impl OffsetAndMetadata {
         !self.topic_id.is_zero() && !topic_id.is_zero() && self.topic_id != topic_id
     }
 
-    pub(crate) fn new(value: &OffsetCommitValue<'_>, place: AppendId) -> Self {
+    pub(crate) fn new(value: &OffsetCommitValue<'_>, is_transactional: bool, place: AppendId) -> Self {
         Self {
             offset: value.offset,
             leader_epoch: value.leader_epoch,
@@ -45,6 +47,7 @@ impl OffsetAndMetadata {
             commit_timestamp: value.commit_timestamp,
             expire_timestamp: value.expire_timestamp,
             topic_id: value.topic_id,
+            is_transactional,
             place,
         }
     }
@@ -58,6 +61,7 @@ impl OffsetAndMetadata {
         self.commit_timestamp = value.commit_timestamp;
         self.expire_timestamp = value.expire_timestamp;
         self.topic_id = value.topic_id;
+        self.is_transactional = false;
         self.place = place;
     }
 }
@@ -83,7 +87,7 @@ impl OffsetStore {
         match self.by_group.get_mut(group_id).and_then(|topics| topics.get_mut(topic)?.get_mut(&partition)) {
             Some(offset) if offset.place > place => {}
             Some(offset) => offset.update(value, place),
-            None => self.insert((group_id, topic, partition), OffsetAndMetadata::new(value, place)),
+            None => self.insert((group_id, topic, partition), OffsetAndMetadata::new(value, false, place)),
         }
     }
 

@@ -201,6 +201,8 @@ pub struct OffsetFetchRequest {
     /// `None` asks for every offset of the group.
     pub topics: Option<Vec<OffsetFetchTopic>>,
     pub require_stable: bool,
+    /// Whether this coordinator may have a successor that it has not heard of, with which transactions go on.
+    pub may_be_replaced: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

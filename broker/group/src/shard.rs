@@ -263,7 +263,7 @@ impl GroupShard {
         match (RecordKey::decode(key)?, value) {
             (RecordKey::Offset { group_id, topic, partition }, Some(value)) => {
                 let place = self.appends.next_place();
-                let offset = OffsetAndMetadata::new(&OffsetCommitValue::decode(value)?, place);
+                let offset = OffsetAndMetadata::new(&OffsetCommitValue::decode(value)?, true, place);
                 self.open_transactions.put(producer_id, (group_id, topic, partition), offset);
                 Ok(Replayed::Offset)
             }
@@ -565,7 +565,7 @@ impl GroupShard {
                         continue;
                     }
                     OffsetCommitValue::decode(value).map(|value| {
-                        let offset = OffsetAndMetadata::new(&value, append_id);
+                        let offset = OffsetAndMetadata::new(&value, true, append_id);
                         self.open_transactions.put(producer_id, key, offset);
                     })
                 }
@@ -604,6 +604,13 @@ impl GroupShard {
                 self.offsets.put_ended((&group_id, &topic, partition), offset);
             }
         }
+    }
+
+    /// Whether transactions commit offsets of the group.
+    fn commits_in_transactions(&self, group_id: &str) -> bool {
+        let mut committed =
+            self.offsets.of_group(group_id).into_iter().flatten().flat_map(|(_, of)| of.values());
+        self.open_transactions.contains_group(group_id) || committed.any(|offset| offset.is_transactional)
     }
 
     /// Whether offsets of the group are committed, on their way, or in a transaction.

@@ -40,9 +40,9 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
         Err(reply) => return reply,
     };
     let mut fetches = if context.api_version >= GROUPS_VERSION {
-        groups_of(&image, &request)
+        groups_of(&image, &request, broker.control.may_be_replaced())
     } else {
-        vec![group_of(&image, &request)]
+        vec![group_of(&image, &request, broker.control.may_be_replaced())]
     };
     let asked: Vec<(String, Option<Vec<OffsetFetchTopic>>)> =
         fetches.iter().map(|fetch| (fetch.group_id.clone(), fetch.topics.clone())).collect();
@@ -163,7 +163,7 @@ fn topics<'a>(
     asked.map(|(name, partitions)| topic(name, partitions)).collect()
 }
 
-fn group_of(image: &MetadataImage, request: &OffsetFetchRequest) -> Fetch {
+fn group_of(image: &MetadataImage, request: &OffsetFetchRequest, may_be_replaced: bool) -> Fetch {
     let asked = request.topics.as_ref();
     let topics = asked.map(|asked| {
         topics(image, asked.iter().map(|topic| (topic.name.as_str(), &topic.partition_indexes[..])))
@@ -174,10 +174,11 @@ fn group_of(image: &MetadataImage, request: &OffsetFetchRequest) -> Fetch {
         member_epoch: -1,
         topics,
         require_stable: request.require_stable,
+        may_be_replaced,
     }
 }
 
-fn groups_of(image: &MetadataImage, request: &OffsetFetchRequest) -> Vec<Fetch> {
+fn groups_of(image: &MetadataImage, request: &OffsetFetchRequest, may_be_replaced: bool) -> Vec<Fetch> {
     let mut seen = HashSet::new();
     let distinct = request.groups.iter().filter(|group| seen.insert(group.group_id.as_str()));
     let fetches = distinct.map(|group| Fetch {
@@ -188,6 +189,7 @@ fn groups_of(image: &MetadataImage, request: &OffsetFetchRequest) -> Vec<Fetch> 
             topics(image, asked.iter().map(|topic| (topic.name.as_str(), &topic.partition_indexes[..])))
         }),
         require_stable: request.require_stable,
+        may_be_replaced,
     });
     fetches.collect()
 }
@@ -304,7 +306,7 @@ mod tests {
             ]))
         };
         let request = OffsetFetchRequest::default().with_groups(vec![group("g"), group("h"), group("g")]);
-        let fetches = groups_of(&MetadataImage::empty(), &request);
+        let fetches = groups_of(&MetadataImage::empty(), &request, false);
         assert_eq!(fetches.len(), 2);
         for fetch in fetches {
             let asked: Vec<(String, Vec<i32>)> = fetch

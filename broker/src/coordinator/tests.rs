@@ -124,6 +124,7 @@ fn fetch(group_id: &str) -> Request {
         member_epoch: -1,
         topics: None,
         require_stable: false,
+        may_be_replaced: false,
     })
 }
 

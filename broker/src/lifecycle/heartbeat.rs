@@ -8,6 +8,7 @@ use moldau_model::{BrokerEpoch, ErrorCode, Offset};
 use tokio::sync::watch;
 
 use super::{BrokerState, LifecycleOptions, MetadataPublisher};
+use crate::clock;
 use crate::metadata_cache::MetadataCache;
 
 /// Pause after a failed request to the controller.
@@ -33,8 +34,10 @@ impl Heartbeats {
         let mut applied = self.cache.watch_applied();
         loop {
             let sent_offset = *applied.borrow_and_update();
+            let sent_at = clock::monotonic();
             match self.beat(epoch, sent_offset).await {
                 Ok(reply) => {
+                    self.cache.note_counted_in(sent_at);
                     if self.note(reply) {
                         return;
                     }

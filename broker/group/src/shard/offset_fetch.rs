@@ -84,7 +84,15 @@ impl GroupShard {
         }
     }
 
+    /// Whoever reads where its transactions are, while the successor of this coordinator lets them go on, would repeat them. It is to
+    /// ask again, until this one has heard of its successor, or that there is none. Other groups may repeat records in any case, and
+    /// are told what is known here: they are to go on while nobody hears of the controllers.
+    fn is_doubtful(&self, request: &OffsetFetchRequest) -> bool {
+        request.require_stable && request.may_be_replaced && self.commits_in_transactions(&request.group_id)
+    }
+
     fn committed_offsets(&self, request: &OffsetFetchRequest) -> Response {
+        let is_doubtful = self.is_doubtful(request);
         let topics = match &request.topics {
             Some(topics) => topics
                 .iter()
@@ -95,12 +103,13 @@ impl GroupShard {
                         .partitions
                         .iter()
                         .map(|partition| {
-                            let is_unstable = request.require_stable
-                                && self.open_transactions.contains(
-                                    &request.group_id,
-                                    &topic.name,
-                                    *partition,
-                                );
+                            let is_unstable = is_doubtful
+                                || request.require_stable
+                                    && self.open_transactions.contains(
+                                        &request.group_id,
+                                        &topic.name,
+                                        *partition,
+                                    );
                             if is_unstable {
                                 return unstable(*partition);
                             }
@@ -124,8 +133,9 @@ impl GroupShard {
                     partitions: partitions
                         .iter()
                         .map(|(partition, offset)| {
-                            let is_unstable = request.require_stable
-                                && self.open_transactions.contains(&request.group_id, topic, *partition);
+                            let is_unstable = is_doubtful
+                                || request.require_stable
+                                    && self.open_transactions.contains(&request.group_id, topic, *partition);
                             if is_unstable { unstable(*partition) } else { fetched(*partition, Some(offset)) }
                         })
                         .collect(),

@@ -112,6 +112,7 @@ pub(super) fn fetch(group_id: &str) -> OffsetFetchRequest {
             partitions: vec![PartitionIndex(0)],
         }]),
         require_stable: false,
+        may_be_replaced: false,
     }
 }
 

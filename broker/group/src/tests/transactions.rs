@@ -102,6 +102,37 @@ fn offsets_of_a_transaction_are_seen_when_it_is_committed_and_never_when_it_is_a
     }
 }
 
+/// Its successor lets transactions go on: what was committed here last may be long repeated.
+#[test]
+fn a_coordinator_that_may_be_replaced_tells_no_offset_that_a_transaction_has_committed() {
+    let doubtful = |group_id: &str| OffsetFetchRequest {
+        require_stable: true,
+        may_be_replaced: true,
+        ..fetch(group_id)
+    };
+    for fails_over in [false, true] {
+        let mut h = Harness::new();
+        assert_eq!(h.commit(commit("plain", "", -1, 10)), ErrorCode::None);
+        assert_eq!(h.commit_in_transaction(PRODUCER, "g", 20), ErrorCode::None);
+        assert_eq!(h.end(PRODUCER, true), ErrorCode::None);
+        if fails_over {
+            h.fail_over();
+        }
+        for topics in [fetch("g").topics, None] {
+            let response = h.fetch(OffsetFetchRequest { topics, ..doubtful("g") });
+            let partition = &response.topics[0].partitions[0];
+            assert_eq!(partition.error, ErrorCode::UnstableOffsetCommit);
+            assert_eq!(partition.committed_offset, Offset::NONE);
+        }
+        // Who did not ask for stable offsets, and groups that commit in no transactions, go on.
+        let response = h.fetch(OffsetFetchRequest { require_stable: false, ..doubtful("g") });
+        assert_eq!(response.topics[0].partitions[0].committed_offset, Offset(20));
+        let response = h.fetch(doubtful("plain"));
+        assert_eq!(response.topics[0].partitions[0].committed_offset, Offset(10));
+        assert_eq!(h.stable_offset("g"), Ok(20));
+    }
+}
+
 #[test]
 fn a_group_that_has_nothing_but_offsets_in_a_transaction_is_there_also_after_a_load() {
     let mut h = Harness::new();
