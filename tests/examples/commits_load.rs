@@ -163,6 +163,7 @@ fn check(shard: &mut GroupShard, commits: u64) -> Result<()> {
         member_epoch: -1,
         topics: None,
         require_stable: false,
+        may_be_replaced: false,
     };
     let input = Input::Request { token: RequestToken(0), request: Box::new(Request::OffsetFetch(request)) };
     let mut fetched = Vec::new();

@@ -221,6 +221,7 @@ impl Member {
             member_epoch: -1,
             topics: Some(vec![topic]),
             require_stable: core.random.per_mille(500),
+            may_be_replaced: false,
         };
         (Asked::Fetch { partition, required }, Request::OffsetFetch(request))
     }

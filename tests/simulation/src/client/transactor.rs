@@ -262,6 +262,7 @@ impl Transactor {
                     member_epoch: -1,
                     topics: Some(vec![topic]),
                     require_stable: true,
+                    may_be_replaced: false,
                 });
                 let connection = self.connection;
                 self.ask(core, OFFSETS_PART, ToBroker::Group { request, connection });
