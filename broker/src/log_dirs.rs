@@ -237,6 +237,12 @@ impl LogDirs {
     }
 }
 
+/// Whether a disk of so many bytes has enough left to be written.
+#[must_use]
+pub fn has_room(usable_bytes: u64, total_bytes: u64) -> bool {
+    usable_bytes >= ROOM_BYTES_MIN.min(total_bytes / 16)
+}
+
 impl LogDir {
     #[must_use]
     pub fn is_online(&self) -> bool {
@@ -270,10 +276,7 @@ impl LogDir {
         if full_at_ms == HAS_ROOM || clock::monotonic().0.saturating_sub(full_at_ms) < FULL_MS_MIN {
             return;
         }
-        let has_room = |space: moldau_log::file_system::Space| {
-            space.usable_bytes >= ROOM_BYTES_MIN.min(space.total_bytes / 16)
-        };
-        if !self.log.space().is_ok_and(has_room) {
+        if !self.log.space().is_ok_and(|space| has_room(space.usable_bytes, space.total_bytes)) {
             return;
         }
         let order = (Ordering::AcqRel, Ordering::Relaxed);

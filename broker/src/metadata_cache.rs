@@ -34,7 +34,8 @@ impl MetadataCache {
         Self { image: ArcSwap::from_pointee(image), applied, counted_in_at_ms: AtomicI64::new(NEVER) }
     }
 
-    /// The controller has answered a heartbeat that was sent at this moment of the monotonic clock. It waits for the end of a
+    /// The controller has answered a heartbeat that was sent at this moment of the monotonic clock, and has this broker in service. It
+    /// waits for the end of a
     /// session from then on before it takes this broker for gone, and gives what it leads to others.
     pub fn note_counted_in(&self, sent_at: TimestampMs) {
         self.counted_in_at_ms.fetch_max(sent_at.0, Ordering::AcqRel);

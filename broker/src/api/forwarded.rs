@@ -1,6 +1,8 @@
-//! The requests that only the controller answers: CreateTopics (19), DeleteTopics (20), CreateAcls (30), DeleteAcls (31), AlterConfigs (33),
-//! CreatePartitions (37), CreateDelegationToken (38), RenewDelegationToken (39), ExpireDelegationToken (40), ElectLeaders (43), IncrementalAlterConfigs (44), AlterPartitionReassignments (45),
-//! ListPartitionReassignments (46), AlterClientQuotas (49), AlterUserScramCredentials (51), UpdateFeatures (57), UnregisterBroker (64), AddRaftVoter (80) and RemoveRaftVoter (81).
+//! The requests that only the controller answers: CreateTopics (19), DeleteTopics (20), CreateAcls (30), DeleteAcls (31),
+//! AlterConfigs (33), CreatePartitions (37), CreateDelegationToken (38), RenewDelegationToken (39), ExpireDelegationToken (40),
+//! ElectLeaders (43), IncrementalAlterConfigs (44), AlterPartitionReassignments (45), ListPartitionReassignments (46),
+//! AlterClientQuotas (49), AlterUserScramCredentials (51), UpdateFeatures (57), UnregisterBroker (64), AddRaftVoter (80) and
+//! RemoveRaftVoter (81).
 //!
 //! A broker passes them on as they came, with who sent them, and passes the answer back as it came. It answers only once
 //! its own image shows what was done, so that whoever created a topic can produce to it at once. Where the controller

@@ -37,7 +37,10 @@ impl Heartbeats {
             let sent_at = clock::monotonic();
             match self.beat(epoch, sent_offset).await {
                 Ok(reply) => {
-                    self.cache.note_counted_in(sent_at);
+                    // A fenced broker leads nothing, whatever it has not heard yet.
+                    if !reply.is_fenced {
+                        self.cache.note_counted_in(sent_at);
+                    }
                     if self.note(reply) {
                         return;
                     }

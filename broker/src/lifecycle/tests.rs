@@ -195,6 +195,22 @@ async fn a_fenced_broker_tells_of_every_step_without_waiting_for_the_interval() 
 }
 
 #[tokio::test]
+async fn only_a_heartbeat_by_which_the_broker_is_in_service_counts_it_in() {
+    let life = live(with_events(vec![vec![snapshot(3)]]));
+    let may_be_out = || life.cache.may_be_counted_out(crate::clock::monotonic(), Duration::from_secs(3600));
+    let mut heartbeats = life.controller.last_heartbeat.subscribe();
+    tokio::time::timeout(LIMIT, heartbeats.wait_for(|offset| *offset == 4)).await.unwrap().unwrap();
+    let open = life.controller.open.lock()[0].clone();
+    open.send(batch(4)).await.unwrap();
+    // The answer to the one before is taken in by then.
+    tokio::time::timeout(LIMIT, heartbeats.wait_for(|offset| *offset == 5)).await.unwrap().unwrap();
+    assert!(may_be_out(), "it is fenced");
+    open.send(batch(5)).await.unwrap();
+    tokio::time::timeout(LIMIT, life.lifecycle.wait_unfenced()).await.unwrap().unwrap();
+    assert!(!may_be_out());
+}
+
+#[tokio::test]
 async fn events_reach_the_broker_before_its_clients_and_in_order() {
     let life = live(with_events(vec![vec![snapshot(3), batch(4), batch(9)]]));
     assert!(life.cache.wait_for_offset(Offset(9), LIMIT).await);

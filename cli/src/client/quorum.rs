@@ -8,6 +8,9 @@ use moldau_model::Uuid;
 use super::metadata::topic_name;
 use super::{Client, ClientError};
 
+/// A voter that the leader has not heard for longer is away.
+const VOTER_SILENT_MAX_MS: i64 = 5_000;
+
 /// One voter or observer. Times are -1 where nobody knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct QuorumReplica {
@@ -41,6 +44,20 @@ impl Quorum {
 
     pub(crate) fn leader(&self) -> Option<&QuorumReplica> {
         self.voters.iter().find(|replica| replica.id == self.leader_id)
+    }
+
+    /// The voters that the leader has not heard for a while: their votes cannot replace another's.
+    pub(crate) fn silent_voters(&self) -> impl Iterator<Item = i32> {
+        let now_ms = self.leader().map_or(0, |leader| leader.last_fetch_ms);
+        let is_silent = move |voter: &&QuorumReplica| {
+            voter.id != self.leader_id && now_ms - voter.last_fetch_ms > VOTER_SILENT_MAX_MS
+        };
+        self.voters.iter().filter(is_silent).map(|voter| voter.id)
+    }
+
+    /// How many of the voters nothing can be changed without.
+    pub(crate) fn majority(&self) -> usize {
+        self.voters.len() / 2 + 1
     }
 
     /// How many entries a replica is behind the leader.

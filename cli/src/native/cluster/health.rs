@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::DescribeClusterRequest;
+use moldau_broker::log_dirs::has_room;
 use moldau_model::ErrorCode;
 use serde_json::json;
 
@@ -18,10 +19,6 @@ use crate::console::{Console, outln};
 
 /// How long one broker may take to describe its directories: one that hangs is no reason to keep the verdict back.
 const BROKER_MAX: Duration = Duration::from_secs(3);
-/// With less than this, or than a sixteenth of the disk, a node takes a directory that was full for full still.
-const ROOM_BYTES_MIN: u64 = 64 * 1024 * 1024;
-/// A voter that the leader has not heard for longer is away.
-const VOTER_SILENT_MAX_MS: i64 = 5_000;
 /// How many partitions a line names.
 const NAMED_MAX: usize = 10;
 
@@ -114,14 +111,12 @@ fn fenced(client: &mut Client) -> Vec<i32> {
 
 /// Which voters the leader does not hear, and what that means.
 fn silent_controllers(quorum: &Quorum) -> Option<String> {
-    let now = quorum.leader()?.last_fetch_ms;
-    let is_silent = |id: i32, last_ms: i64| id != quorum.leader_id && now - last_ms > VOTER_SILENT_MAX_MS;
-    let silent: Vec<i32> =
-        quorum.voters.iter().filter(|v| is_silent(v.id, v.last_fetch_ms)).map(|voter| voter.id).collect();
+    quorum.leader()?;
+    let silent: Vec<i32> = quorum.silent_voters().collect();
     if silent.is_empty() {
         return None;
     }
-    let (count, needed) = (quorum.voters.len(), quorum.voters.len() / 2 + 1);
+    let (count, needed) = (quorum.voters.len(), quorum.majority());
     let heard = count - silent.len();
     let meaning =
         if heard < needed { format!(", {needed} are needed to change anything") } else { String::new() };
@@ -135,8 +130,7 @@ fn trouble(directory: &LogDirDescription) -> Option<String> {
         return Some(format!("{path}: {}", error.message()));
     }
     let (total, usable) = (directory.total_bytes?, directory.usable_bytes?);
-    (usable < ROOM_BYTES_MIN.min(total / 16))
-        .then(|| format!("{path} is full: {} of {} free", size(usable), size(total)))
+    (!has_room(usable, total)).then(|| format!("{path} is full: {} of {} free", size(usable), size(total)))
 }
 
 /// How many, and the first few by name.

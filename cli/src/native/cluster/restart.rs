@@ -13,8 +13,6 @@ use crate::console::{Console, errln, outln};
 
 /// Topics whose settings are asked for at once.
 const TOPICS_AT_ONCE: usize = 500;
-/// A voter that the leader has not heard for longer counts as away: its vote cannot replace another's.
-const VOTER_SILENT_MAX_MS: i64 = 5_000;
 /// How many partitions a reason names.
 const NAMED_MAX: usize = 3;
 
@@ -49,11 +47,10 @@ fn reasons(broker: i32, partitions: &[Partition], quorum: Option<&Quorum>) -> Ve
     if let Some(quorum) = quorum
         && quorum.voters.iter().any(|voter| voter.id == broker)
     {
-        let now = quorum.leader().map_or(0, |leader| leader.last_fetch_ms);
-        let is_here = |id: i32, last_ms: i64| id == quorum.leader_id || now - last_ms < VOTER_SILENT_MAX_MS;
-        let here = quorum.voters.iter().filter(|voter| is_here(voter.id, voter.last_fetch_ms));
+        let silent: Vec<i32> = quorum.silent_voters().collect();
+        let here = quorum.voters.iter().filter(|voter| !silent.contains(&voter.id));
         let without = here.filter(|voter| voter.id != broker).count();
-        let needed = quorum.voters.len() / 2 + 1;
+        let needed = quorum.majority();
         if without < needed {
             reasons.push(format!(
                 "{without} of {} controllers would be left, {needed} are needed",

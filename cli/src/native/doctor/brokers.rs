@@ -9,8 +9,6 @@ use crate::client::Client;
 /// Below this share a disk is about to be full.
 const ROOM_SHARE_MIN: f64 = 0.10;
 const ROOM_SHARE_BAD: f64 = 0.02;
-/// A voter that the leader has not heard for longer is away.
-const VOTER_SILENT_MAX_MS: i64 = 5_000;
 /// How many partitions a finding names.
 const NAMED_MAX: usize = 5;
 
@@ -121,12 +119,7 @@ fn named(partitions: &[String]) -> String {
 fn quorum(client: &mut Client, findings: &mut Vec<Finding>) {
     let Ok(quorum) = client.describe_quorum() else { return };
     let Some(leader) = quorum.leader() else { return };
-    let silent: Vec<i32> = quorum
-        .voters
-        .iter()
-        .filter(|v| v.id != leader.id && leader.last_fetch_ms - v.last_fetch_ms > VOTER_SILENT_MAX_MS)
-        .map(|voter| voter.id)
-        .collect();
+    let silent: Vec<i32> = quorum.silent_voters().collect();
     let count = quorum.voters.len();
     if silent.is_empty() {
         let verdict = if count == 2 { Verdict::Warning } else { Verdict::Good };
