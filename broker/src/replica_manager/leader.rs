@@ -141,7 +141,6 @@ impl Partition {
         let state = &mut *guard;
         let output = state.replica.handle_alter_partition_result(leader_epoch, outcome, clock::monotonic());
         self.carry_out(state, &mut wake, output);
-        state.fail_produces_below_min_isr(&mut wake);
         // A follower that was refused may ask again.
         state.mark_watches(Change::Records, &mut wake);
         drop(guard);

@@ -296,10 +296,10 @@ impl Partition {
                 state.fail_operations(ErrorCode::NotLeaderOrFollower, &mut wake);
                 state.wake_fetches(&mut wake);
             }
-            RoleChange::LeaderUpdated => {
-                state.fail_produces_below_min_isr(&mut wake);
-                state.mark_watches(Change::News, &mut wake);
-            }
+            // An ISR that is too small now moves no high watermark (KIP-966), and whoever waits for that waits on, as with
+            // Apache Kafka: most come back in time, and a client that is told to try again what is written may write it
+            // twice, should it take another producer epoch meanwhile.
+            RoleChange::LeaderUpdated => state.mark_watches(Change::News, &mut wake),
             RoleChange::Stale | RoleChange::FollowerUpdated => {}
         }
         state.complete_deletions(&mut wake);
@@ -476,14 +476,6 @@ impl State {
             !is_due
         });
         self.mark_watches(Change::Records, wake);
-    }
-
-    /// With too few members in the ISR the high watermark stands still (KIP-966): who waits for it is told at once that
-    /// its records are written, and on too few replicas.
-    pub(super) fn fail_produces_below_min_isr(&mut self, wake: &mut Wake) {
-        if matches!(self.replica.min_isr(), Some(MinIsr::TooFew { .. })) {
-            self.fail_produces(ErrorCode::NotEnoughReplicasAfterAppend, wake);
-        }
     }
 
     pub(super) fn fail_produces(&mut self, outcome: ErrorCode, wake: &mut Wake) {

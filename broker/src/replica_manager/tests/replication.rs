@@ -365,9 +365,9 @@ async fn a_coordinators_records_are_waited_for_until_they_are_committed_or_anoth
     };
     let (first, second) = (until(2), until(4));
     tokio::task::yield_now().await;
-    // The ISR falls below its minimum: whoever produces is told, but the records stay where they are.
+    // Whoever produces is told that it failed, but the records stay where they are.
     let mut wake = super::super::wake::Wake::default();
-    leader.lock().fail_produces(ErrorCode::NotEnoughReplicasAfterAppend, &mut wake);
+    leader.lock().fail_produces(ErrorCode::NotLeaderOrFollower, &mut wake);
     wake.fire();
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     assert!(!first.is_finished() && !second.is_finished());
