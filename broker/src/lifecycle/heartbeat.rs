@@ -39,7 +39,7 @@ impl Heartbeats {
                 Ok(reply) => {
                     // A fenced broker leads nothing, whatever it has not heard yet.
                     if !reply.is_fenced {
-                        self.cache.note_counted_in(sent_at);
+                        self.cache.note_counted_in(sent_at, reply.metadata_offset);
                     }
                     if self.note(reply) {
                         return;

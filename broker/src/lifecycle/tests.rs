@@ -53,6 +53,7 @@ impl ControllerChannel for FakeController {
             is_caught_up,
             is_fenced: !is_caught_up,
             should_shut_down: request.want_shutdown && self.may_shut_down.load(Ordering::SeqCst),
+            metadata_offset: Offset(REGISTRATION_OFFSET),
         })
     }
 

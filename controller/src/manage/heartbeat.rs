@@ -205,7 +205,13 @@ impl BrokerSessions {
         is_fenced: bool,
         should_shut_down: bool,
     ) -> HeartbeatReply {
-        HeartbeatReply { is_caught_up: is_caught_up(image, request), is_fenced, should_shut_down }
+        let metadata_offset = image.position().offset;
+        HeartbeatReply {
+            is_caught_up: is_caught_up(image, request),
+            is_fenced,
+            should_shut_down,
+            metadata_offset,
+        }
     }
 
     /// The brokers that are to be fenced now: not fenced yet, and not heard of for too long. Asking again before their

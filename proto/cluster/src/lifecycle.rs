@@ -127,4 +127,7 @@ pub struct HeartbeatReply {
     pub is_fenced: bool,
     /// Whether the broker's leaderships have moved, so that it may stop.
     pub should_shut_down: bool,
+    /// Where the metadata stood at the least when this was answered: what happened to the broker while it was not heard of is up to
+    /// there. `Offset::NONE` of a controller that does not say.
+    pub metadata_offset: Offset,
 }

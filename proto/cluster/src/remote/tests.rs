@@ -25,7 +25,12 @@ impl ControllerChannel for Told {
         *self.asked.lock() += 1;
         match self.answers.lock().pop_front() {
             Some(error) => Err(error),
-            None => Ok(HeartbeatReply { is_caught_up: true, is_fenced: false, should_shut_down: false }),
+            None => Ok(HeartbeatReply {
+                is_caught_up: true,
+                is_fenced: false,
+                should_shut_down: false,
+                metadata_offset: Offset(7),
+            }),
         }
     }
 

@@ -182,6 +182,7 @@ impl From<HeartbeatReply> for wire::HeartbeatResponse {
             is_caught_up: reply.is_caught_up,
             is_fenced: reply.is_fenced,
             should_shut_down: reply.should_shut_down,
+            metadata_offset: Some(reply.metadata_offset.0),
         }
     }
 }
@@ -192,6 +193,7 @@ impl From<wire::HeartbeatResponse> for HeartbeatReply {
             is_caught_up: response.is_caught_up,
             is_fenced: response.is_fenced,
             should_shut_down: response.should_shut_down,
+            metadata_offset: response.metadata_offset.map_or(Offset::NONE, Offset),
         }
     }
 }
