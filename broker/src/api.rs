@@ -87,10 +87,12 @@ mod write_txn_markers;
 use std::sync::{Arc, LazyLock};
 
 use futures::future::BoxFuture;
+use tokio::time::Instant;
 
 pub use request::{ClientSoftware, Request, RequestContext};
 
 use crate::broker::Broker;
+use crate::purgatory::DelayedOperation;
 use crate::response::ResponseFrame;
 
 /// Serves one request. It runs on a network worker: it may write to the page cache and take a partition's lock for
@@ -104,6 +106,8 @@ pub enum Reply {
     /// The request has taken its effect and only its answer waits (for durability, for records, for a deadline).
     /// Later requests of the connection are served meanwhile.
     Pending(BoxFuture<'static, ResponseFrame>),
+    /// The same where the answer is made without waiting once the operation is done: by whoever brings that about.
+    Acknowledged(Acknowledgement),
     /// The request takes its effect inside the future. Later requests of the connection wait for it, as they do in
     /// Kafka, so that a client's requests take effect in the order it sent them.
     Deferred(BoxFuture<'static, Reply>),
@@ -111,6 +115,14 @@ pub enum Reply {
     NoResponse { throttle_ms: i32 },
     /// The connection ends, for the reason given: an unreadable request, or Kafka's way to say no at acks=0.
     Close(&'static str),
+}
+
+/// An answer that waits for an operation, and for no longer than its request wants.
+pub struct Acknowledgement {
+    pub operation: Arc<DelayedOperation>,
+    pub deadline: Instant,
+    /// Of an operation that is done.
+    pub answer: Box<dyn FnOnce(&DelayedOperation) -> ResponseFrame + Send>,
 }
 
 /// One row of the table.

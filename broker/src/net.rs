@@ -1,6 +1,7 @@
 //! From sockets to requests and back. One task per connection; nothing a peer sends makes the broker allocate more than
 //! what has arrived of it.
 
+mod answers;
 mod authentication;
 mod connection;
 mod frame_reader;

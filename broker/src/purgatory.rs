@@ -1,9 +1,11 @@
 //! Requests that have done their part and wait for something: produces and deletions for the other replicas, fetches for
 //! records.
 
+mod answering;
 mod delayed_fetch;
 mod delayed_operation;
 
+pub(crate) use answering::{AnswerPlug, Answering};
 pub use delayed_fetch::FetchWaiter;
 pub(crate) use delayed_fetch::WaitEnd;
 pub use delayed_operation::DelayedOperation;

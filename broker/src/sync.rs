@@ -22,6 +22,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::log_dirs::LogDir;
 use crate::metrics::Histogram;
+use crate::purgatory::AnswerPlug;
 use crate::replica_manager::{Partition, SyncFailed};
 
 /// Partitions of one directory that are synced at the same time. A disk gains by some depth; each is a thread.
@@ -307,7 +308,10 @@ fn commit(dir: &LogDir, small: Vec<Syncing>, failed: &(dyn Fn(&LogDir) + Send + 
     }
     match result {
         Ok(false) => dir.sync.push_own(small),
-        Ok(true) => small.into_iter().for_each(|syncing| finish(dir, syncing, Ok(()), failed)),
+        Ok(true) => {
+            let _plug = AnswerPlug::new();
+            small.into_iter().for_each(|syncing| finish(dir, syncing, Ok(()), failed));
+        }
         Err(error) => {
             for syncing in small {
                 let error = io::Error::new(error.kind(), format!("the sync journal: {error}"));

@@ -32,7 +32,7 @@ use moldau_record::{BatchError, BatchView, Compression, MAGIC_V2};
 use self::transactions::{Plan, Verified};
 use super::message::{broker_id, text, topic_name, wire_uuid};
 use super::topic_view::is_internal;
-use super::{ApiSupport, Reply, Request, RequestContext};
+use super::{Acknowledgement, ApiSupport, Reply, Request, RequestContext};
 use crate::authorize::{Operation, Resource, is_authorized};
 use crate::broker::Broker;
 use crate::purgatory::DelayedOperation;
@@ -121,10 +121,11 @@ fn serve(
     if let Some(trace) = &mut answer.trace {
         trace.step("replicate");
     }
-    Reply::Pending(Box::pin(async move {
-        delayed.wait(timeout).await;
-        answer.frame(Some(&delayed))
-    }))
+    Reply::Acknowledged(Acknowledgement {
+        operation: delayed,
+        deadline: tokio::time::Instant::now() + timeout,
+        answer: Box::new(move |delayed| answer.frame(Some(delayed))),
+    })
 }
 
 /// What was refused at once. Appends count where they are made.

@@ -34,7 +34,8 @@ pub(super) fn counted(broker: &Arc<Broker>, context: RequestContext, busy: Durat
             let (reply, later) = timed(future).await;
             counted(&broker, context, busy + later, reply)
         })),
-        Reply::NoResponse { .. } | Reply::Close(_) => reply,
+        // Of Produce alone, which counts by itself.
+        Reply::Acknowledged(_) | Reply::NoResponse { .. } | Reply::Close(_) => reply,
     }
 }
 

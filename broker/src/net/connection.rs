@@ -1,13 +1,10 @@
 //! One connection: requests are read ahead up to a bound, take their effect in order, and are answered in order.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use moldau_kafka::ApiKey;
 use moldau_model::Principal;
 use moldau_security::sasl::Refusal;
@@ -15,16 +12,16 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::answers::{Answers, Slot};
 use super::authentication::{Authentication, Taken};
 use super::frame_reader::{FrameReader, ReadError};
 use super::limits::{ConnectionPlace, RequestMemory};
-use super::output::Output;
 use super::protection::{Accepted, Protection};
 use super::transport::Transport;
 use crate::api::Reply;
 use crate::api::dispatch::{Dispatcher, Refused};
 use crate::broker::Broker;
-use crate::metrics::{ConnectionMetrics, OpenConnection, RequestMetrics, RequestTiming, Waiting};
+use crate::metrics::{ConnectionMetrics, OpenConnection, RequestTiming, Waiting};
 use crate::response::ResponseFrame;
 use crate::sync::SyncPlug;
 
@@ -35,11 +32,6 @@ const REQUESTS_PER_TURN: usize = 32;
 /// requests one by one, and one sync is to cover those that came meanwhile. For larger ones the disk should begin at once.
 const GATHERED_BYTES_MAX: usize = 32 * 1024;
 
-/// Requests of one connection that are read and not yet answered; clients keep at most a handful.
-const IN_FLIGHT_MAX: usize = 64;
-/// Memory that answers which the client has not taken, and requests that wait, may hold before the next request is read:
-/// a client that does not read its answers fills its own socket, and nothing else.
-const HELD_BYTES_MAX: usize = 1024 * 1024;
 /// What `connections.max.idle.ms` of -1, "for ever", becomes.
 const IDLE_FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -59,7 +51,7 @@ pub(super) struct ConnectionContext {
 
 /// Why a connection ends.
 #[derive(Debug, thiserror::Error)]
-enum Ended {
+pub(super) enum Ended {
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error("cannot write: {0}")]
@@ -76,45 +68,16 @@ enum Ended {
     Stopping,
 }
 
-/// An answer's place in the order of requests, and the memory it holds meanwhile.
-struct Slot {
-    state: SlotState,
-    timing: RequestTiming,
-    waited: Waiting,
-    held_bytes: usize,
-}
-
-enum SlotState {
-    Ready(ResponseFrame),
-    Pending(BoxFuture<'static, ResponseFrame>),
-    /// Nothing behind it is dispatched before it is done.
-    Deferred(BoxFuture<'static, Reply>),
-}
-
-impl Slot {
-    fn ready(frame: ResponseFrame, timing: RequestTiming, waited: Waiting) -> Self {
-        Self { held_bytes: frame.memory_bytes(), state: SlotState::Ready(frame), timing, waited }
-    }
-
-    fn is_ready(&self) -> bool {
-        matches!(self.state, SlotState::Ready(_))
-    }
-}
-
 struct Connection {
     broker: Arc<Broker>,
-    transport: Transport,
+    answers: Arc<Answers>,
     reader: FrameReader,
     dispatcher: Dispatcher,
     /// Where clients authenticate by SASL.
     authentication: Option<Box<Authentication>>,
     listener_metrics: Option<Arc<ConnectionMetrics>>,
-    slots: VecDeque<Slot>,
-    /// The request at the end of `slots` is Deferred.
+    /// The last request is Deferred.
     is_blocked: bool,
-    output: Output,
-    /// The client took more than its quotas allow: nothing is read before.
-    muted_until: Option<Instant>,
     is_stopping: bool,
     /// `socket.request.max.bytes`, for who is authenticated.
     request_bytes_max: usize,
@@ -141,14 +104,11 @@ pub(super) async fn serve(stream: TcpStream, context: ConnectionContext, mut sto
     };
     let connection = Connection {
         broker: Arc::clone(&context.broker),
-        transport: accepted.transport,
+        answers: Answers::new(Arc::clone(&context.broker.metrics), accepted.transport),
         reader: FrameReader::new(frame_bytes_max, context.memory),
         authentication: accepted.authentication,
         listener_metrics,
-        slots: VecDeque::new(),
         is_blocked: false,
-        output: Output::default(),
-        muted_until: None,
         is_stopping: false,
         request_bytes_max,
         ending: None,
@@ -214,17 +174,24 @@ fn idle_max(ms: i64) -> Duration {
 
 impl Connection {
     async fn run(mut self, idle_max: Duration, mut stop: watch::Receiver<bool>) -> Ended {
+        let answers = Arc::clone(&self.answers);
         let mut last_activity = Instant::now();
         let idle = tokio::time::sleep(idle_max);
         tokio::pin!(idle);
+        // One for all operations that are waited for: it is moved when one is due earlier, and when it fires.
+        let late = tokio::time::sleep(IDLE_FOREVER);
+        tokio::pin!(late);
         loop {
             let more = self.serve_requests();
-            match self.write_answers() {
-                Ok(true) => last_activity = Instant::now(),
-                Ok(false) => {}
+            let may_read = !more && self.may_read();
+            let standing = match answers.settle(may_read) {
+                Ok(standing) => standing,
                 Err(ended) => return ended,
+            };
+            if standing.has_written {
+                last_activity = Instant::now();
             }
-            if self.slots.is_empty() && !self.has_output() {
+            if standing.is_empty {
                 if let Some(ended) = self.ending.take() {
                     return ended;
                 }
@@ -232,36 +199,45 @@ impl Connection {
                     return Ended::Stopping;
                 }
             }
-            let more = more && self.accepts_requests();
-            let wants_frame = !more && self.accepts_requests();
+            let more = more && standing.has_room && self.may_read();
+            let wants_frame = may_read && standing.has_room;
             let authentication = self.authentication.as_deref();
             let refused_until = authentication.and_then(Authentication::refused_until);
             let deadline = authentication.and_then(Authentication::deadline);
-            let has_pending = self.slots.front().is_some_and(|slot| !slot.is_ready());
+            if let Some(deadline) = standing.deadline
+                && deadline < late.deadline()
+            {
+                late.as_mut().reset(deadline);
+            }
             tokio::select! {
                 biased;
-                result = resolve_first(&mut self.slots, &self.broker.metrics.requests), if has_pending => self.take_deferred(result),
-                result = self.transport.writable(), if self.has_output() => {
+                result = answers.resolve_first(), if standing.is_polled => self.take_deferred(result),
+                () = answers.changed() => {}
+                result = answers.transport().writable(), if standing.has_output => {
                     if let Err(error) = result {
                         return Ended::Write(error);
                     }
                 }
-                () = unmuted(self.muted_until), if self.muted_until.is_some() => self.muted_until = None,
+                () = unmuted(standing.muted_until), if standing.muted_until.is_some() => answers.unmute(),
                 () = unmuted(refused_until), if refused_until.is_some() => self.end_refused(),
                 () = unmuted(deadline), if deadline.is_some() => {
                     self.count_authentication(false, false);
                     return Ended::Closed("authentication took too long");
                 }
                 () = tokio::task::yield_now(), if more => {}
-                result = self.reader.fill(&self.transport), if wants_frame => {
+                result = self.reader.fill(answers.transport()), if wants_frame => {
                     if let Err(error) = result {
                         return error.into();
                     }
                     last_activity = Instant::now();
                 }
+                () = &mut late, if standing.deadline.is_some() => {
+                    answers.time_out(Instant::now());
+                    late.as_mut().reset(Instant::now() + IDLE_FOREVER);
+                }
                 // The timer is moved only when it fires, not with each request.
                 () = &mut idle => {
-                    let deadline = last_activity + idle_max;
+                    let deadline = answers.written_at().map_or(last_activity, |at| at.max(last_activity)) + idle_max;
                     if deadline <= Instant::now() {
                         return Ended::Idle;
                     }
@@ -272,30 +248,26 @@ impl Connection {
         }
     }
 
-    fn accepts_requests(&self) -> bool {
-        let held_bytes: usize = self.slots.iter().map(|slot| slot.held_bytes).sum();
+    /// Whether another request may be read, as far as the answers have room.
+    fn may_read(&self) -> bool {
         !self.is_stopping
             && self.ending.is_none()
-            && self.muted_until.is_none()
             && self.authentication.as_ref().is_none_or(|it| it.refused_until().is_none())
             && !self.is_blocked
-            && self.slots.len() < IN_FLIGHT_MAX
-            && held_bytes + self.output.memory_bytes() < HELD_BYTES_MAX
-            && !self.output.has_many_chunks()
     }
 
     /// Serves the frames that have arrived. Whether frames may be left in the buffer.
     fn serve_requests(&mut self) -> bool {
         let _plug = SyncPlug::new();
         let (mut served, mut served_bytes) = (0, 0);
-        while served < REQUESTS_PER_TURN && self.accepts_requests() {
+        while served < REQUESTS_PER_TURN && self.may_read() && self.answers.has_room() {
             match self.serve_one() {
                 Ok(Some(frame_bytes)) => {
                     served += 1;
                     served_bytes += frame_bytes;
                 }
                 Ok(None) if served > 0 && served_bytes <= GATHERED_BYTES_MAX => {
-                    if !self.reader.fill_at_once(&self.transport) {
+                    if !self.reader.fill_at_once(self.answers.transport()) {
                         return false;
                     }
                 }
@@ -357,7 +329,7 @@ impl Connection {
     /// An answer that authentication gave.
     fn answer(&mut self, api_key: ApiKey, answer: ResponseFrame) {
         let timing = RequestTiming::begun(api_key.code(), std::time::Instant::now());
-        self.slots.push_back(Slot::ready(answer, timing, Waiting::None));
+        self.answers.push_ready(answer, timing, Waiting::None);
     }
 
     /// A client that is not let in has waited for its verdict.
@@ -371,31 +343,6 @@ impl Connection {
         }
     }
 
-    fn has_output(&self) -> bool {
-        !self.output.is_empty() || self.transport.has_unsent()
-    }
-
-    /// Writes what is answered, as far as the socket takes it; whether it took anything.
-    fn write_answers(&mut self) -> Result<bool, Ended> {
-        let mut now = None;
-        while self.slots.front().is_some_and(Slot::is_ready) {
-            if let Some(Slot { state: SlotState::Ready(frame), timing, waited, .. }) = self.slots.pop_front()
-            {
-                // One look at the clock for all answers that leave together.
-                let now = *now.get_or_insert_with(std::time::Instant::now);
-                self.broker.metrics.requests.answered(timing, waited, now);
-                self.mute(frame.throttle_ms());
-                if !self.output.push(frame) {
-                    return Err(Ended::Closed("a response could not be made"));
-                }
-            }
-        }
-        if !self.has_output() {
-            return Ok(false);
-        }
-        self.output.write(&self.transport).map_err(Ended::Write)
-    }
-
     fn take_reply(
         &mut self,
         reply: Reply,
@@ -404,37 +351,26 @@ impl Connection {
         request_bytes: usize,
     ) -> Result<(), Ended> {
         let requests = &self.broker.metrics.requests;
-        let (state, waited) = match reply {
-            Reply::Ready(frame) => {
-                self.slots.push_back(Slot::ready(frame, timing, waited));
-                return Ok(());
+        match reply {
+            Reply::Ready(frame) => self.answers.push_ready(frame, timing, waited),
+            Reply::Pending(future) => self.answers.push_pending(future, timing, request_bytes),
+            Reply::Acknowledged(acknowledgement) => {
+                self.answers.push_acknowledged(acknowledgement, timing, request_bytes);
             }
-            Reply::Pending(future) => (SlotState::Pending(future), Waiting::Waited),
             Reply::Deferred(future) => {
                 self.is_blocked = true;
-                (SlotState::Deferred(future), Waiting::Waited)
+                self.answers.push_deferred(future, timing, request_bytes);
             }
             Reply::NoResponse { throttle_ms } => {
                 requests.answered(timing, waited, std::time::Instant::now());
-                self.mute(throttle_ms);
-                return Ok(());
+                self.answers.mute(throttle_ms);
             }
             Reply::Close(reason) => {
                 requests.refused(timing.api_key);
                 return Err(Ended::Closed(reason));
             }
-        };
-        requests.wait(timing.api_key, 1);
-        self.slots.push_back(Slot { state, timing, waited, held_bytes: request_bytes });
-        Ok(())
-    }
-
-    /// Reads nothing more for a while. What is under way is answered.
-    fn mute(&mut self, throttle_ms: i32) {
-        if throttle_ms > 0 {
-            let until = Instant::now() + Duration::from_millis(u64::from(throttle_ms.unsigned_abs()));
-            self.muted_until = self.muted_until.max(Some(until));
         }
+        Ok(())
     }
 
     /// The first slot has its outcome: `None` where the answer was put in place already.
@@ -451,9 +387,7 @@ impl Connection {
 /// Nobody waits for the answers any more.
 impl Drop for Connection {
     fn drop(&mut self) {
-        for slot in self.slots.iter().filter(|slot| !slot.is_ready()) {
-            self.broker.metrics.requests.wait(slot.timing.api_key, -1);
-        }
+        self.answers.abandon();
     }
 }
 
@@ -461,36 +395,4 @@ async fn unmuted(until: Option<Instant>) {
     if let Some(until) = until {
         tokio::time::sleep_until(until).await;
     }
-}
-
-/// Waits for the first answer, and takes those behind it that are there too: they leave by one write. A deferred request's
-/// reply is handed out, and its slot is gone.
-async fn resolve_first(slots: &mut VecDeque<Slot>, requests: &RequestMetrics) -> Option<(Reply, Slot)> {
-    std::future::poll_fn(|context| {
-        let mut has_resolved = false;
-        for slot in slots.iter_mut() {
-            match &mut slot.state {
-                SlotState::Ready(_) => {}
-                SlotState::Pending(future) => match future.as_mut().poll(context) {
-                    Poll::Ready(frame) => {
-                        requests.wait(slot.timing.api_key, -1);
-                        *slot = Slot::ready(frame, slot.timing, slot.waited);
-                        has_resolved = true;
-                    }
-                    Poll::Pending => break,
-                },
-                // Its turn comes when it is the first; nothing was dispatched behind it.
-                SlotState::Deferred(future) => {
-                    if has_resolved {
-                        break;
-                    }
-                    let Poll::Ready(reply) = future.as_mut().poll(context) else { break };
-                    requests.wait(slot.timing.api_key, -1);
-                    return Poll::Ready(slots.pop_front().map(|slot| (reply, slot)));
-                }
-            }
-        }
-        if has_resolved { Poll::Ready(None) } else { Poll::Pending }
-    })
-    .await
 }

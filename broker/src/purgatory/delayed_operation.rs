@@ -1,11 +1,14 @@
 //! A request that has taken its effect here and waits for the other replicas: an acks=all produce on its way to
 //! durability, a deletion of records on its way to the followers.
 
-use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use moldau_model::ErrorCode;
 use tokio::sync::Notify;
+
+use super::answering::{Answering, answer_or_hold};
 
 /// A slot whose partition has not answered yet; no error code has this value.
 const WAITING: i32 = i32::MIN;
@@ -21,6 +24,8 @@ pub struct DelayedOperation {
     /// Slots that wait, and one for as long as the request is not through all of its partitions.
     open: AtomicUsize,
     done: Notify,
+    /// Who answers when it is done; empty where somebody [waits](Self::wait).
+    answered_by: OnceLock<Weak<dyn Answering>>,
 }
 
 impl DelayedOperation {
@@ -28,7 +33,7 @@ impl DelayedOperation {
     #[must_use]
     pub fn new(slots: usize) -> Self {
         let codes = (0..slots).map(|_| AtomicI32::new(i32::from(ErrorCode::None.code()))).collect();
-        Self { codes, open: AtomicUsize::new(1), done: Notify::new() }
+        Self { codes, open: AtomicUsize::new(1), done: Notify::new(), answered_by: OnceLock::new() }
     }
 
     /// The slot waits from now on.
@@ -51,7 +56,26 @@ impl DelayedOperation {
 
     /// Lets the waiter go on.
     pub(crate) fn wake(&self) {
-        self.done.notify_one();
+        // Either the connection sees that it is done, or this sees the connection.
+        fence(Ordering::SeqCst);
+        match self.answered_by.get() {
+            Some(connection) => connection.upgrade().into_iter().for_each(answer_or_hold),
+            None => self.done.notify_one(),
+        }
+    }
+
+    /// Has this connection answer when it is done; it may be done already.
+    pub(crate) fn answer_by(&self, connection: &Arc<dyn Answering>) {
+        // Only the first one counts, and there is one.
+        let _ = self.answered_by.set(Arc::downgrade(connection));
+        fence(Ordering::SeqCst);
+    }
+
+    /// Nobody waits any longer.
+    pub(crate) fn time_out(&self) {
+        for slot in 0..self.codes.len() {
+            let _ = self.complete(slot, ErrorCode::RequestTimedOut);
+        }
     }
 
     /// All partitions are served: from now on the wait can end. `true` if there is nothing to wait for.
@@ -75,9 +99,7 @@ impl DelayedOperation {
         if !self.is_done() {
             let _ = tokio::time::timeout(timeout, self.done.notified()).await;
         }
-        for slot in 0..self.codes.len() {
-            let _ = self.complete(slot, ErrorCode::RequestTimedOut);
-        }
+        self.time_out();
     }
 
     /// Whether no slot waits or has failed.
