@@ -30,6 +30,10 @@ const PARALLELISM: usize = 4;
 /// Partitions in one round: the tickets of all of them are out until it has ended.
 const ROUND_PARTITIONS_MAX: usize = 1024;
 
+/// A ticket that is alone in its round is synced in its own file if it has more than this: copying costs as much as the sync
+/// that it makes cheaper, where there are no others to share it.
+const JOURNALED_ALONE_BYTES_MAX: usize = 32 * 1024;
+
 /// A partition whose ticket is out.
 pub(crate) struct Syncing {
     pub(crate) partition: Arc<Partition>,
@@ -275,6 +279,11 @@ fn run_round(dir: &LogDir, partitions: Vec<Arc<Partition>>, failed: &(dyn Fn(&Lo
             }
             Err(error) => report(&partition, &error, failed),
         }
+    }
+    if let [only] = &small[..]
+        && only.ticket.journal_bytes().is_some_and(|bytes| bytes > JOURNALED_ALONE_BYTES_MAX)
+    {
+        own.append(&mut small);
     }
     // What is left for this thread alone needs nobody else woken.
     let last = if small.is_empty() { own.pop() } else { None };

@@ -36,7 +36,8 @@ pub(crate) use replay::{remove, replay};
 /// The names of the two halves, in the log directory.
 const HALF_NAMES: [&str; 2] = ["moldau-journal-0", "moldau-journal-1"];
 /// A ticket of more bytes is synced in its own file: copying costs more than the sync that it saves.
-pub(crate) const JOURNALED_BYTES_MAX: usize = 32 * 1024;
+/// (Nodes that took half of it read so much, too: they left room for longer names than there are.)
+pub(crate) const JOURNALED_BYTES_MAX: usize = 64 * 1024;
 /// What one commit takes at most, in [`SyncTicket::journal_bytes`].
 pub const JOURNAL_COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The part of each half, at its end, that only voids take, so that a truncation does not wait for a settlement.
