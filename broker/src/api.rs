@@ -125,6 +125,14 @@ pub struct Acknowledgement {
     pub answer: Box<dyn FnOnce(&DelayedOperation) -> ResponseFrame + Send>,
 }
 
+impl Acknowledgement {
+    /// Waits for it, where nobody else is to answer.
+    pub async fn resolve(self) -> ResponseFrame {
+        self.operation.wait(self.deadline.saturating_duration_since(Instant::now())).await;
+        (self.answer)(&self.operation)
+    }
+}
+
 /// One row of the table.
 #[derive(Clone, Copy)]
 pub struct ApiSupport {

@@ -107,6 +107,11 @@ impl Node {
                 Reply::Pending(answer) => {
                     return Ok(self.data.block_on(async { tokio::time::timeout(LIMIT, answer).await })?);
                 }
+                Reply::Acknowledged(answer) => {
+                    return Ok(self
+                        .data
+                        .block_on(async { tokio::time::timeout(LIMIT, answer.resolve()).await })?);
+                }
                 Reply::Deferred(later) => {
                     reply = self.data.block_on(async { tokio::time::timeout(LIMIT, later).await })?;
                 }
