@@ -158,6 +158,11 @@ impl FrameReader {
         {
             self.buffer = BytesMut::new();
         }
+        // A small one is made again in no time, and most connections of a broker rest. (What is left of one that held a large frame is
+        // small, too, and becomes whole again when that frame is done.)
+        if self.trusted <= READ_BYTES {
+            self.buffer = BytesMut::new();
+        }
         Ok(stream.readable().await?)
     }
 
