@@ -132,13 +132,30 @@ impl Service {
         let id = request.broker_id;
         let decide = move |deciding: &mut Deciding<'_>| {
             let session = deciding.sessions.state(id, deciding.now);
-            register_broker(deciding.image, &request, session, &mut deciding.inputs)
+            match register_broker(deciding.image, &request, session, &mut deciding.inputs) {
+                Err(error)
+                    if error.code == ErrorCode::DuplicateBrokerRegistration
+                        && deciding.sessions.outlives(id, request.waited_ms, deciding.now) =>
+                {
+                    Ok(Decision::unchanged(Err(whereabouts(deciding.image, id))))
+                }
+                answer => {
+                    answer.map(|Decision { records, response }| Decision { records, response: Ok(response) })
+                }
+            }
         };
+        type Registration = Result<RegisteredBroker, String>;
         let registered =
-            move |registered: &RegisteredBroker, sessions: &mut crate::manage::BrokerSessions, now| {
-                sessions.handle_registered(id, registered.broker_epoch, now);
+            move |registered: &Registration, sessions: &mut crate::manage::BrokerSessions, now| {
+                if let Ok(registered) = registered {
+                    sessions.handle_registered(id, registered.broker_epoch, now);
+                }
             };
-        whole(self.decide_and_then(decide, registered).await?, "registration", id)
+        let answer = whole(self.decide_and_then(decide, registered).await?, "registration", id)?;
+        answer.map_err(|address| {
+            tracing::warn!(broker = id.0, address, "refused a second broker of this id: the first one lives");
+            ControllerError::BrokerLives { address }
+        })
     }
 
     pub(crate) async fn heartbeat(&self, request: Heartbeat) -> Result<HeartbeatReply, ControllerError> {
@@ -290,6 +307,15 @@ impl Service {
         }
         Err(ControllerError::NotController { leader: self.node.leader_hint() })
     }
+}
+
+/// Where a broker listens, as it has registered.
+fn whereabouts(image: &MetadataImage, id: BrokerId) -> String {
+    let listener = |listener: &moldau_metadata::Listener| {
+        format!("{}://{}:{}", listener.name, listener.host, listener.port)
+    };
+    let listeners = image.broker(id).map(|broker| broker.listeners.iter().map(listener).collect::<Vec<_>>());
+    listeners.unwrap_or_default().join(",")
 }
 
 /// Who has a password, as far as this controller has applied.

@@ -71,6 +71,15 @@ fn a_broker_registers_fenced_and_is_let_in_once_it_has_caught_up() {
         // Another process under the same id has to wait, the same one may repeat itself, a stranger is refused.
         let other = Broker::try_register(&controller, 1, Uuid::from_bytes([9; 16]), harness::CLUSTER).await;
         assert_eq!(other.err(), Some(ControllerError::Kafka(ErrorCode::DuplicateBrokerRegistration)));
+        // Has it waited for longer than a session lasts, the one that has the id lives, and it is told where.
+        let mut waiting = Broker::registration(1, Uuid::from_bytes([9; 16]), harness::CLUSTER);
+        for (waited_ms, is_certain) in [(harness::SESSION_MS - 1, false), (harness::SESSION_MS, true)] {
+            waiting.waited_ms = waited_ms;
+            let error = controller.register_broker(waiting.clone()).await.unwrap_err();
+            let lives = ControllerError::BrokerLives { address: "PLAINTEXT://localhost:9092".to_owned() };
+            assert_eq!(error == lives, is_certain, "{waited_ms}: {error}");
+            assert_eq!(error.error_code(), ErrorCode::DuplicateBrokerRegistration);
+        }
         let again = Broker::try_register(&controller, 1, broker.incarnation, harness::CLUSTER).await.unwrap();
         assert_eq!(again.epoch, broker.epoch);
         let stranger = Broker::try_register(&controller, 2, broker.incarnation, "another").await;

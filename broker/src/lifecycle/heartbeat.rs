@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moldau_cluster::{ControllerChannel, ControllerError, Heartbeat, HeartbeatReply, RegisterBroker};
-use moldau_model::{BrokerEpoch, ErrorCode, Offset};
+use moldau_model::{BrokerEpoch, ErrorCode, Offset, TimestampMs};
 use tokio::sync::watch;
 
 use super::{BrokerState, LifecycleOptions, MetadataPublisher};
@@ -138,6 +138,7 @@ impl Heartbeats {
                 rack: self.options.rack.clone(),
                 log_dirs: self.options.log_dirs.clone(),
                 previous_broker_epoch: self.options.previous_broker_epoch,
+                waited_ms: retries.waited_ms(clock::monotonic()),
             };
             match self.channel.register_broker(request).await {
                 Ok(registered) => {
@@ -154,13 +155,19 @@ impl Heartbeats {
                     self.refuse(code);
                     return None;
                 }
+                Err(ControllerError::BrokerLives { address }) => {
+                    tracing::error!(address, "another broker lives by this node.id");
+                    self.refuse(ErrorCode::DuplicateBrokerRegistration);
+                    return None;
+                }
                 Err(error) => {
-                    let retry = retries.next(&error);
+                    let retry = retries.next(&error, clock::monotonic());
                     if !retry.is_news {
                         tracing::debug!(%error, "registration failed again");
                     } else if is_duplicate(&error) {
                         tracing::warn!(
-                            "an earlier start of this broker has a session still, waiting for its end"
+                            "an earlier start of this broker, or another broker by its node.id, has a session still; waiting \
+                             for its end"
                         );
                     } else {
                         tracing::warn!(%error, "registration failed, trying again");
@@ -182,6 +189,8 @@ struct Retries {
     last: Option<String>,
     /// Of an earlier start's session, in a row.
     duplicates: u32,
+    /// When such a session was met first.
+    occupied_since: Option<TimestampMs>,
 }
 
 /// What to do about the last one.
@@ -193,13 +202,24 @@ struct Retry {
 }
 
 impl Retries {
-    fn next(&mut self, error: &ControllerError) -> Retry {
+    fn next(&mut self, error: &ControllerError, now: TimestampMs) -> Retry {
         let text = error.to_string();
         let is_news = self.last.as_ref() != Some(&text);
         self.last = Some(text);
-        self.duplicates = if is_duplicate(error) { self.duplicates.saturating_add(1) } else { 0 };
+        if is_duplicate(error) {
+            self.occupied_since.get_or_insert(now);
+            self.duplicates = self.duplicates.saturating_add(1);
+        } else {
+            self.duplicates = 0;
+        }
         let pause = RETRY_PAUSE.saturating_mul(1 << self.duplicates.saturating_sub(1).min(8));
         Retry { is_news, pause: pause.min(DUPLICATE_PAUSE_MAX) }
+    }
+
+    /// For how long this broker has been waiting for the end of a session. What else failed in between does not count it
+    /// down: a session that lasts now, after its whole time, was renewed since.
+    fn waited_ms(&self, now: TimestampMs) -> i64 {
+        self.occupied_since.map_or(0, |since| now.0 - since.0)
     }
 }
 
@@ -226,10 +246,24 @@ mod tests {
         .enumerate()
         {
             let expected = Retry { is_news, pause: Duration::from_millis(pause_ms) };
-            assert_eq!(retries.next(error), expected, "{number}");
+            assert_eq!(retries.next(error, TimestampMs(0)), expected, "{number}");
         }
         for _ in 0..100 {
-            assert!(retries.next(&duplicate).pause <= DUPLICATE_PAUSE_MAX);
+            assert!(retries.next(&duplicate, TimestampMs(0)).pause <= DUPLICATE_PAUSE_MAX);
         }
+    }
+
+    #[test]
+    fn a_session_is_waited_for_from_its_first_refusal_on() {
+        let duplicate = ControllerError::Kafka(ErrorCode::DuplicateBrokerRegistration);
+        let mut retries = Retries::default();
+        retries.next(&ControllerError::Timeout, TimestampMs(5));
+        assert_eq!(retries.waited_ms(TimestampMs(9)), 0);
+        for (error, at) in
+            [(&duplicate, 10), (&duplicate, 60), (&ControllerError::Stopping, 70), (&duplicate, 80)]
+        {
+            retries.next(error, TimestampMs(at));
+        }
+        assert_eq!(retries.waited_ms(TimestampMs(9010)), 9000);
     }
 }

@@ -22,6 +22,8 @@ struct FakeController {
     registrations: AtomicI64,
     /// Registrations to refuse before one is taken, each with a code.
     refusals: Mutex<Vec<ErrorCode>>,
+    /// Another broker lives by the id, as is certain after a wait of so long.
+    lives_after_ms: Option<i64>,
     heartbeat_error: Mutex<Option<ErrorCode>>,
     may_shut_down: AtomicBool,
     /// The metadata offset of the last heartbeat, plus one: 0 before the first.
@@ -35,7 +37,14 @@ const REGISTRATION_OFFSET: i64 = 5;
 
 #[async_trait]
 impl ControllerChannel for FakeController {
-    async fn register_broker(&self, _: RegisterBroker) -> Result<RegisteredBroker, ControllerError> {
+    async fn register_broker(&self, request: RegisterBroker) -> Result<RegisteredBroker, ControllerError> {
+        match self.lives_after_ms {
+            Some(limit) if request.waited_ms >= limit => {
+                return Err(ControllerError::BrokerLives { address: "PLAINTEXT://b:9092".to_owned() });
+            }
+            Some(_) => return Err(ErrorCode::DuplicateBrokerRegistration.into()),
+            None => {}
+        }
         if let Some(code) = self.refusals.lock().pop() {
             return Err(code.into());
         }
@@ -281,4 +290,11 @@ async fn a_controlled_shutdown_waits_for_the_controller() {
     life.controller.may_shut_down.store(true, Ordering::SeqCst);
     assert!(life.lifecycle.controlled_shutdown(LIMIT).await);
     assert_eq!(life.lifecycle.state(), BrokerState::Stopped);
+}
+
+#[tokio::test]
+async fn who_has_waited_for_a_session_that_goes_on_ends() {
+    let life = live(FakeController { lives_after_ms: Some(120), ..with_events(vec![vec![snapshot(3)]]) });
+    let refused = tokio::time::timeout(LIMIT, life.lifecycle.wait_unfenced()).await.unwrap();
+    assert_eq!(refused, Err(BrokerState::Refused(ErrorCode::DuplicateBrokerRegistration)));
 }

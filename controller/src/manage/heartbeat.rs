@@ -79,6 +79,13 @@ impl BrokerSessions {
         }
     }
 
+    /// Whether the broker lives beside another incarnation that has been refused for so long: its session, which would be
+    /// over by now, was renewed meanwhile.
+    #[must_use]
+    pub fn outlives(&self, id: BrokerId, waited_ms: i64, now: TimestampMs) -> bool {
+        waited_ms >= self.timeout_ms && self.state(id, now) == SessionState::Live
+    }
+
     /// A broker has registered, and its registration is committed.
     pub fn handle_registered(&mut self, id: BrokerId, epoch: BrokerEpoch, now: TimestampMs) {
         let session = self.session(epoch, now);

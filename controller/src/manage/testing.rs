@@ -96,6 +96,7 @@ impl Cluster {
             rack: None,
             log_dirs: vec![directory(id)],
             previous_broker_epoch: earlier.filter(|_| is_clean).unwrap_or(BrokerEpoch(-1)),
+            waited_ms: 0,
         }
     }
 

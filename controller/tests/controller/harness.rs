@@ -15,6 +15,8 @@ use moldau_controller::{Controller, ControllerHandle, ControllerOptions};
 use moldau_model::{BrokerEpoch, BrokerId, Offset, Uuid};
 
 pub(crate) const CLUSTER: &str = "a-cluster";
+/// `broker.session.timeout.ms`.
+pub(crate) const SESSION_MS: i64 = 9000;
 pub(crate) const DIRECTORY: Uuid = Uuid::from_bytes([5; 16]);
 
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
@@ -83,7 +85,7 @@ impl Broker {
         Self::try_register_as(controller, Self::registration(id, incarnation, cluster_id)).await
     }
 
-    fn registration(id: i32, incarnation: Uuid, cluster_id: &str) -> RegisterBroker {
+    pub(crate) fn registration(id: i32, incarnation: Uuid, cluster_id: &str) -> RegisterBroker {
         RegisterBroker {
             broker_id: BrokerId(id),
             cluster_id: cluster_id.to_owned(),
@@ -98,6 +100,7 @@ impl Broker {
             rack: None,
             log_dirs: vec![Uuid::from_bytes([id as u8 + 100; 16])],
             previous_broker_epoch: BrokerEpoch(-1),
+            waited_ms: 0,
         }
     }
 

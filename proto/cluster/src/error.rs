@@ -30,6 +30,12 @@ pub enum ControllerError {
     /// The controller is shutting down.
     #[error("the controller is stopping")]
     Stopping,
+    /// Another process has the broker's id: its session was renewed while this one waited for its end.
+    #[error("another broker lives by this id, at {address}")]
+    BrokerLives {
+        /// Its listeners.
+        address: String,
+    },
     /// The request was refused; nothing was changed.
     #[error("refused: {0}")]
     Kafka(ErrorCode),
@@ -42,6 +48,7 @@ impl ControllerError {
         match self {
             Self::NotController { .. } | Self::Stopping => ErrorCode::NotController,
             Self::Timeout => ErrorCode::RequestTimedOut,
+            Self::BrokerLives { .. } => ErrorCode::DuplicateBrokerRegistration,
             Self::Kafka(code) => *code,
         }
     }
@@ -51,6 +58,7 @@ impl ControllerError {
     pub const fn is_retriable(&self) -> bool {
         match self {
             Self::NotController { .. } | Self::Timeout | Self::Stopping => true,
+            Self::BrokerLives { .. } => false,
             Self::Kafka(code) => code.is_retriable(),
         }
     }

@@ -77,6 +77,8 @@ pub struct RegisterBroker {
     /// The broker epoch of the last incarnation if that one shut down cleanly, else `BrokerEpoch(-1)` (KIP-966).
     /// An unclean incarnation leaves ISR and ELR.
     pub previous_broker_epoch: BrokerEpoch,
+    /// For how long this incarnation has been refused with `DUPLICATE_BROKER_REGISTRATION`; zero at first.
+    pub waited_ms: i64,
 }
 
 /// The answer to [`RegisterBroker`].

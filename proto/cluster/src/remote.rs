@@ -145,7 +145,9 @@ impl Controllers {
                 Ok(Ok(reply)) => return Ok(reply),
                 // This one node's secret is wrong, perhaps.
                 Ok(Err(error @ ControllerError::Kafka(ErrorCode::ClusterAuthorizationFailed))) => error,
-                Ok(Err(error @ ControllerError::Kafka(_))) => return Err(error),
+                Ok(Err(error @ (ControllerError::Kafka(_) | ControllerError::BrokerLives { .. }))) => {
+                    return Err(error);
+                }
                 Ok(Err(error)) => error,
                 Err(_) => return Err(last.unwrap_or(ControllerError::Timeout)),
             };

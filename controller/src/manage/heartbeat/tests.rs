@@ -99,6 +99,12 @@ fn a_silent_broker_expires_and_an_inherited_session_blocks_no_restart() {
     life.beat(&beat, 200);
     assert_eq!(life.sessions.state(BrokerId(1), now(200 + TIMEOUT_MS - 1)), SessionState::Live);
     assert_eq!(life.sessions.state(BrokerId(1), now(200 + TIMEOUT_MS)), SessionState::NotLive);
+    // Who waits for as long as a session lasts, and finds one, was not met by one that only had to end.
+    for (waited_ms, at, lives) in
+        [(TIMEOUT_MS - 1, 200, false), (TIMEOUT_MS, 200, true), (TIMEOUT_MS, 200 + TIMEOUT_MS, false)]
+    {
+        assert_eq!(life.sessions.outlives(BrokerId(1), waited_ms, now(at)), lives, "{waited_ms} {at}");
+    }
 
     assert_eq!(life.sessions.next_expiry(&life.cluster.image), Some(now(100 + TIMEOUT_MS)));
     assert_eq!(life.sessions.expired(&life.cluster.image, now(99 + TIMEOUT_MS)), []);

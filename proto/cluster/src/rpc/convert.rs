@@ -84,6 +84,7 @@ impl From<RegisterBroker> for wire::RegisterBrokerRequest {
             rack: request.rack,
             log_dirs: request.log_dirs.into_iter().map(bytes).collect(),
             previous_broker_epoch: request.previous_broker_epoch.0,
+            waited_ms: request.waited_ms,
         }
     }
 }
@@ -108,6 +109,7 @@ impl TryFrom<wire::RegisterBrokerRequest> for RegisterBroker {
             rack: request.rack,
             log_dirs: uuids(&request.log_dirs)?,
             previous_broker_epoch: BrokerEpoch(request.previous_broker_epoch),
+            waited_ms: request.waited_ms,
         })
     }
 }

@@ -17,6 +17,7 @@ pub fn status_of_error(error: &ControllerError) -> Status {
         ControllerError::Stopping => (Code::Unavailable, Kind::Stopping),
         ControllerError::Kafka(ErrorCode::ClusterAuthorizationFailed) => (Code::Unauthenticated, Kind::Kafka),
         ControllerError::Kafka(_) => (Code::FailedPrecondition, Kind::Kafka),
+        ControllerError::BrokerLives { .. } => (Code::AlreadyExists, Kind::BrokerLives),
     };
     let leader = match error {
         ControllerError::NotController { leader: Some(hint) } => {
@@ -28,7 +29,11 @@ pub fn status_of_error(error: &ControllerError) -> Status {
         ControllerError::Kafka(code) => i32::from(code.code()),
         _ => 0,
     };
-    let details = Wire { kind: kind.into(), leader, code: kafka_code }.encode_to_vec();
+    let address = match error {
+        ControllerError::BrokerLives { address } => address.clone(),
+        _ => String::new(),
+    };
+    let details = Wire { kind: kind.into(), leader, code: kafka_code, address }.encode_to_vec();
     Status::with_details(code, error.to_string(), details.into())
 }
 
@@ -56,6 +61,7 @@ pub fn error_of_status(status: &Status) -> ControllerError {
             let code = i16::try_from(wire.code).map_or(ErrorCode::UnknownServerError, ErrorCode::from_code);
             ControllerError::Kafka(code)
         }
+        Kind::BrokerLives => ControllerError::BrokerLives { address: wire.address },
         Kind::Unspecified => unknown,
     }
 }
@@ -73,6 +79,7 @@ mod tests {
             ControllerError::Timeout,
             ControllerError::Stopping,
             ControllerError::Kafka(ErrorCode::StaleBrokerEpoch),
+            ControllerError::BrokerLives { address: "PLAINTEXT://b:9092".to_owned() },
             ControllerError::Kafka(ErrorCode::ClusterAuthorizationFailed),
         ] {
             assert_eq!(error_of_status(&status_of_error(&error)), error);

@@ -105,6 +105,7 @@ impl Broker {
             rack: None,
             log_dirs: vec![self.disk.directory],
             previous_broker_epoch: self.process.previous_epoch,
+            waited_ms: 0,
         };
         self.ask(core, Asked::Register, ToController::Register(request));
     }
