@@ -6,6 +6,7 @@ mod stop;
 
 use std::sync::{Arc, OnceLock};
 
+use moldau_metadata::MetadataImage;
 use moldau_model::{BrokerEpoch, ErrorCode};
 use moldau_security::link::Dialer;
 use tokio::sync::watch;
@@ -128,6 +129,12 @@ impl BrokerHandle {
     #[must_use]
     pub fn http_address(&self) -> Option<std::net::SocketAddr> {
         self.http_address
+    }
+
+    /// The newest metadata that this broker has applied.
+    #[must_use]
+    pub fn image(&self) -> Arc<MetadataImage> {
+        self.broker.control.image()
     }
 
     /// Waits until the controller sends clients here.

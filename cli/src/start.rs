@@ -7,12 +7,15 @@ pub(crate) mod environment;
 mod health;
 pub(crate) mod initial_records;
 mod listeners;
+mod naming;
 mod node;
 mod notify;
 pub(crate) mod quorum;
+mod refusal;
 mod security;
 mod settings;
 pub(crate) mod storage;
+mod strangers;
 mod waiting;
 
 use std::io::{self, IsTerminal};
@@ -178,7 +181,10 @@ fn cluster_id(
     if !config.roles.controller || config.quorum_voters.is_empty() {
         return node::ask_cluster_id(config).map(Some).map_err(|error| vec![error]);
     }
-    Ok((config.quorum_voters.len() > 1).then(|| storage::derived_cluster_id(&config.quorum_voters)))
+    if config.quorum_voters.len() > 1 {
+        return naming::cluster_id(config).map_err(|error| vec![error]);
+    }
+    Ok(None)
 }
 
 fn unknown_text(unknown: &UnknownSetting) -> String {
@@ -309,16 +315,46 @@ mod tests {
     }
 
     #[test]
-    fn nodes_of_one_new_quorum_come_to_one_cluster() {
+    fn nodes_of_one_new_quorum_come_to_one_cluster_whose_id_is_new() {
         let directory = tempfile::tempdir().unwrap();
-        let voters = "controller.quorum.voters=1@127.0.0.1:9093,2@127.0.0.1:9193";
-        let start = |id: i32| {
-            let dirs = format!("log.dirs={}", directory.path().join(id.to_string()).display());
-            prepared(&[&dirs, voters, &format!("node.id={id}")]).unwrap()
+        let sockets = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        let ports = sockets.each_ref().map(|socket| socket.local_addr().unwrap().port());
+        drop(sockets);
+        let voters = format!("controller.quorum.voters=1@127.0.0.1:{},2@127.0.0.1:{}", ports[0], ports[1]);
+        let start = |attempt: i32, id: usize| {
+            let dirs = format!("log.dirs={}", directory.path().join(format!("{attempt}-{id}")).display());
+            let listeners =
+                format!("listeners=PLAINTEXT://127.0.0.1:0,CONTROLLER://127.0.0.1:{}", ports[id - 1]);
+            prepared(&[&dirs, &voters, &listeners, &format!("node.id={id}")]).unwrap()
         };
-        let (first, second) = (start(1), start(2));
+        let found = |attempt: i32| {
+            std::thread::scope(|scope| {
+                let second = scope.spawn(|| start(attempt, 2));
+                let first = start(attempt, 1);
+                let controller = serve(&first);
+                let second = second.join().unwrap();
+                drop(controller);
+                (first, second)
+            })
+        };
+        let ((first, second), (again, _)) = (found(1), found(2));
         assert_eq!(first.cluster_id, second.cluster_id);
         assert_ne!(first.metadata_directory_id, second.metadata_directory_id);
+        assert_ne!(again.cluster_id, first.cluster_id, "each founding has an id of its own");
+    }
+
+    /// The controller of a node that is prepared. Ends with its runtime.
+    fn serve(prepared: &Prepared) -> tokio::runtime::Runtime {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let sockets = listeners::bind(&prepared.config).unwrap().sockets();
+        let started = moldau_controller::Controller::start_on(
+            node::controller_options(prepared),
+            sockets,
+            runtime.handle(),
+        );
+        runtime.block_on(started).unwrap();
+        runtime
     }
 
     #[test]

@@ -15,11 +15,13 @@ mod event_loop;
 mod handle;
 mod listener;
 pub mod manage;
+mod naming;
 mod options;
 mod raft;
 mod service;
 
 pub use error::StartError;
 pub use handle::{Controller, ControllerHandle};
+pub use naming::{Name, NamingOptions, name_cluster};
 pub use options::{ControllerOptions, ControllerSecurity, QuorumVoter, RaftOptions};
 pub use raft::has_metadata_log;

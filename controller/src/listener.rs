@@ -2,6 +2,7 @@
 //! TLS and SASL where it asks for them.
 //! A frame begins with its length, and one that began with an HTTP/2 connection's `P` would be longer than a gigabyte.
 
+mod arrivals;
 mod connection;
 mod sorter;
 
@@ -22,7 +23,8 @@ use tonic::service::interceptor::InterceptedService;
 
 use crate::service::Presence;
 use crate::{ControllerHandle, ControllerSecurity};
-use connection::{Admission, Connection};
+pub(crate) use arrivals::Arrivals;
+pub(crate) use connection::{Admission, Connection};
 use sorter::{Bounds, NODES_MAX, Sorter};
 
 /// How many connections may wait for the gRPC server to take them.

@@ -24,13 +24,17 @@ impl Bound {
 /// Binds all CONTROLLER listeners. A lone node, which no other has to reach, goes on without the default one where its port
 /// is taken; tools then cannot ask the controller itself.
 pub(super) fn bind(config: &BrokerConfig) -> Result<Bound, String> {
+    let bound = bind_for_now(config)?;
+    bound.0.iter().for_each(|(_, socket)| warn_if_open(config, socket));
+    Ok(bound)
+}
+
+/// The same without a word of who may come: who listens for a moment only binds again.
+pub(super) fn bind_for_now(config: &BrokerConfig) -> Result<Bound, String> {
     let mut bound = Bound::default();
     for listener in &config.controller_listeners {
         match bind_one(listener) {
-            Ok(socket) => {
-                warn_if_open(config, &socket);
-                bound.0.push((listener.name.clone(), socket));
-            }
+            Ok(socket) => bound.0.push((listener.name.clone(), socket)),
             Err(error) if is_dispensable(config) => {
                 tracing::info!(%listener, %error, "no CONTROLLER listener: the default address cannot be used");
             }

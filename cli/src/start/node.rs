@@ -10,7 +10,7 @@ use moldau_cluster::rpc::Credentials;
 use moldau_cluster::{
     ControllerAddress, ControllerChannel, LocalController, RemoteControllerChannel, identify,
 };
-use moldau_controller::{Controller, ControllerHandle, ControllerOptions, QuorumVoter};
+use moldau_controller::{Controller, ControllerHandle, ControllerOptions, ControllerSecurity, QuorumVoter};
 use moldau_metadata::config::BrokerConfig;
 use moldau_model::Uuid;
 use moldau_security::link::Dialer;
@@ -19,7 +19,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::banner::Banner;
 use super::health::ControllerHealth;
-use super::{Prepared, create_topics, listeners, notify, security, storage, waiting};
+use super::strangers::Strangers;
+use super::{Prepared, create_topics, listeners, notify, refusal, security, storage, waiting};
 use crate::console::Console;
 use crate::web::ControllerNode;
 
@@ -62,8 +63,10 @@ async fn serve(
     let mut signals = Signals::new().map_err(|error| format!("cannot wait for signals: {error}"))?;
     let config = prepared.config.clone();
     let named = |error: String| with_next_step(&error, &config);
-    let node = Node::start(&prepared, control).await.map_err(named)?;
-    let ended = match node.wait_ready(&config, &mut signals).await {
+    let security = security::of_controllers(&config)?;
+    let strangers = Strangers::new(&prepared, Arc::clone(&security.dialer));
+    let node = Node::start(&prepared, security, control).await.map_err(named)?;
+    let ended = match node.wait_ready(&config, &strangers, &mut signals).await {
         Some(ended) => ended.map_err(named),
         None => {
             announce(&prepared, &node, started, console);
@@ -72,7 +75,8 @@ async fn serve(
                 create_topics::start(prepared.create_topics.clone(), broker);
             }
             tokio::select! {
-                reason = node.failed() => Err(reason),
+                reason = node.failed(&config) => Err(reason),
+                line = node.stranger(&strangers) => Err(line),
                 name = signals.next() => Ok(name),
             }
         }
@@ -99,11 +103,14 @@ struct Node {
 }
 
 impl Node {
-    async fn start(prepared: &Prepared, control: &Runtime) -> Result<Self, String> {
+    async fn start(
+        prepared: &Prepared,
+        security: ControllerSecurity,
+        control: &Runtime,
+    ) -> Result<Self, String> {
         let config = &prepared.config;
         let mut node =
             Self { controller: None, controller_addresses: Vec::new(), broker: None, health: None };
-        let security = security::of_controllers(config)?;
         security::keep_fresh(&security, control);
         if config.roles.controller {
             let bound = listeners::bind(config)?;
@@ -135,6 +142,7 @@ impl Node {
     async fn wait_ready(
         &self,
         config: &BrokerConfig,
+        strangers: &Strangers<'_>,
         signals: &mut Signals,
     ) -> Option<Result<&'static str, String>> {
         let others = other_controllers(config);
@@ -147,19 +155,33 @@ impl Node {
         tokio::select! {
             ready = ready => match ready {
                 Ok(()) => None,
-                Err(state) => Some(Err(format!("the controller refused this broker: {state:?}"))),
+                Err(state) => Some(Err(refusal::of_broker(state, self.broker.as_ref(), config, strangers).await)),
             },
+            line = strangers.found(|| self.has_leader()) => Some(Err(line)),
             reason = controller_failed(self.controller.as_ref()) => Some(Err(reason)),
             name = signals.next() => Some(Ok(name)),
             never = waiting::tell(&others) => match never {},
         }
     }
 
+    /// Whether a controller of this process knows who leads.
+    fn has_leader(&self) -> bool {
+        self.controller.as_ref().is_some_and(ControllerHandle::has_leader)
+    }
+
+    /// Waits until the controller of this node turns out to be none of its quorum's.
+    async fn stranger(&self, strangers: &Strangers<'_>) -> String {
+        match &self.controller {
+            Some(_) => strangers.found(|| self.has_leader()).await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Waits until the node cannot go on, and says why.
-    async fn failed(&self) -> String {
+    async fn failed(&self, config: &BrokerConfig) -> String {
         let broker = async {
             match &self.broker {
-                Some(broker) => format!("the broker cannot go on: {}", broker.wait_failed().await),
+                Some(broker) => refusal::of_running(broker, config).await,
                 None => std::future::pending().await,
             }
         };
@@ -247,7 +269,11 @@ fn channel(
     Ok(Arc::new(RemoteControllerChannel::new(credentials, &controller_addresses(config), local)?))
 }
 
-fn credentials(config: &BrokerConfig, cluster_id: Option<String>, dialer: Arc<Dialer>) -> Credentials {
+pub(super) fn credentials(
+    config: &BrokerConfig,
+    cluster_id: Option<String>,
+    dialer: Arc<Dialer>,
+) -> Credentials {
     Credentials {
         node_id: config.node_id,
         cluster_id,
@@ -258,7 +284,7 @@ fn credentials(config: &BrokerConfig, cluster_id: Option<String>, dialer: Arc<Di
 }
 
 /// Where the controllers are, as far as the configuration tells.
-fn controller_addresses(config: &BrokerConfig) -> Vec<ControllerAddress> {
+pub(super) fn controller_addresses(config: &BrokerConfig) -> Vec<ControllerAddress> {
     let voters = quorum_voters(config)
         .into_iter()
         .map(|voter| ControllerAddress { node_id: Some(voter.node_id), address: voter.address() });
@@ -267,7 +293,7 @@ fn controller_addresses(config: &BrokerConfig) -> Vec<ControllerAddress> {
 }
 
 /// The addresses of controllers in other processes.
-fn other_controllers(config: &BrokerConfig) -> Vec<String> {
+pub(super) fn other_controllers(config: &BrokerConfig) -> Vec<String> {
     let addresses = controller_addresses(config).into_iter();
     let is_other = |controller: &ControllerAddress| {
         !config.roles.controller || controller.node_id != Some(config.node_id)
@@ -282,7 +308,7 @@ fn bootstrap_servers(config: &BrokerConfig) -> impl Iterator<Item = String> + '_
     })
 }
 
-fn quorum_voters(config: &BrokerConfig) -> Vec<QuorumVoter> {
+pub(super) fn quorum_voters(config: &BrokerConfig) -> Vec<QuorumVoter> {
     config.quorum_voters.iter().map(quorum_voter).collect()
 }
 
@@ -300,8 +326,12 @@ pub(super) fn ask_cluster_id(config: &BrokerConfig) -> Result<String, String> {
     runtime.block_on(async {
         let mut told = None;
         loop {
-            if let Some(cluster_id) = identify(&credentials, &addresses).await? {
-                return Ok(cluster_id);
+            let answers = identify(&credentials, &addresses).await?;
+            // What one of several says may be of another cluster, from which it is left over.
+            let needed = if config.quorum_voters.is_empty() { 1 } else { config.quorum_voters.len() / 2 + 1 };
+            let say = |cluster: &str| answers.iter().filter(|(_, id)| id == cluster).count();
+            if let Some((_, cluster_id)) = answers.iter().find(|(_, id)| say(id) >= needed) {
+                return Ok(cluster_id.clone());
             }
             if told.is_none_or(|told: Instant| told.elapsed() >= ASKING_TOLD_EVERY) {
                 tracing::info!("waiting for a controller to tell which cluster this is");
@@ -312,7 +342,7 @@ pub(super) fn ask_cluster_id(config: &BrokerConfig) -> Result<String, String> {
     })
 }
 
-fn controller_options(prepared: &Prepared) -> ControllerOptions {
+pub(super) fn controller_options(prepared: &Prepared) -> ControllerOptions {
     let config = &prepared.config;
     let mut options = ControllerOptions::new(
         config.node_id,

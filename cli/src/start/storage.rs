@@ -5,7 +5,6 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use moldau_metadata::config::QuorumVoter;
 use moldau_model::Uuid;
 
 use crate::properties;
@@ -113,6 +112,12 @@ pub(crate) fn check_nothing_is_lost(
         Some(directory) if !is_there(directory)? => Some(directory),
         _ => None,
     };
+    if let Some(directory) = metadata_log_dir.filter(|_| lost.is_none())
+        && read(directory)?.is_none()
+    {
+        let (path, trace) = (directory.to_owned(), "a metadata log".to_owned());
+        return Err(StorageError::LostIdentity { path, trace });
+    }
     for path in directories {
         let Some(trace) = trace_of_use(path)? else { continue };
         let trace = trace.to_string_lossy().into_owned();
@@ -268,19 +273,6 @@ pub(crate) fn present_cluster_id(directories: &[PathBuf]) -> Result<Option<Strin
     Ok(None)
 }
 
-/// The id of a cluster that nobody gave one: of the voters' ids and addresses, so that each of them comes to the same
-/// without asking. It is a fingerprint and no secret (FNV-1a of 128 bits).
-pub(crate) fn derived_cluster_id(voters: &[QuorumVoter]) -> String {
-    const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
-    let mut named: Vec<String> =
-        voters.iter().map(|voter| format!("{}@{}:{}", voter.id, voter.host, voter.port)).collect();
-    named.sort();
-    let text = format!("moldau cluster of {}", named.join(","));
-    let fold = |hash: u128, byte: u8| (hash ^ u128::from(byte)).wrapping_mul(PRIME);
-    Uuid::from_random_bytes(text.bytes().fold(BASIS, fold).to_be_bytes()).to_string()
-}
-
 fn no_random(source: io::Error) -> StorageError {
     StorageError::Io { path: PathBuf::from("random numbers"), source }
 }
@@ -353,17 +345,6 @@ mod tests {
             fs::create_dir(data.join(stranger)).unwrap();
         }
         assert_eq!(check(), Ok(()));
-    }
-
-    #[test]
-    fn voters_come_to_one_cluster_id_without_asking() {
-        let voters = |text: &str| text.split(',').map(|v| v.parse().unwrap()).collect::<Vec<QuorumVoter>>();
-        let id = derived_cluster_id(&voters("1@a:9093,2@b:9093,3@c:9093"));
-        assert!(id.parse::<Uuid>().is_ok());
-        assert_eq!(derived_cluster_id(&voters("3@c:9093,1@a:9093,2@b:9093")), id);
-        for others in ["1@a:9093,2@b:9093", "1@a:9093,2@b:9093,3@d:9093", "1@a:9093,2@b:9093,4@c:9093"] {
-            assert_ne!(derived_cluster_id(&voters(others)), id);
-        }
     }
 
     #[test]

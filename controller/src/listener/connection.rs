@@ -54,7 +54,7 @@ impl Standing {
 }
 
 /// See the module.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     link: GateLink,
     standing: Arc<Standing>,
     /// When it ends unless it is a node's by then.
@@ -72,7 +72,7 @@ impl Connection {
 
 /// What its calls know of a connection.
 #[derive(Clone)]
-pub(super) struct Peer {
+pub(crate) struct Peer {
     standing: Arc<Standing>,
     address: Option<IpAddr>,
 }
@@ -89,7 +89,7 @@ impl Connected for Connection {
 /// Lets calls pass that the guard does, and takes their connections for nodes' from then on, if they are of this cluster's. One
 /// that asks which cluster this is stays a stranger's.
 #[derive(Clone)]
-pub(super) struct Admission(pub(super) Guard);
+pub(crate) struct Admission(pub(crate) Guard);
 
 impl Interceptor for Admission {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {

@@ -23,11 +23,11 @@ const TOOLS_PER_ADDRESS_MAX: usize = 64;
 const STRANGERS_MAX: usize = 1024;
 const STRANGERS_PER_ADDRESS_MAX: usize = 128;
 /// How long a connection may take to say what it is, once it is let in; one of gRPC also for its first call.
-const FIRST_CALL_LIMIT: Duration = Duration::from_secs(10);
+pub(super) const FIRST_CALL_LIMIT: Duration = Duration::from_secs(10);
 /// Whoever is refused comes again: one line a second tells of all of them.
 const TOLD_EVERY: Duration = Duration::from_secs(1);
 /// The first byte of `PRI * HTTP/2.0`.
-const HTTP2: u8 = b'P';
+pub(super) const HTTP2: u8 = b'P';
 
 /// What all listeners of controllers share.
 pub(super) struct Bounds {
@@ -52,6 +52,32 @@ impl Bounds {
     pub(super) fn enter(&self, peer: SocketAddr) -> Option<Place> {
         let place = self.strangers.take(peer.ip());
         place.map_err(|error| self.tell(peer, &error)).ok()
+    }
+
+    /// A connection of gRPC, which has to come from a node by `deadline`. `None` where its user is none, or there are too many.
+    pub(super) fn node(
+        &self,
+        link: GateLink,
+        peer: SocketAddr,
+        place: Place,
+        gate: Option<&Gate>,
+        deadline: Instant,
+    ) -> Option<Connection> {
+        if link.is_by_token() || gate.is_some_and(|gate| !gate.is_node(link.user())) {
+            let user = link.user().unwrap_or_default();
+            let reason = format!("user {user} is no node of the cluster");
+            self.tell(peer, &reason);
+            return None;
+        }
+        let standing = Standing::stranger(place, Arc::clone(&self.nodes), peer.ip());
+        // Who has authenticated need not call to be known; of gRPC's keepalive hears who is dead.
+        if gate.is_some_and(Gate::authenticates)
+            && let Err(error) = standing.admit()
+        {
+            self.tell(peer, &error);
+            return None;
+        }
+        Some(Connection::new(link, standing, deadline))
     }
 
     fn tell(&self, peer: SocketAddr, reason: &dyn std::fmt::Display) {
@@ -90,7 +116,11 @@ impl Sorter {
         };
         let deadline = Instant::now() + FIRST_CALL_LIMIT;
         match tokio::time::timeout_at(deadline, link.first_byte()).await {
-            Ok(Ok(HTTP2)) => self.hand_to_grpc(link, peer, place, deadline).await,
+            Ok(Ok(HTTP2)) => {
+                if let Some(connection) = bounds.node(link, peer, place, self.gate.as_deref(), deadline) {
+                    drop(self.connections.send(Ok(connection)).await);
+                }
+            }
             Ok(Ok(_)) => {
                 let tool = match bounds.tools.take(peer.ip()) {
                     Ok(tool) => tool,
@@ -106,21 +136,5 @@ impl Sorter {
             }
             Ok(Err(_)) | Err(_) => {}
         }
-    }
-
-    async fn hand_to_grpc(&self, link: GateLink, peer: SocketAddr, place: Place, deadline: Instant) {
-        if link.is_by_token() || self.gate.as_ref().is_some_and(|gate| !gate.is_node(link.user())) {
-            let user = link.user().unwrap_or_default();
-            let reason = format!("user {user} is no node of the cluster");
-            return self.bounds.tell(peer, &reason);
-        }
-        let standing = Standing::stranger(place, Arc::clone(&self.bounds.nodes), peer.ip());
-        // Who has authenticated need not call to be known; of gRPC's keepalive hears who is dead.
-        if self.gate.as_ref().is_some_and(|gate| gate.authenticates())
-            && let Err(error) = standing.admit()
-        {
-            return self.bounds.tell(peer, &error);
-        }
-        drop(self.connections.send(Ok(Connection::new(link, standing, deadline))).await);
     }
 }

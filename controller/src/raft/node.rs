@@ -277,6 +277,7 @@ impl RaftNode {
         tasks.spawn(ticks::keep(raft.clone(), options.raft.heartbeat_interval));
         let service = RaftService {
             raft: raft.clone(),
+            cluster_id: options.cluster_id.as_str().into(),
             me: me.clone(),
             peers: peers.clone(),
             formation,

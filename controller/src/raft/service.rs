@@ -42,6 +42,7 @@ const SNAPSHOT_BYTES_MAX: u64 = 1 << 30;
 #[derive(Clone)]
 pub(crate) struct RaftService {
     pub(super) raft: Node,
+    pub(super) cluster_id: Arc<str>,
     pub(super) me: Candidacy,
     pub(super) peers: Arc<Peers>,
     pub(super) formation: Arc<Formation>,
@@ -270,13 +271,15 @@ impl Raft for RaftService {
         &self,
         request: Request<wire::ProbeRequest>,
     ) -> Result<Response<wire::ProbeResponse>, Status> {
-        let caller = Caller::of(&request)?;
-        self.formation.wake();
-        if self.role.borrow().is_leader
-            && let Ok(caller) = u64::try_from(caller.node_id.0)
-        {
-            // It is back: what waits to be sent to it need not wait longer.
-            drop(self.raft.trigger().reset_backoff([caller]).await);
+        // Who has no cluster's id yet asks for it.
+        if let Ok(caller) = Caller::of(&request) {
+            self.formation.wake();
+            if self.role.borrow().is_leader
+                && let Ok(caller) = u64::try_from(caller.node_id.0)
+            {
+                // It is back: what waits to be sent to it need not wait longer.
+                drop(self.raft.trigger().reset_backoff([caller]).await);
+            }
         }
         let membership = membership_of(&self.raft);
         let voters: Vec<u64> = membership.voter_ids().collect();
@@ -303,6 +306,7 @@ impl Raft for RaftService {
             has_log: !voters.is_empty(),
             members: members.collect(),
             configured_voters: configured.collect(),
+            cluster_id: self.cluster_id.to_string(),
         }))
     }
 }

@@ -1,5 +1,6 @@
 //! The channel to a quorum of several controllers: finds the active one, and asks again where one is gone.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -136,6 +137,7 @@ impl Controllers {
         let deadline = Instant::now() + limit;
         let mut asked_in_round = 0;
         let mut last = None;
+        let mut strangers = BTreeSet::new();
         loop {
             let Some((index, node)) = self.current() else {
                 return Err(ControllerError::NotController { leader: None });
@@ -145,6 +147,14 @@ impl Controllers {
                 Ok(Ok(reply)) => return Ok(reply),
                 // This one node's secret is wrong, perhaps.
                 Ok(Err(error @ ControllerError::Kafka(ErrorCode::ClusterAuthorizationFailed))) => error,
+                // Nor does one that is left over from another cluster speak for this one; a majority would.
+                Ok(Err(error @ ControllerError::Kafka(ErrorCode::InconsistentClusterId))) => {
+                    strangers.insert(index);
+                    if strangers.len() > count / 2 {
+                        return Err(error);
+                    }
+                    ControllerError::NotController { leader: None }
+                }
                 Ok(Err(error @ (ControllerError::Kafka(_) | ControllerError::BrokerLives { .. }))) => {
                     return Err(error);
                 }
@@ -220,16 +230,19 @@ impl Controllers {
             let local = state.nodes.iter().position(|node| matches!(node.way, Way::Local(_)));
             (state.nodes.clone(), local.unwrap_or(state.current))
         };
-        let mut last = ControllerError::NotController { leader: None };
+        let mut last = None;
         for offset in 0..nodes.len() {
             let node = &nodes[(first + offset) % nodes.len()];
             match node.channel().watch_metadata(request.clone()).await {
                 Ok(events) => return Ok(events),
-                Err(error @ ControllerError::Kafka(ErrorCode::InconsistentClusterId)) => return Err(error),
-                Err(error) => last = error,
+                // What one of another cluster says counts only where nobody says anything else.
+                Err(error @ ControllerError::Kafka(ErrorCode::InconsistentClusterId)) => {
+                    last.get_or_insert(error);
+                }
+                Err(error) => last = Some(error),
             }
         }
-        Err(last)
+        Err(last.unwrap_or(ControllerError::NotController { leader: None }))
     }
 
     /// Sees to it that the active controller sees the broker, from now on and whichever it is. It does when this returns,
@@ -311,24 +324,35 @@ fn remote(node_id: Option<BrokerId>, address: &str, credentials: &Credentials) -
     Ok(Node { node_id, address: address.to_owned(), way: Way::Remote(Arc::new(connection)) })
 }
 
-/// Asks the controllers which cluster they form. `None` where none answers yet.
+/// Asks all of the controllers which cluster they belong to. Gives the address and the cluster of those that answer.
 ///
 /// # Errors
-/// If one of the addresses is none, or the secret is refused.
+/// If nobody answers, and one of the addresses is none or the secret is refused.
 pub async fn identify(
     credentials: &Credentials,
     controllers: &[ControllerAddress],
-) -> Result<Option<String>, String> {
-    for controller in controllers {
-        let node = remote(controller.node_id, &controller.address, credentials)?;
-        let Way::Remote(connection) = node.way else { continue };
+) -> Result<Vec<(String, String)>, String> {
+    let asking = controllers.iter().map(|controller| async move {
+        let address = &controller.address;
+        let connection =
+            Connection::new(address, credentials).map_err(|error| format!("{address}: {error}"))?;
         match tokio::time::timeout(IDENTIFY_LIMIT, connection.identify()).await {
-            Ok(Ok(cluster_id)) => return Ok(Some(cluster_id)),
-            Ok(Err(ControllerError::Kafka(code))) => return Err(format!("{}: {code}", controller.address)),
-            Ok(Err(_)) | Err(_) => {}
+            Ok(Ok(cluster_id)) => Ok(Some((address.clone(), cluster_id))),
+            Ok(Err(ControllerError::Kafka(code))) => Err(format!("{address}: {code}")),
+            Ok(Err(_)) | Err(_) => Ok(None),
+        }
+    });
+    let (mut found, mut refused) = (Vec::new(), None);
+    for answer in futures::future::join_all(asking).await {
+        match answer {
+            Ok(answer) => found.extend(answer),
+            Err(error) => refused = refused.or(Some(error)),
         }
     }
-    Ok(None)
+    match refused {
+        Some(error) if found.is_empty() => Err(error),
+        _ => Ok(found),
+    }
 }
 
 #[async_trait]

@@ -147,3 +147,15 @@ async fn two_that_name_one_another_are_not_asked_without_a_pause() {
     channel(&nodes).heartbeat(heartbeat()).await.unwrap();
     assert!(begin.elapsed() >= ROUND_PAUSE * 20, "{:?}", begin.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_of_another_cluster_does_not_speak_for_this_one() {
+    let stranger = || Told::answering((0..9).map(|_| ErrorCode::InconsistentClusterId.into()));
+    let nodes = [stranger(), Told::answering([not_controller(None)]), Told::answering([])];
+    channel(&nodes).heartbeat(heartbeat()).await.unwrap();
+    assert_eq!(asked(&nodes), [1, 1, 1]);
+    let nodes = [stranger(), stranger()];
+    let refused = channel(&nodes).heartbeat(heartbeat()).await;
+    assert_eq!(refused, Err(ErrorCode::InconsistentClusterId.into()));
+    assert_eq!(asked(&nodes), [1, 1]);
+}

@@ -120,7 +120,8 @@ impl Caller {
 /// Refuses calls of strangers, before their messages are read.
 #[derive(Clone)]
 pub struct Guard {
-    cluster_id: Arc<str>,
+    /// `None`: it is not known yet.
+    cluster_id: Option<Arc<str>>,
     secret: Option<Arc<str>>,
     /// When somebody was told of a stranger last.
     told: Arc<Mutex<Option<Instant>>>,
@@ -133,7 +134,13 @@ impl Guard {
     /// Lets nodes of this cluster pass that know its secret, where there is one.
     #[must_use]
     pub fn new(cluster_id: &str, secret: Option<&str>) -> Self {
-        Self { cluster_id: cluster_id.into(), secret: secret.map(Into::into), told: Arc::default() }
+        Self { cluster_id: Some(cluster_id.into()), ..Self::of_no_cluster(secret) }
+    }
+
+    /// Lets nodes of any cluster pass, for this one does not know its own yet.
+    #[must_use]
+    pub fn of_no_cluster(secret: Option<&str>) -> Self {
+        Self { cluster_id: None, secret: secret.map(Into::into), told: Arc::default() }
     }
 
     fn tell(&self, metadata: &MetadataMap, reason: &str) {
@@ -157,7 +164,8 @@ impl Interceptor for Guard {
             }
         }
         let cluster_id = bytes(CLUSTER_ID);
-        if cluster_id.as_ref().is_some_and(|given| **given != *self.cluster_id.as_bytes()) {
+        let own = self.cluster_id.as_deref().map(str::as_bytes);
+        if own.zip(cluster_id.as_deref()).is_some_and(|(own, given)| own != given) {
             let given = String::from_utf8_lossy(cluster_id.as_deref().unwrap_or_default());
             self.tell(metadata, &format!("it belongs to cluster {given}"));
             return Err(status_of_error(&ControllerError::Kafka(ErrorCode::InconsistentClusterId)));
@@ -216,6 +224,10 @@ mod tests {
         let mut open = Guard::new("a", None);
         assert_eq!(pass(&credentials(Some("a"), Some("whatever")), &mut open), Ok(expected));
         assert!(!pass(&credentials(None, None), &mut open).unwrap().knows_cluster);
+        let mut nameless = Guard::of_no_cluster(Some("hush"));
+        assert_eq!(pass(&credentials(Some("a"), Some("hush")), &mut nameless), Ok(expected));
+        let refused = pass(&credentials(Some("a"), None), &mut nameless);
+        assert_eq!(refused, Err(ErrorCode::ClusterAuthorizationFailed));
     }
 
     #[test]
