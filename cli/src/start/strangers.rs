@@ -13,6 +13,8 @@ use super::node::{controller_addresses, credentials, other_controllers};
 
 /// How often the others are asked, as long as this node has no place among them.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How often it is looked whether it still has one.
+const REST: Duration = Duration::from_secs(10);
 
 /// Asks the other controllers.
 pub(super) struct Strangers<'a> {
@@ -30,7 +32,7 @@ impl<'a> Strangers<'a> {
     pub(super) async fn found(&self, is_in_place: impl Fn() -> bool) -> String {
         let mut is_told = false;
         loop {
-            sleep(PAUSE).await;
+            sleep(if is_in_place() { REST } else { PAUSE }).await;
             if is_in_place() {
                 continue;
             }
