@@ -4,11 +4,6 @@ import { add, chip, empty, fill, h, svg } from "./dom.js";
 import { get, path } from "./api.js";
 import * as live from "./live.js";
 import { tell } from "./dialog.js";
-import { overview } from "./overview.js";
-import { topics } from "./topics.js";
-import { topic } from "./topic.js";
-import { group, groups } from "./groups.js";
-import { broker, brokers, quorum } from "./brokers.js";
 
 const ICONS = {
   overview: "M4 13h6V4H4zM14 20h6v-9h-6zM4 20h6v-4H4zM14 8h6V4h-6z",
@@ -24,13 +19,17 @@ const PLACES = [
   ["brokers", "Brokers", "b"],
   ["quorum", "Quorum", "q"],
 ];
+/** A page's module is loaded when it is first asked for: the page that is opened first waits for no other's. */
 const PAGES = {
-  overview: { one: overview },
-  topics: { one: topics, of: topic },
-  groups: { one: groups, of: group },
-  brokers: { one: brokers, of: broker },
-  quorum: { one: quorum },
+  overview: { one: async () => (await import("./overview.js")).overview },
+  topics: { one: async () => (await import("./topics.js")).topics, of: async () => (await import("./topic.js")).topic },
+  groups: { one: async () => (await import("./groups.js")).groups, of: async () => (await import("./groups.js")).group },
+  brokers: { one: async () => (await import("./brokers.js")).brokers, of: async () => (await import("./brokers.js")).broker },
+  quorum: { one: async () => (await import("./brokers.js")).quorum },
 };
+const STALE_CHECK_MS = 10_000;
+/** What a node tells of the cluster is how it was before, where this stands among the reasons of the overview. */
+const STALE = ["NO_MAJORITY", "NO_CONTROLLER"];
 
 const nav = document.getElementById("nav");
 const bar = document.getElementById("bar");
@@ -38,6 +37,8 @@ const main = document.getElementById("main");
 /** Whether this node lets the console change things: asked once, and again by the next page when it could not be told. */
 let mayChange = null;
 let leave = null;
+/** Said above every page but the overview, which has it among its reasons. */
+const stale = h("div", { class: "note warn", id: "stale", hidden: true });
 
 const icon = (name) =>
   svg("svg", { viewBox: "0 0 24 24", fill: "none", stroke: "currentColor", "stroke-width": 1.8, "stroke-linecap": "round", "stroke-linejoin": "round", "aria-hidden": "true" }, svg("path", { d: ICONS[name] }));
@@ -45,7 +46,7 @@ const icon = (name) =>
 function frame() {
   fill(
     nav,
-    h("a", { class: "brand", href: "#/overview" }, h("img", { src: "icon.svg", alt: "" }), "Moldau"),
+    h("a", { class: "brand", href: "#/overview" }, h("img", { src: document.querySelector("link[rel=icon]").href, alt: "" }), "Moldau"),
     PLACES.map(([name, title]) => h("a", { class: "item", href: `#/${name}`, "data-place": name }, icon(name), title)),
     h("div", { class: "foot", id: "foot" }),
   );
@@ -70,6 +71,9 @@ async function introduce() {
     fill(document.getElementById("cluster"), `Cluster ${told.cluster_id} · node ${told.node_id}`);
     fill(document.getElementById("foot"), `Moldau ${told.version}`);
     fill(document.getElementById("mode"), told.read_only && chip("read-only"));
+    const reason = told.reasons.find((one) => STALE.includes(one.code));
+    stale.hidden = !reason;
+    if (reason) fill(stale, h("strong", null, reason.text), " What is shown of brokers, leaders and replicas is how it was before.");
     return !told.read_only;
   } catch {
     // The page itself says what is wrong.
@@ -173,7 +177,7 @@ async function elsewhere(element, signal) {
 async function show() {
   leave?.();
   const at = place();
-  const page = (at.parts.length ? PAGES[at.name]?.of : PAGES[at.name]?.one) ?? null;
+  const load = (at.parts.length ? PAGES[at.name]?.of : PAGES[at.name]?.one) ?? null;
   for (const item of nav.querySelectorAll("a.item")) {
     if (item.dataset.place === at.name) item.setAttribute("aria-current", "page");
     else item.removeAttribute("aria-current");
@@ -183,19 +187,31 @@ async function show() {
   leave = given.leave;
   live.reset(at.name === "groups" && at.parts.length ? at.parts[0] : null);
   const root = h("div", { class: "stack" });
-  fill(main, root);
+  fill(main, at.name !== "overview" && stale, root);
   scrollTo(0, 0);
-  if (!page) {
+  if (!load) {
     add(root, h("div", { class: "panel" }, empty("There is no such page", "Its address may have been mistyped.", h("a", { href: "#/overview" }, "To the overview"))));
     return;
   }
   try {
+    const page = await load();
+    // Somebody may have gone on while it was loaded.
+    if (given.signal.aborted) return;
     await page(root, given);
     // What a measurement reads: from here on the page shows what it is for, and takes keys and clicks.
-    if (!performance.getEntriesByName("interactive").length) performance.mark("interactive");
+    if (!performance.getEntriesByName("interactive").length) {
+      performance.mark("interactive");
+      loadTheOthers();
+    }
   } catch (error) {
     given.failed(root, error);
   }
+}
+
+/** The other pages' modules, so that going there waits for nothing, and a node that is upgraded meanwhile mixes no versions. */
+function loadTheOthers() {
+  const all = Object.values(PAGES).flatMap((page) => Object.values(page));
+  (window.requestIdleCallback ?? setTimeout)(() => all.forEach((load) => load().catch(() => {})));
 }
 
 let before = "";
@@ -242,4 +258,5 @@ addEventListener("keydown", (event) => {
 
 frame();
 addEventListener("hashchange", show);
+setInterval(() => document.hidden || introduce(), STALE_CHECK_MS);
 show();

@@ -4,7 +4,10 @@ import { ago, bytes, chip, count, empty, fill, h, link, number, panel, table } f
 import { get, path } from "./api.js";
 import { configs } from "./configs.js";
 
-const STATES = { in_service: ["in service", "good"], stopping: ["stopping", "warn"], down: ["out of service", "bad"] };
+const STATES = {
+  in_service: ["in service", "good"], stopping: ["stopping", "warn"], down: ["out of service", "bad"],
+  not_heard_of: ["not heard of", "bad"], unknown: ["unknown: no majority", "warn"],
+};
 
 export async function brokers(root, page) {
   page.title("Brokers");
@@ -16,21 +19,21 @@ export async function brokers(root, page) {
   function draw() {
     const all = told.reduce((sum, broker) => sum + broker.partitions_led, 0);
     const rows = told.map((broker) => h("tr", null,
-      h("td", { class: "nowrap" }, h("a", { class: "rowlink", href: link("brokers", broker.id) }, `Broker ${broker.id}`), broker.is_this_node && [" ", chip("this node", "info")]),
+      h("td", { class: "names" }, h("a", { class: "rowlink", href: link("brokers", broker.id) }, `Broker ${broker.id}`), broker.is_this_node && [" ", chip("this node", "info")]),
       h("td", null, chip(...STATES[broker.state]), broker.full_log_directories > 0 && chip("disk full", "bad")),
       h("td", { class: "hide-s" }, broker.listeners.map((one) => h("div", { class: "mono" }, `${one.name.toLowerCase()} ${one.host}:${one.port}`))),
       h("td", { class: "hide-s" }, broker.rack ?? h("span", { class: "faint" }, "none")),
-      h("td", { class: "right" }, number(broker.partitions_led), h("span", { class: "faint small" }, all ? ` ${Math.round((broker.partitions_led / all) * 100)} %` : "")),
+      h("td", { class: "right nowrap" }, number(broker.partitions_led), h("span", { class: "faint small hide-s" }, all ? ` ${Math.round((broker.partitions_led / all) * 100)} %` : "")),
       h("td", { class: "right" }, number(broker.partitions_held)),
       h("td", { class: "hide-s" }, disk(disks.get(broker.id)))));
     fill(list, h("div", { class: "panel" }, table([["Broker"], ["State"], ["Listeners", "hide-s"], ["Rack", "hide-s"], ["Leads", "right"], ["Holds", "right"], ["Disk", "hide-s"]], rows)));
   }
 
-  async function refresh() {
+  async function refresh(withDisks = true) {
     try {
       told = (await get(path("brokers"), page.signal)).brokers;
       draw();
-      await Promise.allSettled(told.filter((broker) => broker.state !== "down").map(async (broker) => {
+      if (withDisks) await Promise.allSettled(told.filter((broker) => broker.state !== "down" && broker.state !== "not_heard_of").map(async (broker) => {
         disks.set(broker.id, (await get(path("brokers", broker.id, "log-dirs"), page.signal)).log_dirs);
         draw();
       }));
@@ -38,8 +41,10 @@ export async function brokers(root, page) {
       if (!told.length) page.failed(list, error);
     }
   }
-  page.live("metadata", refresh);
-  page.live("hello", refresh);
+  page.live("metadata", () => refresh());
+  page.live("hello", () => refresh());
+  // That the controllers have lost their majority comes with no event.
+  page.every(5000, () => refresh(false));
   await refresh();
 }
 
@@ -78,8 +83,8 @@ export async function broker(root, page) {
   try {
     const rows = (await get(path("brokers", id, "log-dirs"), page.signal)).log_dirs.map((dir) => h("tr", null,
       h("td", { class: "mono wide" }, dir.path), h("td", null, dir.error ? chip(dir.error, "bad") : chip("online", "good")),
-      h("td", { class: "right" }, number(dir.partitions)), h("td", { class: "right nowrap" }, bytes(dir.log_bytes)), h("td", { class: "right nowrap" }, bytes(dir.usable_bytes)), h("td", { class: "right nowrap hide-s" }, bytes(dir.total_bytes))));
-    fill(dirs, panel("Log directories", table([["Path"], ["State"], ["Replicas", "right"], ["In logs", "right"], ["Free", "right"], ["Of", "right hide-s"]], rows)));
+      h("td", { class: "right hide-s" }, number(dir.partitions)), h("td", { class: "right nowrap hide-s" }, bytes(dir.log_bytes)), h("td", { class: "right nowrap" }, bytes(dir.usable_bytes)), h("td", { class: "right nowrap hide-s" }, bytes(dir.total_bytes))));
+    fill(dirs, panel("Log directories", table([["Path"], ["State"], ["Replicas", "right hide-s"], ["In logs", "right hide-s"], ["Free", "right"], ["Of", "right hide-s"]], rows)));
   } catch (error) {
     page.failed(dirs, error);
   }

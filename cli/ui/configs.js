@@ -32,7 +32,7 @@ export async function configs(body, page, address, canChange) {
       h("td", { class: "hide-s small soft wide" }, entry.otherwise.map((other) => `${other.source}: ${other.value ?? "none"}`).join("; ")),
       canChange && h("td", { class: "right" }, h("button", { class: "plain", onclick: () => edit(entry), "aria-label": `Change ${entry.name}` }, "Change"))));
     const columns = [["Setting"], ["Value"], ["Source"], ["Otherwise", "hide-s"], ...(canChange ? [["", "right"]] : [])];
-    fill(list, h("div", { class: "panel" }, rows.length ? table(columns, rows) : empty("No setting matches", changed.checked ? "Everything is as it is by default." : "")));
+    fill(list, h("div", { class: "panel" }, rows.length ? table(columns, rows, "settings") : empty("No setting matches", changed.checked ? "Everything is as it is by default." : "")));
   }
 
   function edit(entry) {

@@ -55,7 +55,9 @@ export async function groups(root, page) {
 
   function draw(told) {
     if (!told.groups.length) {
-      fill(list, h("div", { class: "panel" }, asked.search || asked.type ? empty("No group matches", "") : empty("There are no groups yet", `A group comes into being when its first consumer joins, or commits an offset${silent(told)}.`)));
+      fill(list, h("div", { class: "panel" }, asked.search || asked.type ? empty("No group matches", "") : told.silent_brokers.length
+        ? empty("No group is known now", `Broker ${told.silent_brokers.join(", ")} does not answer, and may have some.`)
+        : empty("There are no groups yet", "A group comes into being when its first consumer joins, or commits an offset.")));
       return;
     }
     const focused = document.activeElement?.dataset?.group;
@@ -63,13 +65,13 @@ export async function groups(root, page) {
       const full = { ...known.get(one.group), ...one };
       return h("tr", null,
         h("td", { class: "wide" }, h("a", { class: "rowlink", href: link("groups", one.group), "data-group": one.group }, one.group)),
-        h("td", null, chip(one.type)), h("td", null, stateChip(one.state)),
+        h("td", { class: "hide-s" }, chip(one.type)), h("td", null, stateChip(one.state)),
         h("td", { class: "right" }, number(full.members)), h("td", { class: "right hide-s" }, number(full.topics?.length)), h("td", { class: "right" }, lagOf(full)));
     });
     const pages = Math.ceil(told.total / PAGE_SIZE);
     const turnTo = (step) => () => { asked.page += step; list.replaceChildren(); refresh(); };
     fill(list, h("div", { class: "panel" },
-      table([["Group"], ["Kind"], ["State"], ["Members", "right"], ["Topics", "right hide-s"], ["Lag", "right"]], rows),
+      table([["Group"], ["Kind", "hide-s"], ["State"], ["Members", "right"], ["Topics", "right hide-s"], ["Lag", "right"]], rows),
       h("div", { class: "pager" }, h("span", { class: "grow" }, `${count(told.total, "group")}${pages > 1 ? `, page ${told.page} of ${pages}` : ""}${told.without_details ? `; ${told.without_details} did not tell more in time` : ""}${silent(told)}`),
         pages > 1 && [h("button", { disabled: told.page <= 1, onclick: turnTo(-1) }, "Previous"), h("button", { disabled: told.page >= pages, onclick: turnTo(1) }, "Next")])));
     if (focused) [...list.querySelectorAll("[data-group]")].find((one) => one.dataset.group === focused)?.focus();
@@ -110,7 +112,7 @@ export async function group(root, page) {
 /** The head of the page: what can be clicked stays in its place while the lag is drawn anew each second. */
 function headOf(head, page) {
   let told = null;
-  const [name, facts, lag, line] = [h("h1"), h("div", { class: "sub" }), h("strong", { id: "lag" }), h("span")];
+  const [name, facts, lag, line] = [h("h1"), h("div", { class: "sub" }), h("strong", { id: "lag" }), h("span", { class: "hide-s" })];
   fill(head,
     h("div", { class: "grow" }, h("div", { class: "crumb" }, h("a", { href: "#/groups" }, "Groups")), name, facts),
     h("div", { class: "row" }, h("span", { class: "soft small" }, "Lag"), lag, line,

@@ -67,7 +67,9 @@ function cards(told) {
   const { partitions, brokers, controller } = told;
   const away = brokers.registered - brokers.in_service;
   return h("div", { class: "cards" },
-    card("Brokers", `${brokers.in_service} / ${brokers.registered}`, away ? `${away} out of service` : "all in service", "#/brokers", away ? "warn" : ""),
+    brokers.is_known
+      ? card("Brokers", `${brokers.in_service} / ${brokers.registered}`, away ? `${away} out of service` : "all in service", "#/brokers", away ? "warn" : "")
+      : card("Brokers", `? / ${brokers.registered}`, "unknown: no majority", "#/brokers", "bad"),
     card("Topics", number(told.topics), count(partitions.total, "partition"), "#/topics"),
     card("Out of sync", number(partitions.under_replicated), "partitions with replicas behind", "#/topics?faulty=true", partitions.under_replicated ? "warn" : ""),
     card("Below min ISR", number(partitions.under_min_isr), "refuse acks=all", "#/topics?faulty=true", partitions.under_min_isr ? "bad" : ""),

@@ -165,10 +165,10 @@ async function groups(body, page, told) {
       const of = await get(path("topics", told.name, "groups"), page.signal);
       const rows = of.groups.map((group) => h("tr", null,
         h("td", { class: "wide" }, h("a", { class: "rowlink", href: link("groups", group.group) }, group.group)),
-        h("td", null, chip(group.type)), h("td", null, group.state),
+        h("td", { class: "hide-s" }, chip(group.type)), h("td", null, group.state),
         h("td", { class: "right hide-s" }, number(group.members)), h("td", { class: "right" }, lagOf(group))));
       fill(place, h("div", { class: "panel" }, rows.length
-        ? table([["Group"], ["Type"], ["State"], ["Members", "right hide-s"], ["Lag here", "right"]], rows)
+        ? table([["Group"], ["Type", "hide-s"], ["State"], ["Members", "right hide-s"], ["Lag here", "right"]], rows)
         : empty("No group reads this topic", "Groups show up here once they have committed an offset, or have a partition assigned."),
       (of.not_looked_at > 0 || of.silent_brokers.length > 0) && h("div", { class: "note small" }, `${count(of.not_looked_at, "group")} did not tell in time, or were too many to ask${silent(of)}.`)));
     } catch (error) {

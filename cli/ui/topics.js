@@ -77,11 +77,11 @@ export async function topics(root, page) {
       h("td", null, state(topic)),
       h("td", { class: "right" }, number(topic.partitions)),
       h("td", { class: "right hide-s" }, topic.replication_factor),
-      h("td", { class: "right nowrap", "data-size": topic.name }, bytes(sizes.get(topic.name)))));
+      h("td", { class: "right nowrap hide-s", "data-size": topic.name }, bytes(sizes.get(topic.name)))));
     const pages = Math.ceil(told.total / PAGE_SIZE);
     const turnTo = (step) => () => { asked.page += step; refresh(); scrollTo(0, 0); };
     fill(list, h("div", { class: "panel" },
-      table([sorted("Name", "name"), sorted("State", "faults"), sorted("Partitions", "partitions", "right"), sorted("Replicas", "replication_factor", "right hide-s"), ["On disk", "right"]], rows),
+      table([sorted("Name", "name"), sorted("State", "faults"), sorted("Partitions", "partitions", "right"), sorted("Replicas", "replication_factor", "right hide-s"), ["On disk", "right hide-s"]], rows),
       h("div", { class: "pager" }, h("span", { class: "grow" }, `${count(told.total, "topic")}${pages > 1 ? `, page ${told.page} of ${pages}` : ""}`),
         pages > 1 && [h("button", { disabled: told.page <= 1, onclick: turnTo(-1) }, "Previous"), h("button", { disabled: told.page >= pages, onclick: turnTo(1) }, "Next")])));
     if (focused) [...list.querySelectorAll("[data-topic]")].find((one) => one.dataset.topic === focused)?.focus();

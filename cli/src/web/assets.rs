@@ -23,7 +23,7 @@ const ASSETS: &[Asset] = assets![
     ("index.html", HTML),
     ("style.css", "text/css; charset=utf-8"),
     ("icon.svg", "image/svg+xml"),
-    ("theme.js", SCRIPT),
+    ("early.js", SCRIPT),
     ("app.js", SCRIPT),
     ("api.js", SCRIPT),
     ("dom.js", SCRIPT),
@@ -155,8 +155,9 @@ mod tests {
     #[test]
     fn each_module_that_is_imported_is_served() {
         for (name, kind, text) in ASSETS {
-            for (at, _) in text.match_indices("from \"./").filter(|_| *kind == SCRIPT) {
-                let file = text[at + 8..].split('"').next().unwrap();
+            let imports = ["from \"./", "import(\"./"].into_iter().flat_map(|word| text.split(word).skip(1));
+            for rest in imports.filter(|_| *kind == SCRIPT) {
+                let file = rest.split('"').next().unwrap();
                 assert!(ASSETS.iter().any(|(own, _, _)| *own == file), "{name} imports {file}");
             }
         }

@@ -7,12 +7,11 @@ use moldau_metadata::config::BrokerSettings;
 use moldau_metadata::{ConfigResource, MetadataImage, PartitionRegistration};
 use serde_json::{Value, json};
 
+use super::quorum::{Fencing, silent_voters};
 use crate::client::quorum::Quorum;
 
 /// Of the partitions with a fault, so many are named.
 const NAMED_MAX: usize = 5;
-/// A voter that was not heard of for so long is told of: many times the interval at which it asks.
-const VOTER_SILENT_MS: i64 = 10_000;
 
 /// All partitions of the cluster, counted by what is wrong with them.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -147,6 +146,8 @@ pub(super) fn reasons(
         if fault.count == 1 { "1 partition" } else { "partitions" }
             .replace("partitions", &format!("{} partitions", fault.count))
     };
+    // First, as the rest is how it was before where this is so.
+    of_quorum(quorum, now_ms, &mut say);
     if counts.offline.count > 0 {
         let (count, names) = (partitions(&counts.offline), counts.offline.names());
         say(
@@ -183,6 +184,16 @@ pub(super) fn reasons(
             "Followers are away or catch up.",
         );
     }
+    // Those that are equally bad stay as they are here.
+    reasons.sort_by_key(|reason| !reason.is_error);
+    reasons
+}
+
+fn of_quorum(
+    quorum: &Result<Quorum, String>,
+    now_ms: i64,
+    say: &mut dyn FnMut(bool, &'static str, String, &'static str),
+) {
     match quorum {
         Err(reason) => say(
             true,
@@ -191,18 +202,9 @@ pub(super) fn reasons(
             "Nothing can be created, changed or elected until a majority of them is there.",
         ),
         Ok(quorum) => {
-            let silent: Vec<_> = quorum
-                .voters
-                .iter()
-                .filter(|voter| {
-                    voter.id != quorum.leader_id
-                        && voter.last_fetch_ms >= 0
-                        && now_ms - voter.last_fetch_ms > VOTER_SILENT_MS
-                })
-                .collect();
-            let (count, needed) = (quorum.voters.len(), quorum.voters.len() / 2 + 1);
-            if count - silent.len() < needed {
-                let ids: Vec<String> = silent.iter().map(|voter| voter.id.to_string()).collect();
+            if let Fencing::NoMajority(silent) = Fencing::of(Some(quorum), now_ms) {
+                let (count, needed) = (quorum.voters.len(), quorum.majority());
+                let ids: Vec<String> = silent.iter().map(i32::to_string).collect();
                 say(
                     true,
                     "NO_MAJORITY",
@@ -214,9 +216,9 @@ pub(super) fn reasons(
                     "Nothing can be created, changed or elected until a majority of them is there. What is shown of brokers, \
                      leaders and replicas is how it was before.",
                 );
-                return reasons;
+                return;
             }
-            for voter in silent {
+            for voter in silent_voters(quorum, now_ms) {
                 let seconds = (now_ms - voter.last_fetch_ms) / 1000;
                 say(
                     false,
@@ -227,7 +229,6 @@ pub(super) fn reasons(
             }
         }
     }
-    reasons
 }
 
 fn of_brokers(image: &MetadataImage, say: &mut dyn FnMut(bool, &'static str, String, &'static str)) {
@@ -343,14 +344,14 @@ mod tests {
                 "OFFLINE_PARTITIONS",
                 "UNDER_MIN_ISR",
                 "OFFLINE_LOG_DIRS",
-                "UNDER_REPLICATED",
-                "SILENT_CONTROLLER"
+                "SILENT_CONTROLLER",
+                "UNDER_REPLICATED"
             ]
         );
-        assert_eq!(codes(&image, &Err("no answer".into()), 0).last(), Some(&"NO_CONTROLLER"));
+        assert_eq!(codes(&image, &Err("no answer".into()), 0).first(), Some(&"NO_CONTROLLER"));
         let mut alone = quorum(20_000);
         alone.voters[2].last_fetch_ms = 80_000;
-        assert_eq!(codes(&image, &Ok(alone), 0).last(), Some(&"NO_MAJORITY"));
+        assert_eq!(codes(&image, &Ok(alone), 0).first(), Some(&"NO_MAJORITY"));
         let counts = Counts::over(&image, |_| 2);
         assert_eq!(
             (counts.offline.count, counts.under_min_isr.count, counts.under_replicated.count),

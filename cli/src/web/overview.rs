@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::Shared;
 use super::answer::{Answer, Json};
 use super::health::{Counts, MinIsr, Reason, reasons};
-use super::quorum::describe;
+use super::quorum::{Fencing, describe};
 use crate::client::producer::now;
 
 pub(super) async fn overview(State(web): State<Shared>) -> Answer {
@@ -15,7 +15,9 @@ pub(super) async fn overview(State(web): State<Shared>) -> Answer {
     let image = node.image();
     let min_isr = MinIsr::new(node.settings(&image), &image);
     let counts = Counts::over(&image, |topic| min_isr.of(topic));
-    let reasons = reasons(&image, &counts, &quorum, node.offline_dirs(), now().0);
+    let now_ms = now().0;
+    let is_known = Fencing::of(quorum.as_ref().ok(), now_ms) == Fencing::Works;
+    let reasons = reasons(&image, &counts, &quorum, node.offline_dirs(), now_ms);
     let brokers = image.broker_count();
     let replicas: usize =
         image.topics().iter().flat_map(|topic| topic.partitions()).map(|(_, p)| p.replicas.len()).sum();
@@ -37,7 +39,7 @@ pub(super) async fn overview(State(web): State<Shared>) -> Answer {
         "metadata_offset": image.position().offset.0,
         "verdict": verdict(&reasons),
         "reasons": reasons.iter().map(Reason::json).collect::<Vec<Value>>(),
-        "brokers": {"registered": brokers, "in_service": image.alive_brokers().count()},
+        "brokers": {"registered": brokers, "in_service": image.alive_brokers().count(), "is_known": is_known},
         "controller": controller,
         "topics": image.topics().len(),
         "partitions": {

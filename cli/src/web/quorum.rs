@@ -1,5 +1,7 @@
 //! The controllers: who leads, and how far behind the others are.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use moldau_cluster::QuorumDescription;
@@ -11,6 +13,45 @@ use super::node::Node;
 use crate::client::Client;
 use crate::client::producer::now;
 use crate::client::quorum::{Quorum, QuorumReplica};
+
+/// A voter that was not heard of for so long is told of: many times the interval at which it asks.
+const VOTER_SILENT_MS: i64 = 10_000;
+/// How long the list of brokers waits for the controllers: what it shows besides is in this node's memory.
+const FENCING_WAIT_MAX: Duration = Duration::from_millis(1500);
+
+/// Whether brokers that die can be taken out of service. Where they cannot, the metadata has them as they were before.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Fencing {
+    Works,
+    /// A controller leads, and these voters it has not heard of: without a majority it changes nothing.
+    NoMajority(Vec<i32>),
+    NoController,
+}
+
+impl Fencing {
+    pub(super) fn of(quorum: Option<&Quorum>, now_ms: i64) -> Self {
+        let Some(quorum) = quorum else { return Self::NoController };
+        let silent: Vec<i32> = silent_voters(quorum, now_ms).map(|voter| voter.id).collect();
+        if quorum.voters.len() - silent.len() < quorum.majority() {
+            return Self::NoMajority(silent);
+        }
+        Self::Works
+    }
+}
+
+/// What the controllers' own state says of the brokers' now.
+pub(super) async fn fencing(web: &Shared) -> Fencing {
+    let quorum = tokio::time::timeout(FENCING_WAIT_MAX, describe(web)).await;
+    Fencing::of(quorum.ok().and_then(Result::ok).as_ref(), now().0)
+}
+
+pub(super) fn silent_voters(quorum: &Quorum, now_ms: i64) -> impl Iterator<Item = &QuorumReplica> {
+    let is_silent = move |voter: &&QuorumReplica| {
+        let was_heard_of = voter.last_fetch_ms >= 0;
+        voter.id != quorum.leader_id && was_heard_of && now_ms - voter.last_fetch_ms > VOTER_SILENT_MS
+    };
+    quorum.voters.iter().filter(is_silent)
+}
 
 pub(super) async fn quorum(State(web): State<Shared>) -> Answer {
     let quorum = describe(&web).await?;
