@@ -35,12 +35,18 @@ use crate::compat::tool::default_bootstrap;
 use crate::console::{Console, errln, outln};
 use crate::start::{self, StartArguments};
 
+const AFTER_HELP: &str = "\
+First steps, each in a terminal of its own:
+  moldau dev                                    a broker on localhost:9092, its console at http://localhost:9644/ui/
+  echo hello | moldau produce orders            the topic comes into being with its first record
+  moldau consume orders --from-beginning        prints the records, and waits for more
+
+Kafka's own tools are here too: moldau compat topics --list, or as kafka-topics.sh by a link.";
+
 /// A Kafka-compatible broker and its tools in one binary.
 #[derive(Parser)]
 #[command(name = "moldau", version, about, disable_help_subcommand = true)]
-#[command(
-    after_help = "Kafka's own tools are here too: moldau compat topics --list, or as kafka-topics.sh by a link."
-)]
+#[command(after_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -73,7 +79,7 @@ pub(super) enum Format {
 enum Command {
     /// Start a node; without any setting, one on localhost:9092 with its data in ./moldau-data
     Start {
-        /// A properties file in Kafka's format; several lie over one another
+        /// A properties file in Kafka's format; of several, the later ones win
         #[arg(long, value_name = "FILE")]
         config: Vec<PathBuf>,
         /// One setting, over the environment and the files
@@ -158,7 +164,7 @@ enum Command {
         #[command(subcommand)]
         verb: cluster::Verb,
     },
-    /// How many records the cluster takes and gives, and how long each is on its way
+    /// Measure how many records a second the cluster takes and gives, and how long each is on its way
     Bench {
         #[command(flatten)]
         common: Common,
@@ -186,18 +192,18 @@ enum Command {
         #[command(flatten)]
         arguments: health::Arguments,
     },
-    /// One of Kafka's tools by its name, for example: moldau compat topics --list
-    Compat {
-        /// topics, console-producer, consumer-groups ... and its arguments
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<String>,
-    },
     /// The busiest topics, the groups that are behind and what is amiss, drawn anew each second
     Top {
         #[command(flatten)]
         common: Common,
         #[command(flatten)]
         arguments: top::Arguments,
+    },
+    /// One of Kafka's tools by its name, for example: moldau compat topics --list
+    Compat {
+        /// topics, console-producer, consumer-groups ... and its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
     },
     /// A completion script for a shell, which knows the topics, groups and brokers there are
     Completions { shell: clap_complete::Shell },
@@ -419,6 +425,21 @@ mod tests {
             let (code, out, err) = outcome(line);
             assert_eq!((code, out.as_str(), err.is_empty()), (2, "", false), "{line}");
         }
+    }
+
+    #[test]
+    fn a_wrong_flag_names_the_nearest_and_kafkas_own_word_for_the_beginning_is_known() {
+        for (line, nearest) in [
+            ("topic create --partition 3 t", "--partitions"),
+            ("start --overide a=b", "--override"),
+            ("consume --form-beginning t", "--from-beginning"),
+            ("topic lst", "'list'"),
+        ] {
+            let (code, _, err) = outcome(line);
+            assert!(code == 2 && err.contains(nearest), "{line}: {err}");
+        }
+        assert!(Cli::try_parse_from("moldau consume --from-beginning t".split(' ')).is_ok());
+        assert!(Cli::try_parse_from("moldau consume --from-beginning -o latest t".split(' ')).is_err());
     }
 
     #[test]

@@ -25,7 +25,7 @@ use std::time::Instant;
 use moldau_metadata::config::{BrokerConfig, UnknownSetting};
 
 use crate::client::topics::NewTopic;
-use crate::console::{Console, errln};
+use crate::console::{Console, errln, outln};
 use environment::Environment;
 
 /// The log's filter where `MOLDAU_LOG` does not say otherwise: the libraries' own chatter helps nobody.
@@ -89,6 +89,13 @@ pub(crate) fn run(arguments: &StartArguments, console: &mut Console<'_>) -> io::
 
 /// `kafka-server-start.sh [-daemon] server.properties [--override key=value]*`.
 pub(crate) fn server_start(arguments: &[String], console: &mut Console<'_>) -> io::Result<u8> {
+    const USAGE: &str =
+        "USAGE: kafka-server-start.sh [-daemon] server.properties [--override property=value]*";
+    // Kafka's script prints this to the standard output. `moldau start` is what needs no file.
+    if arguments.is_empty() {
+        outln!(console, "{USAGE}");
+        return Ok(1);
+    }
     let mut start = StartArguments::default();
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
@@ -103,10 +110,7 @@ pub(crate) fn server_start(arguments: &[String], console: &mut Console<'_>) -> i
             (file, _) if !file.starts_with('-') => start.files.push(PathBuf::from(file)),
             (other, _) => {
                 errln!(console, "{other} is not a recognized option");
-                errln!(
-                    console,
-                    "USAGE: kafka-server-start.sh [-daemon] server.properties [--override property=value]*"
-                );
+                errln!(console, "{USAGE}");
                 return Ok(1);
             }
         }
@@ -312,6 +316,14 @@ mod tests {
         let servers = |text: &str| format!("controller.quorum.bootstrap.servers={text}");
         let told = prepared(&[&dirs, roles, listeners, &servers("localhost:9093")]).unwrap();
         assert_eq!(told.config.quorum_voters.len(), 1);
+    }
+
+    #[test]
+    fn kafkas_script_wants_a_file_and_says_so_as_kafkas_does() {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let code = server_start(&[], &mut Console { out: &mut out, err: &mut err }).unwrap();
+        let usage = "USAGE: kafka-server-start.sh [-daemon] server.properties [--override property=value]*\n";
+        assert_eq!((code, String::from_utf8(out).unwrap().as_str(), err.is_empty()), (1, usage, true));
     }
 
     #[test]

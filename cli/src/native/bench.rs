@@ -44,7 +44,7 @@ pub(super) struct Arguments {
     /// Producers at the same time
     #[arg(long, default_value_t = 2)]
     producers: usize,
-    /// Whether to consume meanwhile, too: how many consumers, each of which reads a share of the partitions
+    /// Consumers at the same time, each of which reads a share of the partitions; 0 for none
     #[arg(long, default_value_t = 1)]
     consumers: usize,
     /// Records a second, of all producers together; default: as many as go

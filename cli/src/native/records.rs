@@ -19,6 +19,7 @@ const REQUEST_TIMEOUT_MS_MAX: i32 = 30_000;
 
 #[derive(Args)]
 pub(super) struct ProduceArguments {
+    /// The topic to write to
     topic: String,
     /// Each line is a key, this sign, and a value
     #[arg(short = 'k', long, value_name = "SIGN")]
@@ -33,10 +34,14 @@ pub(super) struct ProduceArguments {
 
 #[derive(Args)]
 pub(super) struct ConsumeArguments {
+    /// The topic to read
     topic: String,
     /// earliest, latest, or an offset (that with --partition)
     #[arg(short, long, default_value = "latest")]
     offset: String,
+    /// The same as --offset earliest, as Kafka's console consumer says it
+    #[arg(long, conflicts_with = "offset")]
+    from_beginning: bool,
     /// One partition only
     #[arg(short, long)]
     partition: Option<i32>,
@@ -49,7 +54,7 @@ pub(super) struct ConsumeArguments {
     /// Stop after this many milliseconds without a record
     #[arg(long)]
     idle_ms: Option<u64>,
-    /// Print keys too, before a tabulator
+    /// Print keys too, before a tab
     #[arg(short = 'K', long)]
     keys: bool,
 }
@@ -113,9 +118,9 @@ pub(super) fn consume(
     arguments: &ConsumeArguments,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
-    let start = parse_start(&arguments.offset).ok_or_else(|| {
-        Failure::Text(format!("{} is no offset: earliest, latest or a number", arguments.offset))
-    })?;
+    let offset = if arguments.from_beginning { "earliest" } else { &arguments.offset };
+    let start = parse_start(offset)
+        .ok_or_else(|| Failure::Text(format!("{offset} is no offset: earliest, latest or a number")))?;
     if start >= 0 && arguments.partition.is_none() {
         return Err(Failure::Text("an offset belongs to a partition: add --partition".to_owned()));
     }

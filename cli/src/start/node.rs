@@ -11,7 +11,7 @@ use moldau_cluster::{
     ControllerAddress, ControllerChannel, LocalController, RemoteControllerChannel, identify,
 };
 use moldau_controller::{Controller, ControllerHandle, ControllerOptions, ControllerSecurity, QuorumVoter};
-use moldau_metadata::config::BrokerConfig;
+use moldau_metadata::config::{BrokerConfig, HttpListener};
 use moldau_model::Uuid;
 use moldau_security::link::Dialer;
 use tokio::runtime::{Builder, Runtime};
@@ -408,13 +408,26 @@ fn with_next_step(error: &str, config: &BrokerConfig) -> String {
     }
     if text.contains("address already in use") || text.contains("address in use") {
         let choice = if text.contains("serve http") {
-            "http.listener=localhost:PORT".to_owned()
+            format!("http.listener={}", http_with_another_port(config))
         } else {
             format!("listeners={}", with_another_port(error, config))
         };
         return format!("{error}; stop what uses it, or choose another by --override {choice}");
     }
     error.to_owned()
+}
+
+/// The address that the configuration serves HTTP on, with another port.
+fn http_with_another_port(config: &BrokerConfig) -> String {
+    match config.http_listener {
+        HttpListener::At { address, .. } => {
+            // As it would be written: an IPv6 address stands in brackets.
+            let text = address.to_string();
+            text.rsplit_once(':')
+                .map_or_else(|| "localhost:PORT".to_owned(), |(host, _)| format!("{host}:PORT"))
+        }
+        HttpListener::Off => "localhost:PORT".to_owned(),
+    }
 }
 
 /// The configuration's own listeners, where the one that the error names has another port.
@@ -510,11 +523,27 @@ mod tests {
             (
                 None,
                 "cannot serve HTTP on 127.0.0.1:9644: Address already in use (os error 98)",
-                "http.listener=localhost:PORT",
+                "http.listener=127.0.0.1:PORT",
             ),
         ] {
             let text = with_next_step(error, &config(listeners));
             assert!(text.ends_with(&format!("--override {choice}")), "{text}");
+        }
+    }
+
+    #[test]
+    fn another_port_for_http_is_at_the_address_that_is_configured() {
+        for (listener, choice) in [
+            (":9644", "0.0.0.0:PORT"),
+            ("10.1.2.3:9644", "10.1.2.3:PORT"),
+            ("[::1]:9644", "[::1]:PORT"),
+            ("localhost:9644", "127.0.0.1:PORT"),
+        ] {
+            let settings = [("http.listener".to_owned(), listener.to_owned())];
+            let config = BrokerConfig::from_settings(settings.into()).unwrap();
+            let text =
+                with_next_step("cannot serve HTTP on it: Address already in use (os error 98)", &config);
+            assert!(text.ends_with(&format!("--override http.listener={choice}")), "{text}");
         }
     }
 }
