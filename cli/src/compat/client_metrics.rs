@@ -42,10 +42,7 @@ fn text<T>(text: &str) -> Result<T, Failure> {
 }
 
 fn run(arguments: &[String], console: &mut Console<'_>) -> Result<(), Failure> {
-    if arguments.is_empty() {
-        return Err(Failure::Usage(TOOL.about.into()));
-    }
-    let options = TOOL.parse(arguments, console)?;
+    let options = TOOL.parse_some(arguments, console)?;
     if ["alter", "delete", "describe", "list"].iter().filter(|action| options.has(action)).count() != 1 {
         let text = "Command must include exactly one action: --alter, --delete, --describe or --list.";
         return Err(Failure::Usage(text.into()));

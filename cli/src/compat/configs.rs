@@ -113,10 +113,7 @@ fn text<T>(text: impl Into<String>) -> Result<T, Failure> {
 }
 
 fn run(arguments: &[String], console: &mut Console<'_>) -> Result<(), Failure> {
-    if arguments.is_empty() {
-        return Err(Failure::Usage(TOOL.about.into()));
-    }
-    let options = TOOL.parse(arguments, console)?;
+    let options = TOOL.parse_some(arguments, console)?;
     if options.has("alter") == options.has("describe") {
         return Err(Failure::Usage("Command must include exactly one action: --describe, --alter".into()));
     }

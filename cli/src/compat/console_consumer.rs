@@ -57,10 +57,7 @@ fn usage<T>(text: impl Into<String>) -> Result<T, Failure> {
 }
 
 fn run(arguments: &[String], console: &mut Console<'_>) -> Result<(), Failure> {
-    if arguments.is_empty() {
-        return usage(TOOL.about);
-    }
-    let options = TOOL.parse(arguments, console)?;
+    let options = TOOL.parse_some(arguments, console)?;
     let consumer_properties = consumer_properties(&options, console)?;
     let consume_options = consume_options(&options, &consumer_properties)?;
     let formatter = formatter(&options, console)?;

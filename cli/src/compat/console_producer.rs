@@ -54,10 +54,7 @@ pub(crate) fn main(arguments: &[String], console: &mut Console<'_>) -> io::Resul
 }
 
 fn run(arguments: &[String], console: &mut Console<'_>) -> Result<(), Failure> {
-    if arguments.is_empty() {
-        return Err(Failure::Usage(TOOL.about.into()));
-    }
-    let options = TOOL.parse(arguments, console)?;
+    let options = TOOL.parse_some(arguments, console)?;
     require(&options, &["topic"])?;
     let renamed = [
         ("property", "reader-property"),

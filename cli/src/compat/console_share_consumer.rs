@@ -72,10 +72,7 @@ fn usage<T>(text: impl Into<String>) -> Result<T, Failure> {
 }
 
 fn run(arguments: &[String], console: &mut Console<'_>) -> Result<(), Failure> {
-    if arguments.is_empty() {
-        return usage(TOOL.about);
-    }
-    let options = TOOL.parse(arguments, console)?;
+    let options = TOOL.parse_some(arguments, console)?;
     let renamed = [
         ("property", "formatter-property"),
         ("consumer-property", "command-property"),

@@ -87,10 +87,7 @@ fn usage<T>(text: impl Into<String>) -> Result<T, Failure> {
 }
 
 fn run(arguments: &[String], console: &mut Console<'_>) -> Result<(), Failure> {
-    if arguments.is_empty() {
-        return usage(TOOL.about);
-    }
-    let options = TOOL.parse(arguments, console)?;
+    let options = TOOL.parse_some(arguments, console)?;
     check(&options, console)?;
     if ACTIONS.iter().filter(|action| options.has(action)).count() != 1 {
         return usage(format!("Command must include exactly one action: --{}", ACTIONS.join(", --")));

@@ -10,7 +10,7 @@ use moldau_model::Principal;
 
 use super::java_date::DatePattern;
 use super::options::{Argument, Options, Spec};
-use super::tool::{Failure, ToolInfo, connect, refuse_beside, require};
+use super::tool::{Failure, ToolInfo, connect, refuse_beside, require, with_java_names};
 use crate::client::Client;
 use crate::client::delegation_tokens::DescribedToken;
 use crate::console::{Console, outln};
@@ -41,19 +41,12 @@ const TOOL: ToolInfo = ToolInfo {
 const ACTIONS: [&str; 4] = ["create", "renew", "expire", "describe"];
 
 pub(crate) fn main(arguments: &[String], console: &mut Console<'_>) -> io::Result<u8> {
-    let result = match run(arguments, console) {
-        Err(Failure::Client(error)) => Err(Failure::Text(error.java())),
-        Err(Failure::Option(error)) => Err(Failure::Text(error.to_string())),
-        other => other,
-    };
+    let result = with_java_names(run(arguments, console));
     TOOL.finish(result, "", console)
 }
 
 fn run(arguments: &[String], console: &mut Console<'_>) -> Result<(), Failure> {
-    if arguments.is_empty() {
-        return Err(Failure::Usage(TOOL.about.into()));
-    }
-    let options = TOOL.parse(arguments, console)?;
+    let options = TOOL.parse_some(arguments, console)?;
     check(&options)?;
     let mut client = connect(&options, "adminclient-1")?;
     if options.has("create") {

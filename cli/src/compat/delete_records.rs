@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::java_order::sort_partitions;
 use super::options::{Argument, Spec};
-use super::tool::{Failure, ToolInfo, connect, require};
+use super::tool::{Failure, ToolInfo, connect, require, with_java_names};
 use crate::client::metadata::topic_name;
 use crate::client::offsets::Partition;
 use crate::client::{Backoff, Client, ClientError};
@@ -34,11 +34,7 @@ const TOOL: ToolInfo = ToolInfo {
 };
 
 pub(crate) fn main(arguments: &[String], console: &mut Console<'_>) -> io::Result<u8> {
-    let result = match run(arguments, console) {
-        Err(Failure::Client(error)) => Err(Failure::Text(error.java())),
-        Err(Failure::Option(error)) => Err(Failure::Text(error.to_string())),
-        other => other,
-    };
+    let result = with_java_names(run(arguments, console));
     TOOL.finish(result, "", console)
 }
 
@@ -47,10 +43,7 @@ fn wrong<T>(text: impl Into<String>) -> Result<T, Failure> {
 }
 
 fn run(arguments: &[String], console: &mut Console<'_>) -> Result<(), Failure> {
-    if arguments.is_empty() {
-        return Err(Failure::Usage(TOOL.about.into()));
-    }
-    let options = TOOL.parse(arguments, console)?;
+    let options = TOOL.parse_some(arguments, console)?;
     require(&options, &["offset-json-file"])?;
     let path = options.one("offset-json-file")?.unwrap_or_default();
     let text =

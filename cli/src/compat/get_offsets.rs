@@ -44,10 +44,7 @@ fn wrong<T>(text: impl std::fmt::Display) -> Result<T, Failure> {
 }
 
 fn run(arguments: &[String], console: &mut Console<'_>) -> Result<(), Failure> {
-    if arguments.is_empty() {
-        return Err(Failure::Usage(TOOL.about.into()));
-    }
-    let options = TOOL.parse(arguments, console)?;
+    let options = TOOL.parse_some(arguments, console)?;
     if options.has("topic-partitions") && (options.has("topic") || options.has("partitions")) {
         return wrong("--topic-partitions cannot be used with --topic or --partitions");
     }

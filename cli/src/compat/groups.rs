@@ -4,7 +4,7 @@ use std::io;
 
 use super::java_order::{DEFAULT_CAPACITY, sort};
 use super::options::{Argument, Options, Spec};
-use super::tool::{Failure, ToolInfo, connect, refuse_beside};
+use super::tool::{Failure, ToolInfo, connect, refuse_beside, with_java_names};
 use crate::client::groups::GroupListing;
 use crate::console::Console;
 
@@ -32,19 +32,12 @@ const TYPES: [&str; 4] = ["classic", "consumer", "share", "streams"];
 const WIDTH_MIN: usize = 20;
 
 pub(crate) fn main(arguments: &[String], console: &mut Console<'_>) -> io::Result<u8> {
-    let result = match run(arguments, console) {
-        Err(Failure::Client(error)) => Err(Failure::Text(error.java())),
-        Err(Failure::Option(error)) => Err(Failure::Text(error.to_string())),
-        other => other,
-    };
+    let result = with_java_names(run(arguments, console));
     TOOL.finish(result, "", console)
 }
 
 fn run(arguments: &[String], console: &mut Console<'_>) -> Result<(), Failure> {
-    if arguments.is_empty() {
-        return Err(Failure::Usage(TOOL.about.into()));
-    }
-    let options = TOOL.parse(arguments, console)?;
+    let options = TOOL.parse_some(arguments, console)?;
     if !options.has("list") {
         return Err(Failure::Usage("Command must include exactly one action: --list.".into()));
     }

@@ -75,10 +75,7 @@ impl ElectionType {
 }
 
 fn run(arguments: &[String], console: &mut Console<'_>) -> Result<(), Failure> {
-    if arguments.is_empty() {
-        return Err(Failure::Usage(TOOL.about.into()));
-    }
-    let options = TOOL.parse(arguments, console)?;
+    let options = TOOL.parse_some(arguments, console)?;
     let (election, asked) = check(&options)?;
     let mut client = connect_within(&options, "adminclient-1", API_TIMEOUT)?;
     let outcomes = elect(&mut client, election, asked.as_deref()).map_err(|error| match error {

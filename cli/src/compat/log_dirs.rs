@@ -34,10 +34,7 @@ pub(crate) fn main(arguments: &[String], console: &mut Console<'_>) -> io::Resul
 }
 
 fn run(arguments: &[String], console: &mut Console<'_>) -> Result<(), Failure> {
-    if arguments.is_empty() {
-        return Err(Failure::Usage(TOOL.about.into()));
-    }
-    let options = TOOL.parse(arguments, console)?;
+    let options = TOOL.parse_some(arguments, console)?;
     require(&options, &["describe"])?;
     let listed = |name: &str| -> Result<Vec<String>, Failure> {
         let text = options.one(name)?.unwrap_or_default();

@@ -88,6 +88,18 @@ impl ToolInfo {
         Ok(options)
     }
 
+    /// As `parse`, for the many tools that print their help where nothing is asked of them.
+    pub(crate) fn parse_some(
+        &self,
+        arguments: &[String],
+        console: &mut Console<'_>,
+    ) -> Result<Options, Failure> {
+        if arguments.is_empty() {
+            return Err(Failure::Usage(self.about.to_owned()));
+        }
+        self.parse(arguments, console)
+    }
+
     /// The line without the options that tutorials for Kafka before 4 still show. No line that names servers by one of
     /// them goes on with others: it may delete.
     fn without_old_options(
@@ -183,6 +195,15 @@ impl ToolInfo {
         outln!(console, "{prefix}{text}");
         Ok(1)
     }
+}
+
+/// The work's errors as the newer tools say them: by Java's names, and on standard error.
+pub(crate) fn with_java_names(result: Result<(), Failure>) -> Result<(), Failure> {
+    result.map_err(|failure| match failure {
+        Failure::Client(error) => Failure::Text(error.java()),
+        Failure::Option(error) => Failure::Text(error.to_string()),
+        other => other,
+    })
 }
 
 /// Refuses a line without an option that it needs.
