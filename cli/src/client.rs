@@ -13,6 +13,7 @@ pub(crate) mod consumer;
 pub(crate) mod delegation_tokens;
 pub(crate) mod error;
 pub(crate) mod features;
+mod fenced;
 pub(crate) mod groups;
 pub(crate) mod log_dirs;
 pub(crate) mod log_sizes;

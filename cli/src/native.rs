@@ -234,6 +234,11 @@ impl From<ClientError> for Failure {
     }
 }
 
+/// As people count.
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::Io(error)

@@ -14,7 +14,7 @@ use super::topic::done;
 use super::{Common, Failure, table};
 use crate::client::offsets::Partition;
 use crate::client::{Backoff, Client, ClientError, HostPort};
-use crate::console::{Console, errln};
+use crate::console::{Console, errln, outln};
 use plan::Candidate;
 
 /// Partitions that move at a time: enough to keep the disks busy, and few enough that the first are done soon.
@@ -113,7 +113,13 @@ fn list(common: &Common, client: &mut Client, console: &mut Console<'_>) -> Resu
             [vec![b.id.to_string(), b.address.to_string(), rack], numbers.to_vec()].concat()
         })
         .collect();
-    Ok(table(&["BROKER", "ADDRESS", "RACK", "REPLICAS", "LEADERS"], &rows, console)?)
+    table(&["BROKER", "ADDRESS", "RACK", "REPLICAS", "LEADERS"], &rows, console)?;
+    // Of their addresses nobody is told.
+    let fenced = client.fenced_brokers();
+    if !fenced.is_empty() {
+        outln!(console, "\nnot in service: {}", super::join(&fenced));
+    }
+    Ok(())
 }
 
 /// Where the broker's replicas go.

@@ -136,7 +136,12 @@ fn report(common: &Common, findings: &[Finding], console: &mut Console<'_>) -> R
         }
         match (problems, warnings) {
             (0, 0) => outln!(console, "\nall is well"),
-            _ => outln!(console, "\n{problems} problems, {warnings} warnings"),
+            _ => outln!(
+                console,
+                "\n{}, {}",
+                super::counted(problems, "problem"),
+                super::counted(warnings, "warning")
+            ),
         }
     }
     if problems == 0 { Ok(()) } else { Err(Failure::Unhealthy) }
@@ -178,11 +183,11 @@ warning  disk       slow
                     -> take another
                     -> or wait
 
-0 problems, 1 warnings
+0 problems, 1 warning
 PROBLEM  x  y
             -> z
 
-1 problems, 0 warnings
+1 problem, 0 warnings
 ";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }

@@ -132,7 +132,8 @@ fn as_json(now: &Sample, before: Option<&Sample>) -> Value {
                 "records_per_second": row.records_per_second})
         })
         .collect();
-    json!({"brokers": now.brokers, "controller_id": now.controller, "topics": topics, "groups": groups,
+    json!({"brokers": now.brokers, "fenced_brokers": now.fenced, "under_replicated": now.under_replicated,
+        "leaderless": now.leaderless, "controller_id": now.controller, "topics": topics, "groups": groups,
         "groups_left_out": now.groups_left_out, "groups_error": now.groups_error})
 }
 

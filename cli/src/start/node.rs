@@ -414,6 +414,9 @@ fn with_next_step(error: &str, config: &BrokerConfig) -> String {
         };
         return format!("{error}; stop what uses it, or choose another by --override {choice}");
     }
+    if text.contains("no space left") {
+        return format!("{error}; make room on that disk first, a node that starts has to write to it");
+    }
     error.to_owned()
 }
 
@@ -529,6 +532,13 @@ mod tests {
             let text = with_next_step(error, &config(listeners));
             assert!(text.ends_with(&format!("--override {choice}")), "{text}");
         }
+    }
+
+    #[test]
+    fn a_disk_without_room_is_to_be_given_some() {
+        let config = BrokerConfig::from_settings([].into()).unwrap();
+        let text = with_next_step("d/log: No space left on device (os error 28)", &config);
+        assert!(text.contains("; make room on that disk"), "{text}");
     }
 
     #[test]

@@ -171,7 +171,7 @@ pub(super) fn reasons(
         say(
             true,
             "OFFLINE_LOG_DIRS",
-            format!("{offline_dirs} log directories of this node have failed"),
+            format!("This node has {} that failed", directories(offline_dirs)),
             "Replace the disk and start the node again; its replicas are fetched anew.",
         );
     }
@@ -254,11 +254,15 @@ fn of_brokers(image: &MetadataImage, say: &mut dyn FnMut(bool, &'static str, Str
             say(
                 true,
                 "DISK_FULL",
-                format!("Broker {id} has {count} log directories without room"),
+                format!("Broker {id} has {} without room", directories(count)),
                 "Its leaderships go to others where that can be; make room or shorten retention.",
             );
         }
     }
+}
+
+fn directories(count: usize) -> String {
+    if count == 1 { "1 log directory".to_owned() } else { format!("{count} log directories") }
 }
 
 /// Partitions that each broker leads and holds.

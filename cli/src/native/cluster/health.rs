@@ -5,7 +5,6 @@
 
 use std::time::{Duration, Instant};
 
-use kafka_protocol::messages::DescribeClusterRequest;
 use moldau_broker::log_dirs::has_room;
 use moldau_model::ErrorCode;
 use serde_json::json;
@@ -63,7 +62,7 @@ pub(super) fn run(common: &Common, client: &mut Client, console: &mut Console<'_
             Err(_) => found.unreachable.push(broker),
         }
     }
-    found.fenced = fenced(client);
+    found.fenced = client.fenced_brokers();
     found.controllers = match client.describe_quorum() {
         Ok(quorum) => silent_controllers(&quorum),
         // Who may not ask, or asks a cluster that does not tell, is not told.
@@ -97,16 +96,6 @@ pub(super) fn run(common: &Common, client: &mut Client, console: &mut Console<'_
         }
     }
     if is_healthy { Ok(()) } else { Err(Failure::Unhealthy) }
-}
-
-/// Brokers that registered and are not in service. Servers before Apache Kafka 4.0 do not tell of them.
-fn fenced(client: &mut Client) -> Vec<i32> {
-    let request = DescribeClusterRequest::default().with_endpoint_type(1).with_include_fenced_brokers(true);
-    let Ok(response) = client.call(&request) else { return Vec::new() };
-    let mut fenced: Vec<i32> =
-        response.brokers.iter().filter(|broker| broker.is_fenced).map(|broker| broker.broker_id.0).collect();
-    fenced.sort_unstable();
-    fenced
 }
 
 /// Which voters the leader does not hear, and what that means.

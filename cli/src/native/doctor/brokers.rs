@@ -17,8 +17,17 @@ pub(super) fn check(client: &mut Client, reached: &mut [Reached], findings: &mut
         disks(broker, findings);
     }
     versions(reached, findings);
+    away(client, findings);
     partitions(client, findings);
     quorum(client, findings);
+}
+
+/// Whoever is not among the bootstrap servers is missed by nobody else.
+fn away(client: &mut Client, findings: &mut Vec<Finding>) {
+    let advice = "it is down, or starts and catches up: look at its log; `moldau broker decommission` forgets one that will not come back";
+    for id in client.fenced_brokers() {
+        findings.push(Finding::problem(format!("broker {id}"), "registered, and not in service", advice));
+    }
 }
 
 fn disks(broker: &mut Reached, findings: &mut Vec<Finding>) {

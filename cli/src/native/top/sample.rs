@@ -14,8 +14,13 @@ const GROUPS_MAX: usize = 50;
 pub(super) struct Sample {
     pub(super) at: Instant,
     pub(super) brokers: Vec<i32>,
+    /// Those that registered and are not in service.
+    pub(super) fenced: Vec<i32>,
     pub(super) controller: i32,
     pub(super) topics: BTreeMap<String, TopicSample>,
+    /// Of all topics, those too that are not shown.
+    pub(super) under_replicated: usize,
+    pub(super) leaderless: usize,
     pub(super) groups: Vec<GroupSample>,
     pub(super) groups_left_out: usize,
     /// Why the groups are not known, as while a coordinator is away.
@@ -64,9 +69,13 @@ impl Sample {
         let deadline = client.deadline();
         let response = client.metadata(None, deadline)?;
         let mut topics: BTreeMap<String, TopicSample> = BTreeMap::new();
+        let (mut under_replicated, mut leaderless) = (0, 0);
         let mut asked: Vec<(Partition, i64)> = Vec::new();
         for topic in &response.topics {
             let Some(name) = topic.name.as_ref().map(|name| name.0.to_string()) else { continue };
+            let replicas = topic.partitions.iter().filter(|p| p.leader_id.0 >= 0);
+            under_replicated += replicas.filter(|p| p.isr_nodes.len() < p.replica_nodes.len()).count();
+            leaderless += topic.partitions.iter().filter(|p| p.leader_id.0 < 0).count();
             if topic.is_internal && !with_internal {
                 continue;
             }
@@ -98,8 +107,11 @@ impl Sample {
         Ok(Self {
             at: Instant::now(),
             brokers: client.brokers().keys().copied().collect(),
+            fenced: client.fenced_brokers(),
             controller: response.controller_id.0,
             topics,
+            under_replicated,
+            leaderless,
             groups,
             groups_left_out,
             groups_error,
@@ -149,14 +161,6 @@ impl Sample {
     fn per_second(&self, before: Option<&Self>, grown: i64) -> Option<f64> {
         let seconds = self.at.duration_since(before?.at).as_secs_f64();
         (seconds > 0.0).then(|| grown.max(0) as f64 / seconds)
-    }
-
-    pub(super) fn under_replicated(&self) -> usize {
-        self.topics.values().map(|topic| topic.under_replicated).sum()
-    }
-
-    pub(super) fn leaderless(&self) -> usize {
-        self.topics.values().map(|topic| topic.leaderless).sum()
     }
 
     pub(super) fn partitions(&self) -> usize {
@@ -210,6 +214,9 @@ mod tests {
         Sample {
             at,
             brokers: vec![1],
+            fenced: Vec::new(),
+            under_replicated: 0,
+            leaderless: 0,
             controller: 1,
             topics: ends.iter().map(|(name, end)| ((*name).to_owned(), topic(*end))).collect(),
             groups: groups.iter().map(group).collect(),

@@ -1,5 +1,6 @@
 //! How a look at a cluster is drawn: to the size of the terminal, nothing wrapped.
 
+use super::super::counted;
 use super::sample::Sample;
 
 const BOLD: &str = "\x1b[1m";
@@ -17,10 +18,6 @@ pub(super) struct Size {
     pub(super) colours: bool,
 }
 
-fn counted(count: usize, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
-}
-
 /// The lines of a screen.
 pub(super) fn draw(servers: &str, now: &Sample, before: Option<&Sample>, size: Size) -> Vec<String> {
     let emphasised = |text: &str, colour: &str| {
@@ -31,7 +28,7 @@ pub(super) fn draw(servers: &str, now: &Sample, before: Option<&Sample>, size: S
     let groups = now.group_rows(before);
     // The sum of nothing is -0.
     let total = topics.iter().filter_map(|row| row.records_per_second).sum::<f64>() + 0.0;
-    let (behind, leaderless) = (now.under_replicated(), now.leaderless());
+    let (behind, leaderless) = (now.under_replicated, now.leaderless);
     let mut lines = vec![
         fitting(format!(
             "moldau top  {servers}  brokers {}  controller {}",
@@ -44,8 +41,13 @@ pub(super) fn draw(servers: &str, now: &Sample, before: Option<&Sample>, size: S
             counted(now.partitions(), "partition")
         )),
     ];
-    let health = fitting(format!("under-replicated {behind}, without a leader {leaderless}"));
-    lines.push(if behind + leaderless > 0 { emphasised(&health, RED) } else { health });
+    let away = if now.fenced.is_empty() {
+        String::new()
+    } else {
+        format!("not in service {}, ", super::super::join(&now.fenced))
+    };
+    let health = fitting(format!("{away}under-replicated {behind}, without a leader {leaderless}"));
+    lines.push(if behind + leaderless + now.fenced.len() > 0 { emphasised(&health, RED) } else { health });
     let free = size.rows.saturating_sub(FIXED_LINES).max(2 * ROWS_MIN);
     let groups_max = groups.len().min((free / 2).max(ROWS_MIN));
     let topics_max = topics.len().min(free.saturating_sub(groups_max).max(ROWS_MIN));
@@ -117,6 +119,9 @@ mod tests {
         Sample {
             at: Instant::now(),
             brokers: vec![1, 2],
+            fenced: Vec::new(),
+            under_replicated: 0,
+            leaderless: 0,
             controller: 2,
             topics: (0..topics).map(|n| (format!("a-topic-with-a-long-name-{n}"), topic(n))).collect(),
             groups: vec![GroupSample {
@@ -139,6 +144,16 @@ mod tests {
             assert!(lines.len() <= rows.max(16), "{} lines in {rows}", lines.len());
             assert!(lines.iter().any(|line| line.starts_with("... and ")));
         }
+    }
+
+    #[test]
+    fn a_broker_that_is_away_is_named_and_partitions_of_topics_that_are_not_shown_count() {
+        let size = Size { columns: 100, rows: 30, colours: false };
+        let now = Sample { fenced: vec![3], under_replicated: 51, ..sample(0) };
+        assert_eq!(
+            draw("s", &now, None, size)[2],
+            "not in service 3, under-replicated 51, without a leader 0"
+        );
     }
 
     #[test]
