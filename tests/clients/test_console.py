@@ -73,7 +73,8 @@ class Browser:
         element.send_keys(text)
 
     def keys(self, keys):
-        self.driver.switch_to.active_element.send_keys(keys)
+        # A list that is drawn anew puts another element in the place of the one that had the keys: then none was pressed.
+        self.wait(lambda: [self.driver.switch_to.active_element.send_keys(keys)], "an element that takes keys")
 
     def run(self, script):
         return self.driver.execute_script(script)
