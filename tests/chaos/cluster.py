@@ -18,6 +18,7 @@ sys.path.insert(0, str(HERE.parent / "clients"))
 from conftest import BINARY, SETUP, answers, free_port  # noqa: E402
 
 import disk  # noqa: E402
+import names as names_of_nodes  # noqa: E402
 import wall_clock  # noqa: E402
 import wire  # noqa: E402
 
@@ -212,6 +213,10 @@ class MoldauNode(Node):
         return command
 
 
+class NamedNode(names_of_nodes.Named, MoldauNode):
+    pass
+
+
 class KafkaNode(Node):
     heap = "320M"
 
@@ -281,12 +286,13 @@ class Cluster:
     """Three nodes of both roles, of `kind` moldau or kafka. With `metadata_apart`, log.dirs holds partitions only;
     with `small_disks_mb` they are on a file system of that size; with `disks`, each node has one that forgets what was not
     synced (disk.py), and with `wall_clocks` a wall clock that can be moved (wall_clock.py). `links` puts the proxy between
-    nodes, `client_links` also between clients and nodes. With `from_old` they begin as an earlier version's binary."""
+    nodes, `client_links` also between clients and nodes. With `from_old` they begin as an earlier version's binary, with `names` they are found by names and
+    change their addresses (names.py)."""
 
     def __init__(self, kind, folder, nodes=3, links=False, metadata_apart=False, disks=False, small_disks_mb=0,
-                 wall_clocks=False, client_links=False, from_old=False, settings=None):
+                 wall_clocks=False, client_links=False, from_old=False, names=False, settings=None):
         self.kind, self.folder = kind, pathlib.Path(folder)
-        make = {"moldau": MoldauNode, "kafka": KafkaNode}[kind]
+        make = {"moldau": NamedNode if names else MoldauNode, "kafka": KafkaNode}[kind]
         self.nodes = {i: make(i, self.folder / f"node-{i}") for i in range(1, nodes + 1)}
         for node in self.nodes.values():
             node.has_metadata_apart = metadata_apart
@@ -294,6 +300,12 @@ class Cluster:
                 node.binary = OLD_BINARY
             if small_disks_mb:
                 node.mount(small_disks_mb)
+        self.names = names_of_nodes.Names(self.folder) if names else None
+        if self.names:
+            ports = [free_port() for _ in range(3)]
+            for node in self.nodes.values():
+                node.name_it(ports)
+            self.names.tell({node.name: node.address for node in self.nodes.values()})
         self.links = Links() if links or client_links else None
         if self.links:
             for node in self.nodes.values():
@@ -340,6 +352,8 @@ class Cluster:
             node.unmount()
         if self.links:
             self.links.close()
+        if self.names:
+            self.names.close()
 
     def stop(self, seconds=30):
         """SIGTERM to all at once; the exit codes, None for what had to be killed."""

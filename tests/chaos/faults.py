@@ -8,13 +8,14 @@ from cluster import BINARY, OLD_BINARY, eventually
 from disk_faults import DiskFaults
 from harness import GROUP, PARTITIONS, TOPIC
 from link_faults import LinkFaults
+from name_faults import NameFaults
 
 
 # What a partition has to take after a fault before the next one comes.
 PROGRESS_RECORDS = 50
 
 
-class Faults(LinkFaults, DiskFaults):
+class Faults(LinkFaults, DiskFaults, NameFaults):
     def __init__(self, run):
         self.run, self.cluster, self.rng = run, run.cluster, run.rng
         self.without_quorum = 0

@@ -5,6 +5,7 @@ import typing
 
 import disk
 import disk_faults
+import names
 import wall_clock
 from cluster import OLD_BINARY
 from faults import Faults
@@ -29,6 +30,8 @@ class Scenario:
             return disk.why_no_shadow()
         if self.cluster.get("from_old") and (OLD_BINARY is None or not OLD_BINARY.exists()):
             return "there is no binary of an earlier version: tests/upgrade.sh builds one"
+        if self.cluster.get("names") and names.why_no_names():
+            return names.why_no_names()
         if self.cluster.get("wall_clocks") and wall_clock.why_no_shift():
             return wall_clock.why_no_shift()
         return disk_faults.why_no_small_disks() if self.cluster.get("small_disks_mb") else None
@@ -112,6 +115,9 @@ SCENARIOS = [
              load={"churn": True, "copiers": 1}),
     Scenario("moves of replicas", each("move_replicas"), (2, 20, 100), {"move of replicas": 1}, cluster={"nodes": 4},
              load={"admin": True}),
+    Scenario("new addresses", each("new_address", "new_advertised_address", "swapped_addresses"), (3, 30, 150),
+             {"new address": THIRD, "new advertised address": THIRD, "swapped addresses": THIRD}, cluster={"names": True},
+             load={"churn": True, "copiers": 1}),
     # By tests/upgrade.sh alone: up, and back, and so on.
     Scenario("upgrade and back", each("change_binaries"), (0, 0, 0), {"upgrade": 1, "downgrade": 1}, cluster={"from_old": True},
              load={"producers": 3, "copiers": 1, "churn": True, "admin": True}, acked_min=200),

@@ -90,12 +90,16 @@ class Scores:
         records = self.parts[fault.part]
         return sum(r["count"] for r in records), all(r["verdict"] == "ok" for r in records)
 
+    def is_played_beside(self, fault):
+        return bool(fault.beside and self.parts[fault.beside])
+
     def fault(self, fault):
         """(how many, verdict). What the simulation did beside it is no verdict of its own."""
         if fault.part:
             count, is_well = self.part(fault)
         else:
-            count, is_well = self.chaos_count(fault), all(r["verdict"] == "ok" for r in self.chaos_of(fault.kinds))
+            count = self.chaos_count(fault)
+            is_well = all(r["verdict"] == "ok" for r in self.chaos_of(fault.kinds) + self.parts[fault.beside])
         if not is_well:
             return count, "**fail**"
         return count, (PARTLY if self.not_yet(fault) else "pass") if count else NOT_RUN
@@ -110,7 +114,7 @@ def faults(scores):
     for fault in FAULTS:
         count, verdict = scores.fault(fault)
         simulated = scores.simulated(fault.simulated) if fault.simulated else 0
-        without = [fault.without] if fault.without else []
+        without = [fault.without] if fault.without and not scores.is_played_beside(fault) else []
         if count and scores.not_yet(fault):
             without.append("not yet: " + ", ".join(scores.not_yet(fault)))
         rows.append([f"F{fault.number}", fault.title, number(count) if count else "", number(fault.wanted), verdict,
@@ -131,6 +135,21 @@ def scenarios(scores):
         rows.append([name, len(runs), number(sum(sum(r["faults"].values()) for r in judged)), number(sends["ok"]), number(sends["unknown"]),
                      number(sum(r["reads"] for r in runs)), found, f"**{bad}**" if bad else 0])
     head = ["scenario", "runs", "faults", "acknowledged", "of unknown outcome", "reads", "anomalies", "runs that did not pass"]
+    return table(head, rows) if rows else f"{NOT_RUN}\n"
+
+
+def upgrades(scores):
+    """By which versions, and how far: a roll is one of all nodes."""
+    runs = collections.defaultdict(list)
+    for r in scores.chaos:
+        if "from" in r and scores.is_judged(r):
+            runs[r["from"], r["commit"]].append(r)
+    rows = []
+    for (old, new), found in runs.items():
+        up, back = (sum(r["faults"].get(kind, 0) // r["nodes"] for r in found) for kind in ("upgrade", "downgrade"))
+        rows.append([old, new, number(up), number(back), number(sum(r["sends"]["ok"] for r in found)),
+                     sum(sum(r["anomalies"].values()) for r in found)])
+    head = ["from", "to", "rolls up", "rolls back", "acknowledged", "anomalies"]
     return table(head, rows) if rows else f"{NOT_RUN}\n"
 
 
@@ -280,6 +299,8 @@ def text(kept):
         ("Scenarios on real processes", "A run does not pass if it found an anomaly, and neither if a fault was not really installed, too little was "
          "acknowledged, a fifth of the outcomes is unknown, a client broke, or a partition was not read again at the end.\n\n"
          + scenarios(scores) + failures(scores)),
+        ("Upgrades", "Three nodes, one after the other, from an earlier version's binary to this one's and back, under load "
+         "(`tests/upgrade.sh`).\n\n" + upgrades(scores)),
         ("Anomalies", anomalies(scores)),
         ("Failover clocks", "From the fault to the next acknowledgement, by a stock client, with defaults but where a column says otherwise "
          "(`tests/chaos/run.sh clocks`); and, where there is one, a table of the scenarios above, with sessions of 3 s for both.\n\n" + clocks(scores) + ("\n" + beside_kafka(scores) if beside_kafka(scores) else "")),

@@ -159,10 +159,25 @@ def containers(options):
     return [{"count": 1, "verdict": "ok" if code == 0 else "FAILED"}], code
 
 
+FROM = re.compile(r"^from (\w+) of \S+ to \S+$", re.MULTILINE)
+
+
+def upgrade(options):
+    """Rolls of all nodes from an earlier version to this one, and back, under load."""
+    with tempfile.NamedTemporaryFile(suffix=".jsonl") as file:
+        output, code = run(options, ["tests/upgrade.sh", "--figures", file.name], UPGRADES=str(options.of(2, 20, 20)))
+        if code == SKIPPED:
+            raise Skipped(output.strip().splitlines()[-1])
+        found = FROM.search(output)
+        records = [json.loads(line) for line in pathlib.Path(file.name).read_text().splitlines()]
+        return [{**record, "from": found.group(1) if found else "a binary that was there"} for record in records], code
+
+
 PARTS = {"simulation": simulation, "bugs": bugs, "cuts": cuts, "hostile": hostile, "fuzz": fuzz, "authorization": authorization,
-         "clocks": clocks, "kafka": kafka, "containers": containers, "chaos": chaos}
+         "clocks": clocks, "kafka": kafka, "containers": containers, "upgrade": upgrade,
+         "chaos": chaos}
 # Under what the page looks for a part's records, where that is not its name.
-KEPT_AS = {"kafka": "chaos", "cuts": "power cuts"}
+KEPT_AS = {"kafka": "chaos", "cuts": "power cuts", "upgrade": "chaos"}
 # What CI runs as stages of its own, or has no time for, is run when it is named.
 OF_SIZE = {"ci": ("simulation", "bugs", "cuts", "hostile", "fuzz", "authorization", "chaos"),
            "nightly": tuple(PARTS), "soak": tuple(PARTS)}

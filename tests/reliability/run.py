@@ -25,11 +25,17 @@ def parse():
     return options
 
 
+def part_of(record):
+    """Which part has found a record of those that are kept as chaos."""
+    if record["system"] == "kafka":
+        return "kafka"
+    return "upgrade" if "from" in record else "chaos"
+
+
 def forget(kept, name):
-    """Both systems' runs are kept side by side: only those of the part itself go."""
+    """Several parts' runs are kept side by side: only those of the part itself go."""
     key = parts.KEPT_AS.get(name, name)
-    system = {"chaos": "moldau", "kafka": "kafka"}.get(name)
-    kept["parts"][key] = [record for record in kept["parts"].get(key, []) if system and record["system"] != system]
+    kept["parts"][key] = [record for record in kept["parts"].get(key, []) if key == "chaos" and part_of(record) != name]
 
 
 def main():

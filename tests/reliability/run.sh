@@ -4,7 +4,7 @@
 #   tests/reliability/run.sh nightly     two hours; what is wanted of kills, restarts, losses of power and seeds
 #   tests/reliability/run.sh soak        half a day; what is wanted of most faults
 #   tests/reliability/run.sh page        the page alone, from the figures of all runs that are kept
-# OPTIONS: --only PART (chaos kafka clocks simulation bugs cuts hostile fuzz authorization containers; may be repeated),
+# OPTIONS: --only PART (chaos kafka clocks simulation bugs cuts hostile fuzz authorization containers upgrade; may be repeated),
 #   --add FILE keeps what tests/chaos/run.sh --figures FILE found, at this commit,
 #   --anew forgets what earlier runs of these parts found, --minutes N of chaos, -- OPTIONS of tests/chaos/run.sh
 # Needs tests/setup.sh, and a release build of this tree or MOLDAU_BINARY.

@@ -9,6 +9,7 @@ import pytest
 import figures
 import page
 import parts
+import run
 from matrix import FAULTS
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -33,6 +34,7 @@ def test_every_fault_has_its_number_and_something_that_installs_it_or_a_reason()
     assert [fault.number for fault in FAULTS] == list(range(1, 30))
     for fault in FAULTS:
         assert bool(fault.kinds) != bool(fault.part), fault
+        assert not fault.beside or fault.beside in parts.PARTS, fault
         counted_by_name = ("raft", "hostile", "few files", "mixed")
         assert not fault.part or fault.part in (*parts.PARTS, *counted_by_name), fault
 
@@ -119,6 +121,38 @@ def test_an_attack_that_failed_is_seen():
     found = scores(hostile=[{"attacks": rows, "kills": 1, "peak_mb": 90, "limit_mb": 512, **STAMP}])
     assert verdict(found, 24) == (1, "pass") and verdict(found, 25) == (1, "**fail**")
     assert "1 kills, 90 MB" in page.hostile(found)
+
+
+UPGRADE = {**CHAOS, "scenario": "upgrade and back", "from": "0ldc0de", "kinds": ["upgrade", "downgrade"], "gaps": {},
+           "faults": {"upgrade": 6, "downgrade": 6}}
+
+
+def test_rolls_to_another_version_and_back_are_counted():
+    found = scores(chaos=[UPGRADE, CHAOS])
+    assert verdict(found, 27) == (4, "pass")
+    assert "| 0ldc0de | abc1234 | 2 | 2 | 1,234 | 0 |" in page.upgrades(found)
+    assert verdict(scores(chaos=[{**UPGRADE, "verdict": "INVALID", "anomalies": {"lost": 1}}]), 27) == (4, "**fail**")
+    assert "1,234 | 1 |" in page.upgrades(scores(chaos=[{**UPGRADE, "anomalies": {"lost": 1}}]))
+    assert page.upgrades(scores(chaos=[CHAOS])) == "not run\n"
+
+
+def test_what_an_earlier_version_found_is_a_part_of_its_own():
+    kafka = {**CHAOS, "system": "kafka"}
+    for name, stays in (("chaos", [UPGRADE, kafka]), ("upgrade", [CHAOS, kafka]), ("kafka", [CHAOS, UPGRADE])):
+        kept = {"parts": {"chaos": [CHAOS, UPGRADE, kafka]}}
+        run.forget(kept, name)
+        assert kept["parts"]["chaos"] == stays, name
+    kept = {"parts": {"fuzz": [{"executions": {}}]}}
+    run.forget(kept, "fuzz")
+    assert kept["parts"]["fuzz"] == []
+
+
+def test_what_is_played_beside_has_a_word_in_the_verdict_and_none_in_the_count():
+    moved = {**CHAOS, "kinds": ["new address"], "faults": {"new address": 20, "new advertised address": 1, "swapped addresses": 1}}
+    alone, beside = scores(chaos=[moved]), scores(chaos=[moved], containers=[{"count": 1, "verdict": "ok", **STAMP}])
+    assert verdict(alone, 28) == verdict(beside, 28) == (22, "pass")
+    assert "kubernetes.sh" in page.faults(alone) and "kubernetes.sh" not in page.faults(beside)
+    assert verdict(scores(chaos=[moved], containers=[{"count": 1, "verdict": "FAILED", **STAMP}]), 28) == (22, "**fail**")
 
 
 def test_the_simulations_own_words_are_understood():
