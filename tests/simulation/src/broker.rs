@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use moldau_group::{AppendId, GroupConfig, GroupShard, Input, RequestToken};
 use moldau_metadata::MetadataImage;
-use moldau_model::{BrokerEpoch, BrokerId, ErrorCode, Uuid};
+use moldau_model::{BrokerEpoch, BrokerId, ErrorCode, Offset, Uuid};
 use moldau_replica::{Replica, Role};
 
 use crate::core::Core;
@@ -129,7 +129,7 @@ struct Hosted {
 #[derive(Clone, Copy, Debug)]
 enum Asked {
     Register,
-    Heartbeat,
+    Heartbeat { sent_at: i64 },
     AlterPartition { part: Part, leader_epoch: i32 },
     ProducerIds,
 }
@@ -150,6 +150,10 @@ struct Process {
     is_serving: bool,
     wants_shutdown: bool,
     asked: BTreeMap<Correlation, Asked>,
+    /// When the last heartbeat was sent that counts, see `may_be_replaced`.
+    counted_in_at: Option<i64>,
+    /// One that was answered, with how far the metadata was.
+    answered: Option<(i64, Offset)>,
     hosted: BTreeMap<Part, Hosted>,
     producer_ids: std::ops::Range<i64>,
     waiting_for_ids: VecDeque<Waiter>,
@@ -375,6 +379,8 @@ impl Process {
             is_serving: false,
             wants_shutdown: false,
             asked: BTreeMap::new(),
+            counted_in_at: None,
+            answered: None,
             hosted: BTreeMap::new(),
             producer_ids: 0..0,
             waiting_for_ids: VecDeque::new(),

@@ -55,6 +55,8 @@ pub enum Bug {
     RefuseMarkerThatIsThere,
     /// A group's coordinator that loads takes offsets in transactions for committed.
     LoadOffsetsOfOpenTransactions,
+    /// A coordinator that the controllers have not answered for a session tells where transactions were.
+    TellOffsetsWhenReplaced,
 }
 
 impl Bug {
@@ -85,6 +87,7 @@ impl Bug {
         Self::CompleteBeforeMarkers,
         Self::RefuseMarkerThatIsThere,
         Self::LoadOffsetsOfOpenTransactions,
+        Self::TellOffsetsWhenReplaced,
     ];
 
     /// The name on the command line: the variant's, as it is written.

@@ -24,7 +24,8 @@ use crate::topology::{
     CLUSTER_ID, CONTROLLER_ID_FIRST, DATA_TOPIC, LOOSE_TOPIC, OFFSETS_TOPIC, TRANSACTIONS_TOPIC,
 };
 
-const SESSION_MS: i64 = 1_500;
+/// `broker.session.timeout.ms`, which brokers have, too.
+pub(crate) const SESSION_MS: i64 = 1_500;
 const SESSION_CHECK_MS: i64 = 100;
 /// Metadata events in one answer.
 const EVENTS_MAX: usize = 32;

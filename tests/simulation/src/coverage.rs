@@ -62,6 +62,8 @@ pub enum Happened {
     ReadFromFollower,
     TransactionOffsetsSeen,
     UnstableOffset,
+    /// Offsets, of a coordinator that the controllers have not answered for a session.
+    AskedWhileOutOfTouch,
 }
 
 impl Happened {
@@ -123,6 +125,7 @@ impl Happened {
         Self::ReadFromFollower,
         Self::TransactionOffsetsSeen,
         Self::UnstableOffset,
+        Self::AskedWhileOutOfTouch,
     ];
 }
 

@@ -14,6 +14,7 @@ mod log_matching;
 mod no_read_past_high_watermark;
 mod producer_ids_unique;
 mod producer_order;
+mod replaced_coordinators;
 mod replicas_agree;
 mod single_leader_per_epoch;
 mod transactions_are_whole;
@@ -27,7 +28,7 @@ use moldau_model::{BrokerId, Uuid};
 use crate::coverage::{Coverage, Happened};
 use crate::log::{Batch, SimulatedLog};
 use crate::message::Part;
-use crate::topology::{LOOSE_PART, PARTS};
+use crate::topology::{LOOSE_PART, OFFSETS_PART, PARTS};
 
 pub(crate) use committed::CommittedLog;
 pub(crate) use committed_offset_never_regresses::{CommittedOffsets, Required};
@@ -58,6 +59,7 @@ pub(crate) struct Invariants {
     committed: [CommittedLog; PARTS.len()],
     /// Partitions of which somebody may lack what is committed, to be looked at when the step is done.
     suspects: [bool; PARTS.len()],
+    coordinators: replaced_coordinators::ReplacedCoordinators,
     /// Brokers that lost records by a fault that takes them, until the controllers know of the next incarnation.
     lacking: BTreeMap<i32, Option<Uuid>>,
 }
@@ -76,6 +78,7 @@ impl Default for Invariants {
             transactions: transactions_are_whole::Transactions::default(),
             committed: std::array::from_fn(|_| CommittedLog::default()),
             suspects: [false; PARTS.len()],
+            coordinators: replaced_coordinators::ReplacedCoordinators::default(),
             lacking: BTreeMap::new(),
         }
     }
@@ -147,8 +150,17 @@ impl Invariants {
             }
             if let Some((_, then)) = then {
                 clean_elections::note(then, now, coverage);
+                if part == OFFSETS_PART {
+                    self.coordinators.note(then, now, after);
+                }
             }
         }
+    }
+
+    /// A coordinator shows an offset of a transaction to somebody who was told of the commit of another before it asked.
+    pub(crate) fn shown_by_coordinator(&mut self, epoch: i32, offset: i64, told_before: i64) {
+        let verdict = self.coordinators.shown(epoch, offset, told_before);
+        self.judge("replaced_coordinators", verdict);
     }
 
     // ---- partitions ----

@@ -85,10 +85,14 @@ impl GroupShard {
     }
 
     /// Whoever reads where its transactions are, while the successor of this coordinator lets them go on, would repeat them. It is to
-    /// ask again, until this one has heard of its successor, or that there is none. Other groups may repeat records in any case, and
-    /// are told what is known here: they are to go on while nobody hears of the controllers.
+    /// ask again, until this one has heard of its successor, or that there is none. So is a group of which nothing is known here: its
+    /// first transactions may be there. Other groups may repeat records in any case, and are told what is known here: they are to go
+    /// on while nobody hears of the controllers.
     fn is_doubtful(&self, request: &OffsetFetchRequest) -> bool {
-        request.require_stable && request.may_be_replaced && self.commits_in_transactions(&request.group_id)
+        let group_id = &request.group_id;
+        request.require_stable
+            && request.may_be_replaced
+            && (self.commits_in_transactions(group_id) || !self.has_offsets(group_id))
     }
 
     fn committed_offsets(&self, request: &OffsetFetchRequest) -> Response {

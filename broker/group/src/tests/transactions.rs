@@ -130,6 +130,9 @@ fn a_coordinator_that_may_be_replaced_tells_no_offset_that_a_transaction_has_com
         let response = h.fetch(doubtful("plain"));
         assert_eq!(response.topics[0].partitions[0].committed_offset, Offset(10));
         assert_eq!(h.stable_offset("g"), Ok(20));
+        // Of a group that is not known here the first transactions may be at the successor.
+        let response = h.fetch(doubtful("unknown"));
+        assert_eq!(response.topics[0].partitions[0].error, ErrorCode::UnstableOffsetCommit);
     }
 }
 

@@ -95,7 +95,7 @@ impl Broker {
         core: &mut Core,
         from: Node,
         correlation: Correlation,
-        request: Request,
+        mut request: Request,
     ) {
         let is_active = matches!(self.process.shard.state(), ShardState::Active { .. });
         if !is_active
@@ -109,6 +109,13 @@ impl Broker {
         }
         if self.process.shard_epoch.is_none() {
             return self.answer_error(core, from, correlation, OFFSETS_PART, ErrorCode::NotCoordinator);
+        }
+        if let Request::OffsetFetch(request) = &mut request {
+            let is_out_of_touch = self.may_be_replaced(core.now);
+            if is_out_of_touch {
+                core.coverage.note(Happened::AskedWhileOutOfTouch);
+            }
+            request.may_be_replaced = is_out_of_touch && !core.has(Bug::TellOffsetsWhenReplaced);
         }
         self.process.next_token += 1;
         let token = RequestToken(self.process.next_token);

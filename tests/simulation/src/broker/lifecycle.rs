@@ -5,6 +5,7 @@ use moldau_model::{BrokerEpoch, ErrorCode, Uuid};
 
 use super::{Asked, Broker, BrokerDisk, CHECKPOINT_MS, Exit, POLL_ISR_MS, Process, REQUEST_MS, Waiter};
 use crate::bug::Bug;
+use crate::controller::SESSION_MS;
 use crate::core::Core;
 use crate::coverage::Happened;
 use crate::event::Timer;
@@ -111,7 +112,7 @@ impl Broker {
     }
 
     pub(super) fn heartbeat_due(&mut self, core: &mut Core) {
-        let is_under_way = self.process.asked.values().any(|asked| matches!(asked, Asked::Heartbeat));
+        let is_under_way = self.process.asked.values().any(|asked| matches!(asked, Asked::Heartbeat { .. }));
         let Some(broker_epoch) = self.process.epoch.filter(|_| !is_under_way) else { return };
         let request = Heartbeat {
             broker_id: self.broker_id(),
@@ -124,7 +125,7 @@ impl Broker {
             cordoned_log_dirs: Vec::new(),
             replica_directories: Vec::new(),
         };
-        self.ask(core, Asked::Heartbeat, ToController::Heartbeat(request));
+        self.ask(core, Asked::Heartbeat { sent_at: core.now }, ToController::Heartbeat(request));
     }
 
     fn ask_another_controller(&mut self, core: &mut Core, leader: Option<usize>) {
@@ -144,7 +145,7 @@ impl Broker {
                 let incarnation = self.process.incarnation;
                 self.timer(core, delay_ms, Timer::Register { incarnation });
             }
-            Asked::Heartbeat => self.timer(core, delay_ms, Timer::Heartbeat),
+            Asked::Heartbeat { .. } => self.timer(core, delay_ms, Timer::Heartbeat),
             Asked::AlterPartition { part, leader_epoch } => {
                 self.alter_partition_unknown(core, part, leader_epoch);
             }
@@ -168,7 +169,11 @@ impl Broker {
                 self.process.epoch = Some(epoch);
                 self.timer(core, 0, Timer::Heartbeat);
             }
-            (Asked::Heartbeat, FromController::Heartbeat(reply)) => {
+            (Asked::Heartbeat { sent_at }, FromController::Heartbeat(reply)) => {
+                if !reply.is_fenced {
+                    self.process.answered.get_or_insert((sent_at, reply.metadata_offset));
+                    self.take_answered();
+                }
                 self.process.is_fenced = reply.is_fenced;
                 self.process.is_serving |= !reply.is_fenced;
                 if self.process.wants_shutdown && reply.should_shut_down {
@@ -188,7 +193,7 @@ impl Broker {
                 self.process.producer_ids = block.first.0..block.first.0 + IDS_USED_MAX;
                 self.give_producer_ids(core);
             }
-            (Asked::Heartbeat, FromController::Refused(ErrorCode::StaleBrokerEpoch)) => {
+            (Asked::Heartbeat { .. }, FromController::Refused(ErrorCode::StaleBrokerEpoch)) => {
                 self.exit = Some(Exit::Unclean);
             }
             (asked, FromController::NotController { leader }) => {
@@ -199,6 +204,19 @@ impl Broker {
             (asked, FromController::Refused(_)) => self.ask_again(core, asked, RETRY_MS),
             (asked, answer) => unreachable!("asked {asked:?}, was answered {answer:?}"),
         }
+    }
+
+    /// An answered heartbeat counts when the metadata is here up to where it was then.
+    pub(super) fn take_answered(&mut self) {
+        let known = self.process.image.position().offset;
+        if let Some((sent_at, _)) = self.process.answered.take_if(|(_, after)| *after <= known) {
+            self.process.counted_in_at = self.process.counted_in_at.max(Some(sent_at));
+        }
+    }
+
+    /// Whether the controllers may have given to others what this broker coordinates, as `ControlPlane::may_be_replaced`.
+    pub(super) fn may_be_replaced(&self, now: i64) -> bool {
+        self.process.counted_in_at.is_none_or(|sent_at| now - sent_at >= SESSION_MS)
     }
 
     fn refuse_producer_id(&mut self, core: &mut Core, waiter: Waiter) {

@@ -68,6 +68,7 @@ impl Broker {
         if takes_roles {
             self.follow_coordinator(core);
         }
+        self.take_answered();
         if self.process.is_fenced {
             // The next heartbeat has something to tell.
             self.heartbeat_due(core);

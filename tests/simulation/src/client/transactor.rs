@@ -35,7 +35,7 @@ enum Step {
     Write(Part, NewBatch),
     Offsets,
     End(bool),
-    /// What the group's coordinator shows.
+    /// What the group's coordinator shows: at least what was committed before it is asked.
     Look,
 }
 
@@ -47,6 +47,8 @@ pub(crate) struct Transactor {
     version: i16,
     connection: u64,
     leaders: BTreeMap<Part, KnownLeader>,
+    /// Whom its consumer asks, which finds the group's coordinator by itself, and keeps to it for as long as it answers.
+    consumer: KnownLeader,
     producer: Option<(i64, i16)>,
     sequences: BTreeMap<Part, i32>,
     /// Of the transaction under way.
@@ -56,6 +58,8 @@ pub(crate) struct Transactor {
     next_at: i64,
     remaining: Option<u32>,
     has_seen_its_offset: bool,
+    /// The offset that was committed when its coordinator was asked.
+    committed_before: i64,
     /// A batch was not acknowledged: the next transaction is to have another epoch.
     has_given_up: bool,
 }
@@ -69,6 +73,7 @@ impl Transactor {
             version,
             connection: 0,
             leaders: parts.map(|part| (part, KnownLeader::new())).collect(),
+            consumer: KnownLeader::new(),
             producer: None,
             sequences: BTreeMap::new(),
             number: 0,
@@ -77,6 +82,7 @@ impl Transactor {
             next_at: 0,
             remaining: None,
             has_seen_its_offset: false,
+            committed_before: -1,
             has_given_up: false,
         }
     }
@@ -140,14 +146,22 @@ impl Transactor {
         self.next_at = core.now + core.random.between(50, longest);
     }
 
+    /// Whom the step under way asks.
+    fn leader(&mut self, part: Part) -> Option<&mut KnownLeader> {
+        if matches!(self.steps.front(), Some(Step::Look)) {
+            return Some(&mut self.consumer);
+        }
+        self.leaders.get_mut(&part)
+    }
+
     fn look_elsewhere(&mut self, core: &mut Core, part: Part) {
-        if let Some(leader) = self.leaders.get_mut(&part) {
+        if let Some(leader) = self.leader(part) {
             leader.look_elsewhere(core, None);
         }
     }
 
     fn ask(&mut self, core: &mut Core, part: Part, request: ToBroker) {
-        let broker = self.leaders.get(&part).map_or(1, |leader| leader.broker);
+        let broker = self.leader(part).map_or(1, |leader| leader.broker);
         let correlation = send(core, self.client, broker, request);
         self.outstanding = Some((correlation, core.now + REQUEST_MS, part));
     }
@@ -265,6 +279,7 @@ impl Transactor {
                     may_be_replaced: false,
                 });
                 let connection = self.connection;
+                self.committed_before = core.invariants.transactions.told_offset(self.transactional_id);
                 self.ask(core, OFFSETS_PART, ToBroker::Group { request, connection });
             }
         }
@@ -298,7 +313,7 @@ impl Transactor {
             return;
         };
         if let FromBroker::Error { code, hint } = &answer {
-            if let (Some(leader), Some(known)) = (hint.leader, self.leaders.get_mut(&part)) {
+            if let (Some(leader), Some(known)) = (hint.leader, self.leader(part)) {
                 known.broker = leader.0;
             } else {
                 self.look_elsewhere(core, part);
@@ -332,7 +347,9 @@ impl Transactor {
             (Some(Step::End(is_commit)), FromBroker::Transaction(Response::EndTransaction(response))) => {
                 self.ended(core, is_commit, response);
             }
-            (Some(Step::Look), FromBroker::Group { response, .. }) => self.looked(core, &response),
+            (Some(Step::Look), FromBroker::Group { response, leader_epoch }) => {
+                self.looked(core, &response, leader_epoch);
+            }
             (step, answer) => unreachable!("{step:?} is answered {answer:?}"),
         }
     }
@@ -404,7 +421,7 @@ impl Transactor {
         }
     }
 
-    fn looked(&mut self, core: &mut Core, response: &moldau_group::Response) {
+    fn looked(&mut self, core: &mut Core, response: &moldau_group::Response, epoch: i32) {
         let moldau_group::Response::OffsetFetch(response) = response else {
             unreachable!("an offset fetch is answered {response:?}")
         };
@@ -419,6 +436,7 @@ impl Transactor {
         let offset = found.committed_offset.0;
         let verdict = core.invariants.transactions.shown_offset(self.transactional_id, offset);
         core.invariants.judge("transactions_are_whole", verdict);
+        core.invariants.shown_by_coordinator(epoch, offset, self.committed_before);
         if offset != -1 {
             core.coverage.note(Happened::TransactionOffsetsSeen);
         }

@@ -148,6 +148,15 @@ impl Transactions {
         ))
     }
 
+    /// The newest offset in a transaction of which a client of this id was told that it is committed.
+    pub(crate) fn told_offset(&self, transactional_id: &str) -> i64 {
+        let mut newest_first = self.known.iter().rev();
+        let is_told = |(_, known): &(&u64, &Transaction)| {
+            known.offsets_for == Some(transactional_id) && known.told == Some(true)
+        };
+        newest_first.find(is_told).map_or(-1, |(number, _)| *number as i64)
+    }
+
     /// The newest offset that was committed in a transaction of this id.
     pub(crate) fn latest_offset(&self, transactional_id: &str) -> i64 {
         let mut newest_first = self.known.iter().rev();
