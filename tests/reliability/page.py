@@ -282,7 +282,8 @@ def summary(scores):
 
 def when(kept):
     stamps = collections.defaultdict(set)
-    for records in kept["parts"].values():
+    # As the file has them: a part that is kept for the first time is last in memory.
+    for _, records in sorted(kept["parts"].items()):
         for r in records:
             stamps[r["commit"]].add(r["date"])
     runs = "; ".join(f"{commit} ({', '.join(sorted(dates))})" for commit, dates in stamps.items())
