@@ -2,6 +2,9 @@
 
 import time
 
+# For how long librdkafka believes an address: its broker.address.ttl.
+ADDRESS_TTL_SECONDS = 1
+
 
 class NameFaults:
     """Wants the cluster's `names`."""
@@ -13,11 +16,13 @@ class NameFaults:
         for node in nodes:
             node.send_kill()
         codes = [node.process.wait(timeout=30) for node in nodes]
-        # Sometimes longer than a session: it has to be taken in again.
-        time.sleep(self.rng.uniform(0, 5))
         for node, place in zip(nodes, places, strict=True):
             node.move(*place)
         self.cluster.names.tell({node.name: node.address for node in nodes})
+        # Sometimes longer than a session: it has to be taken in again. At least until clients ask for names anew: whoever still
+        # connects to the old place, where another node is by then, keeps that connection and is told by it for as long as it lives
+        # that it does not lead. No client of Kafka's protocol asks a broker who it is.
+        time.sleep(self.rng.uniform(ADDRESS_TTL_SECONDS + 0.5, 6))
         for node in nodes:
             node.spawn().wait_until_it_answers(60)
         has_moved = all(node.is_at(node.address) and node.address != before[node.id][0] for node in nodes)

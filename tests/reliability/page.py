@@ -15,8 +15,8 @@ PARTLY = "in part"
 HEAD = """# Reliability
 
 What Moldau was put through, and what came of it, written by `tests/reliability/run.sh` and by nobody's hand. Every number is the sum
-of the runs that are kept in `docs/reliability/figures.json`; what no run has found reads `not run`. A run that failed stays here
-until somebody takes it out by `--anew`. [TESTING.md](TESTING.md) says how faults are installed, proved and judged.
+of the runs that are kept in `docs/reliability/figures.json`; what no run has found reads `not run`. A run that failed counts
+until its scenario has passed with the same seed, or somebody takes it out by `--anew`. [TESTING.md](TESTING.md) says how faults are installed, proved and judged.
 """
 
 
@@ -40,13 +40,22 @@ def percentiles(seconds):
     return " / ".join(f"{value:.2f}" for value in picked)
 
 
+def passed_later(run, later):
+    """The run by which one that did not pass is made good: the same faults by the same seed."""
+    if run["verdict"] == "ok":
+        return None
+    return next((r for r in later if r["verdict"] == "ok" and all(r[key] == run[key] for key in ("scenario", "size", "seed"))), None)
+
+
 class Scores:
     """What the kept records say."""
 
     def __init__(self, kept):
         self.parts = collections.defaultdict(list, kept.get("parts", {}))
         # A run with other settings than the defaults, or of another system, says nothing of what is promised.
-        self.chaos = [r for r in self.parts["chaos"] if r["system"] == "moldau" and not r["settings"] and r["nodes"] == 3]
+        runs = [r for r in self.parts["chaos"] if r["system"] == "moldau" and not r["settings"] and r["nodes"] == 3]
+        self.mended = [(r, passed) for at, r in enumerate(runs) if (passed := passed_later(r, runs[at + 1:]))]
+        self.chaos = [r for r in runs if not any(r is failed for failed, _ in self.mended)]
 
     @staticmethod
     def is_judged(run):
@@ -156,7 +165,10 @@ def upgrades(scores):
 def failures(scores):
     lines = [f"- {r['scenario']}, seed {r['seed']}, {r['date']} at {r['commit']}: {r['verdict']}. {' '.join(r['reasons'])[:300]}"
              for r in scores.chaos if r["verdict"] != "ok"]
-    return "\n".join(["\nWhat did not pass:\n", *lines]) + "\n" if lines else ""
+    mended = [f"- {r['scenario']}, seed {r['seed']}, {r['date']} at {r['commit']}: {r['verdict']}, {sum(r['anomalies'].values())} anomalies. "
+              f"Passed {passed['date']} at {passed['commit']}." for r, passed in scores.mended]
+    texts = [("What did not pass", lines), ("What did not pass, and has passed since with the same seed; it counts no more", mended)]
+    return "".join("\n".join([f"\n{title}:\n", *found]) + "\n" for title, found in texts if found)
 
 
 def anomalies(scores):

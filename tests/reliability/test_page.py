@@ -74,6 +74,16 @@ def test_one_run_that_did_not_pass_is_a_failure_and_is_named(bad):
     assert "| lost | 1 |" in page.anomalies(found) and "| duplicate | 0 |" in page.anomalies(found)
 
 
+def test_a_run_that_did_not_pass_counts_until_its_scenario_passes_with_its_seed():
+    worse = {**CHAOS, "verdict": "INVALID", "seed": 77, "reasons": ["lost: 1"], "anomalies": {"lost": 1}}
+    again = {**CHAOS, "seed": 77, "commit": "def5678"}
+    for others in ([again, worse], [worse, CHAOS], [worse, {**again, "size": "nightly"}], [worse, {**again, "scenario": "pause"}]):
+        assert verdict(scores(chaos=others), 1)[1] == "**fail**", others
+    found = scores(chaos=[worse, again])
+    assert verdict(found, 1) == (25, "pass") and "| lost | 0 |" in page.anomalies(found)
+    assert "seed 77, 2026-11-27 at abc1234: INVALID, 1 anomalies. Passed 2026-11-27 at def5678." in page.failures(found)
+
+
 def test_a_run_that_broke_before_its_fault_is_a_failure_of_that_fault():
     found = scores(chaos=[{**CHAOS, "verdict": "UNKNOWN", "faults": {}, "gaps": {}}])
     assert verdict(found, 1) == (0, "**fail**")
