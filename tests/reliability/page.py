@@ -180,11 +180,12 @@ def anomalies(scores):
 
 def clocks(scores):
     records = scores.parts["clocks"]
-    systems = list(dict.fromkeys(name for r in records for name in r["systems"]))
+    # Ours first; and sorted, for the file sorts as well, and the page is to be the same before and behind it.
+    systems = sorted({name for r in records for name in r["systems"]}, key=lambda name: (name != "Moldau", name))
     if not systems:
         return f"{NOT_RUN}\n"
     rows = []
-    for row in dict.fromkeys(row for r in records for system in r["systems"].values() for row in system["rows"]):
+    for row in sorted({row for r in records for system in r["systems"].values() for row in system["rows"]}, key=str.lower):
         cells = []
         for system in systems:
             seconds = [s for r in records for s in r["systems"].get(system, {}).get("rows", {}).get(row, [])]
