@@ -24,6 +24,7 @@ pub mod metadata_cache;
 pub mod metrics;
 pub mod net;
 pub mod options;
+mod plug;
 pub mod producer_ids;
 pub mod purgatory;
 pub mod quotas;

@@ -5,7 +5,7 @@ mod answering;
 mod delayed_fetch;
 mod delayed_operation;
 
-pub(crate) use answering::{AnswerPlug, Answering};
+pub(crate) use answering::{Answering, plug_answers};
 pub use delayed_fetch::FetchWaiter;
 pub(crate) use delayed_fetch::WaitEnd;
 pub use delayed_operation::DelayedOperation;

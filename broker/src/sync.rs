@@ -6,7 +6,7 @@
 //! A partition is in the queue at most once, and at most one ticket of it is out. A sync that fails is never repeated: the
 //! kernel may have dropped the pages that it could not write, and the next sync would say that all is well.
 //!
-//! Whoever handles several requests in a row holds a [`SyncPlug`]: what they append reaches the queue together, and one
+//! Whoever handles several requests in a row holds a plug ([`plug_syncs`]): what they append reaches the queue together, and one
 //! sync covers it. Without it a thread would wake for the first of them, and the second sync would cover the rest.
 
 use std::cell::RefCell;
@@ -22,7 +22,8 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::log_dirs::LogDir;
 use crate::metrics::Histogram;
-use crate::purgatory::AnswerPlug;
+use crate::plug::{Held, Plug};
+use crate::purgatory::plug_answers;
 use crate::replica_manager::{Partition, SyncFailed};
 
 /// Partitions of one directory that are synced at the same time. A disk gains by some depth; each is a thread.
@@ -209,46 +210,23 @@ impl Drop for Syncer {
 }
 
 thread_local! {
-    /// What waits behind this thread's plug; `None` without one.
-    static PLUGGED: RefCell<Option<Vec<Arc<Partition>>>> = const { RefCell::new(None) };
+    static APPENDED: Held<Arc<Partition>> = const { RefCell::new(None) };
 }
 
-/// While it lives, the partitions that its thread appends to are kept from the queue; dropping it queues them. It must
-/// not outlive a turn: no lock is taken and nothing awaited that another thread's append could be waiting behind.
-#[must_use = "dropped at once it holds nothing back"]
-pub(crate) struct SyncPlug {
-    /// An outer plug of the same thread holds on.
-    is_inner: bool,
-    /// It belongs to its thread.
-    _not_send: std::marker::PhantomData<*const ()>,
-}
-
-impl SyncPlug {
-    pub(crate) fn new() -> Self {
-        let is_inner = PLUGGED.with_borrow_mut(|plugged| {
-            let is_inner = plugged.is_some();
-            plugged.get_or_insert_default();
-            is_inner
-        });
-        Self { is_inner, _not_send: std::marker::PhantomData }
-    }
-}
-
-impl Drop for SyncPlug {
-    fn drop(&mut self) {
-        if self.is_inner {
-            return;
-        }
-        for partition in PLUGGED.take().into_iter().flatten() {
+/// Keeps the partitions that its thread appends to from the queue; dropping it queues them. It must not outlive a turn: no
+/// lock is taken and nothing awaited that another thread's append could be waiting behind.
+pub(crate) fn plug_syncs() -> Plug<Arc<Partition>> {
+    Plug::new(&APPENDED, |partitions| {
+        for partition in partitions {
             partition.push_to_sync_queue();
         }
-    }
+    })
 }
 
 /// Queues the partition now, or when the thread's plug is pulled.
 pub(crate) fn push_or_hold(partition: &Arc<Partition>) {
-    let is_held = PLUGGED.with_borrow_mut(|plugged| {
-        plugged.as_mut().is_some_and(|held| {
+    let is_held = APPENDED.with_borrow_mut(|held| {
+        held.as_mut().is_some_and(|held| {
             held.push(Arc::clone(partition));
             true
         })
@@ -318,7 +296,7 @@ fn commit(dir: &LogDir, small: Vec<Syncing>, failed: &(dyn Fn(&LogDir) + Send + 
     match result {
         Ok(false) => dir.sync.push_own(small),
         Ok(true) => {
-            let _plug = AnswerPlug::new();
+            let _plug = plug_answers();
             small.into_iter().for_each(|syncing| finish(dir, syncing, Ok(()), failed));
         }
         Err(error) => {

@@ -23,7 +23,7 @@ use crate::api::dispatch::{Dispatcher, Refused};
 use crate::broker::Broker;
 use crate::metrics::{ConnectionMetrics, OpenConnection, RequestTiming, Waiting};
 use crate::response::ResponseFrame;
-use crate::sync::SyncPlug;
+use crate::sync::plug_syncs;
 
 /// Requests served without looking at the socket in between, so that one busy client does not starve a worker's others.
 const REQUESTS_PER_TURN: usize = 32;
@@ -258,7 +258,7 @@ impl Connection {
 
     /// Serves the frames that have arrived. Whether frames may be left in the buffer.
     fn serve_requests(&mut self) -> bool {
-        let _plug = SyncPlug::new();
+        let _plug = plug_syncs();
         let (mut served, mut served_bytes) = (0, 0);
         while served < REQUESTS_PER_TURN && self.may_read() && self.answers.has_room() {
             match self.serve_one() {

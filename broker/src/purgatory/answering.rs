@@ -4,6 +4,8 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use crate::plug::{Held, Plug};
+
 /// Connections that one plug answers by itself. The threads that sync have others waiting for them: with more, their
 /// tasks do it, side by side.
 const ANSWERED_AT_ONCE_MAX: usize = 4;
@@ -18,37 +20,12 @@ pub(crate) trait Answering: Send + Sync {
 }
 
 thread_local! {
-    /// What waits behind this thread's plug; `None` without one.
-    static PLUGGED: RefCell<Option<Vec<Arc<dyn Answering>>>> = const { RefCell::new(None) };
+    static DONE: Held<Arc<dyn Answering>> = const { RefCell::new(None) };
 }
 
-/// While it lives, operations that its thread completes are kept from being answered: one connection's leave by one write
-/// when it is dropped.
-#[must_use = "dropped at once it holds nothing back"]
-pub(crate) struct AnswerPlug {
-    /// An outer plug of the same thread holds on.
-    is_inner: bool,
-    /// It belongs to its thread.
-    _not_send: std::marker::PhantomData<*const ()>,
-}
-
-impl AnswerPlug {
-    pub(crate) fn new() -> Self {
-        let is_inner = PLUGGED.with_borrow_mut(|plugged| {
-            let is_inner = plugged.is_some();
-            plugged.get_or_insert_default();
-            is_inner
-        });
-        Self { is_inner, _not_send: std::marker::PhantomData }
-    }
-}
-
-impl Drop for AnswerPlug {
-    fn drop(&mut self) {
-        if self.is_inner {
-            return;
-        }
-        let done = PLUGGED.take().unwrap_or_default();
+/// Keeps operations that its thread completes from being answered: one connection's leave by one write when it is dropped.
+pub(crate) fn plug_answers() -> Plug<Arc<dyn Answering>> {
+    Plug::new(&DONE, |done| {
         let is_little = done.len() <= ANSWERED_AT_ONCE_MAX;
         for connection in done {
             if is_little {
@@ -57,12 +34,12 @@ impl Drop for AnswerPlug {
                 connection.wake();
             }
         }
-    }
+    })
 }
 
 /// Answers now, or when the thread's plug is pulled.
 pub(super) fn answer_or_hold(connection: Arc<dyn Answering>) {
-    let unheld = PLUGGED.with_borrow_mut(|plugged| match plugged {
+    let unheld = DONE.with_borrow_mut(|held| match held {
         Some(held) => {
             if !held.iter().any(|other| Arc::ptr_eq(other, &connection)) {
                 held.push(connection);
@@ -106,9 +83,9 @@ mod tests {
     #[test]
     fn a_connection_behind_a_plug_is_answered_once_however_much_of_it_is_done() {
         let connections: Vec<Arc<Counted>> = (0..2).map(|_| Arc::default()).collect();
-        let plug = AnswerPlug::new();
+        let plug = plug_answers();
         for connection in connections.iter().cycle().take(6) {
-            let _inner = AnswerPlug::new();
+            let _inner = plug_answers();
             answer_or_hold(connection.clone());
         }
         assert_eq!(counts(&connections), [(0, 0), (0, 0)]);
@@ -121,7 +98,7 @@ mod tests {
     #[test]
     fn many_connections_are_left_to_their_tasks() {
         let connections: Vec<Arc<Counted>> = (0..=ANSWERED_AT_ONCE_MAX).map(|_| Arc::default()).collect();
-        let plug = AnswerPlug::new();
+        let plug = plug_answers();
         connections.iter().for_each(|connection| answer_or_hold(connection.clone()));
         drop(plug);
         assert!(counts(&connections).iter().all(|counts| *counts == (0, 1)));

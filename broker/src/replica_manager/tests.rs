@@ -376,11 +376,11 @@ async fn a_log_that_fails_in_an_append_is_told_of_by_its_next_sync() {
 fn what_one_turn_appends_is_queued_once_a_partition_and_at_its_end() {
     let mut f = Fixture::new();
     f.create();
-    let plug = crate::sync::SyncPlug::new();
+    let plug = crate::sync::plug_syncs();
     for partition in [0, 1, 0, 0] {
         f.append_only(partition);
     }
-    drop(crate::sync::SyncPlug::new());
+    drop(crate::sync::plug_syncs());
     assert_eq!(f.queued(0), 0, "an inner plug does not end the turn");
     drop(plug);
     assert_eq!(f.queued(0), 2);

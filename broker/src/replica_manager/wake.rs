@@ -5,7 +5,7 @@ use std::sync::Arc;
 use moldau_model::{ErrorCode, TopicIdPartition};
 
 use crate::fetch_session::{Change, SessionWatch};
-use crate::purgatory::{AnswerPlug, DelayedOperation, FetchWaiter};
+use crate::purgatory::{DelayedOperation, FetchWaiter, plug_answers};
 
 /// Collected under the lock, fired without it: a woken task may take the same lock at once.
 #[derive(Default)]
@@ -23,7 +23,7 @@ impl Wake {
     pub(super) fn fire(self) {
         let Self { mut operations, fetches, news, marks } = self;
         // A connection that several of them belong to finds all of them done when the first wakes it.
-        let _plug = (operations.len() > 1).then(AnswerPlug::new);
+        let _plug = (operations.len() > 1).then(plug_answers);
         operations.retain(|(operation, slot, outcome)| operation.complete(*slot, *outcome));
         for (operation, ..) in operations {
             operation.wake();

@@ -21,7 +21,7 @@ use super::inbox::{Endpoint, Inbox};
 use super::positions::{Positions, backoff};
 use crate::departures::Departures;
 use crate::replica_manager::{FollowError, Followed, Partition};
-use crate::sync::SyncPlug;
+use crate::sync::plug_syncs;
 
 /// Reports whose answers have not come: they come behind that of the fetch under way. With one more, the fetch is asked
 /// anew, which answers them all. A leader takes 64 requests of a connection.
@@ -466,7 +466,7 @@ struct Link {
 fn follow_all(work: Vec<Work>) -> Vec<Outcome> {
     let mut started: Vec<Arc<Partition>> = Vec::new();
     let outcomes = {
-        let _plug = SyncPlug::new();
+        let _plug = plug_syncs();
         let follow = |work: Work| {
             let Work { id, partition, leader_epoch, asked_at, fetched } = work;
             let outcome = partition.follow(leader_epoch, asked_at, &fetched);
