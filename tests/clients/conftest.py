@@ -120,10 +120,17 @@ class Moldau:
 
 
 class Kafka:
-    """A real Apache Kafka 4.3.0 of one node, to compare with; stopped by its pid."""
+    """A real Apache Kafka 4.3.0 of one node, to compare with; stopped by its pid. Settings may name `{port}` and `{controller_port}`."""
 
     def __init__(self, folder, heap="512M", **overrides):
         self.folder, self.port, controller_port = pathlib.Path(folder), free_port(), free_port()
+        ports = {"{port}": str(self.port), "{controller_port}": str(controller_port)}
+
+        def setting(key, value):
+            for name, port in ports.items():
+                value = str(value).replace(name, port)
+            return f"{key.replace('_', '.')}={value}"
+
         self.bootstrap = f"127.0.0.1:{self.port}"
         properties = self.folder / "server.properties"
         properties.write_text("\n".join([
@@ -134,7 +141,7 @@ class Kafka:
             "transaction.state.log.replication.factor=1", "transaction.state.log.min.isr=1",
             "share.coordinator.state.topic.replication.factor=1", "share.coordinator.state.topic.min.isr=1",
             "group.initial.rebalance.delay.ms=0",
-            *(f"{key.replace('_', '.')}={value}" for key, value in overrides.items()), ""]))
+            *(setting(key, value) for key, value in overrides.items()), ""]))
         java = ["java", f"-Xms{heap}", f"-Xmx{heap}", "-cp", f"{SETUP}/jars/*"]
         # As Moldau's: controllers can be added and removed, for which the tool wants settings that do not name the voters.
         for_format = self.folder / "format.properties"

@@ -262,8 +262,17 @@ def authorization(scores):
         return f"{NOT_RUN}\n"
     last = scores.parts["authorization"][-1]
     text = (f"{number(last['cells'])} answers in the table of [AUTHORIZATION.md](AUTHORIZATION.md), {last['rows']} rows of all APIs that are "
-            f"served; asked of a real broker again on {last['date']} at {last['commit']}: {'all the same' if last['verdict'] == 'ok' else '**not the same**'}.")
-    return text + "\n"
+            f"served; asked of a real broker again on {last['date']} at {last['commit']}: {the_same(last['verdict'])}.")
+    beside = [record for record in scores.parts["authorization"] if "compared" in record]
+    if not beside:
+        return f"{text} Beside Apache Kafka: {NOT_RUN}.\n"
+    last = beside[-1]
+    return (f"{text}\n\nApache Kafka 4.3.0 was asked the same on {last['date']} at {last['commit']}, where it can be: "
+            f"{number(last['compared'])} answers compared, {the_same(last['peer_verdict'])}.\n")
+
+
+def the_same(verdict):
+    return "all the same" if verdict == "ok" else "**not the same**"
 
 
 def summary(scores):

@@ -4,10 +4,13 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+
+import authorizer
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -139,6 +142,9 @@ def fuzz(options):
     return found, code
 
 
+COMPARED = re.compile(r"^(\d+) answers compared$", re.MULTILINE)
+
+
 def table_of(page):
     """(rows, cells that are answers) of docs/AUTHORIZATION.md."""
     rows = [line.strip("| ").split(" | ") for line in page.splitlines() if re.match(r"\| \d+ \|", line)]
@@ -146,10 +152,22 @@ def table_of(page):
 
 
 def authorization(options):
-    """Every API against every way to be allowed or not: what a broker answers is what the table says."""
-    output, code = run(options, ["cargo", "test", "-q", "--locked", "-p", "moldau-tests", "--test", "authorization"])
+    """Every API against every way to be allowed or not: what a broker answers is what the table says, and what Apache Kafka answers."""
+    test = ["cargo", "test", "-q", "--locked", "-p", "moldau-tests", "--test", "authorization"]
+    output, code = run(options, test)
     rows, cells = table_of((ROOT / "docs" / "AUTHORIZATION.md").read_text())
-    return [{"rows": rows, "cells": cells, "verdict": "ok" if code == 0 else "FAILED"}], code
+    record = {"rows": rows, "cells": cells, "verdict": "ok" if code == 0 else "FAILED"}
+    if shutil.which("java") is None:
+        return [record], code
+    with tempfile.TemporaryDirectory(prefix="moldau-authorization-") as folder:
+        peer = authorizer.start(folder)
+        try:
+            output, peer_code = run(options, [*test, "--", "--ignored", "--nocapture"], AUTHORIZATION_PEER=peer.bootstrap)
+        finally:
+            peer.stop()
+    compared = COMPARED.search(output)
+    record |= {"compared": int(compared.group(1)) if compared else 0, "peer_verdict": "ok" if peer_code == 0 else "FAILED"}
+    return [record], code | peer_code
 
 
 def containers(options):

@@ -38,21 +38,29 @@ def forget(kept, name):
     kept["parts"][key] = [record for record in kept["parts"].get(key, []) if key == "chaos" and part_of(record) != name]
 
 
+def keep(name, records, anew=False):
+    """Adds to what is kept by now: another run may have added to it since this one began."""
+    kept = figures.read()
+    if anew:
+        forget(kept, name)
+    figures.add(kept, parts.KEPT_AS.get(name, name), records)
+    figures.write(kept)
+    page.write(kept, figures.ROOT / "docs")
+
+
 def main():
     options = parse()
-    kept, report, failed = figures.read(), [], False
+    report, failed = [], False
     chosen = [] if options.size == "page" else [name for name in parts.PARTS if name in (options.only or parts.OF_SIZE[options.size])]
     for path in options.add:
-        figures.add(kept, "chaos", [json.loads(line) for line in pathlib.Path(path).read_text().splitlines()])
-        figures.write(kept)
+        keep("chaos", [json.loads(line) for line in pathlib.Path(path).read_text().splitlines()])
     for name in chosen:
         print(f"== {name}", flush=True)
         started = time.monotonic()
         try:
             records, code = parts.PARTS[name](parts.Options(options.size, options.minutes, options.chaos))
-            if options.anew:
-                forget(kept, name)
-            figures.add(kept, parts.KEPT_AS.get(name, name), records)
+            # After each: a run that is interrupted has found what it has found.
+            keep(name, records, options.anew)
             verdict = "passed" if code == 0 and records else "FAILED"
         except parts.Skipped as why_not:
             verdict = f"skipped: {why_not}"
@@ -60,10 +68,7 @@ def main():
             verdict = f"FAILED: {type(error).__name__}: {error}"
         failed |= verdict.startswith("FAILED")
         report.append(f"{name:<14} {verdict:<8} {(time.monotonic() - started) / 60:5.1f} min")
-        # After each: a run that is interrupted has found what it has found.
-        figures.write(kept)
-        page.write(kept, figures.ROOT / "docs")
-    page.write(kept, figures.ROOT / "docs")
+    page.write(figures.read(), figures.ROOT / "docs")
     print("== parts", *report, sep="\n")
     return 1 if failed else 0
 

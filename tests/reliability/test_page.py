@@ -190,6 +190,26 @@ def test_the_table_of_authorisation_is_counted():
     assert (rows, cells) == (2, 5)
 
 
+def test_what_apache_kafka_answered_stands_beside():
+    ours = {"rows": 2, "cells": 5, "verdict": "ok", **STAMP}
+    assert "Beside Apache Kafka: not run" in page.authorization(scores(authorization=[ours]))
+    beside = {**ours, "compared": 4, "peer_verdict": "ok"}
+    assert "4 answers compared, all the same" in page.authorization(scores(authorization=[beside, ours])), "a later run had no Kafka"
+    differs = {**beside, "peer_verdict": "FAILED"}
+    assert "4 answers compared, **not the same**" in page.authorization(scores(authorization=[beside, differs]))
+
+
+def test_a_run_adds_to_what_others_have_kept_meanwhile(tmp_path, monkeypatch):
+    monkeypatch.setattr(run.figures.read, "__defaults__", (tmp_path / "figures.json",))
+    monkeypatch.setattr(run.figures.write, "__defaults__", (tmp_path / "figures.json",))
+    monkeypatch.setattr(page, "write", lambda kept, folder: None)
+    run.keep("bugs", [{"bugs": []}])
+    run.keep("upgrade", [CHAOS | {"from": "abc"}])
+    run.keep("bugs", [{"bugs": [1]}], anew=True)
+    kept = figures.read(tmp_path / "figures.json")["parts"]
+    assert [record["bugs"] for record in kept["bugs"]] == [[1]] and len(kept["chaos"]) == 1
+
+
 def test_figures_come_back_as_they_were_kept_and_the_oldest_go_first(tmp_path):
     kept = {"parts": {}}
     figures.add(kept, "chaos", [{"n": n} for n in range(figures.RECORDS_MAX + 3)])
