@@ -9,6 +9,7 @@
 //! acks=0 has no answer, so an error in it ends the connection, as in Kafka; acks=1 is answered from the page cache; acks=all
 //! when the high watermark has passed, while the connection's next requests are served.
 
+mod appending;
 mod traces;
 mod transactions;
 
@@ -20,15 +21,12 @@ use kafka_protocol::messages::ProduceResponse;
 use kafka_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
 };
-use moldau_kafka::{
-    ProducePartitionView, ProduceRequestView, ProduceTopicRef, ProducedPartition, ProducedTopic,
-    encode_produced,
-};
-use moldau_log::{AppendInfo, AppendTerms};
+use moldau_kafka::{ProduceRequestView, ProduceTopicRef, ProducedPartition, ProducedTopic, encode_produced};
+use moldau_log::AppendInfo;
 use moldau_metadata::{MetadataImage, QuotaKey};
 use moldau_model::{BrokerId, ErrorCode, Offset, TimestampMs, TopicId, TopicIdPartition};
-use moldau_record::{BatchError, BatchView, Compression, MAGIC_V2};
 
+use self::appending::Appending;
 use self::transactions::{Plan, Verified};
 use super::message::{broker_id, text, topic_name, wire_uuid};
 use super::topic_view::is_internal;
@@ -43,8 +41,6 @@ use crate::trace::RequestTrace;
 pub(super) const SUPPORT: ApiSupport = ApiSupport::new(0, "Produce", 3, 13, handle);
 
 const ACKS_ALL: i16 = -1;
-/// Where every record format has its number.
-const MAGIC_POSITION: usize = 16;
 
 /// What became of one partition's records.
 struct Outcome {
@@ -170,19 +166,19 @@ fn append_all(
             .or(refusal)
             .or_else(|| (!matches!(view.acks, -1..=1)).then_some(ErrorCode::InvalidRequiredAcks))
             .or_else(|| is_internal(&name).then_some(ErrorCode::InvalidTopicException));
-        let mut outcomes = Vec::with_capacity(topic.partitions.len());
-        for partition in &topic.partitions {
-            let id = TopicIdPartition { topic_id, partition: partition.index };
-            let result = match refusal {
-                Some(code) => Err(code.into()),
-                None => verified.terms(id).and_then(|terms| {
-                    let delayed = delayed.map(|delayed| (delayed, slot));
-                    append(broker, &image, request, id, partition, terms, delayed)
-                }),
-            };
-            outcomes.push(Outcome { id, result });
-            slot += 1;
-        }
+        let outcomes = match refusal {
+            Some(code) => {
+                let ids =
+                    topic.partitions.iter().map(|view| TopicIdPartition { topic_id, partition: view.index });
+                ids.map(|id| Outcome { id, result: Err(code.into()) }).collect()
+            }
+            None => {
+                let api_version = request.context.api_version;
+                let appending = Appending { broker, image: &image, api_version, topic_id, verified, delayed };
+                appending.all(request.body_mut(), &topic.partitions, slot)
+            }
+        };
+        slot += topic.partitions.len();
         topics.push((name, topic_id, outcomes));
     }
     topics
@@ -216,42 +212,6 @@ fn find_topic(
 fn check_writer(context: &RequestContext, topic: &str) -> Option<ErrorCode> {
     let is_allowed = is_authorized(context, Operation::Write, Resource::topic(topic));
     (!is_allowed).then_some(ErrorCode::TopicAuthorizationFailed)
-}
-
-fn append(
-    broker: &Broker,
-    image: &MetadataImage,
-    request: &mut Request,
-    id: TopicIdPartition,
-    view: &ProducePartitionView,
-    terms: AppendTerms,
-    delayed: Option<(&Arc<DelayedOperation>, usize)>,
-) -> Result<AppendInfo, AppendRefused> {
-    if image.topics().partition(id.topic_id, id.partition).is_none() {
-        return Err(ErrorCode::UnknownTopicOrPartition.into());
-    }
-    let partition = broker.replica_manager.get(id)?;
-    let version = request.context.api_version;
-    // Kafka's rule for one batch a partition, and its code without a text, come before it looks into the batch.
-    let records = view.records.clone().and_then(|range| request.body_mut().get_mut(range));
-    let Some(records) = records else { return Err(ErrorCode::InvalidRecord.into()) };
-    let magic = records.get(MAGIC_POSITION).map(|byte| byte.cast_signed());
-    if let Some(magic) = magic.filter(|magic| *magic > MAGIC_V2) {
-        let message = format!("Invalid magic found in record: {magic}");
-        return Err(AppendRefused { message: Some(message), ..ErrorCode::CorruptMessage.into() });
-    }
-    if magic.is_some_and(|magic| magic < MAGIC_V2) {
-        return Err(ErrorCode::InvalidRecord.into());
-    }
-    match BatchView::first(records) {
-        Ok(batch) if batch.size_bytes() != records.len() => return Err(ErrorCode::InvalidRecord.into()),
-        Ok(batch) if version < 7 && batch.compression() == Some(Compression::Zstd) => {
-            return Err(ErrorCode::UnsupportedCompressionType.into());
-        }
-        Err(BatchError::Truncated { .. }) => return Err(ErrorCode::InvalidRecord.into()),
-        Ok(_) | Err(_) => {}
-    }
-    partition.append(records, terms, delayed)
 }
 
 impl Answer {

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use kafka_protocol::messages::produce_request::PartitionProduceData;
 use kafka_protocol::messages::{InitProducerIdRequest, MetadataRequest, ProduceRequest};
 use moldau_model::{ErrorCode, Offset, TimestampMs};
 use moldau_record::{BatchBuilder, Compression};
@@ -175,6 +176,48 @@ fn what_is_asked_for_wrongly_is_told_by_kafkas_code() {
     let found = code(answer.error_code);
     assert!(matches!(found, ErrorCode::InvalidTopicException | ErrorCode::UnknownTopicOrPartition));
     assert_eq!(log_end(&mut client, &topic), 0);
+}
+
+/// A request this large is appended by several threads.
+#[test]
+fn a_large_request_for_many_partitions_has_each_partitions_own_answer() {
+    const PARTITIONS: i32 = 24;
+    const REFUSED: [i32; 3] = [0, 13, 23];
+    let node = Node::start(&[]);
+    let mut client = node.connect();
+    let topic = create_topic(&mut client, "t", PARTITIONS, &[]);
+    let value = |partition: i32, round: i32| {
+        let mut value = vec![b'.'; 100_000];
+        value[..8].copy_from_slice(&[partition.to_be_bytes(), round.to_be_bytes()].concat());
+        value
+    };
+    for round in 0..3 {
+        let mut request = produce_request(9, &topic, 0, -1, Vec::new());
+        request.topic_data[0].partition_data = (0..PARTITIONS)
+            .map(|partition| {
+                let mut records = batch(&[&value(partition, round), b"second"]);
+                if round == 1 && REFUSED.contains(&partition) {
+                    *records.last_mut().unwrap() ^= 1;
+                }
+                PartitionProduceData::default().with_index(partition).with_records(Some(records.into()))
+            })
+            .collect();
+        let answer = client.call(9, &request).responses.remove(0).partition_responses;
+        let found: Vec<_> = answer.iter().map(|it| (it.index, code(it.error_code), it.base_offset)).collect();
+        let expected = (0..PARTITIONS).map(|partition| match round {
+            1 if REFUSED.contains(&partition) => (partition, ErrorCode::CorruptMessage, -1),
+            2 if REFUSED.contains(&partition) => (partition, ErrorCode::None, 2),
+            _ => (partition, ErrorCode::None, i64::from(round) * 2),
+        });
+        assert_eq!(found, expected.collect::<Vec<_>>(), "round {round}");
+    }
+    for partition in 0..PARTITIONS {
+        let data = fetch_one(&mut client, 9, &topic, Want { bytes_max: 1 << 20, ..from(partition, 0) });
+        let rounds = if REFUSED.contains(&partition) { vec![0, 2] } else { vec![0, 1, 2] };
+        let values = rounds.into_iter().flat_map(|round| [value(partition, round), b"second".to_vec()]);
+        let found = records(&data).into_iter().map(|(_, value)| value);
+        assert!(found.eq(values), "partition {partition}");
+    }
 }
 
 #[test]
