@@ -308,9 +308,9 @@ async fn per_ip_overrides(config: &BrokerConfig) -> Result<HashMap<IpAddr, usize
 }
 
 async fn bind_one(listener: &Listener) -> io::Result<BoundListener> {
-    let host = if listener.host.is_empty() { "0.0.0.0" } else { &listener.host };
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
-    for address in tokio::net::lookup_host((host, listener.port)).await? {
+    let found = tokio::net::lookup_host((listener.bind_host(), listener.port)).await?;
+    for address in Listener::in_bind_order(found) {
         match net::bind(&listener.name, address) {
             Ok(bound) => return Ok(bound),
             Err(error) => last = error,

@@ -55,9 +55,8 @@ fn is_dispensable(config: &BrokerConfig) -> bool {
 }
 
 fn bind_one(listener: &Listener) -> io::Result<TcpListener> {
-    let host = if listener.host.is_empty() { "0.0.0.0" } else { &listener.host };
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
-    for address in (host, listener.port).to_socket_addrs()? {
+    for address in Listener::in_bind_order((listener.bind_host(), listener.port).to_socket_addrs()?) {
         match TcpListener::bind(address) {
             Ok(socket) => return Ok(socket),
             Err(error) => last = error,

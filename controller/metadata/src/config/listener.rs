@@ -1,6 +1,7 @@
 //! `listeners` and `advertised.listeners`: names, addresses and security protocols.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use thiserror::Error;
 
@@ -17,6 +18,24 @@ pub struct Listener {
     /// 0: a free one.
     pub port: u16,
     pub protocol: SecurityProtocol,
+}
+
+impl Listener {
+    /// Whose addresses are listened on: every interface where no host is named.
+    #[must_use]
+    pub fn bind_host(&self) -> &str {
+        if self.host.is_empty() { "0.0.0.0" } else { &self.host }
+    }
+
+    /// The addresses of a name in the order in which they are tried, until one can be listened on. A Java VM has those of IPv4
+    /// first, whatever the system's resolver prefers: `localhost` is 127.0.0.1 for Apache Kafka, and for the clients of a
+    /// tutorial.
+    #[must_use]
+    pub fn in_bind_order(found: impl IntoIterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+        let mut addresses: Vec<SocketAddr> = found.into_iter().collect();
+        addresses.sort_by_key(SocketAddr::is_ipv6);
+        addresses
+    }
 }
 
 impl std::fmt::Display for Listener {
@@ -114,6 +133,15 @@ mod tests {
             shown,
             ["PLAINTEXT://:9092 PLAINTEXT", "OUT://[::1]:9093 SSL", "CONTROLLER://localhost:0 PLAINTEXT"]
         );
+    }
+
+    #[test]
+    fn a_name_is_listened_on_by_its_address_of_ipv4_first_as_with_kafka() {
+        let found = ["[::1]:9092", "127.0.0.1:9092", "[fe80::2]:9092", "10.0.0.7:9092"];
+        let tried = Listener::in_bind_order(found.map(|address| address.parse().unwrap()));
+        let tried: Vec<String> = tried.iter().map(SocketAddr::to_string).collect();
+        assert_eq!(tried, ["127.0.0.1:9092", "10.0.0.7:9092", "[::1]:9092", "[fe80::2]:9092"]);
+        assert_eq!(Listener::in_bind_order(["[::1]:1".parse().unwrap()]), ["[::1]:1".parse().unwrap()]);
     }
 
     #[test]
