@@ -97,6 +97,11 @@ impl GroupShard {
 
     fn committed_offsets(&self, request: &OffsetFetchRequest) -> Response {
         let is_doubtful = self.is_doubtful(request);
+        if is_doubtful && request.topics.is_none() && !self.has_offsets(&request.group_id) {
+            // No partition is named that could have the error, and none at all would mean that nothing is committed. After this code
+            // all clients ask again.
+            return refused(&request.group_id, ErrorCode::CoordinatorLoadInProgress);
+        }
         let topics = match &request.topics {
             Some(topics) => topics
                 .iter()

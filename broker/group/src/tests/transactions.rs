@@ -133,6 +133,8 @@ fn a_coordinator_that_may_be_replaced_tells_no_offset_that_a_transaction_has_com
         // Of a group that is not known here the first transactions may be at the successor.
         let response = h.fetch(doubtful("unknown"));
         assert_eq!(response.topics[0].partitions[0].error, ErrorCode::UnstableOffsetCommit);
+        let response = h.fetch(OffsetFetchRequest { topics: None, ..doubtful("unknown") });
+        assert_eq!((response.error, response.topics), (ErrorCode::CoordinatorLoadInProgress, Vec::new()));
     }
 }
 
