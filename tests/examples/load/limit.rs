@@ -133,6 +133,12 @@ impl Disk {
         Ok(())
     }
 
+    /// A journal is no place to stay, for its room is needed again: what has been answered for by its syncs alone is synced where it
+    /// belongs, once for all of it.
+    fn settle(&self) -> std::io::Result<()> {
+        if self.journal.is_some() { sync_all(&self.files) } else { Ok(()) }
+    }
+
     /// What has to be synced before an answer.
     fn to_sync(&self) -> std::io::Result<Vec<File>> {
         match &self.journal {
@@ -191,6 +197,9 @@ fn receive(disk: &mut Disk, frame: &Frame, frames: usize, is_durable: bool) -> R
             unanswered = 0;
         }
     }
+    if is_durable {
+        disk.settle()?;
+    }
     let figures = figures(cpu_seconds()? - cpu, started.elapsed(), frame.payload_bytes * frames, frames);
     sending.join().map_err(|_| "the client panicked")??;
     Ok(figures)
@@ -236,6 +245,7 @@ fn receive_and_sync_beside(disk: &mut Disk, frame: &Frame, frames: usize) -> Res
         cpu_beside = syncing.join().map_err(|_| "the syncing thread panicked")??;
         Ok(())
     })?;
+    disk.settle()?;
     let cpu = cpu_seconds()? - cpu + cpu_beside;
     let figures = figures(cpu, started.elapsed(), frame.payload_bytes * frames, frames);
     sending.join().map_err(|_| "the client panicked")??;
