@@ -15,7 +15,7 @@ use moldau_model::Offset;
 use parking_lot::{Mutex, RwLock};
 
 use crate::file_system::OpenFile;
-use crate::{File, FileSystem};
+use crate::{File, FileSystem, LogEnvironment, Room};
 
 /// Shared by all logs of a broker. A file that somebody still reads or has yet to sync stays open beyond the bound.
 #[derive(Debug)]
@@ -101,16 +101,19 @@ pub(crate) struct Storage {
     directory: RwLock<Arc<Path>>,
     /// See [`crate::LogEnvironment`].
     pub(crate) rewrites_recovered: bool,
+    /// Of the volume, for records.
+    pub(crate) room: Arc<Room>,
 }
 
 impl Storage {
-    pub(crate) fn new(
-        file_system: Arc<dyn FileSystem>,
-        cache: Arc<FileCache>,
-        rewrites_recovered: bool,
-        directory: &Path,
-    ) -> Self {
-        Self { file_system, cache, rewrites_recovered, directory: RwLock::new(directory.into()) }
+    pub(crate) fn new(environment: &LogEnvironment, directory: &Path) -> Self {
+        Self {
+            file_system: Arc::clone(&environment.file_system),
+            cache: Arc::clone(&environment.file_cache),
+            directory: RwLock::new(directory.into()),
+            rewrites_recovered: environment.rewrites_recovered,
+            room: Arc::clone(&environment.room),
+        }
     }
 
     pub(crate) fn directory(&self) -> Arc<Path> {
@@ -165,6 +168,10 @@ impl SegmentFile {
         let cached = self.storage.cache.insert(file);
         *self.slot.lock() = Arc::downgrade(&cached);
         Ok(Arc::clone(&cached.file))
+    }
+
+    pub(crate) fn room(&self) -> &Room {
+        &self.storage.room
     }
 
     pub(crate) fn length(&self) -> io::Result<Option<u64>> {

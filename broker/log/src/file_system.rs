@@ -30,9 +30,10 @@ pub trait File: Send + Sync + Debug {
 
     fn set_len(&self, length: u64) -> io::Result<()>;
 
-    /// Makes the file so long and has the disk set aside what it will take, where it can do that.
-    fn allocate(&self, length: u64) -> io::Result<()> {
-        self.set_len(length)
+    /// Makes the file so long and has the disk set aside what it will take; whether it can do that.
+    fn allocate(&self, length: u64) -> io::Result<bool> {
+        self.set_len(length)?;
+        Ok(false)
     }
 
     fn length(&self) -> io::Result<u64>;
@@ -132,6 +133,9 @@ pub trait FileSystem: Send + Sync + Debug {
     fn lock(&self, path: &Path) -> io::Result<Box<dyn FileLock>>;
 
     fn space(&self, path: &Path) -> io::Result<Space>;
+
+    /// A number that paths on one volume have in common, and those on different ones have not.
+    fn volume(&self, path: &Path) -> io::Result<u64>;
 
     /// The whole of a small file.
     fn read_small(&self, path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {

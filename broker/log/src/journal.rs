@@ -28,7 +28,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::file_system::OpenFile;
 use crate::sync::SyncTicket;
-use crate::{File, FileSystem};
+use crate::{File, FileSystem, Room};
 use entry::{Entry, EntryKind, HALF_HEADER_BYTES};
 
 pub(crate) use replay::{remove, replay};
@@ -115,6 +115,7 @@ struct State {
 pub struct Journal {
     file_system: Arc<dyn FileSystem>,
     directory: PathBuf,
+    room: Arc<Room>,
     /// Of one half; 0 switches the journal off.
     half_bytes_max: AtomicU64,
     /// Partitions with entries in one half: each keeps a file open.
@@ -126,10 +127,11 @@ pub struct Journal {
 
 impl Journal {
     /// A journal that is switched off, and takes nothing before [`Journal::enable`]. No file is made before the first commit.
-    pub(crate) fn new(file_system: Arc<dyn FileSystem>, directory: PathBuf) -> Self {
+    pub(crate) fn new(file_system: Arc<dyn FileSystem>, directory: PathBuf, room: Arc<Room>) -> Self {
         Self {
             file_system,
             directory,
+            room,
             half_bytes_max: AtomicU64::new(0),
             partitions_max: AtomicUsize::new(0),
             incarnation_last: AtomicU64::new(0),
@@ -199,7 +201,7 @@ impl Journal {
             half.segments.insert(Arc::clone(&range.seat.directory), Some(Arc::clone(&range.file)));
         }
         let length_max = self.half_bytes_max.load(Ordering::Relaxed);
-        half.write_and_sync(&mut state.buffer, length_max)
+        half.write_and_sync(&mut state.buffer, length_max, &self.room, EntryKind::Records)
     }
 
     /// See [`JournalSeat::void`].
@@ -247,7 +249,8 @@ impl Journal {
         let start = void.begin(&mut state.buffer);
         entry::seal(&mut state.buffer, start, half.generation);
         let length_max = self.half_bytes_max.load(Ordering::Relaxed);
-        if half.write_and_sync(&mut state.buffer, length_max)? { Ok(()) } else { self.abandon(state) }
+        let is_written = half.write_and_sync(&mut state.buffer, length_max, &self.room, EntryKind::Void)?;
+        if is_written { Ok(()) } else { self.abandon(state) }
     }
 
     /// Waits until a half is to be settled and does so; `false` once the journal is closed. For a thread of its own.
@@ -417,12 +420,23 @@ impl State {
 }
 
 impl Half {
-    /// Puts the buffer behind the last entry; `false` if the disk is full.
-    fn write_and_sync(&mut self, buffer: &mut Vec<u8>, length_max: u64) -> io::Result<bool> {
+    /// Puts the buffer behind the last entry; `false` if the disk is full. A void comes before room is given back: where
+    /// records have none left, it takes what there is, and no more than it needs.
+    fn write_and_sync(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        length_max: u64,
+        room: &Room,
+        kind: EntryKind,
+    ) -> io::Result<bool> {
         let end = self.position + buffer.len() as u64;
         if end > self.length {
             let length = end.next_multiple_of(GROWTH_BYTES).min(length_max.max(end));
-            buffer.resize(buffer.len() + (length - end) as usize, 0);
+            match room.take(length - self.length) {
+                Ok(()) => buffer.resize(buffer.len() + (length - end) as usize, 0),
+                Err(_) if kind == EntryKind::Void => {}
+                Err(_) => return Ok(false),
+            }
         }
         match self.file.write_all_at(buffer, self.position) {
             Ok(()) => {}

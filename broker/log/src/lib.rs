@@ -29,6 +29,7 @@ mod moved_from;
 mod partition_metadata;
 mod producer_state;
 mod read;
+mod room;
 mod segment;
 mod sync;
 
@@ -48,4 +49,5 @@ pub use partition_log::{
     PartitionLog, RecoveryReport, RemovedSegments, TimestampOffset,
 };
 pub use read::{FileSlice, LogRead};
+pub use room::Room;
 pub use sync::SyncTicket;

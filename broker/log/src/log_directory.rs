@@ -18,7 +18,7 @@ use crate::partition_log::LogEnvironment;
 use crate::sync::DirectorySync;
 use crate::{
     FileCache, FileSystem, Journal, LogConfig, LogError, MetaProperties, MovedFrom, OpenMode, PartitionLog,
-    RecoveryReport, journal, meta_properties, partition_metadata,
+    RecoveryReport, Room, journal, meta_properties, partition_metadata,
 };
 use clean_shutdown::CleanShutdown;
 
@@ -104,13 +104,15 @@ impl LogDirectory {
         if sync_has_failed {
             tracing::warn!(path = %path.display(), "a sync failed here: what was not durable is written again");
         }
+        let room = Arc::new(Room::new(Arc::clone(&file_system), path.clone()));
         let environment = LogEnvironment {
             file_system: Arc::clone(&file_system),
             file_cache,
             rewrites_recovered: sync_has_failed,
             parent: Some(Arc::new(DirectorySync::new(path.clone()))),
             checkpoints: Some(Arc::clone(&checkpoints)),
-            journal: Some(Arc::new(Journal::new(Arc::clone(&file_system), path.clone()))),
+            journal: Some(Arc::new(Journal::new(Arc::clone(&file_system), path.clone(), Arc::clone(&room)))),
+            room,
         };
         Ok(Self {
             path,
@@ -370,9 +372,15 @@ impl LogDirectory {
         }
     }
 
-    /// Size and free bytes of the volume, for DescribeLogDirs.
+    /// Size of the volume, and what of it records may still take.
     pub fn space(&self) -> Result<Space, LogError> {
-        self.file_system.space(&self.path).map_err(LogError::io(&self.path))
+        self.room().space().map_err(LogError::io(&self.path))
+    }
+
+    /// The room that records have here.
+    #[must_use]
+    pub fn room(&self) -> &Room {
+        &self.environment.room
     }
 }
 

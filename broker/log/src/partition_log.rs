@@ -28,7 +28,7 @@ use crate::leader_epoch_cache::LeaderEpochCache;
 use crate::producer_state::{ProducerAppend, ProducerState};
 use crate::segment::Segment;
 use crate::sync::{DirectorySync, Durability};
-use crate::{FileCache, FileSystem, LogConfig, LogError, MovedFrom, SyncTicket};
+use crate::{FileCache, FileSystem, LogConfig, LogError, MovedFrom, Room, SyncTicket};
 pub(crate) use open::control_record;
 use recent::RecentBatches;
 
@@ -43,6 +43,7 @@ pub struct LogEnvironment {
     /// A sync has failed in this directory: what recovery finds beyond the recovery point is written again before it is
     /// believed.
     pub(crate) rewrites_recovered: bool,
+    pub(crate) room: Arc<Room>,
 }
 
 impl LogEnvironment {
@@ -50,6 +51,7 @@ impl LogEnvironment {
     #[must_use]
     pub fn new(file_system: Arc<dyn FileSystem>, file_cache: Arc<FileCache>) -> Self {
         Self {
+            room: Arc::new(Room::new(Arc::clone(&file_system), PathBuf::new())),
             file_system,
             file_cache,
             parent: None,

@@ -22,6 +22,8 @@ pub(crate) struct Segment {
     size_bytes: u64,
     /// The file may be longer than what was written to it.
     is_preallocated: bool,
+    /// What the disk has set aside for it, written or not; 0 if nothing was.
+    allocated_bytes: u64,
     offset_index: Index<OffsetEntry>,
     time_index: Index<TimeEntry>,
     /// Of the transactions whose abort markers are here.
@@ -61,6 +63,7 @@ impl Segment {
             log: SegmentFile::new(storage, base_offset, FileKind::Log),
             size_bytes: 0,
             is_preallocated: false,
+            allocated_bytes: 0,
             offset_index: Index::empty(storage, base_offset, FileKind::OffsetIndex),
             time_index: Index::empty(storage, base_offset, FileKind::TimeIndex),
             aborted_index: Index::empty(storage, base_offset, FileKind::AbortedIndex),
@@ -96,10 +99,15 @@ impl Segment {
             return Ok(());
         }
         self.is_preallocated = true;
-        let allocated = file.allocate(u64::from(config.segment_bytes));
-        if let Err(error) = allocated.or_else(|error| file.set_len(0).and(Err(error))) {
+        let full_bytes = u64::from(config.segment_bytes);
+        let allocated = self.log.room().take(full_bytes).and_then(|()| file.allocate(full_bytes));
+        match allocated.or_else(|error| file.set_len(0).and(Err(error))) {
+            Ok(true) => self.allocated_bytes = full_bytes,
+            Ok(false) => {}
             // It grows as it is written, and the write that finds no room is the one that is refused.
-            tracing::warn!(segment = ?self.log, %error, "no room for a segment of full size");
+            Err(error) => {
+                tracing::warn!(segment = ?self.log, %error, "no room for a segment of full size");
+            }
         }
         Ok(())
     }
@@ -112,7 +120,18 @@ impl Segment {
         let file = self.log.get()?;
         file.set_len(self.size_bytes)?;
         self.is_preallocated = false;
+        self.allocated_bytes = 0;
         Ok(Some(file))
+    }
+
+    /// What an append of so many bytes takes of the volume.
+    pub(crate) fn growth(&self, bytes: usize) -> u64 {
+        (self.size_bytes + bytes as u64).saturating_sub(self.size_bytes.max(self.allocated_bytes))
+    }
+
+    /// The file was cut behind what was written: the disk has got back what it had set aside.
+    pub(crate) fn note_cut(&mut self) {
+        self.allocated_bytes = 0;
     }
 
     /// A segment whose bytes are trusted. Indexes that are missing or visibly broken are made anew from the headers.
@@ -445,6 +464,7 @@ impl Segment {
         let file = self.log.get()?;
         file.set_len(position)?;
         self.is_preallocated = false;
+        self.allocated_bytes = 0;
         self.size_bytes = position;
         self.offset_index.keep_while(|entry| u64::from(entry.position) < position)?;
         self.time_index.keep_while(|entry| entry.offset < offset)?;

@@ -135,4 +135,8 @@ impl FileSystem for Disk {
     fn space(&self, path: &Path) -> io::Result<Space> {
         self.files.space(path)
     }
+
+    fn volume(&self, path: &Path) -> io::Result<u64> {
+        self.files.volume(path)
+    }
 }

@@ -333,6 +333,7 @@ impl Cleaning {
                 }
                 if out.len() >= self.budget.buffer_bytes {
                     meter.note(out.len())?;
+                    self.storage.room.check_for_cleaning(out.len() as u64)?;
                     target.write_all_at(&out, position)?;
                     position += out.len() as u64;
                     out.clear();
@@ -340,6 +341,7 @@ impl Cleaning {
             }
             expect_end(&reader, source)?;
         }
+        self.storage.room.check_for_cleaning(out.len() as u64)?;
         target.write_all_at(&out, position)?;
         group.report.bytes_after += position + out.len() as u64;
         target.sync_data()?;

@@ -95,6 +95,12 @@ struct State {
     mutations: u64,
     power_off_at: Option<u64>,
     counts: HashMap<Operation, u64>,
+    space: Space,
+    space_questions: u64,
+    /// All files together may have so many bytes, if any bound is set.
+    capacity: Option<u64>,
+    /// Directories with a volume of their own, and its number. All else is on volume 0.
+    volumes: Vec<(PathBuf, u64)>,
 }
 
 /// Clones share the one tree.
@@ -122,6 +128,10 @@ impl FaultFileSystem {
             mutations: 0,
             power_off_at: None,
             counts: HashMap::new(),
+            space: Space { total_bytes: 1 << 40, usable_bytes: 1 << 39 },
+            space_questions: 0,
+            capacity: None,
+            volumes: Vec::new(),
         };
         Self { state: Arc::new(Mutex::new(state)) }
     }
@@ -138,6 +148,27 @@ impl FaultFileSystem {
 
     pub fn clear_faults(&self) {
         self.state.lock().faults.clear();
+    }
+
+    /// What the volume says of itself from now on, whatever is written to it.
+    pub fn set_space(&self, space: Space) {
+        self.state.lock().space = space;
+    }
+
+    /// From now on the files have so much room in all: writes beyond are refused (`ENOSPC`), and what is left is told.
+    pub fn set_capacity(&self, bytes: u64) {
+        self.state.lock().capacity = Some(bytes);
+    }
+
+    /// How often somebody asked for the room that is left.
+    #[must_use]
+    pub fn space_questions(&self) -> u64 {
+        self.state.lock().space_questions
+    }
+
+    /// Gives a directory a volume of its own, as far as [`FileSystem::volume`] tells.
+    pub fn set_volume(&self, directory: &Path, volume: u64) {
+        self.state.lock().volumes.push((directory.to_owned(), volume));
     }
 
     /// How many changing operations were done so far: the crash points of a workload.
@@ -267,6 +298,25 @@ impl State {
         Ok(struck)
     }
 
+    /// Of the files that have a name.
+    fn live_bytes(&self) -> u64 {
+        let mut bytes = 0;
+        let mut left = vec![ROOT];
+        while let Some(id) = left.pop() {
+            match self.nodes.get(&id) {
+                Some(Node::File(file)) => bytes += file.live.len() as u64,
+                Some(Node::Directory(directory)) => left.extend(directory.live.values()),
+                None => {}
+            }
+        }
+        bytes
+    }
+
+    /// What the capacity leaves.
+    fn room(&self) -> Option<u64> {
+        self.capacity.map(|capacity| capacity.saturating_sub(self.live_bytes()))
+    }
+
     fn strike_whole(&mut self, operation: Operation) -> io::Result<()> {
         whole(self.strike(operation)?)
     }
@@ -380,7 +430,10 @@ impl File for FaultFile {
     fn write_vectored_at(&self, buffers: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
         let mut bytes: Vec<u8> = buffers.iter().flat_map(|buffer| buffer.iter().copied()).collect();
         self.with(|state| {
-            let fault = state.strike(Operation::Write)?;
+            let end = position + bytes.len() as u64;
+            let grown = end.saturating_sub(state.file(self.id)?.live.len() as u64);
+            let is_out_of_room = state.room().is_some_and(|room| grown > room);
+            let fault = state.strike(Operation::Write)?.or(is_out_of_room.then_some(FaultKind::NoSpace));
             match fault {
                 Some(FaultKind::Io) => return Err(Errno::IO.into()),
                 Some(FaultKind::NoSpace) => bytes.truncate(bytes.len() / 2),
@@ -421,6 +474,15 @@ impl File for FaultFile {
             file.pending.push(change);
             Ok(())
         })
+    }
+
+    fn allocate(&self, length: u64) -> io::Result<bool> {
+        self.with(|state| {
+            let grown = length.saturating_sub(state.file(self.id)?.live.len() as u64);
+            if state.room().is_some_and(|room| grown > room) { Err(Errno::NOSPC.into()) } else { Ok(()) }
+        })?;
+        self.set_len(length)?;
+        Ok(true)
     }
 
     fn length(&self) -> io::Result<u64> {
@@ -579,7 +641,18 @@ impl FileSystem for FaultFileSystem {
     }
 
     fn space(&self, _path: &Path) -> io::Result<Space> {
-        Ok(Space { total_bytes: 1 << 40, usable_bytes: 1 << 39 })
+        let mut state = self.state.lock();
+        state.space_questions += 1;
+        Ok(match (state.capacity, state.room()) {
+            (Some(total_bytes), Some(usable_bytes)) => Space { total_bytes, usable_bytes },
+            _ => state.space,
+        })
+    }
+
+    fn volume(&self, path: &Path) -> io::Result<u64> {
+        let state = self.state.lock();
+        let own = state.volumes.iter().rev().find(|(directory, _)| path.starts_with(directory));
+        Ok(own.map_or(0, |(_, volume)| *volume))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -69,10 +69,13 @@ impl File for RealFile {
         self.file.set_len(length)
     }
 
-    fn allocate(&self, length: u64) -> io::Result<()> {
+    fn allocate(&self, length: u64) -> io::Result<bool> {
         match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, length) {
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.file.set_len(length),
-            result => Ok(result?),
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+                self.file.set_len(length)?;
+                Ok(false)
+            }
+            result => Ok(result.map(|()| true)?),
         }
     }
 
@@ -178,6 +181,10 @@ impl FileSystem for RealFileSystem {
             total_bytes: volume.f_blocks.saturating_mul(volume.f_frsize),
             usable_bytes: volume.f_bavail.saturating_mul(volume.f_frsize),
         })
+    }
+
+    fn volume(&self, path: &Path) -> io::Result<u64> {
+        Ok(fs::metadata(path)?.dev())
     }
 }
 

@@ -336,8 +336,12 @@ impl PartitionLog {
 
     /// Writes a run whose headers and producer changes stand in the scratch, and takes it into the state.
     fn write_run(&mut self, run: &[u8], now: TimestampMs) -> Result<(), AppendError> {
+        let is_roll_due = self.is_roll_due(&self.scratch_headers, run.len(), now);
+        // What has its room already is not asked for.
+        let active = self.segments.back().filter(|_| !is_roll_due);
+        self.storage.room.take(active.map_or(run.len() as u64, |active| active.growth(run.len())))?;
         self.make_for_append()?;
-        if self.is_roll_due(&self.scratch_headers, run.len(), now) {
+        if is_roll_due {
             self.start_segment(now)?;
         }
         let Some(active) = self.segments.back_mut() else {
@@ -350,6 +354,7 @@ impl PartitionLog {
             if let Err(second) = file.set_len(position) {
                 self.fail(format!("a failed write ({error}) could not be taken back: {second}").into());
             } else {
+                active.note_cut();
                 // That is to be durable before something is written in its place.
                 self.durability.mark(&file);
             }

@@ -71,12 +71,7 @@ impl PartitionLog {
         topic_id: TopicId,
         config: LogConfig,
     ) -> Self {
-        let storage = Storage::new(
-            Arc::clone(&environment.file_system),
-            Arc::clone(&environment.file_cache),
-            environment.rewrites_recovered,
-            &directory,
-        );
+        let storage = Storage::new(environment, &directory);
         Self {
             topic_partition,
             topic_id,

@@ -18,6 +18,7 @@ mod producers;
 mod reading;
 mod recovery;
 mod retention;
+mod room;
 mod support;
 mod timestamps;
 mod transactions;
