@@ -1,6 +1,7 @@
 //! The log directories of a broker: opened, identified, each with its queue of partitions to sync.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
@@ -123,6 +124,20 @@ impl LogDirs {
         Ok(Self { dirs, unopened, all_failed: watch::Sender::new(false), changed })
     }
 
+    /// Records in directories that share a volume with the metadata leave it so much room (ADR 47).
+    pub(crate) fn keep_room_for_metadata(
+        &self,
+        file_system: &dyn FileSystem,
+        metadata_log_dir: &Path,
+        reserve_bytes: u64,
+    ) {
+        let of_metadata = file_system.volume(metadata_log_dir);
+        for dir in &self.dirs {
+            let of_records = file_system.volume(dir.log.path());
+            dir.log.room().keep(if may_share(&of_metadata, &of_records) { reserve_bytes } else { 0 });
+        }
+    }
+
     /// The directories that could not be opened at the start.
     #[must_use]
     pub fn unopened(&self) -> &[PathBuf] {
@@ -237,6 +252,14 @@ impl LogDirs {
     }
 }
 
+/// Whether two paths may be on one volume. Who cannot tell spares some room for nothing, which is better than a node that stops.
+fn may_share(one: &io::Result<u64>, other: &io::Result<u64>) -> bool {
+    match (one, other) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => true,
+    }
+}
+
 /// Whether a disk of so many bytes has enough left to be written.
 #[must_use]
 pub fn has_room(usable_bytes: u64, total_bytes: u64) -> bool {
@@ -258,20 +281,27 @@ impl LogDir {
         self.full_at_ms.load(Ordering::Acquire) != HAS_ROOM
     }
 
-    /// A write found no room. What it wrote was taken back, so that the directory stays in use: its logs can be read, and
+    /// A write found no room, or none but what is kept for the metadata. What it wrote was taken back, so that the directory stays in use: its logs can be read, and
     /// deletion and retention make room.
     pub(crate) fn note_full(&self) {
         let now = clock::monotonic().0.max(0);
         if self.full_at_ms.swap(now, Ordering::AcqRel) == HAS_ROOM {
             tracing::error!(
-                path = %self.log.path().display(), "no room is left, other brokers take over where they can"
+                path = %self.log.path().display(), kept_for_metadata_bytes = self.reserve_bytes(),
+                "no room is left, other brokers take over where they can"
             );
             self.changed.send_modify(|changes| *changes += 1);
         }
     }
 
+    /// What is free on its disk and not for records; 0 if that is not known.
+    pub(crate) fn reserve_bytes(&self) -> u64 {
+        self.log.space().map_or(0, |space| self.log.room().reserve_bytes(space.total_bytes))
+    }
+
     /// Looks whether a full directory has room again. Asks the file system.
     pub(crate) fn look_for_room(&self) {
+        self.log.room().forget_grant();
         let full_at_ms = self.full_at_ms.load(Ordering::Acquire);
         if full_at_ms == HAS_ROOM || clock::monotonic().0.saturating_sub(full_at_ms) < FULL_MS_MIN {
             return;
@@ -330,4 +360,44 @@ fn format(log: &LogDirectory, cluster_id: &str, node_id: BrokerId) -> Result<Uui
     let directory_id = random_uuid()?;
     log.format(&MetaProperties { cluster_id: cluster_id.to_owned(), node_id, directory_id })?;
     Ok(directory_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use moldau_log::file_system::{FaultFileSystem, Space};
+
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+    /// What is not kept for the metadata.
+    const FREE_BYTES: u64 = 100 * MIB;
+
+    /// The usable bytes of `/one` and `/two`, the metadata being in `metadata`.
+    fn usable(disk: &FaultFileSystem, metadata: &str, reserve_bytes: u64) -> Vec<u64> {
+        let file_system: Arc<dyn FileSystem> = Arc::new(disk.clone());
+        let paths = ["/one", "/two"].map(PathBuf::from);
+        let dirs = LogDirs::open(&file_system, &paths, &[], "cluster", BrokerId(1), 10).unwrap();
+        dirs.keep_room_for_metadata(&*file_system, Path::new(metadata), reserve_bytes);
+        dirs.iter().map(|dir| dir.log.space().unwrap().usable_bytes).collect()
+    }
+
+    #[test]
+    fn room_is_kept_where_the_metadata_is() {
+        let disk = FaultFileSystem::new();
+        disk.set_space(Space { total_bytes: 1 << 40, usable_bytes: FREE_BYTES });
+        assert_eq!(usable(&disk, "/apart", 64 * MIB), [36 * MIB, 36 * MIB], "one volume for all");
+        disk.set_volume(Path::new("/one"), 1);
+        disk.set_volume(Path::new("/two"), 2);
+        for (metadata, reserve_bytes, expected) in [
+            ("/one", 64 * MIB, [36 * MIB, FREE_BYTES]),
+            ("/two/metadata", 64 * MIB, [FREE_BYTES, 36 * MIB]),
+            ("/apart", 64 * MIB, [FREE_BYTES, FREE_BYTES]),
+            ("/one", 0, [FREE_BYTES, FREE_BYTES]),
+            ("/one", 200 * MIB, [0, FREE_BYTES]),
+        ] {
+            assert_eq!(usable(&disk, metadata, reserve_bytes), expected, "{metadata} {reserve_bytes}");
+        }
+        let unknown = || Err(io::Error::other("no such file"));
+        assert!(may_share(&unknown(), &Ok(1)) && may_share(&Ok(1), &unknown()));
+    }
 }

@@ -365,6 +365,10 @@ async fn open_replicas(
                 journal.enable(u64::try_from(config.flush_journal_bytes).unwrap_or(0), partitions_max);
             }
         }
+        if config.roles.controller {
+            let reserve_bytes = u64::try_from(config.metadata_log_reserve_bytes).unwrap_or(0);
+            dirs.keep_room_for_metadata(&*file_system, &config.metadata_log_dir, reserve_bytes);
+        }
         let settings = PartitionSettings {
             broker_id: config.node_id,
             incarnation_id,

@@ -202,7 +202,8 @@ metrics! {
     LogDirOnline = "moldau_log_dir_online" Gauge Moldau Node ["directory"] "1 if the log directory can be used";
     LogDirFull = "moldau_log_dir_full" Gauge Moldau Node ["directory"] "1 if the log directory has no room left";
     LogDirTotal = "moldau_log_dir_total_bytes" Gauge Moldau Node ["directory"] "The size of the log directory's file system";
-    LogDirUsable = "moldau_log_dir_usable_bytes" Gauge Moldau Node ["directory"] "Room that is left there";
+    LogDirUsable = "moldau_log_dir_usable_bytes" Gauge Moldau Node ["directory"] "Room that is left there for records";
+    LogDirReserve = "moldau_log_dir_reserve_bytes" Gauge Moldau Node ["directory"] "What records leave free there for the metadata (metadata.log.reserve.bytes)";
     ReplicationLagRecords = "moldau_replication_lag_records" Gauge Moldau Node ["follower"] "Records of partitions led here that the follower has not made durable yet";
     ReplicationLagBytes = "moldau_replication_lag_bytes" Gauge Moldau Node ["follower"] "The same in bytes, by the mean size of each partition's records";
     ReplicationLagSeconds = "moldau_replication_lag_seconds" Gauge Moldau Node ["follower"] "How long ago the follower had all of a partition, over the partitions led here that it is behind in; of the worst";

@@ -171,6 +171,7 @@ pub const DEVIATIONS: &[Deviation] = &[
             "http.ui.readonly",
             "max.unauthenticated.connections",
             "max.unauthenticated.connections.per.ip",
+            "metadata.log.reserve.bytes",
             "metrics.families",
             "metrics.series.max",
             "otel.bsp.schedule.delay",

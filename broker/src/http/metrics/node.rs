@@ -146,6 +146,7 @@ fn put_dir(out: &mut Exposition, dir: &LogDir) {
     if let Some(space) = dir.is_online().then(|| dir.log.space().ok()).flatten() {
         out.put_for(Metric::LogDirTotal, &labels, space.total_bytes);
         out.put_for(Metric::LogDirUsable, &labels, space.usable_bytes);
+        out.put_for(Metric::LogDirReserve, &labels, dir.log.room().reserve_bytes(space.total_bytes));
     }
 }
 

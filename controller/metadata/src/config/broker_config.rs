@@ -189,6 +189,8 @@ pub struct BrokerConfig {
     pub flush_policy: FlushPolicy,
     /// `flush.journal.bytes`: of each log directory's sync journal; 0 for none.
     pub flush_journal_bytes: i64,
+    /// `metadata.log.reserve.bytes`: of a volume with metadata, not for records.
+    pub metadata_log_reserve_bytes: i64,
     pub http_listener: HttpListener,
     /// `cluster.secret`.
     pub cluster_secret: Option<String>,
@@ -705,6 +707,7 @@ impl Reader<'_> {
                 _ => FlushPolicy::OnAck,
             },
             flush_journal_bytes: self.long("flush.journal.bytes"),
+            metadata_log_reserve_bytes: self.long("metadata.log.reserve.bytes"),
             http_listener,
             cluster_secret: optional("cluster.secret"),
             // Read from the settings as they were given.

@@ -132,6 +132,7 @@ const HONOURED_BROKER: &[&str] = &[
     "max.unauthenticated.connections",
     "max.unauthenticated.connections.per.ip",
     "metadata.log.dir",
+    "metadata.log.reserve.bytes",
     "metrics.families",
     "metrics.series.max",
     "node.id",
