@@ -118,7 +118,7 @@ def health(node):
 
 def test_a_node_that_is_filled_by_producers_goes_on_and_makes_room(start_moldau, volume):
     node = start_moldau(log_dirs=volume / "data", log_segment_bytes=4 << 20, log_segment_delete_delay_ms=1000,
-                        offsets_topic_num_partitions=1, metadata_log_reserve_bytes=os.environ.get("RESERVE", 64 << 20))
+                        offsets_topic_num_partitions=1)
     admin = AdminClient({"bootstrap.servers": node.bootstrap})
     answer(admin.create_topics([NewTopic("filler", 1, 1), NewTopic("kept", 1, 1)], operation_timeout=30))
     assert produced(node, "kept", b"before") is None
@@ -155,6 +155,8 @@ def test_a_node_that_is_filled_by_producers_goes_on_and_makes_room(start_moldau,
         eventually(lambda: filling.refusals > 100, 60, "refusals after a restart")
         make_and_alter(node, 5)
     assert free_bytes(volume) > RESERVE_BYTES - TAKEN_BYTES_MAX
+    node.stop()
+    node.start()
 
     admin = AdminClient({"bootstrap.servers": node.bootstrap})
     answer(admin.delete_topics(["filler"], operation_timeout=30))

@@ -1,10 +1,13 @@
 //! Disks without room: nobody waits for the broker that has one, and it goes on where it can.
 
-use moldau_log::file_system::{FaultKind, Operation};
+use std::path::Path;
+use std::sync::Arc;
+
+use moldau_log::file_system::{FaultFileSystem, FaultKind, Operation, Space};
 use moldau_model::ErrorCode;
 
 use crate::cluster::Cluster;
-use crate::harness::eventually;
+use crate::harness::{Node, Settings, eventually};
 use crate::requests::*;
 
 /// Lags are never long enough here: who leaves the ISR leaves it because it is full.
@@ -90,4 +93,31 @@ fn the_last_replica_without_room_is_read_and_deleted_from() {
         cluster.disk(id).files.clear_faults();
     }
     cluster.wait_for_isr(&topic, 0, &[1, 2, 3]);
+}
+
+#[test]
+fn records_leave_room_on_the_volume_of_the_metadata_alone() {
+    let free = |usable_bytes| Space { total_bytes: 1 << 30, usable_bytes };
+    let nearly_full = free((64 << 20) + 10);
+    let none: Settings<'_> = &[("metadata.log.reserve.bytes", "0")];
+    for (is_apart, settings, refused) in [
+        (false, &[][..], ErrorCode::KafkaStorageError),
+        (true, &[], ErrorCode::None),
+        (false, none, ErrorCode::None),
+    ] {
+        let disk = FaultFileSystem::new();
+        if is_apart {
+            disk.set_volume(Path::new("/a"), 1);
+        }
+        disk.set_space(nearly_full);
+        let node = Node::start_on(Arc::new(disk.clone()), "/a", settings);
+        let mut client = node.connect();
+        // What the metadata says needs no room here.
+        let topic = create_topic(&mut client, "t", 1, &[]);
+        let answer = produce(&mut client, 9, &topic, -1, batch(&[b"before"]));
+        assert_eq!(code(answer.error_code), refused, "{is_apart} {settings:?}");
+        disk.set_space(free(1 << 29));
+        let answer = produce(&mut client, 9, &topic, -1, batch(&[b"after"]));
+        assert_eq!(code(answer.error_code), ErrorCode::None);
+    }
 }
