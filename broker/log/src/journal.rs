@@ -44,7 +44,7 @@ pub const JOURNAL_COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
 const VOID_RESERVE_PARTS: u64 = 64;
 /// A half grows by so much at once, in zeros: overwriting is what makes a sync of the journal cheap, for the file
 /// system has then nothing to note.
-const GROWTH_BYTES: u64 = 1024 * 1024;
+const GROWTH_BYTES: u64 = 128 * 1024;
 
 /// The bytes of a ticket that the journal can take: what was appended to one segment, one append behind the other.
 #[derive(Clone, Debug)]
