@@ -31,6 +31,8 @@ HEAL_SECONDS_MAX = 90
 
 
 class Worker:
+    tells_where_it_hangs = True
+
     def __init__(self, run, kind, client, **options):
         self.client, self.kind = client, kind
         history = run.folder / f"{client}.jsonl"
@@ -53,6 +55,9 @@ class Worker:
         try:
             return self.process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
+            if self.tells_where_it_hangs:
+                self.process.send_signal(signal.SIGUSR1)
+                time.sleep(1)
             self.process.kill()
             self.process.wait(timeout=10)
             return -9
@@ -65,6 +70,8 @@ class Worker:
 
 class JavaProducer(Worker):
     """Apache Kafka's verifiable producer, idempotent and with acks=all; its lines become rows when it has ended."""
+
+    tells_where_it_hangs = False
 
     def __init__(self, run, client, number, rate):
         self.client, self.kind, self.number, self.folder = client, "producer", number, run.folder

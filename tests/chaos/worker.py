@@ -7,6 +7,7 @@ SIGTERM ends it: a producer waits for its last answers, an `assign` reader reads
 standard input. The rows are described in histcheck.py; times are CLOCK_MONOTONIC nanoseconds, the same for all."""
 
 import argparse
+import faulthandler
 import json
 import os
 import random
@@ -364,6 +365,7 @@ def main():
     parser.add_argument("--abrupt", action="store_true", help="a group member that ends without leaving its group")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    faulthandler.register(signal.SIGUSR1)  # into its log, where it is, of whoever hangs
     history = History(options.history, options.client)
     code = {"producer": produce, "assign": assign, "group": group, "admin": admin, "copy": copy}[options.kind](options, history)
     history.close()
