@@ -1,6 +1,7 @@
 //! Lines of standard input to a topic: the loop below `kafka-console-producer` and `moldau produce`.
 
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 
 use crate::client::ClientError;
@@ -23,12 +24,13 @@ pub(crate) enum ProduceError {
 }
 
 /// Sends every line of standard input. Batches fill while lines come faster than answers; a lone line is sent at
-/// once. `failed` hears of each batch that could not be written.
+/// once. `failed` hears of each batch that could not be written, and says whether the lines behind it are still to be: if not, those that
+/// were sent are waited for, and no more are read. Returns how many lines were.
 pub(crate) fn run(
     producer: &mut Producer,
     reader: &LineReader,
     sync: bool,
-    failed: &mut dyn FnMut(&SendFailure),
+    failed: &mut dyn FnMut(&SendFailure) -> ControlFlow<()>,
 ) -> Result<u64, ProduceError> {
     let lines = read_lines();
     let mut number = 0u64;
@@ -36,7 +38,9 @@ pub(crate) fn run(
         let line = match lines.try_recv() {
             Ok(line) => line,
             Err(TryRecvError::Empty) => {
-                report(producer.flush()?, failed);
+                if report(producer.flush()?, failed).is_break() {
+                    return Ok(number);
+                }
                 match lines.recv() {
                     Ok(line) => line,
                     Err(_) => break,
@@ -49,21 +53,35 @@ pub(crate) fn run(
         let record: OutgoingRecord = match reader.parse(&line, number) {
             Ok(record) => record,
             Err(text) => {
-                report(producer.flush()?, failed);
+                // That it ends here is settled.
+                let _ = report(producer.flush()?, failed);
                 return Err(ProduceError::Line(text));
             }
         };
-        report(producer.send(&record)?, failed);
-        if sync {
-            report(producer.flush()?, failed);
+        let mut goes_on = report(producer.send(&record)?, failed);
+        if sync && goes_on.is_continue() {
+            goes_on = report(producer.flush()?, failed);
+        }
+        if goes_on.is_break() {
+            break;
         }
     }
-    report(producer.flush()?, failed);
+    let _ = report(producer.flush()?, failed);
     Ok(number)
 }
 
-fn report(failures: Vec<SendFailure>, failed: &mut dyn FnMut(&SendFailure)) {
-    failures.iter().for_each(failed);
+/// Tells of all of them, and goes on if that was said of each.
+fn report(
+    failures: Vec<SendFailure>,
+    failed: &mut dyn FnMut(&SendFailure) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let mut goes_on = ControlFlow::Continue(());
+    for failure in &failures {
+        if failed(failure).is_break() {
+            goes_on = ControlFlow::Break(());
+        }
+    }
+    goes_on
 }
 
 /// Reads lines on a thread of its own, with a prompt on a terminal. Bytes that are no UTF-8 are replaced, as Java's

@@ -142,6 +142,13 @@ def test_a_node_that_is_filled_by_producers_goes_on_and_makes_room(start_moldau,
         assert checked.returncode == 4 and re.search(r"log directory +broker 1: \S+ is full: ", checked.stdout), checked.stdout
         said = node.log_path.read_text()
         assert said.count("no room is left") == 1 and "there is room again" not in said
+        # A pipe into it ends with the first records that are lost, and does not try the rest of them one after the other.
+        piped = subprocess.run([str(BINARY), "produce", "kept", "-b", node.bootstrap, "--timeout-ms", "2000"],
+                               input="x" * 999 + "\n" + ("y" * 999 + "\n") * 20_000, capture_output=True, text=True, timeout=30)
+        assert piped.returncode == 1 and re.search(r"error: \d+ of the \d+ records that were read were not written: Disk error", piped.stderr)
+        # The sync journal, which small records go through, has left the volume to them.
+        journals = sum(path.stat().st_size for path in (volume / "data").glob("moldau-journal-*"))
+        assert 0 < journals <= VOLUME_BYTES // 16, journals
         # What is there is read, by who is in a group, too.
         assert read(node, "kept", 1) == [b"before"]
         reader.seek(TopicPartition("kept", 0, 0))

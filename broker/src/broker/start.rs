@@ -44,6 +44,8 @@ use crate::{http, net, replication, trace, transaction_markers};
 const REQUEST_MEMORY_BYTES: usize = 256 * 1024 * 1024;
 /// Log files kept open that nobody is using; the rest are opened on demand.
 const OPEN_FILES_MAX: usize = 2048;
+/// The sync journal is no larger part of its volume: on a small one it would take room from records that they need more.
+const JOURNAL_VOLUME_PARTS: u64 = 16;
 /// Descriptors that connections leave to the logs, to listeners and to everything else.
 const RESERVED_FILES: u64 = (OPEN_FILES_MAX + JOURNAL_PARTITIONS_MAX) as u64 + 512;
 /// Partitions that a log directory's sync journal keeps open, where there are descriptors enough.
@@ -362,7 +364,12 @@ async fn open_replicas(
         for dir in dirs.iter() {
             if let Some(journal) = dir.log.journal() {
                 let partitions_max = journal_partitions_max(files_max()) / config.log_dirs.len().max(1);
-                journal.enable(u64::try_from(config.flush_journal_bytes).unwrap_or(0), partitions_max);
+                let bytes_max = u64::try_from(config.flush_journal_bytes).unwrap_or(0);
+                // Some volumes do not tell how large they are.
+                let volume_bytes =
+                    dir.log.space().ok().map(|space| space.total_bytes).filter(|bytes| *bytes > 0);
+                let part_bytes = volume_bytes.map_or(u64::MAX, |bytes| bytes / JOURNAL_VOLUME_PARTS);
+                journal.enable(bytes_max.min(part_bytes), partitions_max);
             }
         }
         if config.roles.controller {

@@ -1,6 +1,7 @@
 //! `kafka-console-producer`: lines of standard input to a topic.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use moldau_record::Compression;
@@ -82,6 +83,7 @@ fn run(arguments: &[String], console: &mut Console<'_>) -> Result<(), Failure> {
         any_failed = true;
         // A standard error that cannot be written leaves nobody to tell.
         drop(write_failure(&topic, failure, console));
+        ControlFlow::Continue(())
     });
     match sent {
         Ok(_) if any_failed => Err(Failure::Exit(1)),

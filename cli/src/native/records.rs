@@ -1,5 +1,7 @@
 //! `moldau produce` and `moldau consume`.
 
+use std::io::IsTerminal;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use clap::Args;
@@ -90,17 +92,21 @@ pub(super) fn produce(
     let mut producer = Producer::new(client, &arguments.topic, options);
     let mut lost = 0usize;
     let mut reason = String::new();
+    // Whoever types sees what became of a line, and what a program sends on is to have no hole.
+    let ends_at_failure = !std::io::stdin().is_terminal();
     let sent = produce::run(&mut producer, &reader, false, &mut |failure| {
         lost += failure.records.len();
         reason = failure.error.to_string();
+        if ends_at_failure { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
-    match sent {
+    let lines = match sent {
         Err(ProduceError::Client(error)) => return Err(error.into()),
         Err(error) => return Err(Failure::Text(error.to_string())),
-        Ok(_) => {}
-    }
+        Ok(lines) => lines,
+    };
     if lost > 0 {
-        return Err(Failure::Text(format!("{lost} records were not written: {reason}")));
+        let text = format!("{lost} of the {lines} records that were read were not written: {reason}");
+        return Err(Failure::Text(text));
     }
     if common.is_json() {
         let written: Vec<_> = producer

@@ -7,7 +7,7 @@ definitions! {
     pub OWN {
         "cluster.secret": Password = null, Any, Medium, ReadOnly, "A secret that the nodes of one cluster share; with it set, the CONTROLLER listener refuses whoever does not know it.";
         "connections.authentication.timeout.ms": Int = "30000", AtLeast(1), Low, ReadOnly, "How long a connection may take for its TLS handshake and to authenticate by SASL.";
-        "flush.journal.bytes": Long = "67108864", AtLeast(0), Medium, ReadOnly, "What each log directory's sync journal may take on disk: small appends of many partitions become durable there by one sync, and their own files are synced in bulk later. 0 switches it off.";
+        "flush.journal.bytes": Long = "67108864", AtLeast(0), Medium, ReadOnly, "What each log directory's sync journal may take on disk: small appends of many partitions become durable there by one sync, and their own files are synced in bulk later. Never more than a sixteenth of the volume; 0 switches it off.";
         "flush.policy": String = "on-ack", OneOf(&["on-ack", "interval"]), High, ReadOnly, "When an acks=all record counts as stored: on-ack after fdatasync on every in-sync replica, interval once it is in the page cache, as Apache Kafka does; interval may lose acknowledged records when machines lose power.";
         "group.initial.rebalance.quiet.ms": Int = "500", AtLeast(0), Medium, ReadOnly, "Once nobody has joined a new classic group for so long, its first rebalance waits no longer, however much of group.initial.rebalance.delay.ms is left; as much as that delay, and the wait is Apache Kafka's.";
         "http.listener": String = "127.0.0.1:9644", Any, Medium, ReadOnly, "Address of the console, of metrics and of health over HTTP; off switches it off.";
