@@ -39,6 +39,9 @@ READER = {"check.crcs": True, "fetch.wait.max.ms": 100, "enable.partition.eof": 
 # Errors after which the record is certainly not in the log, however often it was tried.
 CERTAINLY_FAILED = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.INVALID_RECORD}
 
+# No call of a copier waits longer than its patience: who says nothing for so long hangs, in the client's library.
+PATIENCE_SECONDS, HANG_SECONDS, RESTARTS_MAX = 20, 40, 3
+
 stopped = threading.Event()
 now = time.monotonic_ns
 
@@ -277,10 +280,37 @@ def admin(options, history):
     return 0
 
 
+def still_here():
+    """To be called before each call that may wait: who hangs in one ends, and says where in its log."""
+    faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
+    if os.getppid() != copier_of:
+        os._exit(5)  # who watches over this one was killed
+
+
+copier_of = None
+
+
+def outlive_hangs():
+    """Returns in a process of its own; another comes in its place where that one ends by itself, as whoever runs an application
+    that hangs starts it anew. librdkafka 2.16 may never answer `consumer_group_metadata` after its brokers' addresses changed."""
+    global copier_of
+    for restart in range(RESTARTS_MAX + 1):
+        watching, child = os.getpid(), os.fork()
+        if child == 0:
+            copier_of = watching
+            signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+            return
+        signal.signal(signal.SIGTERM, lambda *_, child=child: (stopped.set(), os.kill(child, signal.SIGTERM)))
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if code == 0 or stopped.is_set() or restart == RESTARTS_MAX:
+            os._exit(code if code >= 0 else 6)
+        print(f"it ended with {code}, and is started again", file=sys.stderr, flush=True)
+
+
 def copy(options, history):
     """A member of a group that copies what it reads into another topic: records and offsets in one transaction. Now and then
     it aborts one, or leaves it open for its next producer to abort."""
-    patience, assigned, rng, retired = 20, [], random.Random(options.seed), []
+    patience, assigned, rng, retired = PATIENCE_SECONDS, [], random.Random(options.seed), []
     transactional = {"bootstrap.servers": options.bootstrap, "transactional.id": options.client, "client.id": options.client,
                      "transaction.timeout.ms": 20_000, "linger.ms": 2, **({"socket.timeout.ms": 4_000} if options.impatient else {})}
 
@@ -294,6 +324,7 @@ def copy(options, history):
                              "transaction.timeout.ms": 20_000, "client.id": options.client, "linger.ms": 2})
         while not stopped.is_set():
             try:
+                still_here()
                 producer.init_transactions(patience)
                 return producer
             except KafkaException as error:
@@ -311,10 +342,12 @@ def copy(options, history):
     consumer.subscribe([options.topic], on_assign=lambda _, partitions: assigned.extend(partitions))
     producer, is_lost = start(), False
     while not stopped.is_set():
+        still_here()
         try:
             if is_lost:
                 seek_back(consumer)
                 is_lost = False
+                still_here()
             messages = [message for message in consumer.consume(200, 0.1) if message.error() is None]
             if not messages:
                 continue
@@ -326,22 +359,27 @@ def copy(options, history):
             if chance < 0.1:
                 producer.flush(patience)
                 if chance < 0.05:
+                    still_here()
                     producer.abort_transaction(patience)
                 else:
                     retired.append(producer)
                     producer = start()
                 continue
+            still_here()
             producer.send_offsets_to_transaction(consumer.position(consumer.assignment()),
                                                  consumer.consumer_group_metadata(), patience)
+            still_here()
             producer.commit_transaction(patience)
             is_lost = False
         except (KafkaException, BufferError) as error:
             history.write("note", text=f"copy: {name_of(error.args[0])}", end=now())
+            still_here()
             try:
                 producer.abort_transaction(patience)
             except KafkaException:
                 retired.append(producer)
                 producer = start()
+    still_here()
     consumer.close()
     history.close()
     # Without an end of theirs.
@@ -366,6 +404,8 @@ def main():
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     faulthandler.register(signal.SIGUSR1)  # into its log, where it is, of whoever hangs
+    if options.kind == "copy":
+        outlive_hangs()
     history = History(options.history, options.client)
     code = {"producer": produce, "assign": assign, "group": group, "admin": admin, "copy": copy}[options.kind](options, history)
     history.close()
