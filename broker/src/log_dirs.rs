@@ -281,8 +281,8 @@ impl LogDir {
         self.full_at_ms.load(Ordering::Acquire) != HAS_ROOM
     }
 
-    /// A write found no room, or none but what is kept for the metadata. What it wrote was taken back, so that the directory stays in use: its logs can be read, and
-    /// deletion and retention make room.
+    /// A write found no room, or none but what is kept for the metadata. What it wrote was taken back, so that the directory
+    /// stays in use: its logs can be read, and deletion and retention make room.
     pub(crate) fn note_full(&self) {
         let now = clock::monotonic().0.max(0);
         if self.full_at_ms.swap(now, Ordering::AcqRel) == HAS_ROOM {

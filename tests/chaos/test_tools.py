@@ -1,6 +1,7 @@
 """The tools are tested: a proxy that held nothing, or a comparison that compared nothing, would make every run pass."""
 
 import os
+import pathlib
 import socket
 import struct
 import subprocess
@@ -347,3 +348,12 @@ def test_writes_are_made_to_fail(tmp_path):
     done = subprocess.run(["strace", "-qq", "-o", str(tmp_path / "out"), "-P", str(target), "-e", "trace=pwrite64", "-e",
                            "inject=pwrite64:error=EIO", sys.executable, "-c", lines], capture_output=True, text=True, check=False)
     assert "OSError: [Errno 5]" in done.stderr and "(INJECTED)" in (tmp_path / "out").read_text()
+
+
+@pytest.mark.parametrize("work, code, times", [("time.sleep(60) if first else os._exit(0)", 0, 2), ("1 / 0", 7, 1), ("time.sleep(60)", 1, 4),
+                                               ("os._exit(4)", 4, 1)])
+def test_a_copier_that_hangs_is_started_again_and_one_that_breaks_is_not(tmp_path, work, code, times):
+    program = (f"import os, pathlib, time, worker\nworker.HANG_SECONDS = 0.2\nworker.outlive_hangs()\nbegun = pathlib.Path({str(tmp_path)!r})\n"
+               f"first = not any(begun.iterdir())\n(begun / str(os.getpid())).touch()\nworker.still_here()\n{work}\n")
+    ended = subprocess.run([sys.executable, "-c", program], cwd=pathlib.Path(__file__).parent, capture_output=True, timeout=30)
+    assert (ended.returncode, len(list(tmp_path.iterdir()))) == (code, times), ended.stderr

@@ -41,6 +41,8 @@ CERTAINLY_FAILED = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.TOPIC_AUTHORIZATIO
 
 # No call of a copier waits longer than its patience: who says nothing for so long hangs, in the client's library.
 PATIENCE_SECONDS, HANG_SECONDS, RESTARTS_MAX = 20, 40, 3
+# How a process ends that hung (faulthandler's choice), and one that broke, which is not started again.
+HUNG, BROKEN = 1, 7
 
 stopped = threading.Event()
 now = time.monotonic_ns
@@ -291,20 +293,20 @@ copier_of = None
 
 
 def outlive_hangs():
-    """Returns in a process of its own; another comes in its place where that one ends by itself, as whoever runs an application
-    that hangs starts it anew. librdkafka 2.16 may never answer `consumer_group_metadata` after its brokers' addresses changed."""
+    """Returns in a process of its own; another comes in its place where that one hangs, as whoever runs an application starts it anew. librdkafka 2.16 may never answer `consumer_group_metadata` after its brokers' addresses changed."""
     global copier_of
     for restart in range(RESTARTS_MAX + 1):
         watching, child = os.getpid(), os.fork()
         if child == 0:
             copier_of = watching
             signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+            sys.excepthook = lambda *error: (sys.__excepthook__(*error), os._exit(BROKEN))
             return
         signal.signal(signal.SIGTERM, lambda *_, child=child: (stopped.set(), os.kill(child, signal.SIGTERM)))
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if code == 0 or stopped.is_set() or restart == RESTARTS_MAX:
-            os._exit(code if code >= 0 else 6)
-        print(f"it ended with {code}, and is started again", file=sys.stderr, flush=True)
+        if code != HUNG or stopped.is_set() or restart == RESTARTS_MAX:
+            os._exit(code if code >= 0 else BROKEN)
+        print("it hung, and is started again", file=sys.stderr, flush=True)
 
 
 def copy(options, history):

@@ -3,6 +3,7 @@
 import argparse
 import json
 import pathlib
+import subprocess
 import sys
 import time
 
@@ -64,7 +65,8 @@ def main():
             verdict = "passed" if code == 0 and records else "FAILED"
         except parts.Skipped as why_not:
             verdict = f"skipped: {why_not}"
-        except (OSError, AttributeError, ValueError) as error:  # AttributeError: the output had no line of results
+        # AttributeError: the output had no line of results. AssertionError and SubprocessError: a peer that did not start.
+        except (OSError, AttributeError, ValueError, AssertionError, subprocess.SubprocessError) as error:
             verdict = f"FAILED: {type(error).__name__}: {error}"
         failed |= verdict.startswith("FAILED")
         report.append(f"{name:<14} {verdict:<8} {(time.monotonic() - started) / 60:5.1f} min")
