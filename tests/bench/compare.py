@@ -43,15 +43,15 @@ class BenchSession(Session):
         return self.nodes[key]
 
 
-def probe(line, folder):
-    """The machine's limits for requests of the line's size."""
-    frame = max(line.frame_bytes, 64)
-    megabytes = max(300, 50 * frame // 1_000_000) if frame > 8192 or line.batch else 10
-    systems.touch_memory(megabytes + 256, folder)
+def probe(line, folder, options):
+    """The machine's limits for requests of the line's size, and as many of them."""
     if line.batch:
         record_bytes, records, codec = line.batch
-        found = load("limit", folder, record_bytes, records, megabytes, f"codec={codec}")
+        found = load("limit", folder, record_bytes, records, line.megabytes(options), f"codec={codec}", f"files={line.files}")
+        frame = record_bytes * records * line.files
     else:
+        frame = max(line.frame_bytes, 64)
+        megabytes = max(300, 50 * frame // 1_000_000) if frame > 8192 else 10
         found = load("limit", folder, frame, megabytes, f"files={line.files}")
     found["durable_frames_s"] = found["durable_mb_s"] * 1e6 / frame
     # A request for a thousand partitions is durable when as many files are.
@@ -71,7 +71,7 @@ def measure(line, session, options):
         if line.limits and n not in probed:
             probed.add(n)
             write_back()
-            keep(seen.setdefault("limit", {}), probe(line, session.folder))
+            keep(seen.setdefault("limit", {}), probe(line, session.folder, options))
         write_back()
         keep(seen.setdefault(kind, {}), line.run(session, kind, options))
     return seen

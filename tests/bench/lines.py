@@ -33,7 +33,8 @@ class Line:
     limits: dict = dataclasses.field(default_factory=dict)  # figure -> the probe's
     frame_bytes: int = 0  # of the probe
     files: int = 1  # that the probe's frames are cut for
-    batch: tuple = ()  # that the probe sends instead: bytes of a record, records, codec
+    batch: tuple = ()  # that the probe sends instead, one for each file: bytes of a record, records, codec
+    megabytes: object = None  # options -> of records, which the probe takes as well
     near: bool = False  # has to be within 1.5 times of the limit in any case
     moldau_only: dict = dataclasses.field(default_factory=dict)
 
@@ -87,6 +88,11 @@ def counted(node, megabytes, run):
     return {"mb_s": mb_s, "cpu_s_gb": spent / (megabytes / 1000)}, spent
 
 
+def produced_megabytes(options, request_bytes, requests_min, share):
+    """Ticks of a hundredth of a second are what the kernel counts the server's processor in: there are to be some."""
+    return math.ceil(max(options.megabytes * share, request_bytes * requests_min / 1e6))
+
+
 def produce(record_bytes, records, partitions=1, share=1.0, connections=1, codec="none", kind="plain", moldau_only=None,
             tiny=False):
     def run(session, system, options):
@@ -95,9 +101,7 @@ def produce(record_bytes, records, partitions=1, share=1.0, connections=1, codec
         node.make_topic(topic, partitions)
         batches = partitions if connections == 1 else 1
         request_bytes = record_bytes * records * batches
-        # Ticks of a hundredth of a second are what the kernel counts the server's processor in.
-        requests = TINY_REQUESTS if tiny else connections * 20
-        megabytes = math.ceil(max(options.megabytes * share, request_bytes * requests / 1e6))
+        megabytes = produced_megabytes(options, request_bytes, TINY_REQUESTS if tiny else connections * 20, share)
         touch_memory(megabytes + 256, session.folder)
         figures, spent = counted(node, megabytes, lambda: load(
             "produce", node.bootstrap, topic, record_bytes, records, megabytes, partitions,
@@ -277,25 +281,30 @@ SENDFILE = {"mb_s": "sendfile_mb_s", "cpu_s_gb": "sendfile_cpu_s_gb"}
 SIZES = [("100 B", 100, 1000), ("1 KiB", 1024, 100), ("10 KiB", 10_240, 10), ("100 KiB", 102_400, 10)]
 
 
+def produced(name, record_bytes, records, partitions=1, codec="none", targets=None, limits=None, near=False, share=1.0, tiny=False,
+             **how):
+    """A line of one connection, whose probe takes as much of the same batches."""
+    request_bytes = record_bytes * records * partitions
+    return Line(PRODUCE, name, produce(record_bytes, records, partitions, share, codec=codec, tiny=tiny, **how), near=near,
+                targets=targets or {"mb_s": 2, "cpu_s_gb": 2}, limits=limits or DURABLE, batch=(record_bytes, records, codec),
+                files=partitions, megabytes=lambda options: produced_megabytes(
+                    options, request_bytes, TINY_REQUESTS if tiny else 20, share))
+
+
 def lines():
     found = []
     for name, size, records in SIZES:
-        found.append(Line(PRODUCE, f"{name}, batches of {records}", produce(size, records), near=True,
-                          targets={"mb_s": 2, "cpu_s_gb": 4 if size == 100 else 2}, limits=DURABLE, frame_bytes=size * records))
+        found.append(produced(f"{name}, batches of {records}", size, records, near=True,
+                              targets={"mb_s": 2, "cpu_s_gb": 4 if size == 100 else 2}))
     for name, records, count in (("10 records", 10, 1), ("10 records, 6 partitions", 10, 6), ("1 record", 1, 1)):
-        found.append(Line(PRODUCE, f"100 B, tiny batches: {name}",
-                          produce(100, records, count, share=0.004 * records * count / 10, tiny=True),
-                          targets={"requests_s": 3, "cpu_us": 6}, limits=TINY, files=count,
-                          frame_bytes=(100 * records + 80) * count + 60))
+        found.append(produced(f"100 B, tiny batches: {name}", 100, records, count, share=0.004 * records * count / 10, tiny=True,
+                              targets={"requests_s": 3, "cpu_us": 6}, limits=TINY))
     for codec in ("lz4", "zstd", "snappy", "gzip"):
-        found.append(Line(PRODUCE, f"1 KiB, batches of 100, {codec}", produce(1024, 100, codec=codec),
-                          targets={"mb_s": 2, "cpu_s_gb": 2}, limits=DURABLE, batch=(1024, 100, codec)))
+        found.append(produced(f"1 KiB, batches of 100, {codec}", 1024, 100, codec=codec))
     for kind in ("idempotent", "transactional"):
-        found.append(Line(PRODUCE, f"1 KiB, batches of 100, {kind}", produce(1024, 100, kind=kind),
-                          targets={"mb_s": 2, "cpu_s_gb": 2}, limits=DURABLE, frame_bytes=102_400))
+        found.append(produced(f"1 KiB, batches of 100, {kind}", 1024, 100, kind=kind))
     for count in (10, 100):
-        found.append(Line(PRODUCE, f"1 KiB, batches of 10, {count} partitions", produce(1024, 10, count),
-                          targets={"mb_s": 2, "cpu_s_gb": 2}, limits=DURABLE, frame_bytes=10_240 * count, files=count))
+        found.append(produced(f"1 KiB, batches of 10, {count} partitions", 1024, 10, count))
     found.append(Line(PRODUCE, "1 KiB, batches of 10, 1000 partitions", produce(1024, 10, 1000), targets={"mb_s": 1},
                       limits={"mb_s": "files_mb_s"}, frame_bytes=10_240_000))
     found.append(Line(PRODUCE, "1 KiB, batches of 10, 1000 partitions, flush.policy=interval",
@@ -303,7 +312,8 @@ def lines():
                       limits={"mb_s": "write_mb_s", "cpu_s_gb": "write_cpu_s_gb"}, frame_bytes=10_240_000))
     for count in (10, 100, 1000):
         found.append(Line(PRODUCE, f"1 KiB, batches of 10, {count} connections", produce(1024, 10, 6, connections=count),
-                          targets={"mb_s": 2, "cpu_s_gb": 2}, limits=DURABLE, frame_bytes=10_240))
+                          targets={"mb_s": 2, "cpu_s_gb": 2}, limits=DURABLE, batch=(1024, 10, "none"),
+                          megabytes=lambda options: options.megabytes))
     for name, size, records in SIZES:
         found.append(Line(FETCH, f"{name}, batches of {records}", fetch(size, records), near=True,
                           targets={"mb_s": 2, "cpu_s_gb": 2}, limits=SENDFILE, frame_bytes=size * records))

@@ -19,6 +19,9 @@ const ANSWER_BYTES: usize = 16;
 const SYNCS: usize = 200;
 const FILES: usize = 1000;
 const PIECE: usize = 1 << 20;
+const TOUCHED_MORE_MB: usize = 256;
+const SMALL_BYTES: usize = 8 * 1024;
+const SMALL_FRAMES_MAX: usize = 20_000;
 
 /// What is sent and what is done with it.
 pub(crate) struct Probe<'a> {
@@ -43,9 +46,16 @@ impl Frame {
         Self { bytes: vec![7; bytes].into(), payload_bytes: bytes, unpack: None }
     }
 
-    pub(crate) fn batch(record_bytes: usize, records: usize, codec: &str) -> Result<Self> {
-        let bytes = batch(record_bytes, records, codec)?;
-        Ok(Self { bytes, payload_bytes: record_bytes * records, unpack: Unpack::of(codec)? })
+    /// A request's batches, one for each of its partitions.
+    pub(crate) fn batches(
+        record_bytes: usize,
+        records: usize,
+        codec: &str,
+        partitions: usize,
+    ) -> Result<Self> {
+        let bytes = batch(record_bytes, records, codec)?.repeat(partitions);
+        let payload_bytes = record_bytes * records * partitions;
+        Ok(Self { bytes: bytes.into(), payload_bytes, unpack: Unpack::of(codec)? })
     }
 }
 
@@ -57,8 +67,8 @@ pub(crate) fn run(probe: &Probe<'_>) -> Result<()> {
     let written = receive(&mut disk, frame, frames, false)?;
     let sent = send(&disk.files[0], disk.written_bytes)?;
     drop(disk);
-    // Syncs make the disk the limit; a fraction of the load tells.
-    let durable_frames = (frames / 4).clamp(IN_FLIGHT, 20_000);
+    // What small ones cost is their syncs, of which a part of the load tells as much.
+    let durable_frames = if frame.bytes.len() < SMALL_BYTES { frames.min(SMALL_FRAMES_MAX) } else { frames };
     let mut durable: Option<Figures> = None;
     let mut note = |found: Figures| durable = Some(durable.map_or(found, |best| best.better(found)));
     // Several files are durable when each is synced, or when one more that has the same is.
@@ -98,8 +108,10 @@ struct Disk {
 }
 
 impl Disk {
-    /// Empty files.
+    /// Empty files, and memory for what will be in them that was touched just before, as it is before each load of a broker.
     fn create(probe: &Probe<'_>, has_journal: bool) -> Result<Self> {
+        Self::remove(probe)?;
+        touch_memory(probe)?;
         let open = |name: &str| {
             let path = probe.directory.join(name);
             OpenOptions::new().create(true).truncate(true).read(true).write(true).open(path)
@@ -111,11 +123,12 @@ impl Disk {
     }
 
     fn remove(probe: &Probe<'_>) -> Result<()> {
-        for n in 0..probe.files {
-            std::fs::remove_file(probe.directory.join(format!("limit-{n}.log")))?;
-        }
-        if probe.files > 1 {
-            std::fs::remove_file(probe.directory.join("limit-journal"))?;
+        let files = (0..probe.files).map(|n| format!("limit-{n}.log"));
+        for name in files.chain(["limit-journal".to_owned()]) {
+            match std::fs::remove_file(probe.directory.join(name)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+                _ => {}
+            }
         }
         Ok(())
     }
@@ -146,6 +159,20 @@ impl Disk {
             None => self.files.iter().map(File::try_clone).collect(),
         }
     }
+}
+
+/// A virtual machine's memory is the host's until it is touched: see `touch_memory` of tests/bench/systems.py, which does the same
+/// before a broker's load.
+fn touch_memory(probe: &Probe<'_>) -> Result<()> {
+    let path = probe.directory.join("limit-touched");
+    let mut file = File::create(&path)?;
+    let piece = vec![1; PIECE];
+    for _ in 0..probe.total_mb + TOUCHED_MORE_MB {
+        file.write_all(&piece)?;
+    }
+    drop(file);
+    std::fs::remove_file(path)?;
+    Ok(())
 }
 
 fn sync_all(files: &[File]) -> std::io::Result<()> {

@@ -9,15 +9,15 @@
 //! load members ADDRESS TOPIC GROUP MEMBERS
 //! load topics  ADDRESS COUNT PARTITIONS
 //! load limit   DIRECTORY FRAME_BYTES TOTAL_MB [files=1]
-//! load limit   DIRECTORY RECORD_BYTES RECORDS_PER_BATCH TOTAL_MB codec=NAME
+//! load limit   DIRECTORY RECORD_BYTES RECORDS_PER_BATCH TOTAL_MB [codec=none files=1]
 //! ```
 //! `produce` sends acks=all, five requests in flight on each connection. One connection has a batch for each partition in
 //! every request; many have one partition each. `kind` is `plain`, `idempotent` or `transactional`. `fetch` reads one
 //! partition after the other, 1 MiB a request; each of several consumers reads all. `latency` is an open loop: records are
 //! due at a fixed rate, whatever became of those before, and a consumer takes the time from when they were due. `first` waits
 //! for the first answer to Metadata, with a leader of the topic where one is named. `idle` and `members` stay until their
-//! input ends. `topics` creates one topic after the other. `limit` is what the machine can do: no broker at all. With a codec it
-//! unpacks what it receives, as whoever checks records has to; with files it cuts each frame into as many pieces.
+//! input ends. `topics` creates one topic after the other. `limit` is what the machine can do: no broker at all. It receives as many
+//! bytes, or a batch of records for each of so many files, and unpacks what is compressed, as whoever checks records has to.
 //!
 //! Each prints one line, the figure first; `latency` and `limit` print a line of names and figures.
 
@@ -76,11 +76,12 @@ fn main() -> Result<()> {
         }),
         ["limit", directory, record_bytes, records, total_mb] => {
             let codec = option(&options, "codec", "none");
+            let files = option(&options, "files", "1").parse()?;
             limit::run(&limit::Probe {
                 directory: directory.as_ref(),
                 total_mb: total_mb.parse()?,
-                files: 1,
-                frame: limit::Frame::batch(record_bytes.parse()?, records.parse()?, codec)?,
+                files,
+                frame: limit::Frame::batches(record_bytes.parse()?, records.parse()?, codec, files)?,
             })
         }
         _ => {
