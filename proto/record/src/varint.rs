@@ -22,8 +22,23 @@ impl<'a> VarintReader<'a> {
         Ok(taken)
     }
 
-    /// At most `bytes_max` bytes, the last with no more than `last_max` in it.
+    /// At most `bytes_max` bytes, the last with no more than `last_max` in it. Nearly all that a record has are of one or two.
+    #[inline]
     fn unsigned(&mut self, bytes_max: u32, last_max: u8) -> Result<u64, RecordError> {
+        match *self.rest {
+            [first, ref rest @ ..] if first < 0x80 => {
+                self.rest = rest;
+                Ok(first.into())
+            }
+            [first, second, ref rest @ ..] if second < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(first & 0x7f) | u64::from(second) << 7)
+            }
+            _ => self.unsigned_long(bytes_max, last_max),
+        }
+    }
+
+    fn unsigned_long(&mut self, bytes_max: u32, last_max: u8) -> Result<u64, RecordError> {
         let mut value = 0u64;
         for i in 0..bytes_max {
             let byte = *self.rest.get(i as usize).ok_or(RecordError::Truncated)?;
