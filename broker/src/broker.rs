@@ -24,7 +24,7 @@ use crate::producer_ids::ProducerIds;
 use crate::replica_manager::ReplicaManager;
 use crate::replication::FetcherManager;
 use crate::share::ShareService;
-use crate::sync::Syncer;
+use crate::sync::{Syncer, Turns};
 use crate::trace::Tracer;
 use crate::verification::TransactionVerifier;
 
@@ -40,6 +40,8 @@ pub struct Broker {
     /// The partitions and their logs.
     pub replica_manager: Arc<ReplicaManager>,
     pub fetch_sessions: FetchSessionCache,
+    /// Which connection speaks.
+    pub(crate) turns: Turns,
     pub producer_ids: Arc<ProducerIds>,
     /// Share partitions that this broker leads, and the way to their coordinators.
     pub share: Arc<ShareService>,

@@ -8,6 +8,7 @@ mod frame_reader;
 mod limits;
 mod listener;
 mod output;
+mod pipeline;
 mod protection;
 mod transport;
 

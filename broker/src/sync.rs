@@ -7,19 +7,24 @@
 //! kernel may have dropped the pages that it could not write, and the next sync would say that all is well.
 //!
 //! Whoever handles several requests in a row holds a plug ([`plug_syncs`]): what they append reaches the queue together, and one
-//! sync covers it. Without it a thread would wake for the first of them, and the second sync would cover the rest.
+//! sync covers it. Without it a thread would wake for the first of them, and the second sync would cover the rest. A connection
+//! that is alone runs such a round itself ([`sync_held`]).
+
+mod inline;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use moldau_log::{JOURNAL_COMMIT_BYTES_MAX, SyncTicket};
 use parking_lot::{Condvar, Mutex};
 
+pub(crate) use self::inline::Turns;
+use self::inline::{Pace, StallWatch};
 use crate::log_dirs::LogDir;
 use crate::metrics::Histogram;
 use crate::plug::{Held, Plug};
@@ -60,6 +65,21 @@ pub struct SyncQueue {
     completed: AtomicUsize,
     /// How long they took, the failed ones too.
     pub(crate) durations: Histogram,
+    pace: Pace,
+    stall_watch: Arc<StallWatch>,
+    failed: OnceLock<Failed>,
+}
+
+/// Is told when a sync has failed and the directory has gone offline.
+type Failed = Arc<dyn Fn(&LogDir) + Send + Sync>;
+
+/// Who runs a round.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Runner {
+    /// A thread of the directory's, which looks into the queue behind it.
+    Thread,
+    /// A connection, which does not.
+    Connection,
 }
 
 #[derive(Default)]
@@ -115,7 +135,7 @@ impl SyncQueue {
     }
 
     /// The thread that had the round takes the next one, if `goes_on`; or else somebody is woken for those who wait.
-    fn end_round(&self, goes_on: bool) {
+    pub(crate) fn end_round(&self, goes_on: bool) {
         let mut state = self.state.lock();
         state.is_round_out = false;
         let is_closed = state.is_closed;
@@ -126,6 +146,24 @@ impl SyncQueue {
         } else if is_wake_due {
             self.more.notify_one();
         }
+    }
+
+    /// A round for whoever is not one of the directory's threads, if nobody waits for the disk and the disk is quick.
+    pub(crate) fn begin_inline(&self) -> bool {
+        if !self.pace.is_quick() {
+            return false;
+        }
+        let mut state = self.state.lock();
+        let is_free =
+            state.waiting.is_empty() && state.own.is_empty() && !state.is_round_out && !state.is_closed;
+        state.is_round_out |= is_free;
+        is_free
+    }
+
+    fn note_sync(&self, begun: Instant) {
+        let took = begun.elapsed();
+        self.durations.record(took);
+        self.pace.note(took);
     }
 
     /// How many syncs have ended well.
@@ -180,7 +218,11 @@ pub struct Syncer {
 impl Syncer {
     /// Starts the threads. `failed` is told when a sync has failed and the directory has gone offline.
     pub fn start(dir: Arc<LogDir>, failed: Arc<dyn Fn(&LogDir) + Send + Sync>) -> io::Result<Self> {
-        let mut syncer = Self { dir, threads: Vec::with_capacity(PARALLELISM) };
+        let mut syncer = Self { dir, threads: Vec::with_capacity(PARALLELISM + 2) };
+        let watch = Arc::clone(&syncer.dir.sync.stall_watch);
+        let thread = std::thread::Builder::new().name("stall-watch".into()).spawn(move || watch.run())?;
+        syncer.threads.push(thread);
+        syncer.dir.sync.failed.get_or_init(|| Arc::clone(&failed));
         for number in 0..PARALLELISM {
             let (dir, failed) = (Arc::clone(&syncer.dir), Arc::clone(&failed));
             let thread = std::thread::Builder::new()
@@ -199,6 +241,7 @@ impl Syncer {
 impl Drop for Syncer {
     fn drop(&mut self) {
         self.dir.sync.close();
+        self.dir.sync.stall_watch.close();
         if let Some(journal) = self.dir.log.journal() {
             journal.close();
         }
@@ -236,17 +279,42 @@ pub(crate) fn push_or_hold(partition: &Arc<Partition>) {
     }
 }
 
+/// Whether this thread's plug holds something.
+pub(crate) fn is_sync_held() -> bool {
+    APPENDED.with_borrow(|held| held.as_ref().is_some_and(|held| !held.is_empty()))
+}
+
+/// Makes durable what this thread's plug holds, on this thread, where that is better: see [`inline`]. Otherwise the plug holds it
+/// as before.
+pub(crate) fn sync_held() {
+    let held = APPENDED.with_borrow_mut(|held| held.as_mut().map(std::mem::take)).unwrap_or_default();
+    let Some(dir) = held.first().map(|partition| partition.dir()) else { return };
+    let is_lone = held.iter().all(|partition| partition.dir().id == dir.id && partition.is_alone_in_isr());
+    match dir.sync.failed.get() {
+        Some(failed) if is_lone && dir.sync.begin_inline() => {
+            let _round = dir.sync.stall_watch.begin();
+            run_round(&dir, held, Runner::Connection, &**failed);
+        }
+        _ => APPENDED.with_borrow_mut(|plug| *plug = Some(held)),
+    }
+}
+
 fn run(dir: &LogDir, failed: &(dyn Fn(&LogDir) + Send + Sync)) {
     while let Some(work) = dir.sync.next() {
         match work {
-            Work::Own(syncing) => run_own(dir, syncing, failed),
-            Work::Round(partitions) => run_round(dir, partitions, failed),
+            Work::Own(syncing) => run_own(dir, syncing, Runner::Thread, failed),
+            Work::Round(partitions) => run_round(dir, partitions, Runner::Thread, failed),
         }
     }
 }
 
 /// Takes the tickets, and commits those to the journal that are for it.
-fn run_round(dir: &LogDir, partitions: Vec<Arc<Partition>>, failed: &(dyn Fn(&LogDir) + Send + Sync)) {
+fn run_round(
+    dir: &LogDir,
+    partitions: Vec<Arc<Partition>>,
+    runner: Runner,
+    failed: &(dyn Fn(&LogDir) + Send + Sync),
+) {
     let (mut small, mut own) = (Vec::new(), Vec::new());
     for partition in partitions {
         match partition.begin_sync() {
@@ -268,11 +336,11 @@ fn run_round(dir: &LogDir, partitions: Vec<Arc<Partition>>, failed: &(dyn Fn(&Lo
     dir.sync.push_own(own);
     while !small.is_empty() {
         let rest = small.split_off(commit_size(&small));
-        commit(dir, std::mem::replace(&mut small, rest), failed);
+        commit(dir, std::mem::replace(&mut small, rest), runner, failed);
     }
-    dir.sync.end_round(last.is_none());
+    dir.sync.end_round(last.is_none() && runner == Runner::Thread);
     if let Some(last) = last {
-        run_own(dir, last, failed);
+        run_own(dir, last, runner, failed);
     }
 }
 
@@ -286,44 +354,50 @@ fn commit_size(small: &[Syncing]) -> usize {
     small.iter().take_while(fits).count().max(1)
 }
 
-fn commit(dir: &LogDir, small: Vec<Syncing>, failed: &(dyn Fn(&LogDir) + Send + Sync)) {
+fn commit(dir: &LogDir, small: Vec<Syncing>, runner: Runner, failed: &(dyn Fn(&LogDir) + Send + Sync)) {
     let tickets: Vec<&SyncTicket> = small.iter().map(|syncing| &syncing.ticket).collect();
     let begun = Instant::now();
     let result = dir.log.journal().map_or(Ok(false), |journal| journal.commit(&tickets));
     if !matches!(result, Ok(false)) {
-        dir.sync.durations.record(begun.elapsed());
+        dir.sync.note_sync(begun);
     }
     match result {
         Ok(false) => dir.sync.push_own(small),
         Ok(true) => {
             let _plug = plug_answers();
-            small.into_iter().for_each(|syncing| finish(dir, syncing, Ok(()), failed));
+            small.into_iter().for_each(|syncing| finish(dir, syncing, Ok(()), runner, failed));
         }
         Err(error) => {
             for syncing in small {
                 let error = io::Error::new(error.kind(), format!("the sync journal: {error}"));
-                finish(dir, syncing, Err(error), failed);
+                finish(dir, syncing, Err(error), runner, failed);
             }
         }
     }
 }
 
-fn run_own(dir: &LogDir, syncing: Syncing, failed: &(dyn Fn(&LogDir) + Send + Sync)) {
+fn run_own(dir: &LogDir, syncing: Syncing, runner: Runner, failed: &(dyn Fn(&LogDir) + Send + Sync)) {
     let begun = Instant::now();
     let result = syncing.ticket.run();
-    syncing.dir.sync.durations.record(begun.elapsed());
-    finish(dir, syncing, result, failed);
+    syncing.dir.sync.note_sync(begun);
+    finish(dir, syncing, result, runner, failed);
 }
 
-fn finish(dir: &LogDir, syncing: Syncing, result: io::Result<()>, failed: &(dyn Fn(&LogDir) + Send + Sync)) {
+fn finish(
+    dir: &LogDir,
+    syncing: Syncing,
+    result: io::Result<()>,
+    runner: Runner,
+    failed: &(dyn Fn(&LogDir) + Send + Sync),
+) {
     let Syncing { partition, dir: of_ticket, ticket } = syncing;
     match partition.end_sync(of_ticket, ticket, result) {
         Ok(is_due_again) => {
             dir.sync.completed.fetch_add(1, Ordering::Relaxed);
-            if is_due_again && partition.dir().id == dir.id {
+            if is_due_again && runner == Runner::Thread && partition.dir().id == dir.id {
                 dir.sync.push_back(partition);
             } else if is_due_again {
-                // It has moved.
+                // It has moved, or this thread does not look into the queue.
                 partition.push_to_sync_queue();
             }
         }

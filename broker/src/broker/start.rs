@@ -34,7 +34,7 @@ use crate::producer_ids::ProducerIds;
 use crate::replica_manager::{PartitionSettings, ReplicaManager, ReplicaOffsetsStore};
 use crate::replication::{FetcherManager, FetcherSettings, Replicas, Throttles};
 use crate::share::ShareService;
-use crate::sync::Syncer;
+use crate::sync::{Syncer, Turns};
 use crate::trace::{Trace, TraceSettings, Tracer};
 use crate::transaction_markers::MarkerSender;
 use crate::verification::{Patience, TransactionVerifier};
@@ -174,6 +174,7 @@ impl BrokerHandle {
             metrics,
             tracer,
             replica_manager: replicas,
+            turns: Turns::default(),
             fetch_sessions: FetchSessionCache::new(usize::try_from(config.fetch_sessions_max).unwrap_or(0)),
             producer_ids,
             share,

@@ -16,6 +16,7 @@ use super::answers::{Answers, Slot};
 use super::authentication::{Authentication, Taken};
 use super::frame_reader::{FrameReader, ReadError};
 use super::limits::{ConnectionPlace, RequestMemory};
+use super::pipeline::Pipeline;
 use super::protection::{Accepted, Protection};
 use super::transport::Transport;
 use crate::api::Reply;
@@ -23,7 +24,7 @@ use crate::api::dispatch::{Dispatcher, Refused};
 use crate::broker::Broker;
 use crate::metrics::{ConnectionMetrics, OpenConnection, RequestTiming, Waiting};
 use crate::response::ResponseFrame;
-use crate::sync::plug_syncs;
+use crate::sync::{is_sync_held, plug_syncs, sync_held};
 
 /// Requests served without looking at the socket in between, so that one busy client does not starve a worker's others.
 const REQUESTS_PER_TURN: usize = 32;
@@ -31,6 +32,11 @@ const REQUESTS_PER_TURN: usize = 32;
 /// A turn looks at the socket again, before what it appended is synced, up to so many bytes of requests: a client sends small
 /// requests one by one, and one sync is to cover those that came meanwhile. For larger ones the disk should begin at once.
 const GATHERED_BYTES_MAX: usize = 32 * 1024;
+/// The same of a connection that syncs what it appended itself: for it the disk stands still until then in any case.
+const GATHERED_ALONE_BYTES_MAX: usize = 448 * 1024;
+/// Larger requests are synced by a thread of the directory's: meanwhile the connection takes what comes, for which the disk would
+/// otherwise have to wait longer than two threads cost.
+const SYNCED_HERE_BYTES_MAX: usize = 128 * 1024;
 
 /// What `connections.max.idle.ms` of -1, "for ever", becomes.
 const IDLE_FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -68,6 +74,21 @@ pub(super) enum Ended {
     Stopping,
 }
 
+/// The requests that are served in a row, with one sync for what they append.
+#[derive(Default)]
+struct Turn {
+    requests: usize,
+    bytes: usize,
+    /// No other connection has had one for a while.
+    is_alone: bool,
+}
+
+impl Turn {
+    fn is_synced_here(&self) -> bool {
+        self.bytes <= self.requests * SYNCED_HERE_BYTES_MAX
+    }
+}
+
 struct Connection {
     broker: Arc<Broker>,
     answers: Arc<Answers>,
@@ -79,6 +100,11 @@ struct Connection {
     /// The last request is Deferred.
     is_blocked: bool,
     is_stopping: bool,
+    /// Among the broker's turns.
+    number: u32,
+    /// Of this turn's requests, some have answers that wait for nothing.
+    has_answered: bool,
+    pipeline: Pipeline,
     /// `socket.request.max.bytes`, for who is authenticated.
     request_bytes_max: usize,
     /// Nothing is read any more: the connection ends for this reason once everything before it is answered.
@@ -110,6 +136,9 @@ pub(super) async fn serve(stream: TcpStream, context: ConnectionContext, mut sto
         listener_metrics,
         is_blocked: false,
         is_stopping: false,
+        number: context.broker.turns.number(),
+        has_answered: false,
+        pipeline: Pipeline::default(),
         request_bytes_max,
         ending: None,
         dispatcher: Dispatcher::new(context.broker, Arc::clone(&context.listener), peer, accepted.principal),
@@ -259,24 +288,50 @@ impl Connection {
     /// Serves the frames that have arrived. Whether frames may be left in the buffer.
     fn serve_requests(&mut self) -> bool {
         let _plug = plug_syncs();
-        let (mut served, mut served_bytes) = (0, 0);
-        while served < REQUESTS_PER_TURN && self.may_read() && self.answers.has_room() {
+        self.has_answered = false;
+        let mut turn = Turn::default();
+        let more = loop {
+            if turn.requests == REQUESTS_PER_TURN || !self.may_read() || !self.answers.has_room() {
+                break true;
+            }
             match self.serve_one() {
                 Ok(Some(frame_bytes)) => {
-                    served += 1;
-                    served_bytes += frame_bytes;
-                }
-                Ok(None) if served > 0 && served_bytes <= GATHERED_BYTES_MAX => {
-                    if !self.reader.fill_at_once(self.answers.transport()) {
-                        return false;
+                    if turn.requests == 0 {
+                        turn.is_alone = self.broker.turns.note(self.number);
                     }
+                    turn.requests += 1;
+                    turn.bytes += frame_bytes;
                 }
-                Ok(None) => return false,
+                Ok(None) if self.gather(&turn) => {}
+                Ok(None) => break false,
                 // What was asked before is answered, as it is in Kafka, which reads a request after the other.
                 Err(ended) => self.ending = Some(ended),
             }
+        };
+        if turn.is_alone {
+            self.pipeline.note(turn.requests);
+            if !self.has_answered && turn.is_synced_here() {
+                sync_held();
+            }
         }
-        true
+        more
+    }
+
+    /// Looks at the socket again in a turn that has served something; whether more has come.
+    fn gather(&mut self, turn: &Turn) -> bool {
+        let transport = self.answers.transport();
+        if turn.requests == 0 {
+            return false;
+        }
+        if turn.bytes <= GATHERED_BYTES_MAX {
+            return self.reader.fill_at_once(transport);
+        }
+        turn.bytes <= GATHERED_ALONE_BYTES_MAX
+            && turn.is_alone
+            && turn.is_synced_here()
+            && !self.has_answered
+            && is_sync_held()
+            && self.reader.fill_within(transport, self.pipeline.patience(turn.requests))
     }
 
     /// Serves one request, and returns how long it was; `None` if none has arrived whole.
@@ -328,6 +383,7 @@ impl Connection {
 
     /// An answer that authentication gave.
     fn answer(&mut self, api_key: ApiKey, answer: ResponseFrame) {
+        self.has_answered = true;
         let timing = RequestTiming::begun(api_key.code(), std::time::Instant::now());
         self.answers.push_ready(answer, timing, Waiting::None);
     }
@@ -351,6 +407,7 @@ impl Connection {
         request_bytes: usize,
     ) -> Result<(), Ended> {
         let requests = &self.broker.metrics.requests;
+        self.has_answered |= matches!(reply, Reply::Ready(_) | Reply::NoResponse { .. });
         match reply {
             Reply::Ready(frame) => self.answers.push_ready(frame, timing, waited),
             Reply::Pending(future) => self.answers.push_pending(future, timing, request_bytes),

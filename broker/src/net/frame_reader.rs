@@ -139,9 +139,19 @@ impl FrameReader {
     /// Reads what is there, without waiting for any; whether there was something. An end or an error is kept for `fill` to
     /// tell, and a frame that takes more room than every connection has is left to it.
     pub(super) fn fill_at_once(&mut self, stream: &Transport) -> bool {
-        if self.buffer.len() + self.missing > SMALL_FRAME_BYTES {
-            return false;
-        }
+        self.buffer.len() + self.missing <= SMALL_FRAME_BYTES && self.read_at_once(stream)
+    }
+
+    /// The same, but it blocks its thread until something is there, for so long at most; and it reads large frames, where the
+    /// connection has sent such before and there is memory for them.
+    pub(super) fn fill_within(&mut self, stream: &Transport, patience: Duration) -> bool {
+        let bytes = self.buffer.len() + self.missing;
+        let has_room = bytes <= SMALL_FRAME_BYTES
+            || (bytes <= SIZE_BYTES + self.trusted && self.take_memory_at_once(bytes));
+        has_room && stream.is_readable_within(patience) && self.read_at_once(stream)
+    }
+
+    fn read_at_once(&mut self, stream: &Transport) -> bool {
         self.buffer.reserve(self.missing.max(READ_BYTES));
         match stream.try_read_buf(&mut self.buffer) {
             Ok(0) => self.end = Some(Ok(())),
@@ -198,17 +208,35 @@ impl FrameReader {
     }
 
     async fn take_memory(&mut self, bytes: usize) -> Result<(), ReadError> {
+        let lacking = self.lacking_memory(bytes);
+        if lacking > 0 {
+            let more = self.budget.acquire(lacking).await.ok_or(ReadError::NoMemory)?;
+            self.add_memory(more);
+        }
+        Ok(())
+    }
+
+    /// The same without waiting for others; whether there was so much.
+    fn take_memory_at_once(&mut self, bytes: usize) -> bool {
+        let lacking = self.lacking_memory(bytes);
+        if lacking == 0 {
+            return true;
+        }
+        let more = self.budget.try_acquire(lacking);
+        more.map(|more| self.add_memory(more)).is_some()
+    }
+
+    fn lacking_memory(&self, bytes: usize) -> usize {
         let taken = self.memory.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let wanted = if bytes > SMALL_FRAME_BYTES { bytes } else { 0 };
-        if wanted <= taken {
-            return Ok(());
-        }
-        let more = self.budget.acquire(wanted - taken).await.ok_or(ReadError::NoMemory)?;
+        wanted.saturating_sub(taken)
+    }
+
+    fn add_memory(&mut self, more: OwnedSemaphorePermit) {
         match &mut self.memory {
             Some(memory) => memory.merge(more),
             None => self.memory = Some(more),
         }
-        Ok(())
     }
 }
 
@@ -259,6 +287,49 @@ mod tests {
             assert!(matches!(next(&mut reader, &server).await, Err(ReadError::Closed)));
         };
         tokio::join!(write, read);
+    }
+
+    #[tokio::test]
+    async fn a_large_frame_is_waited_for_where_such_came_before_and_there_is_memory() {
+        const PATIENCE: Duration = Duration::from_secs(5);
+        let large = vec![7u8; 3 * SMALL_FRAME_BYTES];
+        let size = i32::try_from(large.len()).unwrap().to_be_bytes();
+        let (mut client, server) = pair().await;
+        let budget = RequestMemory::new(large.len() + 1000, 0);
+        let mut reader = FrameReader::new(1 << 20, budget.clone());
+        client.write_all(&size).await.unwrap();
+        client.write_all(&large).await.unwrap();
+        assert_eq!(next(&mut reader, &server).await.unwrap(), large);
+        client.write_all(&size).await.unwrap();
+        client.write_all(&large).await.unwrap();
+        server.readable().await.unwrap();
+        let taken = budget.try_acquire(2000).unwrap();
+        assert!(reader.next_frame().unwrap().is_none());
+        assert!(reader.fill_within(&server, PATIENCE), "its beginning, which shows how large it is");
+        assert!(reader.next_frame().unwrap().is_none());
+        assert!(!reader.fill_within(&server, PATIENCE), "others have the memory");
+        drop(taken);
+        let frame = loop {
+            if let Some(frame) = reader.next_frame().unwrap() {
+                break frame;
+            }
+            assert!(reader.fill_within(&server, PATIENCE));
+        };
+        assert_eq!(frame.bytes, large);
+        assert_eq!(budget.usage().0, SIZE_BYTES + large.len());
+        assert!(!reader.fill_within(&server, Duration::ZERO), "nothing more has come");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_has_sent_no_large_frame_is_not_waited_for_with_one() {
+        let (mut client, server) = pair().await;
+        let mut reader = reader(1 << 20);
+        client.write_all(&200_000i32.to_be_bytes()).await.unwrap();
+        server.readable().await.unwrap();
+        assert!(reader.fill_within(&server, Duration::ZERO));
+        assert!(reader.next_frame().unwrap().is_none());
+        client.write_all(&[7; 1000]).await.unwrap();
+        assert!(!reader.fill_within(&server, Duration::from_millis(1)));
     }
 
     #[tokio::test]

@@ -41,6 +41,12 @@ impl RequestMemory {
         let acquire = Arc::clone(&self.semaphore).acquire_many_owned(bytes);
         tokio::time::timeout(MEMORY_WAIT_MAX, acquire).await.ok()?.ok()
     }
+
+    /// The same without waiting: `None` where there is not so much, or others wait for theirs.
+    pub(super) fn try_acquire(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        Arc::clone(&self.semaphore).try_acquire_many_owned(bytes).ok()
+    }
 }
 
 /// Bounds of connections.

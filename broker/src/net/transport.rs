@@ -3,10 +3,12 @@
 
 use std::io::{self, BufRead as _, Read, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use moldau_security::principal;
 use parking_lot::Mutex;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustls::{ServerConfig, ServerConnection};
 use tokio::net::TcpStream;
 
@@ -53,6 +55,15 @@ impl Transport {
             Self::Plain(stream) => stream.try_read_buf(buffer),
             Self::Tls(tls) => tls.try_read_buf(buffer),
         }
+    }
+
+    /// Blocks its thread until there is something to be read, for so long at most; whether there may be. The runtime is not asked: it
+    /// looks at its sockets between tasks, and takes one that was found empty for empty until then. TLS is not waited for.
+    pub(super) fn is_readable_within(&self, patience: Duration) -> bool {
+        let Self::Plain(stream) = self else { return true };
+        let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(patience.subsec_nanos()) };
+        let mut watched = [PollFd::new(stream, PollFlags::IN)];
+        matches!(poll(&mut watched, Some(&timeout)), Ok(ready) if ready > 0)
     }
 
     /// Whether bytes of TLS wait for the socket.

@@ -165,6 +165,11 @@ impl Partition {
         self.lock().replica.isr().map(<[BrokerId]>::to_vec)
     }
 
+    /// Whether this replica leads and is all of the ISR.
+    pub(crate) fn is_alone_in_isr(&self) -> bool {
+        self.lock().replica.isr().is_some_and(|isr| isr.len() == 1)
+    }
+
     /// The smallest log start over the ISR, if this replica leads: below it nobody has records.
     #[must_use]
     pub fn low_watermark(&self) -> Option<Offset> {

@@ -1,5 +1,6 @@
 //! The broker's partitions over a disk in memory, and `__consumer_offsets` as the group coordinator sees it.
 
+mod lone;
 mod moving;
 mod replication;
 mod unopened;

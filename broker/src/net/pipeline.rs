@@ -1,0 +1,71 @@
+//! How many requests a client keeps in flight, as a connection that is alone sees it: so many come behind answers that leave
+//! together, and one sync is to cover all of them.
+
+use std::time::Duration;
+
+/// What the next request is waited for, where one is expected.
+const PATIENCE: Duration = Duration::from_micros(150);
+/// One turn in so many waits for one request more than came before.
+const EXPLORED_EVERY: u32 = 32;
+
+/// What came in the turns before.
+#[derive(Debug, Default)]
+pub(super) struct Pipeline {
+    /// Requests that a turn is expected to have.
+    expected: usize,
+    turns: u32,
+}
+
+impl Pipeline {
+    /// How long to wait for another request, with so many served in this turn.
+    pub(super) fn patience(&self, served: usize) -> Duration {
+        let explored = usize::from(self.turns.is_multiple_of(EXPLORED_EVERY));
+        if served < self.expected + explored { PATIENCE } else { Duration::ZERO }
+    }
+
+    /// A turn is over. One request less than expected may be chance, and a client that stopped is to cost a few waits at most.
+    pub(super) fn note(&mut self, served: usize) {
+        self.expected = served.max(self.expected.saturating_sub(1));
+        self.turns = self.turns.wrapping_add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Turns of a client that keeps so many in flight, each with as many as were waited for; how many waits were in vain.
+    fn run(pipeline: &mut Pipeline, in_flight: usize, turns: usize) -> usize {
+        let mut in_vain = 0;
+        for _ in 0..turns {
+            let mut served = 1;
+            while served < in_flight && pipeline.patience(served) > Duration::ZERO {
+                served += 1;
+            }
+            in_vain += usize::from(served == in_flight && pipeline.patience(served) > Duration::ZERO);
+            pipeline.note(served);
+        }
+        in_vain
+    }
+
+    #[test]
+    fn a_turn_comes_to_take_all_that_the_client_keeps_in_flight() {
+        let mut pipeline = Pipeline::default();
+        run(&mut pipeline, 5, 5 * EXPLORED_EVERY as usize);
+        assert_eq!(pipeline.expected, 5);
+        assert!(run(&mut pipeline, 5, 1000) <= 1000 / EXPLORED_EVERY as usize + 1);
+    }
+
+    #[test]
+    fn a_client_that_sends_one_behind_the_other_is_hardly_ever_waited_for() {
+        let mut pipeline = Pipeline::default();
+        assert!(run(&mut pipeline, 1, 1000) <= 1000 / EXPLORED_EVERY as usize + 1);
+    }
+
+    #[test]
+    fn a_client_that_sends_less_than_it_did_costs_a_few_waits() {
+        let mut pipeline = Pipeline::default();
+        run(&mut pipeline, 5, 1000);
+        assert!(run(&mut pipeline, 1, EXPLORED_EVERY as usize - 1) <= 6);
+    }
+}
