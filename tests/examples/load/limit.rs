@@ -1,13 +1,18 @@
 //! What the machine can do at most: the least that a broker has to do with each byte, without the broker.
 
-use std::fs::{File, OpenOptions};
+mod disk;
+mod measure;
+
+use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
+use disk::{Disk, dirty_files, sync_all, syncs};
+use measure::{Figures, cpu_seconds, figures, pair};
 
 use crate::Result;
 use crate::unpack::Unpack;
@@ -16,10 +21,7 @@ use crate::wire::batch;
 /// Requests that the client has in flight, as the load's.
 const IN_FLIGHT: usize = 5;
 const ANSWER_BYTES: usize = 16;
-const SYNCS: usize = 200;
-const FILES: usize = 1000;
 const PIECE: usize = 1 << 20;
-const TOUCHED_MORE_MB: usize = 256;
 const SMALL_BYTES: usize = 8 * 1024;
 const SMALL_FRAMES_MAX: usize = 20_000;
 
@@ -97,105 +99,6 @@ pub(crate) fn run(probe: &Probe<'_>) -> Result<()> {
         dirty_files_ms
     );
     Ok(())
-}
-
-/// Where frames go.
-struct Disk {
-    files: Vec<File>,
-    journal: Option<File>,
-    /// To the first file.
-    written_bytes: usize,
-}
-
-impl Disk {
-    /// Empty files, and memory for what will be in them that was touched just before, as it is before each load of a broker.
-    fn create(probe: &Probe<'_>, has_journal: bool) -> Result<Self> {
-        Self::remove(probe)?;
-        touch_memory(probe)?;
-        let open = |name: &str| {
-            let path = probe.directory.join(name);
-            OpenOptions::new().create(true).truncate(true).read(true).write(true).open(path)
-        };
-        let files =
-            (0..probe.files).map(|n| open(&format!("limit-{n}.log"))).collect::<std::io::Result<_>>()?;
-        let journal = if has_journal { Some(open("limit-journal")?) } else { None };
-        Ok(Self { files, journal, written_bytes: 0 })
-    }
-
-    fn remove(probe: &Probe<'_>) -> Result<()> {
-        let files = (0..probe.files).map(|n| format!("limit-{n}.log"));
-        for name in files.chain(["limit-journal".to_owned()]) {
-            match std::fs::remove_file(probe.directory.join(name)) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        if let Some(journal) = &mut self.journal {
-            journal.write_all(bytes)?;
-        }
-        let piece_bytes = bytes.len().div_ceil(self.files.len());
-        self.written_bytes += piece_bytes;
-        for (piece, file) in bytes.chunks(piece_bytes).zip(&mut self.files) {
-            std::hint::black_box(crc32c::crc32c(piece));
-            file.write_all(piece)?;
-        }
-        Ok(())
-    }
-
-    /// A journal is no place to stay, for its room is needed again: what has been answered for by its syncs alone is synced where it
-    /// belongs, once for all of it.
-    fn settle(&self) -> std::io::Result<()> {
-        if self.journal.is_some() { sync_all(&self.files) } else { Ok(()) }
-    }
-
-    /// What has to be synced before an answer.
-    fn to_sync(&self) -> std::io::Result<Vec<File>> {
-        match &self.journal {
-            Some(journal) => Ok(vec![journal.try_clone()?]),
-            None => self.files.iter().map(File::try_clone).collect(),
-        }
-    }
-}
-
-/// A virtual machine's memory is the host's until it is touched: see `touch_memory` of tests/bench/systems.py, which does the same
-/// before a broker's load.
-fn touch_memory(probe: &Probe<'_>) -> Result<()> {
-    let path = probe.directory.join("limit-touched");
-    let mut file = File::create(&path)?;
-    let piece = vec![1; PIECE];
-    for _ in 0..probe.total_mb + TOUCHED_MORE_MB {
-        file.write_all(&piece)?;
-    }
-    drop(file);
-    std::fs::remove_file(path)?;
-    Ok(())
-}
-
-fn sync_all(files: &[File]) -> std::io::Result<()> {
-    files.iter().try_for_each(File::sync_data)
-}
-
-#[derive(Clone, Copy)]
-struct Figures {
-    mb_s: f64,
-    cpu_s_gb: f64,
-    /// Of the processor, for each frame.
-    cpu_us: f64,
-}
-
-impl Figures {
-    /// Of two ways to do the same, the limit is what the better one reaches, figure by figure.
-    fn better(self, other: Self) -> Self {
-        Self {
-            mb_s: self.mb_s.max(other.mb_s),
-            cpu_s_gb: self.cpu_s_gb.min(other.cpu_s_gb),
-            cpu_us: self.cpu_us.min(other.cpu_us),
-        }
-    }
 }
 
 /// What a server's thread does is counted; the client has one of its own.
@@ -318,64 +221,4 @@ fn send(file: &File, bytes: usize) -> Result<Figures> {
     let cpu = cpu_seconds()? - cpu;
     receiving.join().map_err(|_| "the client panicked")??;
     Ok(figures(cpu, started.elapsed(), bytes, bytes / PIECE))
-}
-
-/// Milliseconds of a sync after a small append: the median, and the one in a hundred.
-fn syncs(file: &mut File) -> Result<(f64, f64)> {
-    let mut took = Vec::with_capacity(SYNCS);
-    for _ in 0..SYNCS {
-        file.write_all(&[7; 4096])?;
-        let started = Instant::now();
-        file.sync_data()?;
-        took.push(started.elapsed().as_secs_f64() * 1e3);
-    }
-    took.sort_by(f64::total_cmp);
-    Ok((took[SYNCS / 2], took[SYNCS * 99 / 100]))
-}
-
-/// Milliseconds until a thousand files, each with a little more in it, are all durable: a round of as many partitions.
-fn dirty_files(directory: &Path) -> Result<f64> {
-    let path = |number: usize| directory.join(format!("limit-{number}"));
-    let mut files =
-        (0..FILES).map(|number| File::create(path(number))).collect::<std::io::Result<Vec<_>>>()?;
-    let mut best = f64::MAX;
-    for _ in 0..3 {
-        for file in &mut files {
-            file.write_all(&[7; 1024])?;
-        }
-        let started = Instant::now();
-        for file in &files {
-            file.sync_data()?;
-        }
-        best = best.min(started.elapsed().as_secs_f64() * 1e3);
-    }
-    for number in 0..FILES {
-        std::fs::remove_file(path(number))?;
-    }
-    Ok(best)
-}
-
-fn pair() -> Result<(TcpStream, TcpStream)> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let client = TcpStream::connect(listener.local_addr()?)?;
-    let (server, _) = listener.accept()?;
-    for stream in [&server, &client] {
-        stream.set_nodelay(true)?;
-    }
-    Ok((server, client))
-}
-
-fn figures(cpu_seconds: f64, took: Duration, bytes: usize, frames: usize) -> Figures {
-    Figures {
-        mb_s: bytes as f64 / 1e6 / took.as_secs_f64(),
-        cpu_s_gb: cpu_seconds / (bytes as f64 / 1e9),
-        cpu_us: cpu_seconds * 1e6 / frames.max(1) as f64,
-    }
-}
-
-/// What this thread has had of a processor.
-fn cpu_seconds() -> Result<f64> {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
-    let nanoseconds: f64 = text.split_whitespace().next().ok_or("no schedstat")?.parse()?;
-    Ok(nanoseconds / 1e9)
 }
