@@ -47,7 +47,8 @@ def probe(line, folder, options):
     """The machine's limits for requests of the line's size, and as many of them."""
     if line.batch:
         record_bytes, records, codec = line.batch
-        found = load("limit", folder, record_bytes, records, line.megabytes(options), f"codec={codec}", f"files={line.files}")
+        found = load("limit", folder, record_bytes, records, line.megabytes(options), f"codec={codec}", f"files={line.files}",
+                     f"kind={line.kind}")
         frame = record_bytes * records * line.files
     else:
         frame = max(line.frame_bytes, 64)

@@ -35,6 +35,7 @@ class Line:
     files: int = 1  # that the probe's frames are cut for
     batch: tuple = ()  # that the probe sends instead, one for each file: bytes of a record, records, codec
     megabytes: object = None  # options -> of records, which the probe takes as well
+    kind: str = "plain"  # of the producer whose batches they are
     near: bool = False  # has to be within 1.5 times of the limit in any case
     moldau_only: dict = dataclasses.field(default_factory=dict)
 
@@ -281,11 +282,12 @@ SENDFILE = {"mb_s": "sendfile_mb_s", "cpu_s_gb": "sendfile_cpu_s_gb"}
 SIZES = [("100 B", 100, 1000), ("1 KiB", 1024, 100), ("10 KiB", 10_240, 10), ("100 KiB", 102_400, 10)]
 
 
-def produced(name, record_bytes, records, partitions=1, codec="none", targets=None, limits=None, near=False, share=1.0, tiny=False,
-             **how):
+def produced(name, record_bytes, records, partitions=1, codec="none", kind="plain", targets=None, limits=None, near=False, share=1.0,
+             tiny=False):
     """A line of one connection, whose probe takes as much of the same batches."""
     request_bytes = record_bytes * records * partitions
-    return Line(PRODUCE, name, produce(record_bytes, records, partitions, share, codec=codec, tiny=tiny, **how), near=near,
+    return Line(PRODUCE, name, produce(record_bytes, records, partitions, share, codec=codec, kind=kind, tiny=tiny),
+                near=near, kind=kind,
                 targets=targets or {"mb_s": 2, "cpu_s_gb": 2}, limits=limits or DURABLE, batch=(record_bytes, records, codec),
                 files=partitions, megabytes=lambda options: produced_megabytes(
                     options, request_bytes, TINY_REQUESTS if tiny else 20, share))

@@ -23,7 +23,9 @@ be. *The machine's limit* comes from a probe in the same rounds: one thread that
 sums, writes and syncs them as often as five requests in flight let it, or sends a file from the page cache with sendfile; for
 latency a sync's p99; for 1,000 partitions as many files synced one after the other. Compressed batches it unpacks, too, by the
 fastest library of the codec. A request for several partitions it cuts into as many pieces for as many files, and syncs those, or
-one file more that has all of it and the others once at the end, whichever is better. *From the limit* is how far Moldau is from it.
+one file more that has all of it and the others once at the end, whichever is better. For each transaction of twenty requests it
+syncs three small appends more, each when the client asks for it and the one before is durable: its partitions, that it commits, and
+its marker. *From the limit* is how far Moldau is from it.
 A figure is *met*; or *at the limit*, where it falls short and is within 1.5 times of what the probe could do; or *short*. Lines of
 uncompressed batches, produced and fetched, have to be so near in any case: else they are *far from the limit*.
 """

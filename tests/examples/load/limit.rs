@@ -2,6 +2,7 @@
 
 mod disk;
 mod measure;
+mod transactions;
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -13,6 +14,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use disk::{Disk, dirty_files, sync_all, syncs};
 use measure::{Figures, cpu_seconds, figures, pair};
+use transactions::{ask, steps_before, take};
 
 use crate::Result;
 use crate::unpack::Unpack;
@@ -32,6 +34,8 @@ pub(crate) struct Probe<'a> {
     /// Each frame is cut into so many pieces, each of which is summed and goes to a file of its own, as partitions' batches do.
     pub(crate) files: usize,
     pub(crate) frame: Frame,
+    /// Durable frames come in transactions, as those of `load produce kind=transactional`.
+    pub(crate) is_transactional: bool,
 }
 
 /// Bytes on the wire, and for how many bytes of records they stand.
@@ -104,14 +108,18 @@ pub(crate) fn run(probe: &Probe<'_>) -> Result<()> {
 /// What a server's thread does is counted; the client has one of its own.
 fn receive(disk: &mut Disk, frame: &Frame, frames: usize, is_durable: bool) -> Result<Figures> {
     let (mut server, client) = pair()?;
-    let sent = frame.bytes.clone();
-    let sending = std::thread::spawn(move || send_frames(client, &sent, frames).map_err(|e| e.to_string()));
+    let (sent, mut transactions) = (frame.bytes.clone(), disk.transactions.take().filter(|_| is_durable));
+    let is_transactional = transactions.is_some();
+    let sending = std::thread::spawn(move || {
+        send_frames(client, &sent, frames, is_transactional).map_err(|e| e.to_string())
+    });
     let mut buffer = vec![0; frame.bytes.len()];
     let mut unpacker = frame.unpack.map(|unpack| unpack.unpacker(frame.payload_bytes)).transpose()?;
     let synced = disk.to_sync()?;
     let (cpu, started) = (cpu_seconds()?, Instant::now());
     let mut unanswered = 0;
     for number in 0..frames {
+        take_steps(&mut server, &mut transactions, number)?;
         server.read_exact(&mut buffer)?;
         if let Some(unpacker) = &mut unpacker {
             unpacker.unpack(&buffer)?;
@@ -119,7 +127,8 @@ fn receive(disk: &mut Disk, frame: &Frame, frames: usize, is_durable: bool) -> R
         disk.append(&buffer)?;
         unanswered += 1;
         // One sync for all that the client has in flight, as group commit does.
-        if !is_durable || unanswered == IN_FLIGHT || number + 1 == frames {
+        let is_last = number + 1 == frames || (is_transactional && steps_before(number + 1) > 0);
+        if !is_durable || unanswered == IN_FLIGHT || is_last {
             if is_durable {
                 sync_all(&synced)?;
             }
@@ -140,8 +149,11 @@ fn receive_and_sync_beside(disk: &mut Disk, frame: &Frame, frames: usize) -> Res
     let (mut server, client) = pair()?;
     let mut answers = server.try_clone()?;
     let synced = disk.to_sync()?;
-    let sent = frame.bytes.clone();
-    let sending = std::thread::spawn(move || send_frames(client, &sent, frames).map_err(|e| e.to_string()));
+    let (sent, mut transactions) = (frame.bytes.clone(), disk.transactions.take());
+    let is_transactional = transactions.is_some();
+    let sending = std::thread::spawn(move || {
+        send_frames(client, &sent, frames, is_transactional).map_err(|e| e.to_string())
+    });
     let (written, grew) = (Mutex::new(0), Condvar::new());
     let mut buffer = vec![0; frame.bytes.len()];
     let mut unpacker = frame.unpack.map(|unpack| unpack.unpacker(frame.payload_bytes)).transpose()?;
@@ -163,7 +175,8 @@ fn receive_and_sync_beside(disk: &mut Disk, frame: &Frame, frames: usize) -> Res
             }
             cpu_seconds().map_err(|e| e.to_string())
         });
-        for _ in 0..frames {
+        for number in 0..frames {
+            take_steps(&mut server, &mut transactions, number)?;
             server.read_exact(&mut buffer)?;
             if let Some(unpacker) = &mut unpacker {
                 unpacker.unpack(&buffer)?;
@@ -182,17 +195,33 @@ fn receive_and_sync_beside(disk: &mut Disk, frame: &Frame, frames: usize) -> Res
     Ok(figures)
 }
 
-fn send_frames(mut stream: TcpStream, frame: &[u8], frames: usize) -> Result<()> {
-    let mut answer = [0; ANSWER_BYTES];
+/// Before this frame, as the client has nothing in flight then.
+fn take_steps(server: &mut TcpStream, transactions: &mut Option<File>, frame: usize) -> std::io::Result<()> {
+    match transactions {
+        Some(file) => (0..steps_before(frame)).try_for_each(|_| take(server, file)),
+        None => Ok(()),
+    }
+}
+
+fn send_frames(mut stream: TcpStream, frame: &[u8], frames: usize, is_transactional: bool) -> Result<()> {
+    let mut in_flight = 0;
+    let take_answers = |stream: &mut TcpStream, count: usize| -> std::io::Result<()> {
+        (0..count).try_for_each(|_| stream.read_exact(&mut [0; ANSWER_BYTES]))
+    };
     for number in 0..frames {
-        if number >= IN_FLIGHT {
-            stream.read_exact(&mut answer)?;
+        let steps = if is_transactional { steps_before(number) } else { 0 };
+        if steps > 0 {
+            take_answers(&mut stream, std::mem::take(&mut in_flight))?;
+            (0..steps).try_for_each(|_| ask(&mut stream))?;
+        }
+        if in_flight == IN_FLIGHT {
+            take_answers(&mut stream, 1)?;
+            in_flight -= 1;
         }
         stream.write_all(frame)?;
+        in_flight += 1;
     }
-    for _ in 0..IN_FLIGHT.min(frames) {
-        stream.read_exact(&mut answer)?;
-    }
+    take_answers(&mut stream, in_flight)?;
     Ok(())
 }
 

@@ -9,7 +9,7 @@
 //! load members ADDRESS TOPIC GROUP MEMBERS
 //! load topics  ADDRESS COUNT PARTITIONS
 //! load limit   DIRECTORY FRAME_BYTES TOTAL_MB [files=1]
-//! load limit   DIRECTORY RECORD_BYTES RECORDS_PER_BATCH TOTAL_MB [codec=none files=1]
+//! load limit   DIRECTORY RECORD_BYTES RECORDS_PER_BATCH TOTAL_MB [codec=none files=1 kind=plain]
 //! ```
 //! `produce` sends acks=all, five requests in flight on each connection. One connection has a batch for each partition in
 //! every request; many have one partition each. `kind` is `plain`, `idempotent` or `transactional`. `fetch` reads one
@@ -17,7 +17,9 @@
 //! due at a fixed rate, whatever became of those before, and a consumer takes the time from when they were due. `first` waits
 //! for the first answer to Metadata, with a leader of the topic where one is named. `idle` and `members` stay until their
 //! input ends. `topics` creates one topic after the other. `limit` is what the machine can do: no broker at all. It receives as many
-//! bytes, or a batch of records for each of so many files, and unpacks what is compressed, as whoever checks records has to.
+//! bytes, or a batch of records for each of so many files, and unpacks what is compressed, as whoever checks records has to. For each
+//! transaction it syncs three small appends more, one behind the other and each asked for by a request: the partitions, the commit
+//! and the marker.
 //!
 //! Each prints one line, the figure first; `latency` and `limit` print a line of names and figures.
 
@@ -73,6 +75,7 @@ fn main() -> Result<()> {
             total_mb: total_mb.parse()?,
             files: option(&options, "files", "1").parse()?,
             frame: limit::Frame::plain(frame_bytes.parse()?),
+            is_transactional: false,
         }),
         ["limit", directory, record_bytes, records, total_mb] => {
             let codec = option(&options, "codec", "none");
@@ -82,6 +85,8 @@ fn main() -> Result<()> {
                 total_mb: total_mb.parse()?,
                 files,
                 frame: limit::Frame::batches(record_bytes.parse()?, records.parse()?, codec, files)?,
+                is_transactional: produce::Kind::of(option(&options, "kind", "plain"))?
+                    == produce::Kind::Transactional,
             })
         }
         _ => {

@@ -19,7 +19,7 @@ const VERSION: i16 = 9;
 const IN_FLIGHT_MAX: usize = 5;
 /// Threads that share many connections; the server is to have the processors.
 const THREADS_MAX: usize = 2;
-const REQUESTS_PER_TRANSACTION: usize = 20;
+pub(crate) const REQUESTS_PER_TRANSACTION: usize = 20;
 const SETTLED_WITHIN_SECONDS: u64 = 60;
 const TIMEOUT_MS: i32 = 60_000;
 

@@ -16,6 +16,8 @@ const TOUCHED_MORE_MB: usize = 256;
 pub(super) struct Disk {
     pub(super) files: Vec<File>,
     journal: Option<File>,
+    /// Of transactions' steps, where the load has any.
+    pub(super) transactions: Option<File>,
     /// To the first file.
     pub(super) written_bytes: usize,
 }
@@ -29,12 +31,13 @@ impl Disk {
         let files =
             (0..probe.files).map(|n| open(&format!("limit-{n}.log"))).collect::<std::io::Result<_>>()?;
         let journal = if has_journal { Some(open("limit-journal")?) } else { None };
-        Ok(Self { files, journal, written_bytes: 0 })
+        let transactions = if probe.is_transactional { Some(open("limit-transactions")?) } else { None };
+        Ok(Self { files, journal, transactions, written_bytes: 0 })
     }
 
     pub(super) fn remove(probe: &Probe<'_>) -> Result<()> {
         let files = (0..probe.files).map(|n| format!("limit-{n}.log"));
-        for name in files.chain(["limit-journal".to_owned()]) {
+        for name in files.chain(["limit-journal".to_owned(), "limit-transactions".to_owned()]) {
             match std::fs::remove_file(probe.directory.join(name)) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
                 _ => {}
