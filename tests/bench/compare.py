@@ -18,46 +18,12 @@ import time
 import page
 import systems
 from machine import machine
-from lines import REPLICATED, SECTIONS, Session, lines
-from systems import KINDS, ROOT, load
+from limits import probe
+from lines import REPLICATED, SECTIONS, lines
+from session import Session
+from systems import KINDS, ROOT
 
 FIGURES = ROOT / "docs" / "benchmarks" / "figures.json"
-
-
-class BenchSession(Session):
-    """With clusters of three nodes, which are never up at the same time as others."""
-
-    def cluster(self, kind):
-        key = ("cluster", kind)
-        if key not in self.nodes:
-            self.close()
-            from cluster import Cluster
-            # Sessions of Kafka's and our defaults: this is no test of failover.
-            defaults = {"broker.session.timeout.ms": None, "broker.heartbeat.interval.ms": None, "replica.lag.time.max.ms": None}
-            cluster = Cluster(kind, self.folder / f"{kind}-{time.monotonic_ns()}", settings=defaults)
-            for node in cluster.nodes.values():
-                node.heap = systems.HEAP
-            cluster.start()
-            cluster.stop = cluster.close
-            self.nodes[key] = cluster
-        return self.nodes[key]
-
-
-def probe(line, folder, options):
-    """The machine's limits for requests of the line's size, and as many of them."""
-    if line.batch:
-        record_bytes, records, codec = line.batch
-        found = load("limit", folder, record_bytes, records, line.megabytes(options), f"codec={codec}", f"files={line.files}",
-                     f"kind={line.kind}")
-        frame = record_bytes * records * line.files
-    else:
-        frame = max(line.frame_bytes, 64)
-        megabytes = max(300, 50 * frame // 1_000_000) if frame > 8192 else 10
-        found = load("limit", folder, frame, megabytes, f"files={line.files}")
-    found["durable_frames_s"] = found["durable_mb_s"] * 1e6 / frame
-    # A request for a thousand partitions is durable when as many files are.
-    found["files_mb_s"] = frame / 1e6 / (found["files_1000_ms"] / 1e3)
-    return found
 
 
 def measure(line, session, options):
@@ -136,7 +102,7 @@ def run(wanted, options, kept):
     started = time.monotonic()
     failed = []
     with tempfile.TemporaryDirectory(prefix="moldau-bench-", dir=options.folder) as folder:
-        session = BenchSession(folder)
+        session = Session(folder)
         try:
             for number, line in enumerate(wanted):
                 name = f"{line.section}: {line.name}"

@@ -6,15 +6,14 @@ each of them. Figures: `mb_s`, `requests_s`, `cpu_s_gb`, `cpu_us` (of the server
 
 import dataclasses
 import math
-import os
-import pathlib
 import subprocess
-import tempfile
 import time
 import uuid
 
+import limits
 import systems
-from systems import Node, load, touch_memory
+from session import warm_up
+from systems import load, touch_memory
 
 PRODUCE, FETCH, LATENCY = "Produce", "Fetch", "End-to-end latency"
 REPLICATED, MIXED, FOOTPRINT, RECOVERY = "Replicated produce", "Catch-up and fan-out", "Footprint", "Start and recovery"
@@ -36,49 +35,9 @@ class Line:
     batch: tuple = ()  # that the probe sends instead, one for each file: bytes of a record, records, codec
     megabytes: object = None  # options -> of records, which the probe takes as well
     kind: str = "plain"  # of the producer whose batches they are
+    probe: object = None  # (folder, options) -> {its figure: value}, where it is not one of frames
     near: bool = False  # has to be within 1.5 times of the limit in any case
     moldau_only: dict = dataclasses.field(default_factory=dict)
-
-
-class Session:
-    """The nodes that lines share, started when they are first needed; one set for each settings."""
-
-    def __init__(self, folder):
-        self.folder, self.nodes, self.has_settled = pathlib.Path(folder), {}, False
-
-    def node(self, kind, moldau_only=None):
-        key = (kind, tuple(sorted((moldau_only or {}).items())) if kind == "moldau" else ())
-        if key not in self.nodes:
-            self.nodes[key] = Node(kind, self.folder / uuid.uuid4().hex[:8], moldau_only=moldau_only)
-            warm_up(self.nodes[key])
-        return self.nodes[key]
-
-    def settled_node(self, kind):
-        """With nothing of other lines still to be deleted: a minute after its topic is gone a system unlinks the files, and who
-        waits for the disk then waits for the room to be given up, be it another system's."""
-        if not self.has_settled:
-            self.close()
-            os.sync()
-            self.has_settled = True
-        return self.node(kind)
-
-    def fresh(self, kind, **arguments):
-        return Node(kind, self.folder / uuid.uuid4().hex[:8], **arguments)
-
-    def close(self):
-        for node in self.nodes.values():
-            node.stop()
-        self.nodes.clear()
-
-
-def warm_up(node):
-    """Kafka's code is compiled, both have touched their memory."""
-    topic = uuid.uuid4().hex
-    node.make_topic(topic, 2)
-    for arguments in ((1024, 100, 300, 2), (100, 10, 5, 2)):
-        load("produce", node.bootstrap, topic, *arguments)
-    load("fetch", node.bootstrap, topic, 300, 2)
-    node.delete_topic(topic)
 
 
 def counted(node, megabytes, run):
@@ -138,7 +97,7 @@ def latency(rate, record_bytes=100):
         node.make_topic(topic)
         found = load("latency", node.bootstrap, topic, rate, options.latency_seconds, record_bytes)
         node.delete_topic(topic)
-        return {f"{name}_ms": found[name] for name in ("p50", "p90", "p99", "p99.9")}
+        return {figure: found[name] for figure, name in PERCENTILES.items()}
     return run
 
 
@@ -279,6 +238,7 @@ def recovery(session, system, options):
 DURABLE = {"mb_s": "durable_mb_s", "cpu_s_gb": "durable_cpu_s_gb"}
 TINY = {"requests_s": "durable_frames_s", "cpu_us": "durable_cpu_us"}
 SENDFILE = {"mb_s": "sendfile_mb_s", "cpu_s_gb": "sendfile_cpu_s_gb"}
+PERCENTILES = {"p50_ms": "p50", "p90_ms": "p90", "p99_ms": "p99", "p99.9_ms": "p99.9"}
 SIZES = [("100 B", 100, 1000), ("1 KiB", 1024, 100), ("10 KiB", 10_240, 10), ("100 KiB", 102_400, 10)]
 
 
@@ -328,7 +288,7 @@ def lines():
                           targets={"mb_s": 2, "cpu_s_gb": 2}, limits=SENDFILE, frame_bytes=1 << 20))
     for rate in (100, 1000, 10_000, 50_000):
         found.append(Line(LATENCY, f"{rate} records/s of 100 B", latency(rate),
-                          targets={"p99_ms": 2, "p99.9_ms": 2}, limits={"p99_ms": "sync_p99_ms"}, frame_bytes=4096))
+                          targets={"p99_ms": 2, "p99.9_ms": 2}, limits=PERCENTILES, probe=limits.latency(rate, 100)))
     for name, size, records in SIZES[:2]:
         found.append(Line(REPLICATED, f"{name}, batches of {records}", replicated(size, records, share=0.5),
                           targets={"mb_s": 2, "cpu_s_gb": 4 if size == 100 else 2}))

@@ -75,7 +75,7 @@ def curves(title, steps, series):
         share = (math.log10(max(value, 10 ** low)) - low) / (high - low)
         return x, bottom - (bottom - top) * share
 
-    parts = [text(20, 28, title + " (logarithmic)", size=16, weight="bold"), *legend(["kafka", "moldau"], 52)]
+    parts = [text(20, 28, title + " (logarithmic)", size=16, weight="bold"), *legend([kind for kind in COLORS if any(k == kind for _, k, _ in series)], 52)]
     for power in range(low, high + 1):
         _, y = place(0, 10 ** power)
         parts.append(f'<line x1="{left}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}" stroke="#d0d7de"/>')

@@ -5,6 +5,7 @@
 //! waits, and its wait counts.
 
 use std::io::Write;
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -28,16 +29,83 @@ const UNCOMPRESSED: DecompressLimit = DecompressLimit(0);
 /// Records of one batch, where many are due.
 const BATCH_RECORDS_MAX: u64 = 5000;
 
-pub(crate) fn run(address: &str, topic: &str, rate: u64, seconds: u64, record_bytes: usize) -> Result<()> {
-    let total = rate * seconds;
-    let due = |number: u64| Duration::from_nanos(number * 1_000_000_000 / rate);
+/// What is due when, and how large it is.
+#[derive(Clone, Copy)]
+pub(crate) struct Schedule {
+    pub(crate) rate: u64,
+    pub(crate) seconds: u64,
+    pub(crate) record_bytes: usize,
+}
+
+impl Schedule {
+    fn total(self) -> u64 {
+        self.rate * self.seconds
+    }
+
+    fn due(self, number: u64) -> Duration {
+        Duration::from_nanos(number * 1_000_000_000 / self.rate)
+    }
+}
+
+/// Where the producer's batches go.
+pub(crate) trait Sink {
+    fn frame(&self, batch: Vec<u8>) -> Result<Vec<u8>>;
+    /// Fails if the answer tells of a failure.
+    fn check(answer: &[u8]) -> Result<()>;
+}
+
+/// Where the consumer's batches come from.
+pub(crate) trait Source {
+    /// The next batches from `offset` on; none if none came for some time.
+    fn next(&mut self, offset: i64) -> Result<&[u8]>;
+}
+
+pub(crate) fn run(address: &str, topic: &str, schedule: Schedule) -> Result<()> {
+    println!("{}", measure(schedule, connect(address)?, &Topic(topic), Reader::open(address, topic)?)?);
+    Ok(())
+}
+
+struct Topic<'a>(&'a str);
+
+impl Sink for Topic<'_> {
+    fn frame(&self, batch: Vec<u8>) -> Result<Vec<u8>> {
+        let data = PartitionProduceData::default().with_index(0).with_records(Some(batch.into()));
+        let topic =
+            TopicProduceData::default().with_name(TopicName(text(self.0))).with_partition_data(vec![data]);
+        let request = ProduceRequest::default().with_acks(-1).with_timeout_ms(30_000);
+        frame(9, &request.with_topic_data(vec![topic]))
+    }
+
+    fn check(answer: &[u8]) -> Result<()> {
+        let mut bytes = Bytes::copy_from_slice(answer);
+        let (_, response) = moldau_kafka::decode_response::<ProduceRequest>(9, &mut bytes)?;
+        let failed = response.responses.iter().flat_map(|topic| &topic.partition_responses);
+        match failed.map(|partition| partition.error_code).find(|code| *code != 0) {
+            Some(code) => Err(format!("produce was answered with error {code}").into()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Source for Reader {
+    fn next(&mut self, offset: i64) -> Result<&[u8]> {
+        self.fetch(0, offset)
+    }
+}
+
+/// How long records took, as a line of names and figures.
+pub(crate) fn measure<S: Sink + Sync>(
+    schedule: Schedule,
+    stream: TcpStream,
+    sink: &S,
+    source: impl Source + Send,
+) -> Result<String> {
     // Some time for the consumer to stand at the end of the log.
     let begin = Instant::now() + Duration::from_millis(300);
     let fail = |error: Box<dyn std::error::Error>| error.to_string();
     let (received, sent) = std::thread::scope(|scope| {
-        let consumer = scope.spawn(|| consume(address, topic, total, begin, &due).map_err(fail));
-        let producer =
-            scope.spawn(|| produce(address, topic, total, record_bytes, begin, &due).map_err(fail));
+        let consumer = scope.spawn(|| consume(source, schedule, begin).map_err(fail));
+        let producer = scope.spawn(|| produce(stream, sink, schedule, begin).map_err(fail));
         (consumer.join(), producer.join())
     });
     sent.map_err(|_| "the producer panicked")??;
@@ -48,7 +116,7 @@ pub(crate) fn run(address: &str, topic: &str, rate: u64, seconds: u64, record_by
         let at = ((latencies.len() as f64 * share) as usize).min(latencies.len().saturating_sub(1));
         latencies.get(at).map_or(0.0, |latency| latency.as_secs_f64() * 1e3)
     };
-    println!(
+    Ok(format!(
         "p50 {:.3} p90 {:.3} p99 {:.3} p99.9 {:.3} max {:.3} ms of {} records",
         percentile(0.5),
         percentile(0.9),
@@ -56,23 +124,16 @@ pub(crate) fn run(address: &str, topic: &str, rate: u64, seconds: u64, record_by
         percentile(0.999),
         percentile(1.0),
         latencies.len()
-    );
-    Ok(())
+    ))
 }
 
 /// What each record took, in the order they were received in.
-fn consume(
-    address: &str,
-    topic: &str,
-    total: u64,
-    begin: Instant,
-    due: &impl Fn(u64) -> Duration,
-) -> Result<Vec<Duration>> {
-    let mut reader = Reader::open(address, topic)?;
+fn consume(mut source: impl Source, schedule: Schedule, begin: Instant) -> Result<Vec<Duration>> {
+    let total = schedule.total();
     let mut latencies = Vec::with_capacity(usize::try_from(total)?);
     let (mut offset, mut last_news) = (0, Instant::now());
     while (latencies.len() as u64) < total {
-        let records = reader.fetch(0, offset)?;
+        let records = source.next(offset)?;
         let now = Instant::now();
         if records.is_empty() {
             if now.duration_since(last_news) > Duration::from_secs(30) {
@@ -85,7 +146,7 @@ fn consume(
             for record in batch?.records(UNCOMPRESSED)?.iter() {
                 let value = record?.value.ok_or("a record without a value")?;
                 let number = value.get(..8).and_then(|number| number.try_into().ok()).map(u64::from_be_bytes);
-                let was_due = begin + due(number.ok_or("a short record")?);
+                let was_due = begin + schedule.due(number.ok_or("a short record")?);
                 latencies.push(now.saturating_duration_since(was_due));
             }
         }
@@ -94,15 +155,8 @@ fn consume(
     Ok(latencies)
 }
 
-fn produce(
-    address: &str,
-    topic: &str,
-    total: u64,
-    record_bytes: usize,
-    begin: Instant,
-    due: &impl Fn(u64) -> Duration,
-) -> Result<()> {
-    let mut stream = connect(address)?;
+fn produce<S: Sink>(mut stream: TcpStream, sink: &S, schedule: Schedule, begin: Instant) -> Result<()> {
+    let total = schedule.total();
     let mut answers = stream.try_clone()?;
     let (sent, answered) = (AtomicU64::new(0), AtomicU64::new(0));
     let producing = std::thread::current();
@@ -120,22 +174,16 @@ fn produce(
                     continue;
                 }
                 let size = answer(&mut answers, &mut buffer).map_err(|error| error.to_string())?;
-                let mut bytes = Bytes::copy_from_slice(&buffer[..size]);
-                let decoded = moldau_kafka::decode_response::<ProduceRequest>(9, &mut bytes);
-                let (_, response) = decoded.map_err(|error| error.to_string())?;
                 answered.fetch_add(1, Ordering::AcqRel);
                 producing.unpark();
-                let failed = response.responses.iter().flat_map(|topic| &topic.partition_responses);
-                if let Some(failed) = failed.map(|partition| partition.error_code).find(|code| *code != 0) {
-                    return Err(format!("produce was answered with error {failed}"));
-                }
+                S::check(&buffer[..size]).map_err(|error| error.to_string())?;
             }
         });
         let mut number = 0;
         while number < total && !reading.is_finished() {
             let now = Instant::now();
             let is_full = sent.load(Ordering::Acquire) - answered.load(Ordering::Acquire) >= IN_FLIGHT_MAX;
-            let next = begin + due(number);
+            let next = begin + schedule.due(number);
             if is_full {
                 std::thread::park_timeout(Duration::from_millis(1));
             } else if next > now {
@@ -147,10 +195,13 @@ fn produce(
                 }
             } else {
                 let first = number;
-                while number < total && number - first < BATCH_RECORDS_MAX && begin + due(number) <= now {
+                while number < total
+                    && number - first < BATCH_RECORDS_MAX
+                    && begin + schedule.due(number) <= now
+                {
                     number += 1;
                 }
-                let frame = request(topic, first..number, record_bytes)?;
+                let frame = sink.frame(batch(first..number, schedule.record_bytes)?)?;
                 sent.fetch_add(1, Ordering::AcqRel);
                 reading.thread().unpark();
                 stream.write_all(&frame)?;
@@ -162,7 +213,7 @@ fn produce(
     })
 }
 
-fn request(topic: &str, numbers: std::ops::Range<u64>, record_bytes: usize) -> Result<Vec<u8>> {
+fn batch(numbers: std::ops::Range<u64>, record_bytes: usize) -> Result<Vec<u8>> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     let now = TimestampMs(i64::try_from(now.as_millis())?);
     let mut batch = BatchBuilder::new();
@@ -171,7 +222,5 @@ fn request(topic: &str, numbers: std::ops::Range<u64>, record_bytes: usize) -> R
         value[..8].copy_from_slice(&number.to_be_bytes());
         batch.append(now, None, Some(&value), &[])?;
     }
-    let data = PartitionProduceData::default().with_index(0).with_records(Some(batch.build()?.into()));
-    let topic = TopicProduceData::default().with_name(TopicName(text(topic))).with_partition_data(vec![data]);
-    frame(9, &ProduceRequest::default().with_acks(-1).with_timeout_ms(30_000).with_topic_data(vec![topic]))
+    Ok(batch.build()?)
 }

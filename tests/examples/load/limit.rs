@@ -1,6 +1,7 @@
 //! What the machine can do at most: the least that a broker has to do with each byte, without the broker.
 
 mod disk;
+pub(crate) mod latency;
 mod measure;
 mod transactions;
 

@@ -10,6 +10,7 @@
 //! load topics  ADDRESS COUNT PARTITIONS
 //! load limit   DIRECTORY FRAME_BYTES TOTAL_MB [files=1]
 //! load limit   DIRECTORY RECORD_BYTES RECORDS_PER_BATCH TOTAL_MB [codec=none files=1 kind=plain]
+//! load limit-latency DIRECTORY RATE SECONDS RECORD_BYTES
 //! ```
 //! `produce` sends acks=all, five requests in flight on each connection. One connection has a batch for each partition in
 //! every request; many have one partition each. `kind` is `plain`, `idempotent` or `transactional`. `fetch` reads one
@@ -19,9 +20,9 @@
 //! input ends. `topics` creates one topic after the other. `limit` is what the machine can do: no broker at all. It receives as many
 //! bytes, or a batch of records for each of so many files, and unpacks what is compressed, as whoever checks records has to. For each
 //! transaction it syncs three small appends more, one behind the other and each asked for by a request: the partitions, the commit
-//! and the marker.
+//! and the marker. `limit-latency` is `latency` with such a server: one thread receives and writes, one syncs, answers and hands on.
 //!
-//! Each prints one line, the figure first; `latency` and `limit` print a line of names and figures.
+//! Each prints one line, the figure first; `latency` and the limits print a line of names and figures.
 
 #![expect(clippy::print_stdout, reason = "one line of figures is what it is for")]
 
@@ -59,7 +60,7 @@ fn main() -> Result<()> {
             fetch::run(address, topic, total_mb.parse()?, partitions.parse()?, consumers)
         }
         ["latency", address, topic, rate, seconds, record_bytes] => {
-            latency::run(address, topic, rate.parse()?, seconds.parse()?, record_bytes.parse()?)
+            latency::run(address, topic, schedule(rate, seconds, record_bytes)?)
         }
         ["first", address, seconds] => admin::first_answer(address, seconds.parse()?, None),
         ["first", address, seconds, topic] => admin::first_answer(address, seconds.parse()?, Some(topic)),
@@ -89,11 +90,19 @@ fn main() -> Result<()> {
                     == produce::Kind::Transactional,
             })
         }
+        ["limit-latency", directory, rate, seconds, record_bytes] => {
+            limit::latency::run(directory.as_ref(), schedule(rate, seconds, record_bytes)?)
+        }
         _ => {
             Err("usage: load produce|fetch|... ADDRESS ... (see the top of tests/examples/load/main.rs)"
                 .into())
         }
     }
+}
+
+fn schedule(rate: &str, seconds: &str, record_bytes: &str) -> Result<latency::Schedule> {
+    let (rate, seconds, record_bytes) = (rate.parse()?, seconds.parse()?, record_bytes.parse()?);
+    Ok(latency::Schedule { rate, seconds, record_bytes })
 }
 
 /// The value of `name=value` among the options.

@@ -12,7 +12,7 @@ use moldau_record::{BatchBuilder, Compression};
 use crate::Result;
 
 /// A server that says nothing for so long has failed.
-const SILENCE_MAX: Duration = Duration::from_secs(120);
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(120);
 
 pub(crate) fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())

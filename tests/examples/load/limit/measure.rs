@@ -4,6 +4,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use crate::Result;
+use crate::wire::SILENCE_MAX;
 
 #[derive(Clone, Copy)]
 pub(super) struct Figures {
@@ -30,6 +31,8 @@ pub(super) fn pair() -> Result<(TcpStream, TcpStream)> {
     let (server, _) = listener.accept()?;
     for stream in [&server, &client] {
         stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(SILENCE_MAX))?;
+        stream.set_write_timeout(Some(SILENCE_MAX))?;
     }
     Ok((server, client))
 }
