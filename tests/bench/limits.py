@@ -26,3 +26,9 @@ def latency(rate, record_bytes):
     def probe(folder, options):
         return load("limit-latency", folder, rate, options.latency_seconds, record_bytes)
     return probe
+
+
+def replicated(record_bytes, records, megabytes):
+    def probe(folder, options):
+        return load("limit-replicated", folder, record_bytes, records, megabytes(options))
+    return probe

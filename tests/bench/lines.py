@@ -101,13 +101,18 @@ def latency(rate, record_bytes=100):
     return run
 
 
-def replicated(record_bytes, records, share=1.0, tiny=False):
+def replicated(name, record_bytes, records, targets, share, tiny=False):
+    """A line of three nodes, whose probe takes as much of the same batches."""
+    request_bytes = record_bytes * records
+
+    def megabytes_of(options):
+        return max(20, math.ceil(max(options.megabytes * share, request_bytes * TINY_REQUESTS / 1e6 if tiny else 0)))
+
     def run(session, system, options):
         cluster = session.cluster(system)
         topic = uuid.uuid4().hex
         cluster.create_topic(topic, partitions=1)
-        request_bytes = record_bytes * records
-        megabytes = max(20, math.ceil(max(options.megabytes * share, request_bytes * TINY_REQUESTS / 1e6 if tiny else 0)))
+        megabytes = megabytes_of(options)
         touch_memory(3 * megabytes + 256, session.folder)
         nodes = cluster.nodes.values()
         leader = cluster.leader(topic, 0)
@@ -119,7 +124,8 @@ def replicated(record_bytes, records, share=1.0, tiny=False):
         if tiny:
             return {"requests_s": mb_s * 1e6 / request_bytes, "cpu_us": spent * request_bytes / megabytes}
         return {"mb_s": mb_s, "cpu_s_gb": spent / (megabytes / 1000)}
-    return run
+    bounds = {"requests_s": "frames_s", "cpu_us": "cpu_us"} if tiny else {"mb_s": "mb_s", "cpu_s_gb": "cpu_s_gb"}
+    return Line(REPLICATED, name, run, targets, bounds, probe=limits.replicated(record_bytes, records, megabytes_of))
 
 
 def catch_up(session, system, options):
@@ -290,10 +296,8 @@ def lines():
         found.append(Line(LATENCY, f"{rate} records/s of 100 B", latency(rate),
                           targets={"p99_ms": 2, "p99.9_ms": 2}, limits=PERCENTILES, probe=limits.latency(rate, 100)))
     for name, size, records in SIZES[:2]:
-        found.append(Line(REPLICATED, f"{name}, batches of {records}", replicated(size, records, share=0.5),
-                          targets={"mb_s": 2, "cpu_s_gb": 4 if size == 100 else 2}))
-    found.append(Line(REPLICATED, "100 B, tiny batches: 10 records", replicated(100, 10, share=0.01, tiny=True),
-                      targets={"requests_s": 3, "cpu_us": 6}))
+        found.append(replicated(f"{name}, batches of {records}", size, records, {"mb_s": 2, "cpu_s_gb": 4 if size == 100 else 2}, 0.5))
+    found.append(replicated("100 B, tiny batches: 10 records", 100, 10, {"requests_s": 3, "cpu_us": 6}, 0.01, tiny=True))
     found.append(Line(MIXED, "catch-up from cold disk beside 1000 records/s", catch_up, targets={"mb_s": 2, "cpu_s_gb": 2, "p99_ms": 2}))
     for count in (10, 50):
         found.append(Line(MIXED, f"{count} consumers of one topic", fetch(1024, 100, share=4.0, consumers=count),

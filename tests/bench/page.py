@@ -19,16 +19,20 @@ run on loopback, with the load generator on the same processors (`tests/examples
 over and over). The systems take turns, and so does who comes first; figures are the medians of all rounds.
 
 *Times better* is how much more or how much less that is than Kafka's, so that more is always better; *wanted* is what it has to
-be. *The machine's limit* comes from a probe in the same rounds: one thread that receives frames of the line's size over loopback,
-sums, writes and syncs them as often as five requests in flight let it, or sends a file from the page cache with sendfile; for
-latency the same load on a bare server, one thread of which receives, sums and writes while another syncs, answers and hands on to the
-consumer, what comes during a sync being covered by the next; for 1,000 partitions as many files synced one after the other. Compressed batches it unpacks, too, by the
-fastest library of the codec. A request for several partitions it cuts into as many pieces for as many files, and syncs those, or
-one file more that has all of it and the others once at the end, whichever is better. For each transaction of twenty requests it
-syncs three small appends more, each when the client asks for it and the one before is durable: its partitions, that it commits, and
-its marker. *From the limit* is how far Moldau is from it.
-A figure is *met*; or *at the limit*, where it falls short and is within 1.5 times of what the probe could do; or *short*. Lines of
-uncompressed batches, produced and fetched, have to be so near in any case: else they are *far from the limit*.
+be. *The machine's limit* comes from a probe in the same rounds, which does the least that any broker has to do, without one: one
+thread receives frames of the line's size over loopback, sums, writes and syncs them as often as five requests in flight let it, or
+sends a file from the page cache with sendfile; for 1,000 partitions it syncs as many files one after the other. Compressed batches
+it unpacks, too, by the fastest library of the codec. A request for several partitions it cuts into as many pieces for as many
+files, and syncs those, or one file more that has all of it and the others once at the end, whichever is better. For each
+transaction of twenty requests it syncs three small appends more, each when the client asks for it and the one before is durable:
+its partitions, that it commits, and its marker. The limit of latency is what the same load takes with a bare server, one thread of
+which receives, sums and writes while another syncs, answers and hands on to the consumer. That of replication has three such
+servers: one writes, hands on to two others that write and sync, syncs as well, and answers when all three have; the processor's time
+is that of all three.
+
+*From the limit* is how far Moldau is from it. A figure is *met*; or *at the limit*, where it falls short and is within 1.5 times of
+what the probe could do; or *short*. Lines of uncompressed batches, produced and fetched, have to be so near in any case: else they
+are *far from the limit*.
 """
 
 

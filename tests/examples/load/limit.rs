@@ -3,18 +3,18 @@
 mod disk;
 pub(crate) mod latency;
 mod measure;
+pub(crate) mod replicated;
 mod transactions;
 
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
 use disk::{Disk, dirty_files, sync_all, syncs};
-use measure::{Figures, cpu_seconds, figures, pair};
+use measure::{Count, Figures, cpu_seconds, figures, pair};
 use transactions::{ask, steps_before, take};
 
 use crate::Result;
@@ -64,6 +64,11 @@ impl Frame {
         let payload_bytes = record_bytes * records * partitions;
         Ok(Self { bytes: bytes.into(), payload_bytes, unpack: Unpack::of(codec)? })
     }
+
+    /// What small ones cost is their syncs, of which a part of the load tells as much.
+    fn durable(&self, frames: usize) -> usize {
+        if self.bytes.len() < SMALL_BYTES { frames.min(SMALL_FRAMES_MAX) } else { frames }
+    }
 }
 
 /// Receives over loopback, checks sums, writes (and syncs), sends back; how long one sync takes, and a thousand dirty files.
@@ -71,17 +76,20 @@ pub(crate) fn run(probe: &Probe<'_>) -> Result<()> {
     let frame = &probe.frame;
     let frames = (probe.total_mb * 1_000_000).div_ceil(frame.payload_bytes);
     let mut disk = Disk::create(probe, false)?;
-    let written = receive(&mut disk, frame, frames, false)?;
+    let written = receive(&mut disk, frame, frames, None)?;
     let sent = send(&disk.files[0], disk.written_bytes)?;
     drop(disk);
-    // What small ones cost is their syncs, of which a part of the load tells as much.
-    let durable_frames = if frame.bytes.len() < SMALL_BYTES { frames.min(SMALL_FRAMES_MAX) } else { frames };
+    let durable_frames = frame.durable(frames);
     let mut durable: Option<Figures> = None;
     let mut note = |found: Figures| durable = Some(durable.map_or(found, |best| best.better(found)));
     // Several files are durable when each is synced, or when one more that has the same is.
     for has_journal in if probe.files == 1 { &[false][..] } else { &[false, true] } {
-        note(receive(&mut Disk::create(probe, *has_journal)?, frame, durable_frames, true)?);
-        note(receive_and_sync_beside(&mut Disk::create(probe, *has_journal)?, frame, durable_frames)?);
+        let mut disk = Disk::create(probe, *has_journal)?;
+        let synced = disk.to_sync()?;
+        note(receive(&mut disk, frame, durable_frames, Some(&mut |_| sync_all(&synced)))?);
+        let mut disk = Disk::create(probe, *has_journal)?;
+        let synced = disk.to_sync()?;
+        note(receive_and_sync_beside(&mut disk, frame, durable_frames, |_| sync_all(&synced))?);
     }
     let durable = durable.ok_or("nothing was measured")?;
     let (sync_p50, sync_p99) = syncs(&mut Disk::create(probe, false)?.files[0])?;
@@ -106,8 +114,17 @@ pub(crate) fn run(probe: &Probe<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Makes so many frames more durable, which are written.
+type MakeDurable<'a> = &'a mut dyn FnMut(usize) -> std::io::Result<()>;
+
 /// What a server's thread does is counted; the client has one of its own.
-fn receive(disk: &mut Disk, frame: &Frame, frames: usize, is_durable: bool) -> Result<Figures> {
+fn receive(
+    disk: &mut Disk,
+    frame: &Frame,
+    frames: usize,
+    mut make_durable: Option<MakeDurable<'_>>,
+) -> Result<Figures> {
+    let is_durable = make_durable.is_some();
     let (mut server, client) = pair()?;
     let (sent, mut transactions) = (frame.bytes.clone(), disk.transactions.take().filter(|_| is_durable));
     let is_transactional = transactions.is_some();
@@ -116,7 +133,6 @@ fn receive(disk: &mut Disk, frame: &Frame, frames: usize, is_durable: bool) -> R
     });
     let mut buffer = vec![0; frame.bytes.len()];
     let mut unpacker = frame.unpack.map(|unpack| unpack.unpacker(frame.payload_bytes)).transpose()?;
-    let synced = disk.to_sync()?;
     let (cpu, started) = (cpu_seconds()?, Instant::now());
     let mut unanswered = 0;
     for number in 0..frames {
@@ -130,8 +146,8 @@ fn receive(disk: &mut Disk, frame: &Frame, frames: usize, is_durable: bool) -> R
         // One sync for all that the client has in flight, as group commit does.
         let is_last = number + 1 == frames || (is_transactional && steps_before(number + 1) > 0);
         if !is_durable || unanswered == IN_FLIGHT || is_last {
-            if is_durable {
-                sync_all(&synced)?;
+            if let Some(make_durable) = &mut make_durable {
+                make_durable(unanswered)?;
             }
             server.write_all(&vec![0; ANSWER_BYTES * unanswered])?;
             unanswered = 0;
@@ -146,16 +162,20 @@ fn receive(disk: &mut Disk, frame: &Frame, frames: usize, is_durable: bool) -> R
 }
 
 /// One thread receives and writes while another syncs and answers: the disk never waits for the processor.
-fn receive_and_sync_beside(disk: &mut Disk, frame: &Frame, frames: usize) -> Result<Figures> {
+fn receive_and_sync_beside(
+    disk: &mut Disk,
+    frame: &Frame,
+    frames: usize,
+    mut make_durable: impl FnMut(usize) -> std::io::Result<()> + Send,
+) -> Result<Figures> {
     let (mut server, client) = pair()?;
     let mut answers = server.try_clone()?;
-    let synced = disk.to_sync()?;
     let (sent, mut transactions) = (frame.bytes.clone(), disk.transactions.take());
     let is_transactional = transactions.is_some();
     let sending = std::thread::spawn(move || {
         send_frames(client, &sent, frames, is_transactional).map_err(|e| e.to_string())
     });
-    let (written, grew) = (Mutex::new(0), Condvar::new());
+    let written = Count::default();
     let mut buffer = vec![0; frame.bytes.len()];
     let mut unpacker = frame.unpack.map(|unpack| unpack.unpacker(frame.payload_bytes)).transpose()?;
     let (cpu, started) = (cpu_seconds()?, Instant::now());
@@ -164,13 +184,8 @@ fn receive_and_sync_beside(disk: &mut Disk, frame: &Frame, frames: usize) -> Res
         let syncing = scope.spawn(|| -> std::result::Result<f64, String> {
             let mut durable = 0;
             while durable < frames {
-                let mut seen = written.lock().unwrap_or_else(PoisonError::into_inner);
-                while *seen == durable {
-                    seen = grew.wait(seen).unwrap_or_else(PoisonError::into_inner);
-                }
-                let now = *seen;
-                drop(seen);
-                sync_all(&synced).map_err(|e| e.to_string())?;
+                let now = written.beyond(durable);
+                make_durable(now - durable).map_err(|e| e.to_string())?;
                 answers.write_all(&vec![0; ANSWER_BYTES * (now - durable)]).map_err(|e| e.to_string())?;
                 durable = now;
             }
@@ -183,8 +198,7 @@ fn receive_and_sync_beside(disk: &mut Disk, frame: &Frame, frames: usize) -> Res
                 unpacker.unpack(&buffer)?;
             }
             disk.append(&buffer)?;
-            *written.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-            grew.notify_one();
+            written.grow();
         }
         cpu_beside = syncing.join().map_err(|_| "the syncing thread panicked")??;
         Ok(())

@@ -10,7 +10,8 @@
 //! load topics  ADDRESS COUNT PARTITIONS
 //! load limit   DIRECTORY FRAME_BYTES TOTAL_MB [files=1]
 //! load limit   DIRECTORY RECORD_BYTES RECORDS_PER_BATCH TOTAL_MB [codec=none files=1 kind=plain]
-//! load limit-latency DIRECTORY RATE SECONDS RECORD_BYTES
+//! load limit-latency    DIRECTORY RATE SECONDS RECORD_BYTES
+//! load limit-replicated DIRECTORY RECORD_BYTES RECORDS_PER_BATCH TOTAL_MB
 //! ```
 //! `produce` sends acks=all, five requests in flight on each connection. One connection has a batch for each partition in
 //! every request; many have one partition each. `kind` is `plain`, `idempotent` or `transactional`. `fetch` reads one
@@ -21,6 +22,7 @@
 //! bytes, or a batch of records for each of so many files, and unpacks what is compressed, as whoever checks records has to. For each
 //! transaction it syncs three small appends more, one behind the other and each asked for by a request: the partitions, the commit
 //! and the marker. `limit-latency` is `latency` with such a server: one thread receives and writes, one syncs, answers and hands on.
+//! `limit-replicated` has three: one receives, writes, hands on to two that write and sync, syncs as well, and answers when all have.
 //!
 //! Each prints one line, the figure first; `latency` and the limits print a line of names and figures.
 
@@ -92,6 +94,10 @@ fn main() -> Result<()> {
         }
         ["limit-latency", directory, rate, seconds, record_bytes] => {
             limit::latency::run(directory.as_ref(), schedule(rate, seconds, record_bytes)?)
+        }
+        ["limit-replicated", directory, record_bytes, records, total_mb] => {
+            let frame = limit::Frame::batches(record_bytes.parse()?, records.parse()?, "none", 1)?;
+            limit::replicated::run(directory.as_ref(), total_mb.parse()?, frame)
         }
         _ => {
             Err("usage: load produce|fetch|... ADDRESS ... (see the top of tests/examples/load/main.rs)"

@@ -1,6 +1,7 @@
 //! Connections of the probes, and what is counted of them.
 
 use std::net::{TcpListener, TcpStream};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::Result;
@@ -22,6 +23,38 @@ impl Figures {
             cpu_s_gb: self.cpu_s_gb.min(other.cpu_s_gb),
             cpu_us: self.cpu_us.min(other.cpu_us),
         }
+    }
+
+    /// Others worked for the same.
+    pub(super) fn and_cpu(self, seconds: f64, bytes: usize, frames: usize) -> Self {
+        Self {
+            cpu_s_gb: self.cpu_s_gb + seconds / (bytes as f64 / 1e9),
+            cpu_us: self.cpu_us + seconds * 1e6 / frames.max(1) as f64,
+            ..self
+        }
+    }
+}
+
+/// How much one thread has done, for which another waits.
+#[derive(Default)]
+pub(super) struct Count {
+    count: Mutex<usize>,
+    grew: Condvar,
+}
+
+impl Count {
+    pub(super) fn grow(&self) {
+        *self.count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.grew.notify_one();
+    }
+
+    /// Waits until it is more than this.
+    pub(super) fn beyond(&self, seen: usize) -> usize {
+        let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
+        while *count <= seen {
+            count = self.grew.wait(count).unwrap_or_else(PoisonError::into_inner);
+        }
+        *count
     }
 }
 
