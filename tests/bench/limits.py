@@ -28,6 +28,12 @@ def latency(rate, record_bytes):
     return probe
 
 
+def catch_up(rate, record_bytes):
+    def probe(folder, options):
+        return load("limit-catch-up", folder, options.megabytes, rate, options.latency_seconds, record_bytes)
+    return probe
+
+
 def replicated(record_bytes, records, megabytes):
     def probe(folder, options):
         return load("limit-replicated", folder, record_bytes, records, megabytes(options))

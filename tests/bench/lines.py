@@ -20,6 +20,7 @@ REPLICATED, MIXED, FOOTPRINT, RECOVERY = "Replicated produce", "Catch-up and fan
 SECTIONS = [PRODUCE, FETCH, LATENCY, REPLICATED, MIXED, FOOTPRINT, RECOVERY]
 MORE_IS_BETTER = {"mb_s", "requests_s", "per_s"}
 TINY_REQUESTS = 50_000
+CATCH_UP_RATE = 1000
 INTERVAL = {"flush.policy": "interval"}
 
 
@@ -136,7 +137,7 @@ def catch_up(session, system, options):
     node.make_topic(hot)
     load("produce", node.bootstrap, cold, 1024, 100, options.megabytes, 1)
     node.make_cold(cold)
-    arguments = [str(systems.LOAD), "latency", node.bootstrap, hot, "1000", str(options.latency_seconds), "100"]
+    arguments = [str(systems.LOAD), "latency", node.bootstrap, hot, *map(str, (CATCH_UP_RATE, options.latency_seconds, 100))]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as beside:
         time.sleep(1)
         figures, _ = counted(node, options.megabytes, lambda: load("fetch", node.bootstrap, cold, options.megabytes, 1))
@@ -298,7 +299,9 @@ def lines():
     for name, size, records in SIZES[:2]:
         found.append(replicated(f"{name}, batches of {records}", size, records, {"mb_s": 2, "cpu_s_gb": 4 if size == 100 else 2}, 0.5))
     found.append(replicated("100 B, tiny batches: 10 records", 100, 10, {"requests_s": 3, "cpu_us": 6}, 0.01, tiny=True))
-    found.append(Line(MIXED, "catch-up from cold disk beside 1000 records/s", catch_up, targets={"mb_s": 2, "cpu_s_gb": 2, "p99_ms": 2}))
+    found.append(Line(MIXED, f"catch-up from cold disk beside {CATCH_UP_RATE} records/s", catch_up,
+                      targets={"mb_s": 2, "cpu_s_gb": 2, "p99_ms": 2}, probe=limits.catch_up(CATCH_UP_RATE, 100),
+                      limits={"mb_s": "mb_s", "cpu_s_gb": "cpu_s_gb", "p99_ms": "p99"}))
     for count in (10, 50):
         found.append(Line(MIXED, f"{count} consumers of one topic", fetch(1024, 100, share=4.0, consumers=count),
                           targets={"mb_s": 2, "cpu_s_gb": 2}, limits=SENDFILE, frame_bytes=1 << 20))

@@ -26,9 +26,10 @@ it unpacks, too, by the fastest library of the codec. A request for several part
 files, and syncs those, or one file more that has all of it and the others once at the end, whichever is better. For each
 transaction of twenty requests it syncs three small appends more, each when the client asks for it and the one before is durable:
 its partitions, that it commits, and its marker. The limit of latency is what the same load takes with a bare server, one thread of
-which receives, sums and writes while another syncs, answers and hands on to the consumer. That of replication has three such
-servers: one writes, hands on to two others that write and sync, syncs as well, and answers when all three have; the processor's time
-is that of all three.
+which receives, sums and writes while another syncs, answers and hands on to the consumer. That of catching up has the
+same beside a file that sendfile takes from the disk, not the page cache. That of replication has three such servers: one writes,
+hands on to two others that write and sync, syncs as well, and answers when all three have; the processor's time is that of all
+three.
 
 *From the limit* is how far Moldau is from it. A figure is *met*; or *at the limit*, where it falls short and is within 1.5 times of
 what the probe could do; or *short*. Lines of uncompressed batches, produced and fetched, have to be so near in any case: else they

@@ -1,5 +1,6 @@
 //! What the machine can do at most: the least that a broker has to do with each byte, without the broker.
 
+pub(crate) mod catch_up;
 mod disk;
 pub(crate) mod latency;
 mod measure;
@@ -240,7 +241,7 @@ fn send_frames(mut stream: TcpStream, frame: &[u8], frames: usize, is_transactio
     Ok(())
 }
 
-/// The file's bytes from the page cache to a socket by the kernel.
+/// The file's bytes to a socket by the kernel.
 fn send(file: &File, bytes: usize) -> Result<Figures> {
     let (server, mut client) = pair()?;
     let receiving = std::thread::spawn(move || -> std::io::Result<()> {

@@ -11,6 +11,7 @@
 //! load limit   DIRECTORY FRAME_BYTES TOTAL_MB [files=1]
 //! load limit   DIRECTORY RECORD_BYTES RECORDS_PER_BATCH TOTAL_MB [codec=none files=1 kind=plain]
 //! load limit-latency    DIRECTORY RATE SECONDS RECORD_BYTES
+//! load limit-catch-up   DIRECTORY TOTAL_MB RATE SECONDS RECORD_BYTES
 //! load limit-replicated DIRECTORY RECORD_BYTES RECORDS_PER_BATCH TOTAL_MB
 //! ```
 //! `produce` sends acks=all, five requests in flight on each connection. One connection has a batch for each partition in
@@ -22,6 +23,7 @@
 //! bytes, or a batch of records for each of so many files, and unpacks what is compressed, as whoever checks records has to. For each
 //! transaction it syncs three small appends more, one behind the other and each asked for by a request: the partitions, the commit
 //! and the marker. `limit-latency` is `latency` with such a server: one thread receives and writes, one syncs, answers and hands on.
+//! `limit-catch-up` is that beside a cold file, which goes from the disk to a reader by sendfile.
 //! `limit-replicated` has three: one receives, writes, hands on to two that write and sync, syncs as well, and answers when all have.
 //!
 //! Each prints one line, the figure first; `latency` and the limits print a line of names and figures.
@@ -98,6 +100,10 @@ fn main() -> Result<()> {
         ["limit-replicated", directory, record_bytes, records, total_mb] => {
             let frame = limit::Frame::batches(record_bytes.parse()?, records.parse()?, "none", 1)?;
             limit::replicated::run(directory.as_ref(), total_mb.parse()?, frame)
+        }
+        ["limit-catch-up", directory, total_mb, rate, seconds, record_bytes] => {
+            let schedule = schedule(rate, seconds, record_bytes)?;
+            limit::catch_up::run(directory.as_ref(), total_mb.parse()?, schedule)
         }
         _ => {
             Err("usage: load produce|fetch|... ADDRESS ... (see the top of tests/examples/load/main.rs)"

@@ -7,9 +7,11 @@ use std::net::{Shutdown, TcpStream};
 use std::path::Path;
 use std::sync::{Condvar, Mutex, PoisonError};
 
+use rustix::thread::{Pid, gettid};
+
 use super::ANSWER_BYTES;
 use super::disk::open;
-use super::measure::pair;
+use super::measure::{cpu_seconds_of, pair};
 use crate::Result;
 use crate::latency::{Schedule, Sink, Source, measure};
 use crate::wire::answer;
@@ -19,25 +21,9 @@ const SIZE_BYTES: usize = 4;
 
 pub(crate) fn run(directory: &Path, schedule: Schedule) -> Result<()> {
     let mut file = open(directory, FILE)?;
-    println!("{}", probe(&mut file, schedule)?);
+    println!("{}", Server::default().probe(&mut file, schedule)?);
     std::fs::remove_file(directory.join(FILE))?;
     Ok(())
-}
-
-fn probe(file: &mut File, schedule: Schedule) -> Result<String> {
-    let (from_producer, producer) = pair()?;
-    let (to_consumer, consumer) = pair()?;
-    let server = Server::default();
-    let (answers, synced) = (from_producer.try_clone()?, file.try_clone()?);
-    std::thread::scope(|scope| {
-        let receiving = scope.spawn(|| server.receive(from_producer, file).map_err(|e| e.to_string()));
-        let syncing = scope.spawn(|| server.sync(&synced, answers, to_consumer).map_err(|e| e.to_string()));
-        let source = Pushed { stream: consumer, buffer: Vec::new() };
-        let measured = measure(schedule, producer, &Bare, source).map_err(|e| e.to_string());
-        receiving.join().map_err(|_| "the receiving thread panicked")??;
-        syncing.join().map_err(|_| "the syncing thread panicked")??;
-        Ok(measured?)
-    })
 }
 
 /// What was written and is not durable yet: whole frames.
@@ -49,14 +35,41 @@ struct Written {
 }
 
 #[derive(Default)]
-struct Server {
+pub(super) struct Server {
     written: Mutex<Written>,
     grew: Condvar,
+    threads: Mutex<Vec<Pid>>,
 }
 
 impl Server {
+    pub(super) fn probe(&self, file: &mut File, schedule: Schedule) -> Result<String> {
+        let (from_producer, producer) = pair()?;
+        let (to_consumer, consumer) = pair()?;
+        let (answers, synced) = (from_producer.try_clone()?, file.try_clone()?);
+        std::thread::scope(|scope| {
+            let receiving = scope.spawn(|| self.receive(from_producer, file).map_err(|e| e.to_string()));
+            let syncing = scope.spawn(|| self.sync(&synced, answers, to_consumer).map_err(|e| e.to_string()));
+            let source = Pushed { stream: consumer, buffer: Vec::new() };
+            let measured = measure(schedule, producer, &Bare, source).map_err(|e| e.to_string());
+            receiving.join().map_err(|_| "the receiving thread panicked")??;
+            syncing.join().map_err(|_| "the syncing thread panicked")??;
+            Ok(measured?)
+        })
+    }
+
+    /// What its threads have had of a processor; they have to be there still.
+    pub(super) fn cpu_seconds(&self) -> Result<f64> {
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        threads.iter().map(|thread| cpu_seconds_of(&format!("self/task/{thread}"))).sum()
+    }
+
+    fn note_thread(&self) {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(gettid());
+    }
+
     /// Until the producer closes its connection.
     fn receive(&self, mut stream: TcpStream, file: &mut File) -> std::io::Result<()> {
+        self.note_thread();
         let received = self.receive_all(&mut stream, file);
         self.written.lock().unwrap_or_else(PoisonError::into_inner).is_last = true;
         self.grew.notify_one();
@@ -85,6 +98,7 @@ impl Server {
     }
 
     fn sync(&self, file: &File, mut answers: TcpStream, mut consumer: TcpStream) -> std::io::Result<()> {
+        self.note_thread();
         let result = self.sync_all(file, &mut answers, &mut consumer);
         // Whoever waits at either end learns it.
         for stream in [answers, consumer] {

@@ -80,7 +80,12 @@ pub(super) fn figures(cpu_seconds: f64, took: Duration, bytes: usize, frames: us
 
 /// What this thread has had of a processor.
 pub(super) fn cpu_seconds() -> Result<f64> {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+    cpu_seconds_of("thread-self")
+}
+
+/// What a thread has had, by its folder in /proc.
+pub(super) fn cpu_seconds_of(thread: &str) -> Result<f64> {
+    let text = std::fs::read_to_string(format!("/proc/{thread}/schedstat"))?;
     let nanoseconds: f64 = text.split_whitespace().next().ok_or("no schedstat")?.parse()?;
     Ok(nanoseconds / 1e9)
 }
