@@ -90,7 +90,6 @@ pub(super) struct Answers {
     task: Notify,
 }
 
-#[derive(Default)]
 struct State {
     slots: VecDeque<Slot>,
     output: Output,
@@ -101,6 +100,14 @@ struct State {
     written_at: Option<Instant>,
     /// The task ends the connection for this.
     failed: Option<Ended>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        // Room for one: many connections never have more requests under way, and a queue that grows begins with four.
+        let (slots, output) = (VecDeque::with_capacity(1), Output::default());
+        Self { slots, output, muted_until: None, is_watched: false, written_at: None, failed: None }
+    }
 }
 
 impl Answers {
@@ -226,15 +233,14 @@ impl Answers {
     }
 
     /// Waits until the task has to look at the answers again.
-    pub(super) async fn changed(&self) {
-        self.task.notified().await;
+    pub(super) fn changed(&self) -> impl Future<Output = ()> {
+        self.task.notified()
     }
 
     /// Waits for the first answer, and takes those behind it that are there too: they leave by one write. A deferred
     /// request's reply is handed out, and its slot is gone.
-    pub(super) async fn resolve_first(&self) -> Option<(Reply, Slot)> {
-        let requests = &self.metrics.requests;
-        std::future::poll_fn(|context| self.state.lock().poll(context, requests)).await
+    pub(super) fn resolve_first(&self) -> impl Future<Output = Option<(Reply, Slot)>> {
+        std::future::poll_fn(|context| self.state.lock().poll(context, &self.metrics.requests))
     }
 }
 

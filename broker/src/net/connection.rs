@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use moldau_model::Principal;
 use moldau_security::sasl::Refusal;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use super::answers::{Answers, Slot};
 use super::authentication::{Authentication, Taken};
@@ -111,19 +112,48 @@ struct Connection {
     ending: Option<Ended>,
 }
 
+/// A connection that was let in, and what it holds until it ends.
+struct Served {
+    connection: Connection,
+    peer: SocketAddr,
+    listener: Arc<str>,
+    protection: Option<Arc<Protection>>,
+    place: ConnectionPlace,
+    counted: Option<OpenConnection>,
+}
+
 /// Serves a connection until either side ends it.
-pub(super) async fn serve(stream: TcpStream, context: ConnectionContext, mut stop: watch::Receiver<bool>) {
+///
+/// Most connections rest most of the time, and their tasks are what they take of memory. So what a connection begins with is
+/// gone by then, and what rarely has to wait does so in a future of its own: a future is as large as all that may ever be in it,
+/// and has what is moved into it twice.
+pub(super) fn serve(
+    stream: TcpStream,
+    context: ConnectionContext,
+    mut stop: watch::Receiver<bool>,
+) -> impl Future<Output = ()> + Send {
+    let beginning = Box::pin(begin(stream, context, stop.clone()));
+    async move {
+        let Some(mut served) = beginning.await else { return };
+        let ended = served.connection.run(&mut stop).await;
+        served.end(&ended);
+    }
+}
+
+/// `None` where the connection is not let in.
+async fn begin(
+    stream: TcpStream,
+    context: ConnectionContext,
+    mut stop: watch::Receiver<bool>,
+) -> Option<Box<Served>> {
     let peer = context.client_address;
     let config = &context.broker.options.config;
-    let idle_max = idle_max(config.connection_idle_ms_max);
     let request_bytes_max = usize::try_from(config.request_bytes_max).unwrap_or(0);
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
     }
     let listener_metrics = context.counted.as_ref().map(OpenConnection::listener);
-    let Some(accepted) = accept(stream, &context, listener_metrics.as_deref(), &mut stop).await else {
-        return;
-    };
+    let accepted = accept(stream, &context, listener_metrics.as_deref(), &mut stop).await?;
     let frame_bytes_max = match (&accepted.authentication, &context.protection) {
         (Some(_), Some(protection)) => protection.limits.frame_bytes_max.min(request_bytes_max),
         _ => request_bytes_max,
@@ -143,18 +173,25 @@ pub(super) async fn serve(stream: TcpStream, context: ConnectionContext, mut sto
         ending: None,
         dispatcher: Dispatcher::new(context.broker, Arc::clone(&context.listener), peer, accepted.principal),
     };
-    let ended = connection.run(idle_max, stop).await;
-    drop((context.place, context.counted));
-    match ended {
-        Ended::Read(ReadError::Closed) | Ended::Stopping | Ended::Idle => {
-            tracing::trace!(%peer, reason = %ended, "connection ended");
-        }
-        Ended::Authentication(refusal) => {
-            if let Some(protection) = &context.protection {
-                protection.tell_refused(&context.listener, peer, &refusal);
+    let ConnectionContext { listener, protection, place, counted, .. } = context;
+    Some(Box::new(Served { connection, peer, listener, protection, place, counted }))
+}
+
+impl Served {
+    fn end(self, ended: &Ended) {
+        let Self { connection, peer, listener, protection, place, counted, .. } = self;
+        drop((connection, place, counted));
+        match ended {
+            Ended::Read(ReadError::Closed) | Ended::Stopping | Ended::Idle => {
+                tracing::trace!(%peer, reason = %ended, "connection ended");
             }
+            Ended::Authentication(refusal) => {
+                if let Some(protection) = &protection {
+                    protection.tell_refused(&listener, peer, refusal);
+                }
+            }
+            ended => tracing::debug!(%peer, reason = %ended, "connection ended"),
         }
-        ended => tracing::debug!(%peer, reason = %ended, "connection ended"),
     }
 }
 
@@ -202,14 +239,14 @@ fn idle_max(ms: i64) -> Duration {
 }
 
 impl Connection {
-    async fn run(mut self, idle_max: Duration, mut stop: watch::Receiver<bool>) -> Ended {
+    async fn run(&mut self, stop: &mut watch::Receiver<bool>) -> Ended {
+        let idle_max = idle_max(self.broker.options.config.connection_idle_ms_max);
         let answers = Arc::clone(&self.answers);
         let mut last_activity = Instant::now();
         let idle = tokio::time::sleep(idle_max);
         tokio::pin!(idle);
-        // One for all operations that are waited for: it is moved when one is due earlier, and when it fires.
-        let late = tokio::time::sleep(IDLE_FOREVER);
-        tokio::pin!(late);
+        // One for all operations that are waited for, made with the first: it is moved when one is due earlier.
+        let mut late: Option<Pin<Box<Sleep>>> = None;
         loop {
             let more = self.serve_requests();
             let may_read = !more && self.may_read();
@@ -233,25 +270,35 @@ impl Connection {
             let authentication = self.authentication.as_deref();
             let refused_until = authentication.and_then(Authentication::refused_until);
             let deadline = authentication.and_then(Authentication::deadline);
-            if let Some(deadline) = standing.deadline
-                && deadline < late.deadline()
-            {
-                late.as_mut().reset(deadline);
+            let muted_until = standing.muted_until;
+            let due = [muted_until, refused_until, deadline].into_iter().flatten().min();
+            if let Some(deadline) = standing.deadline {
+                match &mut late {
+                    Some(late) if late.deadline() <= deadline => {}
+                    Some(late) => late.as_mut().reset(deadline),
+                    None => late = Some(Box::pin(tokio::time::sleep_until(deadline))),
+                }
             }
             tokio::select! {
                 biased;
                 result = answers.resolve_first(), if standing.is_polled => self.take_deferred(result),
                 () = answers.changed() => {}
-                result = answers.transport().writable(), if standing.has_output => {
+                result = writable(answers.transport()), if standing.has_output => {
                     if let Err(error) = result {
                         return Ended::Write(error);
                     }
                 }
-                () = unmuted(standing.muted_until), if standing.muted_until.is_some() => answers.unmute(),
-                () = unmuted(refused_until), if refused_until.is_some() => self.end_refused(),
-                () = unmuted(deadline), if deadline.is_some() => {
-                    self.count_authentication(false, false);
-                    return Ended::Closed("authentication took too long");
+                () = waited_until(due), if due.is_some() => {
+                    let now = Instant::now();
+                    let is_due = |until: Option<Instant>| until.is_some_and(|until| until <= now);
+                    if is_due(muted_until) {
+                        answers.unmute();
+                    } else if is_due(refused_until) {
+                        self.end_refused();
+                    } else if is_due(deadline) {
+                        self.count_authentication(false, false);
+                        return Ended::Closed("authentication took too long");
+                    }
                 }
                 () = tokio::task::yield_now(), if more => {}
                 result = self.reader.fill(answers.transport()), if wants_frame => {
@@ -260,9 +307,9 @@ impl Connection {
                     }
                     last_activity = Instant::now();
                 }
-                () = &mut late, if standing.deadline.is_some() => {
+                () = fired(&mut late), if standing.deadline.is_some() => {
                     answers.time_out(Instant::now());
-                    late.as_mut().reset(Instant::now() + IDLE_FOREVER);
+                    late = None;
                 }
                 // The timer is moved only when it fires, not with each request.
                 () = &mut idle => {
@@ -272,7 +319,7 @@ impl Connection {
                     }
                     idle.as_mut().reset(deadline);
                 }
-                () = super::stopped(&mut stop), if !self.is_stopping => self.is_stopping = true,
+                () = super::stopped(stop), if !self.is_stopping => self.is_stopping = true,
             }
         }
     }
@@ -448,8 +495,35 @@ impl Drop for Connection {
     }
 }
 
-async fn unmuted(until: Option<Instant>) {
+async fn waited_until(until: Option<Instant>) {
     if let Some(until) = until {
-        tokio::time::sleep_until(until).await;
+        Box::pin(tokio::time::sleep_until(until)).await;
+    }
+}
+
+async fn writable(transport: &Transport) -> io::Result<()> {
+    Box::pin(transport.writable()).await
+}
+
+async fn fired(timer: &mut Option<Pin<Box<Sleep>>>) {
+    match timer {
+        Some(timer) => timer.await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn future_bytes<A, B, C, F: Future>(_: impl FnOnce(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// With what the runtime has beside it, the task is a kilobyte. Any more would cost a quarter of that at once.
+    #[test]
+    fn the_task_of_a_connection_holds_little() {
+        assert!(future_bytes(serve) <= 912, "{}", future_bytes(serve));
+        assert!(size_of::<Served>() <= 512, "{}", size_of::<Served>());
     }
 }

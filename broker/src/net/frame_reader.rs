@@ -118,7 +118,8 @@ impl FrameReader {
         }
         loop {
             if self.buffer.is_empty() {
-                self.wait_for_frame(stream).await?;
+                self.let_go(stream).await;
+                stream.readable().await?;
             } else {
                 self.wait_for_rest(stream).await?;
             }
@@ -162,9 +163,10 @@ impl FrameReader {
         false
     }
 
-    async fn wait_for_frame(&mut self, stream: &Transport) -> Result<(), ReadError> {
+    /// Gives back the buffer of a connection that rests: a large one after some time.
+    async fn let_go(&mut self, stream: &Transport) {
         if self.buffer.capacity() > SMALL_FRAME_BYTES
-            && tokio::time::timeout(LARGE_BUFFER_IDLE, stream.readable()).await.is_err()
+            && Box::pin(tokio::time::timeout(LARGE_BUFFER_IDLE, stream.readable())).await.is_err()
         {
             self.buffer = BytesMut::new();
         }
@@ -173,13 +175,13 @@ impl FrameReader {
         if self.trusted <= READ_BYTES {
             self.buffer = BytesMut::new();
         }
-        Ok(stream.readable().await?)
     }
 
     /// A wait that is broken off, because an answer was ready meanwhile, is not counted: a connection has few of those.
     async fn wait_for_rest(&mut self, stream: &Transport) -> Result<(), ReadError> {
         let since = Instant::now();
-        tokio::time::timeout(FRAME_STALL_MAX, stream.readable()).await.map_err(|_| ReadError::Stalled)??;
+        let readable = Box::pin(tokio::time::timeout(FRAME_STALL_MAX, stream.readable()));
+        readable.await.map_err(|_| ReadError::Stalled)??;
         self.frame_wait += since.elapsed();
         let have = u64::try_from(self.buffer.len()).unwrap_or(u64::MAX);
         if self.frame_wait > FRAME_WAIT_FREE && have / FRAME_BYTES_PER_SECOND_MIN < self.frame_wait.as_secs()

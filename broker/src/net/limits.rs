@@ -39,7 +39,7 @@ impl RequestMemory {
     pub(super) async fn acquire(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let acquire = Arc::clone(&self.semaphore).acquire_many_owned(bytes);
-        tokio::time::timeout(MEMORY_WAIT_MAX, acquire).await.ok()?.ok()
+        Box::pin(tokio::time::timeout(MEMORY_WAIT_MAX, acquire)).await.ok()?.ok()
     }
 
     /// The same without waiting: `None` where there is not so much, or others wait for theirs.

@@ -21,9 +21,15 @@ const READ_BYTES_MAX: usize = 64 * 1024;
 /// With this many chunks to send, no further request is served: each may keep a file open.
 const CHUNKS_MAX: usize = 1024;
 
-#[derive(Default)]
 pub(super) struct Output {
     chunks: VecDeque<Chunk>,
+}
+
+impl Default for Output {
+    /// Room for one: most answers are of one chunk.
+    fn default() -> Self {
+        Self { chunks: VecDeque::with_capacity(1) }
+    }
 }
 
 impl Output {
