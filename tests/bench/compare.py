@@ -33,6 +33,8 @@ def measure(line, session, options):
     turns = [(n, kind) for n in range(options.rounds) for kind in (KINDS if n % 2 else KINDS[::-1])]
     if line.section == REPLICATED:
         turns.sort(key=lambda turn: KINDS.index(turn[1]))
+    if line.is_settled:
+        session.settle()
     probed = set()
     for n, kind in turns:
         if line.limits and n not in probed:

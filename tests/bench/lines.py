@@ -37,6 +37,7 @@ class Line:
     megabytes: object = None  # options -> of records, which the probe takes as well
     kind: str = "plain"  # of the producer whose batches they are
     probe: object = None  # (folder, options) -> {its figure: value}, where it is not one of frames
+    is_settled: bool = False  # nothing of other lines may be left to be deleted
     near: bool = False  # has to be within 1.5 times of the limit in any case
     moldau_only: dict = dataclasses.field(default_factory=dict)
 
@@ -93,7 +94,7 @@ def fetch(record_bytes, records, partitions=1, share=1.0, codec="none", consumer
 
 def latency(rate, record_bytes=100):
     def run(session, system, options):
-        node = session.settled_node(system)
+        node = session.node(system)
         topic = uuid.uuid4().hex
         node.make_topic(topic)
         found = load("latency", node.bootstrap, topic, rate, options.latency_seconds, record_bytes)
@@ -249,8 +250,8 @@ PERCENTILES = {"p50_ms": "p50", "p90_ms": "p90", "p99_ms": "p99", "p99.9_ms": "p
 SIZES = [("100 B", 100, 1000), ("1 KiB", 1024, 100), ("10 KiB", 10_240, 10), ("100 KiB", 102_400, 10)]
 
 
-def produced(name, record_bytes, records, partitions=1, codec="none", kind="plain", targets=None, limits=None, near=False, share=1.0,
-             tiny=False):
+def produced(name, record_bytes, records, partitions=1, codec="none", kind="plain", targets=None, limits=None, near=False,
+             share=1.0, tiny=False):
     """A line of one connection, whose probe takes as much of the same batches."""
     request_bytes = record_bytes * records * partitions
     return Line(PRODUCE, name, produce(record_bytes, records, partitions, share, codec=codec, kind=kind, tiny=tiny),
@@ -294,11 +295,13 @@ def lines():
         found.append(Line(FETCH, f"1 KiB, batches of 10, {count} partitions", fetch(1024, 10, count),
                           targets={"mb_s": 2, "cpu_s_gb": 2}, limits=SENDFILE, frame_bytes=1 << 20))
     for rate in (100, 1000, 10_000, 50_000):
-        found.append(Line(LATENCY, f"{rate} records/s of 100 B", latency(rate),
-                          targets={"p99_ms": 2, "p99.9_ms": 2}, limits=PERCENTILES, probe=limits.latency(rate, 100)))
+        found.append(Line(LATENCY, f"{rate} records/s of 100 B", latency(rate), targets={"p99_ms": 2, "p99.9_ms": 2},
+                          limits=PERCENTILES, probe=limits.latency(rate, 100), is_settled=True))
     for name, size, records in SIZES[:2]:
-        found.append(replicated(f"{name}, batches of {records}", size, records, {"mb_s": 2, "cpu_s_gb": 4 if size == 100 else 2}, 0.5))
-    found.append(replicated("100 B, tiny batches: 10 records", 100, 10, {"requests_s": 3, "cpu_us": 6}, 0.01, tiny=True))
+        found.append(replicated(f"{name}, batches of {records}", size, records, share=0.5,
+                                targets={"mb_s": 2, "cpu_s_gb": 4 if size == 100 else 2}))
+    found.append(replicated("100 B, tiny batches: 10 records", 100, 10, share=0.01, tiny=True,
+                            targets={"requests_s": 3, "cpu_us": 6}))
     found.append(Line(MIXED, f"catch-up from cold disk beside {CATCH_UP_RATE} records/s", catch_up,
                       targets={"mb_s": 2, "cpu_s_gb": 2, "p99_ms": 2}, probe=limits.catch_up(CATCH_UP_RATE, 100),
                       limits={"mb_s": "mb_s", "cpu_s_gb": "cpu_s_gb", "p99_ms": "p99"}))

@@ -22,14 +22,13 @@ class Session:
             warm_up(self.nodes[key])
         return self.nodes[key]
 
-    def settled_node(self, kind):
-        """With nothing of other lines still to be deleted: a minute after its topic is gone a system unlinks the files, and who
+    def settle(self):
+        """Leaves nothing of other lines still to be deleted: a minute after its topic is gone a system unlinks the files, and who
         waits for the disk then waits for the room to be given up, be it another system's."""
         if not self.has_settled:
             self.close()
             os.sync()
             self.has_settled = True
-        return self.node(kind)
 
     def fresh(self, kind, **arguments):
         return Node(kind, self.folder / uuid.uuid4().hex[:8], **arguments)
