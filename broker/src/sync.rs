@@ -16,9 +16,9 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use moldau_log::{JOURNAL_COMMIT_BYTES_MAX, SyncTicket};
 use parking_lot::{Condvar, Mutex};
@@ -67,11 +67,12 @@ pub struct SyncQueue {
     pub(crate) durations: Histogram,
     pace: Pace,
     stall_watch: Arc<StallWatch>,
-    failed: OnceLock<Failed>,
+    /// The threads', for as long as they run: it holds the replicas, and they the directories.
+    failed: OnceLock<Weak<Failed>>,
 }
 
 /// Is told when a sync has failed and the directory has gone offline.
-type Failed = Arc<dyn Fn(&LogDir) + Send + Sync>;
+type Failed = dyn Fn(&LogDir) + Send + Sync;
 
 /// Who runs a round.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -217,12 +218,12 @@ pub struct Syncer {
 
 impl Syncer {
     /// Starts the threads. `failed` is told when a sync has failed and the directory has gone offline.
-    pub fn start(dir: Arc<LogDir>, failed: Arc<dyn Fn(&LogDir) + Send + Sync>) -> io::Result<Self> {
+    pub fn start(dir: Arc<LogDir>, failed: Arc<Failed>) -> io::Result<Self> {
         let mut syncer = Self { dir, threads: Vec::with_capacity(PARALLELISM + 2) };
         let watch = Arc::clone(&syncer.dir.sync.stall_watch);
         let thread = std::thread::Builder::new().name("stall-watch".into()).spawn(move || watch.run())?;
         syncer.threads.push(thread);
-        syncer.dir.sync.failed.get_or_init(|| Arc::clone(&failed));
+        syncer.dir.sync.failed.get_or_init(|| Arc::downgrade(&failed));
         for number in 0..PARALLELISM {
             let (dir, failed) = (Arc::clone(&syncer.dir), Arc::clone(&failed));
             let thread = std::thread::Builder::new()
@@ -285,21 +286,24 @@ pub(crate) fn is_sync_held() -> bool {
 }
 
 /// Makes durable what this thread's plug holds, on this thread, where that is better: see [`inline`]. Otherwise the plug holds it
-/// as before.
-pub(crate) fn sync_held() {
+/// as before. `false` says that it is no use to try: to serve it took longer than a sync does, and a thread can sync meanwhile.
+pub(crate) fn sync_held(turns: &Turns, took: Duration) -> bool {
     let held = APPENDED.with_borrow_mut(|held| held.as_mut().map(std::mem::take)).unwrap_or_default();
-    let Some(dir) = held.first().map(|partition| partition.dir()) else { return };
+    let Some(dir) = held.first().map(|partition| partition.dir()) else { return true };
     let is_lone = held.iter().all(|partition| partition.dir().id == dir.id && partition.is_alone_in_isr());
-    match dir.sync.failed.get() {
-        Some(failed) if is_lone && dir.sync.begin_inline() => {
+    let is_slow = dir.sync.pace.is_shorter_than(took);
+    let turn = if is_lone && !is_slow { turns.begin_round() } else { None };
+    match dir.sync.failed.get().and_then(Weak::upgrade) {
+        Some(failed) if turn.is_some() && dir.sync.begin_inline() => {
             let _round = dir.sync.stall_watch.begin();
-            run_round(&dir, held, Runner::Connection, &**failed);
+            run_round(&dir, held, Runner::Connection, &*failed);
         }
         _ => APPENDED.with_borrow_mut(|plug| *plug = Some(held)),
     }
+    !is_slow
 }
 
-fn run(dir: &LogDir, failed: &(dyn Fn(&LogDir) + Send + Sync)) {
+fn run(dir: &LogDir, failed: &Failed) {
     while let Some(work) = dir.sync.next() {
         match work {
             Work::Own(syncing) => run_own(dir, syncing, Runner::Thread, failed),
@@ -309,12 +313,7 @@ fn run(dir: &LogDir, failed: &(dyn Fn(&LogDir) + Send + Sync)) {
 }
 
 /// Takes the tickets, and commits those to the journal that are for it.
-fn run_round(
-    dir: &LogDir,
-    partitions: Vec<Arc<Partition>>,
-    runner: Runner,
-    failed: &(dyn Fn(&LogDir) + Send + Sync),
-) {
+fn run_round(dir: &LogDir, partitions: Vec<Arc<Partition>>, runner: Runner, failed: &Failed) {
     let (mut small, mut own) = (Vec::new(), Vec::new());
     for partition in partitions {
         match partition.begin_sync() {
@@ -354,7 +353,7 @@ fn commit_size(small: &[Syncing]) -> usize {
     small.iter().take_while(fits).count().max(1)
 }
 
-fn commit(dir: &LogDir, small: Vec<Syncing>, runner: Runner, failed: &(dyn Fn(&LogDir) + Send + Sync)) {
+fn commit(dir: &LogDir, small: Vec<Syncing>, runner: Runner, failed: &Failed) {
     let tickets: Vec<&SyncTicket> = small.iter().map(|syncing| &syncing.ticket).collect();
     let begun = Instant::now();
     let result = dir.log.journal().map_or(Ok(false), |journal| journal.commit(&tickets));
@@ -376,20 +375,14 @@ fn commit(dir: &LogDir, small: Vec<Syncing>, runner: Runner, failed: &(dyn Fn(&L
     }
 }
 
-fn run_own(dir: &LogDir, syncing: Syncing, runner: Runner, failed: &(dyn Fn(&LogDir) + Send + Sync)) {
+fn run_own(dir: &LogDir, syncing: Syncing, runner: Runner, failed: &Failed) {
     let begun = Instant::now();
     let result = syncing.ticket.run();
     syncing.dir.sync.note_sync(begun);
     finish(dir, syncing, result, runner, failed);
 }
 
-fn finish(
-    dir: &LogDir,
-    syncing: Syncing,
-    result: io::Result<()>,
-    runner: Runner,
-    failed: &(dyn Fn(&LogDir) + Send + Sync),
-) {
+fn finish(dir: &LogDir, syncing: Syncing, result: io::Result<()>, runner: Runner, failed: &Failed) {
     let Syncing { partition, dir: of_ticket, ticket } = syncing;
     match partition.end_sync(of_ticket, ticket, result) {
         Ok(is_due_again) => {
@@ -406,7 +399,7 @@ fn finish(
 }
 
 /// The partition's directory goes offline.
-fn report(partition: &Partition, error: &SyncFailed, failed: &(dyn Fn(&LogDir) + Send + Sync)) {
+fn report(partition: &Partition, error: &SyncFailed, failed: &Failed) {
     let dir = &error.dir;
     if dir.log.take_offline(format!("sync of {} failed: {error}", partition.topic_partition())) {
         tracing::error!(
@@ -418,7 +411,7 @@ fn report(partition: &Partition, error: &SyncFailed, failed: &(dyn Fn(&LogDir) +
 }
 
 /// Syncs in bulk what only the journal has, whenever that is to take more.
-fn settle(dir: &LogDir, failed: &(dyn Fn(&LogDir) + Send + Sync)) {
+fn settle(dir: &LogDir, failed: &Failed) {
     let Some(journal) = dir.log.journal() else { return };
     loop {
         match journal.settle_next() {

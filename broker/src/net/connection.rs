@@ -80,8 +80,10 @@ pub(super) enum Ended {
 struct Turn {
     requests: usize,
     bytes: usize,
-    /// No other connection has had one for a while.
+    /// No other connection has had one for a while, and this one's requests take less time than their sync.
     is_alone: bool,
+    /// What serving them took, but the first.
+    took: Duration,
 }
 
 impl Turn {
@@ -341,10 +343,12 @@ impl Connection {
             if turn.requests == REQUESTS_PER_TURN || !self.may_read() || !self.answers.has_room() {
                 break true;
             }
+            let begun = turn.is_alone.then(std::time::Instant::now);
             match self.serve_one() {
                 Ok(Some(frame_bytes)) => {
+                    turn.took += begun.map_or(Duration::ZERO, |begun| begun.elapsed());
                     if turn.requests == 0 {
-                        turn.is_alone = self.broker.turns.note(self.number);
+                        turn.is_alone = self.broker.turns.note(self.number) && !self.pipeline.is_overlapped();
                     }
                     turn.requests += 1;
                     turn.bytes += frame_bytes;
@@ -357,8 +361,8 @@ impl Connection {
         };
         if turn.is_alone {
             self.pipeline.note(turn.requests);
-            if !self.has_answered && turn.is_synced_here() {
-                sync_held();
+            if !self.has_answered && turn.is_synced_here() && !sync_held(&self.broker.turns, turn.took) {
+                self.pipeline.overlap();
             }
         }
         more

@@ -7,6 +7,8 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_micros(150);
 /// One turn in so many waits for one request more than came before.
 const EXPLORED_EVERY: u32 = 32;
+/// Turns before it is tried again whether requests take less time than their sync.
+const OVERLAPPED_TURNS: u32 = 256;
 
 /// What came in the turns before.
 #[derive(Debug, Default)]
@@ -14,9 +16,22 @@ pub(super) struct Pipeline {
     /// Requests that a turn is expected to have.
     expected: usize,
     turns: u32,
+    overlapped_turns: u32,
 }
 
 impl Pipeline {
+    /// Requests took longer than their sync: for some turns a thread is to sync while this one goes on.
+    pub(super) fn overlap(&mut self) {
+        self.overlapped_turns = OVERLAPPED_TURNS;
+    }
+
+    /// Asked once for each turn of one that is alone.
+    pub(super) fn is_overlapped(&mut self) -> bool {
+        let is_overlapped = self.overlapped_turns > 0;
+        self.overlapped_turns = self.overlapped_turns.saturating_sub(1);
+        is_overlapped
+    }
+
     /// How long to wait for another request, with so many served in this turn.
     pub(super) fn patience(&self, served: usize) -> Duration {
         let explored = usize::from(self.turns.is_multiple_of(EXPLORED_EVERY));
@@ -60,6 +75,16 @@ mod tests {
     fn a_client_that_sends_one_behind_the_other_is_hardly_ever_waited_for() {
         let mut pipeline = Pipeline::default();
         assert!(run(&mut pipeline, 1, 1000) <= 1000 / EXPLORED_EVERY as usize + 1);
+    }
+
+    #[test]
+    fn requests_that_take_longer_than_their_sync_are_tried_again_after_some_turns() {
+        let mut pipeline = Pipeline::default();
+        assert!(!pipeline.is_overlapped());
+        pipeline.overlap();
+        let overlapped = (0..).take_while(|_| pipeline.is_overlapped()).count();
+        assert_eq!(overlapped, OVERLAPPED_TURNS as usize);
+        assert!(!pipeline.is_overlapped());
     }
 
     #[test]

@@ -4,10 +4,12 @@
 //! processor: good for whoever shares the disk, and nearly half of what a request costs where one producer sends one
 //! request behind the other. So a connection that has been the only one to speak for a while ([`Turns`]), and has nothing to
 //! answer before its own sync, runs the round itself. That blocks a worker of the runtime, and is done only where the
-//! directory's syncs have been quick lately, nobody else waits for the disk and no follower is to be served meanwhile.
+//! directory's syncs have been quick lately, nobody else waits for the disk and no follower is to be served meanwhile; by one
+//! worker at a time, of several, so that disks which stand still never have all of them. Where requests take longer than their
+//! sync, as those that are to be unpacked may, a thread does better: it syncs while the connection takes the next ones.
 //! Should the disk then stand still, [`StallWatch`] sees to it that another worker takes over whoever else comes.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -32,6 +34,8 @@ pub(crate) struct Turns {
     numbers: AtomicU32,
     last: AtomicU32,
     in_a_row: AtomicU32,
+    /// A connection has a round of syncs, of whichever directory.
+    is_round_out: AtomicBool,
 }
 
 impl Turns {
@@ -53,6 +57,23 @@ impl Turns {
         }
         in_a_row >= TURNS_ALONE
     }
+
+    /// The calling thread, a worker of a runtime's, may sleep in a round of syncs until the guard is dropped. `None` where
+    /// another one does, or nobody else would be left.
+    pub(super) fn begin_round(&self) -> Option<RoundGuard<'_>> {
+        let has_others = Handle::try_current().is_ok_and(|runtime| runtime.metrics().num_workers() > 1);
+        let is_free = has_others && !self.is_round_out.swap(true, Ordering::Acquire);
+        is_free.then_some(RoundGuard(&self.is_round_out))
+    }
+}
+
+/// See [`Turns::begin_round`].
+pub(super) struct RoundGuard<'a>(&'a AtomicBool);
+
+impl Drop for RoundGuard<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 /// How long a directory's syncs take, on average.
@@ -70,6 +91,12 @@ impl Pace {
             mean_us => (mean_us * (MEAN_PARTS - 1) + took_us).div_ceil(MEAN_PARTS),
         };
         self.mean_us.store(mean_us, Ordering::Relaxed);
+    }
+
+    /// Whether a sync takes less than that.
+    pub(super) fn is_shorter_than(&self, took: Duration) -> bool {
+        let mean_us = self.mean_us.load(Ordering::Relaxed);
+        mean_us > 0 && took > Duration::from_micros(mean_us)
     }
 
     /// Whether a worker may wait for the next one.
@@ -202,12 +229,28 @@ mod tests {
         );
     }
 
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn one_worker_at_a_time_sleeps_in_a_round() {
+        let turns = Turns::default();
+        let round = turns.begin_round();
+        assert!(round.is_some());
+        assert!(turns.begin_round().is_none());
+        drop(round);
+        assert!(turns.begin_round().is_some());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn the_only_worker_does_not() {
+        assert!(Turns::default().begin_round().is_none());
+    }
+
     #[test]
     fn a_worker_waits_only_for_a_disk_that_has_been_quick() {
         let pace = Pace::default();
         assert!(!pace.is_quick(), "nothing is known of the disk");
         pace.note(QUICK);
         assert!(pace.is_quick());
+        assert!(pace.is_shorter_than(2 * QUICK) && !pace.is_shorter_than(QUICK));
         for _ in 0..30 {
             pace.note(Duration::from_millis(8));
         }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::sync::{Syncer, plug_syncs, sync_held};
+use crate::sync::{Syncer, Turns, plug_syncs, sync_held};
 
 struct Synced {
     f: Fixture,
@@ -43,16 +43,16 @@ impl Synced {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_turn_of_one_that_is_alone_is_durable_when_its_round_returns() {
     let synced = Synced::new();
     let plug = plug_syncs();
     synced.f.append_only(0);
     synced.f.append_only(0);
-    sync_held();
+    sync_held(&Turns::default(), Duration::ZERO);
     assert_eq!(synced.durable_end(0), 3);
     synced.f.append_only(0);
-    sync_held();
+    sync_held(&Turns::default(), Duration::ZERO);
     assert_eq!(synced.durable_end(0), 4, "and so is the next one");
     drop(plug);
     assert_eq!(synced.f.queued(0), 0);
@@ -60,46 +60,48 @@ async fn a_turn_of_one_that_is_alone_is_durable_when_its_round_returns() {
     synced.wait_for(0, 5);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn partitions_without_a_journal_are_shared_with_the_threads() {
     let synced = Synced::new();
     let plug = plug_syncs();
     (0..3).for_each(|partition| synced.f.append_only(partition));
-    sync_held();
+    sync_held(&Turns::default(), Duration::ZERO);
     (0..3).for_each(|partition| synced.wait_for(partition, 2));
     drop(plug);
     assert_eq!(synced.f.queued(0), 0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_round_may_not_take_is_left_to_the_threads() {
     let mut f = Fixture::new();
     f.create();
     let plug = plug_syncs();
     f.append_only(0);
-    sync_held();
+    sync_held(&Turns::default(), Duration::ZERO);
     drop(plug);
     assert_eq!(f.queued(0), 1, "nobody has started threads, and nothing is known of the disk");
     let synced = Synced::new();
     let dir = synced.f.partition(0).dir();
     let plug = plug_syncs();
     synced.f.append_only(0);
+    assert!(!sync_held(&Turns::default(), Duration::from_secs(1)), "what takes so long is better shared");
+    assert_eq!(synced.durable_end(0), 1);
     assert!(dir.sync.begin_inline(), "somebody else has a round");
-    sync_held();
+    sync_held(&Turns::default(), Duration::ZERO);
     assert_eq!(synced.durable_end(0), 1);
     drop(plug);
     dir.sync.end_round(false);
     synced.wait_for(0, 2);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sync_that_fails_in_such_a_round_takes_the_directory_offline() {
     let synced = Synced::new();
     let partition = synced.f.partition(0);
     let plug = plug_syncs();
     synced.f.append_only(0);
     synced.f.disk.fail_once(Operation::SyncData, 0, FaultKind::Io);
-    sync_held();
+    sync_held(&Turns::default(), Duration::ZERO);
     drop(plug);
     assert!(synced.has_failed.load(Ordering::Acquire));
     assert!(!partition.is_dir_online());
