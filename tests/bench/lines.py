@@ -108,7 +108,7 @@ def replicated(name, record_bytes, records, targets, share, tiny=False):
     request_bytes = record_bytes * records
 
     def megabytes_of(options):
-        return max(20, math.ceil(max(options.megabytes * share, request_bytes * TINY_REQUESTS / 1e6 if tiny else 0)))
+        return max(20, produced_megabytes(options, request_bytes, TINY_REQUESTS if tiny else 0, share))
 
     def run(session, system, options):
         cluster = session.cluster(system)

@@ -20,7 +20,8 @@ over and over). The systems take turns, and so does who comes first; figures are
 
 *Times better* is how much more or how much less that is than Kafka's, so that more is always better; *wanted* is what it has to
 be. *The machine's limit* comes from a probe in the same rounds, which does the least that any broker has to do, without one: one
-thread receives frames of the line's size over loopback, sums, writes and syncs them as often as five requests in flight let it, or
+thread receives as much of the same batches over loopback, sums, writes and syncs them as often as five requests in flight let it, or
+leaves the syncs to a second thread, and each figure is that of the better way; or it
 sends a file from the page cache with sendfile; for 1,000 partitions it syncs as many files one after the other. Compressed batches
 it unpacks, too, by the fastest library of the codec. A request for several partitions it cuts into as many pieces for as many
 files, and syncs those, or one file more that has all of it and the others once at the end, whichever is better. For each

@@ -84,6 +84,8 @@ struct Turn {
     is_alone: bool,
     /// What serving them took, but the first.
     took: Duration,
+    /// When it was first waited for another one.
+    gathering_since: Option<std::time::Instant>,
 }
 
 impl Turn {
@@ -353,7 +355,7 @@ impl Connection {
                     turn.requests += 1;
                     turn.bytes += frame_bytes;
                 }
-                Ok(None) if self.gather(&turn) => {}
+                Ok(None) if self.gather(&mut turn) => {}
                 Ok(None) => break false,
                 // What was asked before is answered, as it is in Kafka, which reads a request after the other.
                 Err(ended) => self.ending = Some(ended),
@@ -369,7 +371,7 @@ impl Connection {
     }
 
     /// Looks at the socket again in a turn that has served something; whether more has come.
-    fn gather(&mut self, turn: &Turn) -> bool {
+    fn gather(&mut self, turn: &mut Turn) -> bool {
         let transport = self.answers.transport();
         if turn.requests == 0 {
             return false;
@@ -377,12 +379,17 @@ impl Connection {
         if turn.bytes <= GATHERED_BYTES_MAX {
             return self.reader.fill_at_once(transport);
         }
-        turn.bytes <= GATHERED_ALONE_BYTES_MAX
+        let may_wait = turn.bytes <= GATHERED_ALONE_BYTES_MAX
             && turn.is_alone
             && turn.is_synced_here()
             && !self.has_answered
-            && is_sync_held()
-            && self.reader.fill_within(transport, self.pipeline.patience(turn.requests))
+            && is_sync_held();
+        if !may_wait {
+            return false;
+        }
+        let since = turn.gathering_since.get_or_insert_with(std::time::Instant::now);
+        let patience = self.pipeline.patience(turn.requests, since.elapsed());
+        patience.is_some_and(|patience| self.reader.fill_within(transport, patience))
     }
 
     /// Serves one request, and returns how long it was; `None` if none has arrived whole.

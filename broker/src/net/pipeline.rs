@@ -5,6 +5,8 @@ use std::time::Duration;
 
 /// What the next request is waited for, where one is expected.
 const PATIENCE: Duration = Duration::from_micros(150);
+/// And all of a turn's requests together: a client that sends byte by byte is to hold up neither its worker nor its own sync.
+const GATHERED_WITHIN: Duration = Duration::from_millis(1);
 /// One turn in so many waits for one request more than came before.
 const EXPLORED_EVERY: u32 = 32;
 /// Turns before it is tried again whether requests take less time than their sync.
@@ -32,10 +34,12 @@ impl Pipeline {
         is_overlapped
     }
 
-    /// How long to wait for another request, with so many served in this turn.
-    pub(super) fn patience(&self, served: usize) -> Duration {
+    /// How long to wait for another request, with so many served in this turn and so much time spent on waiting for them and
+    /// reading them; `None` where it is to end.
+    pub(super) fn patience(&self, served: usize, spent: Duration) -> Option<Duration> {
+        let left = GATHERED_WITHIN.checked_sub(spent)?;
         let explored = usize::from(self.turns.is_multiple_of(EXPLORED_EVERY));
-        if served < self.expected + explored { PATIENCE } else { Duration::ZERO }
+        Some(if served < self.expected + explored { PATIENCE.min(left) } else { Duration::ZERO })
     }
 
     /// A turn is over. One request less than expected may be chance, and a client that stopped is to cost a few waits at most.
@@ -54,10 +58,11 @@ mod tests {
         let mut in_vain = 0;
         for _ in 0..turns {
             let mut served = 1;
-            while served < in_flight && pipeline.patience(served) > Duration::ZERO {
+            let waits = |served| pipeline.patience(served, Duration::ZERO) > Some(Duration::ZERO);
+            while served < in_flight && waits(served) {
                 served += 1;
             }
-            in_vain += usize::from(served == in_flight && pipeline.patience(served) > Duration::ZERO);
+            in_vain += usize::from(served == in_flight && waits(served));
             pipeline.note(served);
         }
         in_vain
@@ -69,6 +74,24 @@ mod tests {
         run(&mut pipeline, 5, 5 * EXPLORED_EVERY as usize);
         assert_eq!(pipeline.expected, 5);
         assert!(run(&mut pipeline, 5, 1000) <= 1000 / EXPLORED_EVERY as usize + 1);
+    }
+
+    #[test]
+    fn a_turn_ends_however_its_requests_come() {
+        let mut pipeline = Pipeline::default();
+        run(&mut pipeline, 5, 1000);
+        assert_eq!(pipeline.patience(1, Duration::ZERO), Some(PATIENCE));
+        assert!(
+            pipeline
+                .patience(1, GATHERED_WITHIN - PATIENCE / 2)
+                .is_some_and(|patience| patience <= PATIENCE / 2)
+        );
+        assert_eq!(pipeline.patience(1, GATHERED_WITHIN + PATIENCE), None);
+        assert_eq!(
+            pipeline.patience(5, GATHERED_WITHIN + PATIENCE),
+            None,
+            "be there something to read or not"
+        );
     }
 
     #[test]
