@@ -12,7 +12,7 @@ use bytes::{Buf, BytesMut};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Duration, Instant};
 
-use super::limits::RequestMemory;
+use super::request_memory::RequestMemory;
 use super::transport::Transport;
 
 const SIZE_BYTES: usize = 4;

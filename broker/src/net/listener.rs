@@ -10,8 +10,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::connection::{self, ConnectionContext};
-use super::limits::{ConnectionLimits, RequestMemory};
+use super::limits::ConnectionLimits;
 use super::protection::Protection;
+use super::request_memory::RequestMemory;
 use crate::broker::Broker;
 
 /// After an accept that failed for want of descriptors: the accept queue would otherwise spin the task.
