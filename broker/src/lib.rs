@@ -30,6 +30,7 @@ pub mod purgatory;
 pub mod quotas;
 pub mod replica_manager;
 pub mod replication;
+pub mod request_memory;
 pub mod response;
 pub mod share;
 mod stop_signal;

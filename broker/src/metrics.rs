@@ -17,7 +17,7 @@ pub use histogram::{Histogram, Snapshot};
 pub use requests::{RequestMetrics, RequestTiming, Waiting};
 pub use traffic::{TopicTraffic, Traffic};
 
-use crate::net::RequestMemory;
+use crate::request_memory::RequestMemory;
 
 /// The counters of one broker.
 #[derive(Debug, Default)]

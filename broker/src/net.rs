@@ -10,13 +10,11 @@ mod listener;
 mod output;
 mod pipeline;
 mod protection;
-mod request_memory;
 mod transport;
 
 pub use limits::{ConnectionBounds, ConnectionLimits, ConnectionPlace};
 pub use listener::{BoundListener, NetworkShared, bind};
 pub use protection::{Protection, ProtectionError};
-pub use request_memory::RequestMemory;
 
 /// Waits for the stop. (A watched value's guard must not live across an await, so it ends here.)
 pub(crate) async fn stopped(stop: &mut tokio::sync::watch::Receiver<bool>) {

@@ -7,11 +7,11 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use moldau_kafka::{ApiKey, RequestHeader, VersionRange, WireError};
 use moldau_model::Principal;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::{ClientSoftware, Reply, Request, RequestContext, support, throttle};
 use crate::broker::Broker;
 use crate::metrics::RequestTiming;
+use crate::request_memory::HeldMemory;
 use crate::response::ResponseFrame;
 
 /// A header is read from a copy of this many bytes, because the frame itself stays writable: Produce patches it.
@@ -62,7 +62,7 @@ impl Dispatcher {
     pub fn dispatch(
         &mut self,
         frame: BytesMut,
-        memory: Option<OwnedSemaphorePermit>,
+        memory: HeldMemory,
     ) -> Result<(Reply, RequestTiming), Refused> {
         let (header, body_offset) = parse_header(&frame)?;
         let (key, version) = (header.api_key, header.api_version);

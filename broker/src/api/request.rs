@@ -8,10 +8,10 @@ use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::protocol::{Encodable, Request as KafkaRequest};
 use moldau_kafka::{ApiKey, WireError};
 use moldau_model::Principal;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::Reply;
 use crate::authorize::Authorizer;
+use crate::request_memory::HeldMemory;
 use crate::response::ResponseFrame;
 
 /// What is known of a request besides its body.
@@ -76,18 +76,13 @@ pub struct Request {
     frame: BytesMut,
     body_offset: usize,
     /// The frame's part of the broker-wide request memory; given back when the request is dropped.
-    memory: Option<OwnedSemaphorePermit>,
+    memory: HeldMemory,
 }
 
 impl Request {
     /// `frame` is header and body without the size prefix; `body_offset` is where the body starts in it.
     #[must_use]
-    pub fn new(
-        context: RequestContext,
-        frame: BytesMut,
-        body_offset: usize,
-        memory: Option<OwnedSemaphorePermit>,
-    ) -> Self {
+    pub fn new(context: RequestContext, frame: BytesMut, body_offset: usize, memory: HeldMemory) -> Self {
         debug_assert!(body_offset <= frame.len());
         Self { context, frame, body_offset, memory }
     }

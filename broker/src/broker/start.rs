@@ -26,13 +26,12 @@ use crate::lifecycle::{Lifecycle, LifecycleOptions};
 use crate::log_dirs::{LogDir, LogDirs, LogDirsError};
 use crate::metadata_cache::MetadataCache;
 use crate::metrics::Metrics;
-use crate::net::{
-    BoundListener, ConnectionBounds, ConnectionLimits, NetworkShared, ProtectionError, RequestMemory,
-};
+use crate::net::{BoundListener, ConnectionBounds, ConnectionLimits, NetworkShared, ProtectionError};
 use crate::options::{BoundAddress, BrokerOptions};
 use crate::producer_ids::ProducerIds;
 use crate::replica_manager::{PartitionSettings, ReplicaManager, ReplicaOffsetsStore};
 use crate::replication::{FetcherManager, FetcherSettings, Replicas, Throttles};
+use crate::request_memory::RequestMemory;
 use crate::share::ShareService;
 use crate::sync::{Syncer, Turns};
 use crate::trace::{Trace, TraceSettings, Tracer};

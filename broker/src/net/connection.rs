@@ -19,12 +19,12 @@ use super::frame_reader::{FrameReader, ReadError};
 use super::limits::ConnectionPlace;
 use super::pipeline::Pipeline;
 use super::protection::{Accepted, Protection};
-use super::request_memory::RequestMemory;
 use super::transport::Transport;
 use crate::api::Reply;
 use crate::api::dispatch::{Dispatcher, Refused};
 use crate::broker::Broker;
 use crate::metrics::{ConnectionMetrics, OpenConnection, RequestTiming, Waiting};
+use crate::request_memory::RequestMemory;
 use crate::response::ResponseFrame;
 use crate::sync::{is_sync_held, plug_syncs, sync_held};
 

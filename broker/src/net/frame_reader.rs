@@ -6,14 +6,13 @@
 //! A frame that has begun has to go on: whoever stops in the middle, or sends it byte by byte, would hold for as long as
 //! `connections.max.idle.ms` what others need. Between frames a connection may rest.
 
-use std::io;
+use std::{io, mem};
 
 use bytes::{Buf, BytesMut};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Duration, Instant};
 
-use super::request_memory::RequestMemory;
 use super::transport::Transport;
+use crate::request_memory::{HeldMemory, RequestMemory};
 
 const SIZE_BYTES: usize = 4;
 /// What a read asks for while nothing is known of the frame.
@@ -53,7 +52,7 @@ pub(super) enum ReadError {
 /// One frame without its size, and its part of the request memory.
 pub(super) struct Frame {
     pub bytes: BytesMut,
-    pub memory: Option<OwnedSemaphorePermit>,
+    pub memory: HeldMemory,
 }
 
 pub(super) struct FrameReader {
@@ -66,7 +65,7 @@ pub(super) struct FrameReader {
     /// The largest frame this connection has sent whole.
     trusted: usize,
     budget: RequestMemory,
-    memory: Option<OwnedSemaphorePermit>,
+    memory: HeldMemory,
     /// What a read that did not wait has found at the end of the bytes. A TLS session tells its end or its failure once,
     /// and its socket may stay silent for ever behind that.
     end: Option<io::Result<()>>,
@@ -81,7 +80,7 @@ impl FrameReader {
             frame_bytes_max,
             trusted: 0,
             budget,
-            memory: None,
+            memory: HeldMemory::default(),
             end: None,
         }
     }
@@ -108,7 +107,7 @@ impl FrameReader {
         self.frame_wait = Duration::ZERO;
         self.trusted = self.trusted.max(size).min(TRUSTED_BYTES_MAX);
         self.buffer.advance(SIZE_BYTES);
-        Ok(Some(Frame { bytes: self.buffer.split_to(size), memory: self.memory.take() }))
+        Ok(Some(Frame { bytes: self.buffer.split_to(size), memory: mem::take(&mut self.memory) }))
     }
 
     /// Reads once; to be called after `next_frame` had none. May be dropped at any await without losing a byte.
@@ -148,7 +147,7 @@ impl FrameReader {
     pub(super) fn fill_within(&mut self, stream: &Transport, patience: Duration) -> bool {
         let bytes = self.buffer.len() + self.missing;
         let has_room = bytes <= SMALL_FRAME_BYTES
-            || (bytes <= SIZE_BYTES + self.trusted && self.take_memory_at_once(bytes));
+            || (bytes <= SIZE_BYTES + self.trusted && self.budget.hold_at_once(&mut self.memory, bytes));
         has_room && stream.is_readable_within(patience) && self.read_at_once(stream)
     }
 
@@ -210,35 +209,10 @@ impl FrameReader {
     }
 
     async fn take_memory(&mut self, bytes: usize) -> Result<(), ReadError> {
-        let lacking = self.lacking_memory(bytes);
-        if lacking > 0 {
-            let more = self.budget.acquire(lacking).await.ok_or(ReadError::NoMemory)?;
-            self.add_memory(more);
-        }
-        Ok(())
-    }
-
-    /// The same without waiting for others; whether there was so much.
-    fn take_memory_at_once(&mut self, bytes: usize) -> bool {
-        let lacking = self.lacking_memory(bytes);
-        if lacking == 0 {
-            return true;
-        }
-        let more = self.budget.try_acquire(lacking);
-        more.map(|more| self.add_memory(more)).is_some()
-    }
-
-    fn lacking_memory(&self, bytes: usize) -> usize {
-        let taken = self.memory.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let wanted = if bytes > SMALL_FRAME_BYTES { bytes } else { 0 };
-        wanted.saturating_sub(taken)
-    }
-
-    fn add_memory(&mut self, more: OwnedSemaphorePermit) {
-        match &mut self.memory {
-            Some(memory) => memory.merge(more),
-            None => self.memory = Some(more),
-        }
+        let frame_bytes = self.buffer.len() + self.missing;
+        let is_small = bytes <= SMALL_FRAME_BYTES;
+        let is_held = is_small || self.budget.hold(&mut self.memory, bytes, frame_bytes).await;
+        is_held.then_some(()).ok_or(ReadError::NoMemory)
     }
 }
 
@@ -257,6 +231,15 @@ mod tests {
 
     fn reader(max: usize) -> FrameReader {
         FrameReader::new(max, RequestMemory::new(1 << 20, 1 << 20))
+    }
+
+    /// All of the budget, and what one frame has beside it.
+    async fn taken_by_others(budget: &RequestMemory) -> [HeldMemory; 2] {
+        let mut taken = [HeldMemory::default(), HeldMemory::default()];
+        for held in &mut taken {
+            assert!(budget.hold(held, budget.usage().1, 1).await);
+        }
+        taken
     }
 
     async fn next(reader: &mut FrameReader, stream: &Transport) -> Result<Vec<u8>, ReadError> {
@@ -305,7 +288,8 @@ mod tests {
         client.write_all(&size).await.unwrap();
         client.write_all(&large).await.unwrap();
         server.readable().await.unwrap();
-        let taken = budget.try_acquire(2000).unwrap();
+        let mut taken = HeldMemory::default();
+        assert!(budget.hold_at_once(&mut taken, 2000));
         assert!(reader.next_frame().unwrap().is_none());
         assert!(reader.fill_within(&server, PATIENCE), "its beginning, which shows how large it is");
         assert!(reader.next_frame().unwrap().is_none());
@@ -378,7 +362,7 @@ mod tests {
     async fn without_memory_a_large_frame_waits_and_then_gives_up() {
         let (mut client, server) = pair().await;
         let budget = RequestMemory::new(1 << 20, 1 << 20);
-        let all = budget.acquire(1 << 20).await;
+        let all = taken_by_others(&budget).await;
         let mut reader = FrameReader::new(1 << 20, budget);
         let write = async {
             client.write_all(&200_000i32.to_be_bytes()).await.unwrap();

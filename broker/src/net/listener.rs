@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 use super::connection::{self, ConnectionContext};
 use super::limits::ConnectionLimits;
 use super::protection::Protection;
-use super::request_memory::RequestMemory;
 use crate::broker::Broker;
+use crate::request_memory::RequestMemory;
 
 /// After an accept that failed for want of descriptors: the accept queue would otherwise spin the task.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{ApiKey as LibraryKey, RequestKind};
 use moldau_broker::api::dispatch::Dispatcher;
 use moldau_broker::api::{ApiSupport, Reply, SUPPORTED};
+use moldau_broker::request_memory::HeldMemory;
 use moldau_broker::response::{Chunk, ResponseFrame};
 use moldau_kafka::fuzz::MessageGenerator;
 use moldau_kafka::{ApiKey, check_request, check_response};
@@ -137,7 +138,8 @@ fn every_request_of_every_version_is_answered_or_refused_by_the_dispatcher() {
             let correlation_id = round as i32;
             let frame = MessageGenerator::frame(api_key, version, correlation_id, &body);
             let tally = tally.entry(row.name).or_default();
-            let Ok((reply, _)) = dispatcher.dispatch(BytesMut::from(&frame[4..]), None) else {
+            let Ok((reply, _)) = dispatcher.dispatch(BytesMut::from(&frame[4..]), HeldMemory::default())
+            else {
                 tally.refused += 1;
                 continue;
             };
