@@ -8,4 +8,5 @@ mod delayed_operation;
 pub(crate) use answering::{Answering, plug_answers};
 pub use delayed_fetch::FetchWaiter;
 pub(crate) use delayed_fetch::WaitEnd;
+pub(crate) use delayed_fetch::plug_fetches;
 pub use delayed_operation::DelayedOperation;

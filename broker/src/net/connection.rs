@@ -24,6 +24,7 @@ use crate::api::Reply;
 use crate::api::dispatch::{Dispatcher, Refused};
 use crate::broker::Broker;
 use crate::metrics::{ConnectionMetrics, OpenConnection, RequestTiming, Waiting};
+use crate::purgatory::plug_fetches;
 use crate::request_memory::RequestMemory;
 use crate::response::ResponseFrame;
 use crate::sync::{is_sync_held, plug_syncs, sync_held};
@@ -339,7 +340,9 @@ impl Connection {
 
     /// Serves the frames that have arrived. Whether frames may be left in the buffer.
     fn serve_requests(&mut self) -> bool {
-        let _plug = plug_syncs();
+        // Syncs begin behind fetches that are answered meanwhile.
+        let _syncs = plug_syncs();
+        let _fetches = plug_fetches();
         self.has_answered = false;
         let mut turn = Turn::default();
         let more = loop {

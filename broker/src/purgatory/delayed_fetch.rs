@@ -1,10 +1,14 @@
 //! A fetch that waits for records: parked at its partitions, poked by them, never polling.
 
+use std::cell::RefCell;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use crate::plug::{Held, Plug};
 
 /// How long a follower's fetch goes on waiting for records once it has something else to tell: that the high watermark
 /// or the log's start moved. Under load the next records carry that along, and an answer of its own is saved.
@@ -29,6 +33,15 @@ pub(crate) enum WaitEnd {
     Over,
 }
 
+thread_local! {
+    static WOKEN: Held<Arc<FetchWaiter>> = const { RefCell::new(None) };
+}
+
+/// Keeps fetches that its thread wakes asleep until it is dropped: they then find all that was appended meanwhile.
+pub(crate) fn plug_fetches() -> Plug<Arc<FetchWaiter>> {
+    Plug::new(&WOKEN, |woken| woken.iter().for_each(|fetch| fetch.poked.notify_one()))
+}
+
 impl FetchWaiter {
     /// Parks until this many more bytes can be read, or something else happens to a partition.
     #[must_use]
@@ -48,10 +61,14 @@ impl FetchWaiter {
         before <= bytes || self.is_woken.load(Ordering::Acquire)
     }
 
-    /// Wakes the fetch, which looks at all its partitions again.
-    pub(crate) fn wake(&self) {
+    /// Wakes the fetch, which looks at all its partitions again: now, or when the thread's plug is pulled.
+    pub(crate) fn wake(self: &Arc<Self>) {
         self.is_woken.store(true, Ordering::Release);
-        self.poked.notify_one();
+        let is_held =
+            WOKEN.with_borrow_mut(|held| held.as_mut().map(|held| held.push(Arc::clone(self)))).is_some();
+        if !is_held {
+            self.poked.notify_one();
+        }
     }
 
     /// There is something to tell that is worth no haste.
@@ -94,6 +111,34 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
+    async fn a_fetch_behind_a_plug_wakes_when_it_is_pulled() {
+        const A_WHILE: Duration = Duration::from_secs(60);
+        let waiter = Arc::new(FetchWaiter::new(1));
+        let waiting = {
+            let waiter = Arc::clone(&waiter);
+            tokio::spawn(async move { waiter.wait(Instant::now() + 2 * A_WHILE).await })
+        };
+        let poked = |waiter: &Arc<FetchWaiter>| {
+            let _plug = plug_fetches();
+            waiter.wake();
+            assert!(waiter.is_woken.load(Ordering::Acquire), "so that its partitions may forget it");
+        };
+        tokio::task::yield_now().await;
+        let start = Instant::now();
+        poked(&waiter);
+        assert_eq!(waiting.await.unwrap(), WaitEnd::Woken);
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        let waiter = Arc::new(FetchWaiter::new(1));
+        {
+            let _plug = plug_fetches();
+            waiter.wake();
+            let early = tokio::time::timeout(A_WHILE, waiter.poked.notified());
+            assert!(futures::FutureExt::now_or_never(early).is_none(), "not before");
+        }
+        tokio::time::timeout(A_WHILE, waiter.poked.notified()).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn news_waits_a_little_for_records_and_records_do_not_wait() {
         let start = Instant::now();
         let deadline = start + Duration::from_secs(60);
@@ -102,7 +147,7 @@ mod tests {
         waiter.note_news();
         assert_eq!(waiter.wait(deadline).await, WaitEnd::Over);
         assert_eq!(start.elapsed(), NEWS_DELAY);
-        let waiter = FetchWaiter::new(1);
+        let waiter = Arc::new(FetchWaiter::new(1));
         waiter.note_news();
         waiter.wake();
         assert_eq!(waiter.wait(deadline).await, WaitEnd::Woken);
