@@ -6,12 +6,14 @@
 //!                                  └─> Partition::follow (append, cut, high watermark)
 //! Partition ──> IsrChanges ──> AlterPartition to the controller ──> Partition
 //! ```
-//! A follower's fetch never waits for a sync. What a sync has made durable is told by the next fetch, and where that one
-//! is under way already, by a report: a fetch of its own, without a session, that asks for no records.
+//! A follower's fetch waits for no sync but a short one of what it is to report (ADR 49). What another sync has made durable is told
+//! by the next fetch, and where that one is under way already, by a report: a fetch of its own, without a session, that asks for no
+//! records.
 
 mod connection;
 mod fetcher;
 mod fetcher_manager;
+mod fetcher_thread;
 mod inbox;
 mod isr_changes;
 mod positions;

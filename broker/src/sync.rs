@@ -303,6 +303,33 @@ pub(crate) fn sync_held(turns: &Turns, took: Duration) -> bool {
     !is_slow
 }
 
+/// The same for a fetcher, whose thread may sleep, and with whatever else is in the ISR. `is_better` is asked with what a sync
+/// takes on average.
+pub(crate) fn sync_held_by_follower(is_better: impl FnOnce(Duration) -> bool) {
+    let held = APPENDED.with_borrow_mut(|held| held.as_mut().map(std::mem::take)).unwrap_or_default();
+    let Some(dir) = held.first().map(|partition| partition.dir()) else { return };
+    let is_of_one_dir = held.iter().all(|partition| partition.dir().id == dir.id);
+    match dir.sync.failed.get().and_then(Weak::upgrade) {
+        Some(failed) if is_of_one_dir && is_better(dir.sync.pace.mean()) && dir.sync.begin_inline() => {
+            let _aborting = AbortOnPanic;
+            run_round(&dir, held, Runner::Connection, &*failed);
+        }
+        _ => APPENDED.with_borrow_mut(|plug| *plug = Some(held)),
+    }
+}
+
+/// What waits for a round that panicked would wait for ever.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("a sync round panicked, the process stops");
+            std::process::abort();
+        }
+    }
+}
+
 fn run(dir: &LogDir, failed: &Failed) {
     while let Some(work) = dir.sync.next() {
         match work {

@@ -81,11 +81,6 @@ impl Partition {
         Some((position, state.replica.high_watermark()))
     }
 
-    /// Whether the leader's log start is one that this log is to follow.
-    pub(crate) fn is_behind_start(&self, leader_log_start: Offset) -> bool {
-        self.lock().replica.log_ends().log_start < leader_log_start
-    }
-
     /// Who is told when a sync has made more durable; nobody while this replica follows nobody.
     pub(crate) fn set_fetcher(&self, fetcher: Option<Arc<Inbox>>) {
         self.lock().fetcher = fetcher;

@@ -5,6 +5,7 @@
 //! of what became durable. Answers come in the order of the requests.
 
 use std::collections::VecDeque;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,6 @@ use bytes::Bytes;
 use moldau_kafka::{FetchedPartition, ReplicaFetchRequest, ReplicaFetchResponse};
 use moldau_model::{BrokerEpoch, BrokerId, ErrorCode, LeaderEpoch, Offset, TopicIdPartition};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::FetcherSettings;
@@ -21,13 +21,16 @@ use super::inbox::{Endpoint, Inbox};
 use super::positions::{Positions, backoff};
 use crate::departures::Departures;
 use crate::replica_manager::{FollowError, Followed, Partition};
-use crate::sync::plug_syncs;
+use crate::sync::{plug_syncs, sync_held_by_follower};
 
 /// Reports whose answers have not come: they come behind that of the fetch under way. With one more, the fetch is asked
 /// anew, which answers them all. A leader takes 64 requests of a connection.
 const REPORTS_MAX: usize = 32;
 /// What a leader's frame may be larger than what was asked for: one batch that comes whole, and all that is not records.
 const FRAME_BYTES_OVER: usize = 128 * 1024 * 1024;
+
+/// So much of an answer is synced by the fetcher itself. For more the next fetch is not to wait.
+const SYNCED_HERE_BYTES_MAX: usize = 64 * 1024;
 
 /// What a request that has no answer yet was.
 struct Sent {
@@ -201,61 +204,45 @@ impl Fetcher {
     async fn serve(&mut self, connection: LeaderConnection, endpoint: &Endpoint) -> Ended {
         self.session.id = 0;
         self.begin_session();
-        let mut link = Link { connection, in_flight: VecDeque::new() };
-        let mut applying: Option<JoinHandle<Vec<Outcome>>> = None;
-        let ended = loop {
+        let mut link = Link { connection, in_flight: VecDeque::new(), round_trip: Duration::MAX };
+        loop {
             self.take_mail();
             if self.is_closed {
-                break Ended::Closed;
+                return Ended::Closed;
             }
             if self.endpoint.as_ref() != Some(endpoint) {
-                break Ended::EndpointChanged;
+                return Ended::EndpointChanged;
             }
             let is_throttled = self.settings.throttles.follower.is_exceeded();
             self.positions.return_delayed(Instant::now(), is_throttled);
-            if let Err(error) = self.send_due(&mut link, applying.is_some()).await {
-                break Ended::Failed(error);
+            if let Err(error) = self.send_due(&mut link).await {
+                return Ended::Failed(error);
             }
-            let awaits_answer = applying.is_none() && !link.in_flight.is_empty();
             let response_limit = link.in_flight.front().map(|sent| sent.at + self.settings.response_limit);
             let next_return = self.positions.next_return();
             tokio::select! {
                 () = self.inbox.arrived() => {}
-                outcomes = join(&mut applying), if applying.is_some() => {
-                    applying = None;
-                    match outcomes {
-                        Ok(outcomes) => self.note_outcomes(&link, outcomes),
-                        Err(error) => break Ended::Failed(error),
+                frame = link.connection.receive(), if !link.in_flight.is_empty() => {
+                    let frame = frame.map_err(|error| error.to_string());
+                    let work = frame.and_then(|frame| self.take_answer(&mut link, frame));
+                    if let Err(error) = work.and_then(|work| self.apply(&link, work)) {
+                        return Ended::Failed(error);
                     }
                 }
-                frame = link.connection.receive(), if awaits_answer => {
-                    match frame.map_err(|error| error.to_string()).and_then(|frame| self.take_answer(&mut link, frame)) {
-                        Ok(work) => applying = self.apply(&link, work),
-                        Err(error) => break Ended::Failed(error),
-                    }
-                }
-                () = sleep_until(response_limit), if awaits_answer => {
-                    break Ended::Failed("no answer in time".to_owned());
-                }
+                () = sleep_until(response_limit) => return Ended::Failed("no answer in time".to_owned()),
                 () = sleep_until(next_return), if next_return.is_some() => {}
             }
-        };
-        // What was fetched is taken in before the partitions are somebody else's.
-        if applying.is_some() {
-            let _ = join(&mut applying).await;
         }
-        ended
     }
 
     /// Sends what there is to send.
-    async fn send_due(&mut self, link: &mut Link, is_applying: bool) -> Result<(), String> {
+    async fn send_due(&mut self, link: &mut Link) -> Result<(), String> {
         let fetches = link.in_flight.iter().filter(|sent| sent.kind != Kind::Report).count();
         let reports = link.in_flight.len() - fetches;
         if reports >= REPORTS_MAX && self.positions.has_synced() {
             self.positions.make_urgent();
         }
-        // Where partitions are being appended to, the fetch waits for their new ends.
-        let may_fetch = !is_applying && self.positions.has_fetchable();
+        let may_fetch = self.positions.has_fetchable();
         let may_supersede = fetches == 1 && self.session.epoch > 0 && self.positions.is_urgent();
         if may_fetch && (fetches == 0 || may_supersede) {
             if fetches == 0 && self.settings.throttles.follower.is_exceeded() {
@@ -351,6 +338,7 @@ impl Fetcher {
         else {
             return Err(format!("answer {correlation_id} to no question"));
         };
+        link.round_trip = link.round_trip.min(sent.at.elapsed());
         if sent.kind != Kind::Report && !self.note_session(sent.kind, &response)? {
             return Ok(Vec::new());
         }
@@ -402,21 +390,16 @@ impl Fetcher {
         Ok(true)
     }
 
-    /// Takes in what was fetched: at once if no disk is needed for it, else on a thread that may block.
-    fn apply(&mut self, link: &Link, work: Vec<Work>) -> Option<JoinHandle<Vec<Outcome>>> {
-        let needs_disk = work.iter().any(|work| {
-            let fetched = &work.fetched;
-            !fetched.records.is_empty()
-                || work.partition.is_behind_start(fetched.log_start_offset)
-                || fetched.diverging_epoch.is_some()
-                || fetched.error_code == ErrorCode::OffsetOutOfRange
-        });
-        if needs_disk {
-            return Some(tokio::task::spawn_blocking(move || follow_all(work)));
-        }
-        let outcomes = follow_all(work);
+    /// Takes in what was fetched. Blocks on the disk where a log is cut, and where what was appended is better synced at once.
+    fn apply(&mut self, link: &Link, work: Vec<Work>) -> Result<(), String> {
+        let bytes: usize = work.iter().map(|work| work.fetched.records.len()).sum();
+        let syncs_itself = self.settings.syncs_itself && bytes <= SYNCED_HERE_BYTES_MAX;
+        let round_trip = if syncs_itself { link.round_trip } else { Duration::MAX };
+        // The fetcher has to outlive what may be wrong with one answer.
+        let outcomes = panic::catch_unwind(AssertUnwindSafe(|| follow_all(work, round_trip)))
+            .map_err(|_| "taking in an answer panicked".to_owned())?;
         self.note_outcomes(link, outcomes);
-        None
+        Ok(())
     }
 
     fn note_outcomes(&mut self, link: &Link, outcomes: Vec<Outcome>) {
@@ -459,11 +442,14 @@ impl Fetcher {
 struct Link {
     connection: LeaderConnection,
     in_flight: VecDeque<Sent>,
+    /// The shortest that an answer took.
+    round_trip: Duration,
 }
 
-/// What one answer brought to its partitions. Their syncs start together, at the end. Log starts that moved are written
+/// What one answer brought to its partitions. Their syncs start together, at the end; here, where one takes no less than the
+/// leader's answer to the next fetch, which then tells at once what is durable. Log starts that moved are written
 /// down before the leader hears of them: deletions are answered for it.
-fn follow_all(work: Vec<Work>) -> Vec<Outcome> {
+fn follow_all(work: Vec<Work>, round_trip: Duration) -> Vec<Outcome> {
     let mut started: Vec<Arc<Partition>> = Vec::new();
     let outcomes = {
         let _plug = plug_syncs();
@@ -475,7 +461,9 @@ fn follow_all(work: Vec<Work>) -> Vec<Outcome> {
             }
             (id, leader_epoch, outcome)
         };
-        work.into_iter().map(follow).collect()
+        let outcomes = work.into_iter().map(follow).collect();
+        sync_held_by_follower(|sync| round_trip <= sync);
+        outcomes
     };
     started.sort_by_key(|partition| partition.dir().id);
     for of_dir in started.chunk_by(|a, b| a.dir().id == b.dir().id) {
@@ -494,13 +482,6 @@ fn write_log_starts(of_dir: &[Arc<Partition>]) {
     let dir = first.dir();
     if let Err(error) = dir.log.raise_log_starts(&log_starts) {
         tracing::error!(path = %dir.log.path().display(), %error, "cannot write down log starts");
-    }
-}
-
-async fn join(applying: &mut Option<JoinHandle<Vec<Outcome>>>) -> Result<Vec<Outcome>, String> {
-    match applying {
-        Some(task) => task.await.map_err(|error| error.to_string()),
-        None => std::future::pending().await,
     }
 }
 

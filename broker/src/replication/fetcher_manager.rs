@@ -10,9 +10,9 @@ use moldau_model::{BrokerEpoch, BrokerId, LeaderEpoch, TopicIdPartition};
 use moldau_security::link::Dialer;
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 use super::fetcher::Fetcher;
+use super::fetcher_thread::FetcherThread;
 use super::inbox::{Assignment, Endpoint, Inbox};
 use super::throttles::Throttles;
 use crate::departures::Departures;
@@ -42,6 +42,8 @@ pub struct FetcherSettings {
     pub throttles: Arc<Throttles>,
     /// How leaders are dialled.
     pub dialer: Arc<Dialer>,
+    /// Fetchers may wait for the disk: there is one, and what stands still with it stands still in any case.
+    pub(super) syncs_itself: bool,
     pub(super) response_limit: Duration,
 }
 
@@ -60,6 +62,7 @@ impl FetcherSettings {
             backoff_max: Duration::from_millis(u64::try_from(replication.fetch_backoff_ms).unwrap_or(0)),
             throttles,
             dialer,
+            syncs_itself: config.log_dirs.len() == 1,
             response_limit: Self::response_limit(
                 replication.fetch_wait_max_ms,
                 replication.socket_timeout_ms,
@@ -78,7 +81,7 @@ type FetcherKey = (BrokerId, usize);
 
 struct Running {
     inbox: Arc<Inbox>,
-    task: JoinHandle<()>,
+    thread: FetcherThread,
     partitions: usize,
 }
 
@@ -181,7 +184,11 @@ impl FetcherManager {
                 self.broker_epoch.clone(),
                 Arc::clone(&self.departures),
             );
-            Running { inbox, task: tokio::spawn(fetcher.run()), partitions: 0 }
+            Running {
+                inbox,
+                thread: FetcherThread::start(format!("fetcher-{}-{}", key.0, key.1), fetcher.run()),
+                partitions: 0,
+            }
         });
         let Assignment { partition, leader_epoch } = assignment.clone();
         let followed = Followed { key, partition, leader_epoch };
@@ -207,9 +214,8 @@ impl FetcherManager {
         }
         let deadline = tokio::time::Instant::now() + STOP_LIMIT;
         for mut running in fetchers.into_values() {
-            if tokio::time::timeout_at(deadline, &mut running.task).await.is_err() {
-                running.task.abort();
-            }
+            // What does not end in time is ended by the drop.
+            let _ = tokio::time::timeout_at(deadline, running.thread.ended()).await;
         }
     }
 }
@@ -234,7 +240,6 @@ impl Drop for FetcherManager {
     fn drop(&mut self) {
         for running in self.state.lock().fetchers.values() {
             running.inbox.close();
-            running.task.abort();
         }
     }
 }

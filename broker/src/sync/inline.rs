@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use tokio::runtime::Handle;
 
+use super::AbortOnPanic;
+
 /// Turns in a row after which a connection counts as alone.
 const TURNS_ALONE: u32 = 16;
 /// What a sync takes on average at most, where a worker waits for it.
@@ -95,8 +97,13 @@ impl Pace {
 
     /// Whether a sync takes less than that.
     pub(super) fn is_shorter_than(&self, took: Duration) -> bool {
-        let mean_us = self.mean_us.load(Ordering::Relaxed);
-        mean_us > 0 && took > Duration::from_micros(mean_us)
+        let mean = self.mean();
+        !mean.is_zero() && took > mean
+    }
+
+    /// 0 before the first one.
+    pub(super) fn mean(&self) -> Duration {
+        Duration::from_micros(self.mean_us.load(Ordering::Relaxed))
     }
 
     /// Whether a worker may wait for the next one.
@@ -153,7 +160,7 @@ impl StallWatch {
                 self.changed.notify_one();
             }
         }
-        InlineRound { watch: Arc::clone(self), begun_us }
+        InlineRound { watch: Arc::clone(self), begun_us, _aborting: AbortOnPanic }
     }
 
     fn is_stalled(&self) -> bool {
@@ -193,17 +200,13 @@ impl StallWatch {
 pub(super) struct InlineRound {
     watch: Arc<StallWatch>,
     begun_us: u64,
+    _aborting: AbortOnPanic,
 }
 
 impl Drop for InlineRound {
     fn drop(&mut self) {
         // By now the next one may have begun elsewhere.
         let _ = self.watch.begun_us.compare_exchange(self.begun_us, 0, Ordering::Relaxed, Ordering::Relaxed);
-        if std::thread::panicking() {
-            // As on a thread of the directory's own: what waits for the round would wait for ever.
-            tracing::error!("a sync round panicked, the process stops");
-            std::process::abort();
-        }
     }
 }
 

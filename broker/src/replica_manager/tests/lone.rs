@@ -1,10 +1,10 @@
-//! A turn whose connection makes durable what it appended, on its own thread.
+//! Who makes durable what it appended on its own thread: a connection that is alone in its turn, a fetcher with an answer.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::sync::{Syncer, Turns, plug_syncs, sync_held};
+use crate::sync::{Syncer, Turns, plug_syncs, sync_held, sync_held_by_follower};
 
 struct Synced {
     f: Fixture,
@@ -92,6 +92,22 @@ async fn what_a_round_may_not_take_is_left_to_the_threads() {
     drop(plug);
     dir.sync.end_round(false);
     synced.wait_for(0, 2);
+}
+
+#[test]
+fn a_fetcher_syncs_what_it_took_in_where_that_is_better() {
+    let synced = Synced::new();
+    let plug = plug_syncs();
+    synced.f.append_only(0);
+    sync_held_by_follower(|sync| {
+        assert!(sync > Duration::ZERO, "a sync of this disk took some time");
+        false
+    });
+    assert_eq!(synced.durable_end(0), 1);
+    sync_held_by_follower(|_| true);
+    assert_eq!(synced.durable_end(0), 2, "what was left before");
+    drop(plug);
+    assert_eq!(synced.f.queued(0), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
