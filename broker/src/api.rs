@@ -89,7 +89,7 @@ use std::sync::{Arc, LazyLock};
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
-pub use request::{ClientSoftware, Request, RequestContext};
+pub use request::{ClientSoftware, Peer, Request, RequestContext};
 
 use crate::broker::Broker;
 use crate::purgatory::DelayedOperation;

@@ -190,7 +190,7 @@ mod tests {
             may_manage_tokens: false,
             authorizer: None,
             received_at: std::time::Instant::now(),
-            software: Arc::default(),
+            peer: Arc::default(),
         }
     }
 

@@ -280,9 +280,24 @@ pub(crate) fn push_or_hold(partition: &Arc<Partition>) {
     }
 }
 
-/// Whether this thread's plug holds something.
-pub(crate) fn is_sync_held() -> bool {
-    APPENDED.with_borrow(|held| held.as_ref().is_some_and(|held| !held.is_empty()))
+/// Who has to have what a thread's plug holds before it counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeldFor {
+    /// The plug holds nothing.
+    Nobody,
+    /// This broker, which is alone in the ISR of all of it.
+    Itself,
+    /// Followers as well, of some of it.
+    Followers,
+}
+
+/// What this thread's plug holds.
+pub(crate) fn held_for() -> HeldFor {
+    APPENDED.with_borrow(|held| match held.as_deref().unwrap_or_default() {
+        [] => HeldFor::Nobody,
+        held if held.iter().all(|partition| partition.is_alone_in_isr()) => HeldFor::Itself,
+        _ => HeldFor::Followers,
+    })
 }
 
 /// Makes durable what this thread's plug holds, on this thread, where that is better: see [`inline`]. Otherwise the plug holds it

@@ -119,7 +119,7 @@ fn properties(client: Uuid, context: &RequestContext) -> Properties {
     if let Some(client_id) = &context.client_id {
         properties.insert("client_id", client_id.to_string());
     }
-    if let Some(software) = context.software.get() {
+    if let Some(software) = context.peer.software.get() {
         properties.insert("client_software_name", software.name.clone());
         properties.insert("client_software_version", software.version.clone());
     }
@@ -158,10 +158,10 @@ mod tests {
             may_manage_tokens: false,
             authorizer: None,
             received_at: std::time::Instant::now(),
-            software: Arc::default(),
+            peer: Arc::default(),
         };
         let software = ClientSoftware { name: "apache-kafka-java".into(), version: "4.3.0".into() };
-        context.software.set(software).unwrap();
+        context.peer.software.set(software).unwrap();
         context
     }
 

@@ -35,7 +35,7 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     }
     if version >= 3 {
         // What a client said first stands: nobody changes what it is.
-        let _ = context.software.set(ClientSoftware {
+        let _ = context.peer.software.set(ClientSoftware {
             name: request.client_software_name.to_string(),
             version: request.client_software_version.to_string(),
         });

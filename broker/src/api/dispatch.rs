@@ -1,14 +1,14 @@
 //! From a frame to a reply: header, version, then the handler.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use moldau_kafka::{ApiKey, RequestHeader, VersionRange, WireError};
 use moldau_model::Principal;
 
-use super::{ClientSoftware, Reply, Request, RequestContext, support, throttle};
+use super::{Peer, Reply, Request, RequestContext, support, throttle};
 use crate::broker::Broker;
 use crate::metrics::RequestTiming;
 use crate::request_memory::HeldMemory;
@@ -35,7 +35,7 @@ pub struct Dispatcher {
     may_manage_tokens: bool,
     /// The last client id seen: it hardly ever changes, and is not worth an allocation per request.
     client_id: Option<Arc<str>>,
-    software: Arc<OnceLock<ClientSoftware>>,
+    peer: Arc<Peer>,
 }
 
 impl Dispatcher {
@@ -48,14 +48,20 @@ impl Dispatcher {
     ) -> Self {
         // By a certificate: whoever authenticates by SASL says so later.
         let may_manage_tokens = principal != Principal::anonymous();
-        let (client_id, software) = (None, Arc::default());
-        Self { broker, listener, client_address, principal, may_manage_tokens, client_id, software }
+        let (client_id, peer) = (None, Arc::default());
+        Self { broker, listener, client_address, principal, may_manage_tokens, client_id, peer }
     }
 
     /// From now on the connection speaks for this principal. Who came by a delegation token may not manage tokens.
     pub fn set_principal(&mut self, principal: Principal, may_manage_tokens: bool) {
         self.principal = principal;
         self.may_manage_tokens = may_manage_tokens;
+    }
+
+    /// Whether it is a follower who asks.
+    #[must_use]
+    pub fn is_follower(&self) -> bool {
+        self.peer.is_follower()
     }
 
     /// Serves one frame (without its size prefix). Also tells what it took so far.
@@ -90,7 +96,7 @@ impl Dispatcher {
             may_manage_tokens: self.may_manage_tokens,
             authorizer: self.broker.control.authorizer.clone(),
             received_at: Instant::now(),
-            software: Arc::clone(&self.software),
+            peer: Arc::clone(&self.peer),
         };
         let counted = throttle::counts(&self.broker, key).then(|| context.clone());
         let begun = context.received_at;

@@ -109,6 +109,7 @@ fn handle(broker: &Arc<Broker>, request: Request) -> Reply {
     };
     if matches!(limits.reader, Reader::Follower(_)) {
         session.note_follower();
+        context.peer.note_follower();
     }
     let rack = request.rack_id.to_string();
     let busy = Duration::ZERO;

@@ -1,6 +1,7 @@
 //! A request as a handler gets it: who asks, through which listener, and the frame.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -31,8 +32,27 @@ pub struct RequestContext {
     /// Who decides what that may do; `None` if everybody may do everything.
     pub authorizer: Option<Arc<Authorizer>>,
     pub received_at: Instant,
-    /// What the connection's client said it is (KIP-511), once it has.
-    pub software: Arc<OnceLock<ClientSoftware>>,
+    pub peer: Arc<Peer>,
+}
+
+/// What a connection's requests have shown of who is at its other end.
+#[derive(Debug, Default)]
+pub struct Peer {
+    /// What it said it is (KIP-511), once it has.
+    pub software: OnceLock<ClientSoftware>,
+    is_follower: AtomicBool,
+}
+
+impl Peer {
+    /// It fetches for a replica, and has shown that it may.
+    pub fn note_follower(&self) {
+        self.is_follower.store(true, Ordering::Relaxed);
+    }
+
+    #[must_use]
+    pub fn is_follower(&self) -> bool {
+        self.is_follower.load(Ordering::Relaxed)
+    }
 }
 
 /// What a client says it is.

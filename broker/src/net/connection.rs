@@ -27,7 +27,7 @@ use crate::metrics::{ConnectionMetrics, OpenConnection, RequestTiming, Waiting};
 use crate::purgatory::plug_fetches;
 use crate::request_memory::RequestMemory;
 use crate::response::ResponseFrame;
-use crate::sync::{is_sync_held, plug_syncs, sync_held};
+use crate::sync::{HeldFor, held_for, plug_syncs, sync_held};
 
 /// Requests served without looking at the socket in between, so that one busy client does not starve a worker's others.
 const REQUESTS_PER_TURN: usize = 32;
@@ -112,6 +112,8 @@ struct Connection {
     /// Of this turn's requests, some have answers that wait for nothing.
     has_answered: bool,
     pipeline: Pipeline,
+    /// What the last turn appended is with its followers: nothing is served before that is answered.
+    is_round_out: bool,
     /// `socket.request.max.bytes`, for who is authenticated.
     request_bytes_max: usize,
     /// Nothing is read any more: the connection ends for this reason once everything before it is answered.
@@ -175,6 +177,7 @@ async fn begin(
         number: context.broker.turns.number(),
         has_answered: false,
         pipeline: Pipeline::default(),
+        is_round_out: false,
         request_bytes_max,
         ending: None,
         dispatcher: Dispatcher::new(context.broker, Arc::clone(&context.listener), peer, accepted.principal),
@@ -270,6 +273,9 @@ impl Connection {
                 if self.is_stopping {
                     return Ended::Stopping;
                 }
+                if std::mem::take(&mut self.is_round_out) {
+                    continue;
+                }
             }
             let more = more && standing.has_room && self.may_read();
             let wants_frame = may_read && standing.has_room;
@@ -336,6 +342,7 @@ impl Connection {
             && self.ending.is_none()
             && self.authentication.as_ref().is_none_or(|it| it.refused_until().is_none())
             && !self.is_blocked
+            && !self.is_round_out
     }
 
     /// Serves the frames that have arrived. Whether frames may be left in the buffer.
@@ -354,7 +361,7 @@ impl Connection {
                 Ok(Some(frame_bytes)) => {
                     turn.took += begun.map_or(Duration::ZERO, |begun| begun.elapsed());
                     if turn.requests == 0 {
-                        turn.is_alone = self.broker.turns.note(self.number) && !self.pipeline.is_overlapped();
+                        turn.is_alone = self.is_alone();
                     }
                     turn.requests += 1;
                     turn.bytes += frame_bytes;
@@ -366,12 +373,32 @@ impl Connection {
             }
         };
         if turn.is_alone {
-            self.pipeline.note(turn.requests);
-            if !self.has_answered && turn.is_synced_here() && !sync_held(&self.broker.turns, turn.took) {
-                self.pipeline.overlap();
-            }
+            self.end_turn_alone(&turn);
         }
         more
+    }
+
+    /// Whether no other client has spoken for a while; followers speak for this one's records. Asked once a turn.
+    fn is_alone(&mut self) -> bool {
+        !self.dispatcher.is_follower()
+            && self.broker.turns.note(self.number)
+            && !self.pipeline.is_overlapped()
+    }
+
+    fn end_turn_alone(&mut self, turn: &Turn) {
+        self.pipeline.note(turn.requests);
+        if self.has_answered {
+            return;
+        }
+        match held_for() {
+            HeldFor::Nobody => {}
+            HeldFor::Itself => {
+                if turn.is_synced_here() && !sync_held(&self.broker.turns, turn.took) {
+                    self.pipeline.overlap();
+                }
+            }
+            HeldFor::Followers => self.is_round_out = turn.bytes <= GATHERED_BYTES_MAX,
+        }
     }
 
     /// Looks at the socket again in a turn that has served something; whether more has come.
@@ -380,19 +407,27 @@ impl Connection {
         if turn.requests == 0 {
             return false;
         }
-        if turn.bytes <= GATHERED_BYTES_MAX {
-            return self.reader.fill_at_once(transport);
+        let is_little = turn.bytes <= GATHERED_BYTES_MAX;
+        if is_little && self.reader.fill_at_once(transport) {
+            return true;
         }
-        let may_wait = turn.bytes <= GATHERED_ALONE_BYTES_MAX
-            && turn.is_alone
-            && turn.is_synced_here()
+        let may_wait = turn.is_alone
             && !self.has_answered
-            && is_sync_held();
+            && match held_for() {
+                HeldFor::Nobody => false,
+                // What comes during the sync makes the next one; for more the disk would have to wait.
+                HeldFor::Itself => {
+                    !is_little && turn.bytes <= GATHERED_ALONE_BYTES_MAX && turn.is_synced_here()
+                }
+                HeldFor::Followers => is_little,
+            };
         if !may_wait {
             return false;
         }
         let since = turn.gathering_since.get_or_insert_with(std::time::Instant::now);
         let patience = self.pipeline.patience(turn.requests, since.elapsed());
+        // Without patience the look above was it.
+        let patience = patience.filter(|patience| !(is_little && patience.is_zero()));
         patience.is_some_and(|patience| self.reader.fill_within(transport, patience))
     }
 

@@ -6,7 +6,7 @@ use kafka_protocol::messages::ProduceRequest;
 use moldau_model::ErrorCode;
 
 use crate::cluster::Cluster;
-use crate::harness::eventually;
+use crate::harness::{Client, eventually};
 use crate::requests::*;
 
 fn value(number: usize) -> Vec<u8> {
@@ -54,6 +54,44 @@ fn a_record_is_acknowledged_when_it_is_durable_on_the_isr_and_not_when_it_is_the
     let (_, response) = client.receive::<ProduceRequest>(9);
     assert_eq!(response.responses[0].partition_responses[0].error_code, 0);
     assert_eq!(cluster.high_watermark(leader, &topic, 0), 2);
+}
+
+/// One sync of each replica is to cover all that a lone producer has in flight: what it sends while a round is out is the next one.
+#[test]
+fn a_producer_that_is_alone_has_one_round_with_the_followers_at_a_time() {
+    let cluster = Cluster::start(&[]);
+    let topic = cluster.create_topic("t", 1, &[]);
+    let leader = cluster.wait_for_leader(&topic, 0);
+    let slow = cluster.followers(&topic, 0)[0];
+    let mut client = cluster.connect(leader);
+    let end = || cluster.log_end(leader, &topic, 0);
+    for number in 0..40 {
+        produced(&mut client, &topic, batch(&[&value(number)]));
+    }
+    let send_two = |client: &mut Client| {
+        cluster.disk(slow).hold_syncs();
+        let before = end();
+        client.send(9, &produce_request(9, &topic, 0, -1, batch(&[b"first"])));
+        eventually("the first is with the follower", || cluster.log_end(slow, &topic, 0) == before + 1);
+        client.send(9, &produce_request(9, &topic, 0, -1, batch(&[b"second"])));
+    };
+    let receive_two = |client: &mut Client, ends: [i64; 2]| {
+        cluster.disk(slow).release_syncs();
+        for end in ends {
+            let (_, response) = client.receive::<ProduceRequest>(9);
+            let answer = &response.responses[0].partition_responses[0];
+            assert_eq!((answer.error_code, answer.base_offset + 1), (0, end));
+        }
+    };
+    send_two(&mut client);
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(end(), 41, "the second one waits for the first");
+    receive_two(&mut client, [41, 42]);
+    // With another client's requests there are others whose syncs cover this one's.
+    produced(&mut cluster.connect(leader), &topic, batch(&[b"another's"]));
+    send_two(&mut client);
+    eventually("the second one is not waited with", || end() == 45);
+    receive_two(&mut client, [44, 45]);
 }
 
 #[test]
