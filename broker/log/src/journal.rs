@@ -45,6 +45,9 @@ const VOID_RESERVE_PARTS: u64 = 64;
 /// A half grows by so much at once, in zeros: overwriting is what makes a sync of the journal cheap, for the file
 /// system has then nothing to note.
 const GROWTH_BYTES: u64 = 128 * 1024;
+/// A segment is synced when it has so much more in the journal. Left to the half's settlement it would have megabytes: a sync of
+/// its own, or another's, would wait for them.
+const BACKLOG_BYTES_MAX: u64 = 1024 * 1024;
 
 /// The bytes of a ticket that the journal can take: what was appended to one segment, one append behind the other.
 #[derive(Clone, Debug)]
@@ -80,12 +83,34 @@ struct Half {
     /// How long the file is.
     length: u64,
     /// Whose entries it has, and their segments until those are synced: one each, for a segment that is closed was synced.
-    segments: HashMap<Arc<str>, Option<Arc<dyn File>>>,
+    segments: HashMap<Arc<str>, Option<Segment>>,
+}
+
+/// A segment that has entries in a half and was not synced since.
+#[derive(Debug)]
+struct Segment {
+    file: Arc<dyn File>,
+    /// Of its entries, since it was last synced or begun to be.
+    unsynced_bytes: u64,
 }
 
 impl Half {
+    /// The range has an entry from now on. Whether its segment has much to sync by now, which is told once.
+    fn note_entry(&mut self, range: &JournalRange) -> bool {
+        let segment = self.segments.entry(Arc::clone(&range.seat.directory)).or_default();
+        let before = match segment {
+            Some(segment) if Arc::ptr_eq(&segment.file, &range.file) => segment.unsynced_bytes,
+            _ => 0,
+        };
+        let unsynced_bytes = before + (range.to - range.from);
+        let is_much = unsynced_bytes >= BACKLOG_BYTES_MAX;
+        let unsynced_bytes = if is_much { 0 } else { unsynced_bytes };
+        *segment = Some(Segment { file: Arc::clone(&range.file), unsynced_bytes });
+        is_much
+    }
+
     fn unsettled(&self) -> impl Iterator<Item = &Arc<dyn File>> {
-        self.segments.values().flatten()
+        self.segments.values().flatten().map(|segment| &segment.file)
     }
 
     fn is_settled(&self) -> bool {
@@ -105,6 +130,8 @@ struct State {
     generation_last: u64,
     /// Reused from commit to commit.
     buffer: Vec<u8>,
+    /// Segments with much to sync, which the next commits may make more of: one for so much of a half.
+    backlog: Vec<Arc<dyn File>>,
     is_closed: bool,
     /// A write or a sync has failed: another may say that all is well, and is not to be believed.
     has_failed: bool,
@@ -198,7 +225,10 @@ impl Journal {
         }
         // First: part of what is written may be found again even if not all can be.
         for range in ranges {
-            half.segments.insert(Arc::clone(&range.seat.directory), Some(Arc::clone(&range.file)));
+            if half.note_entry(range) {
+                state.backlog.push(Arc::clone(&range.file));
+                self.settlement_due.notify_all();
+            }
         }
         let length_max = self.half_bytes_max.load(Ordering::Relaxed);
         half.write_and_sync(&mut state.buffer, length_max, &self.room, EntryKind::Records)
@@ -253,19 +283,26 @@ impl Journal {
         if is_written { Ok(()) } else { self.abandon(state) }
     }
 
-    /// Waits until a half is to be settled and does so; `false` once the journal is closed. For a thread of its own.
+    /// Waits until a half is to be settled, or segments have much to sync, and does so; `false` once the journal is closed. For a
+    /// thread of its own.
     ///
     /// # Errors
     /// The log directory has to go offline.
     pub fn settle_next(&self) -> io::Result<bool> {
         let mut state = self.state.lock();
-        while state.half_to_settle().is_none() {
+        while state.half_to_settle().is_none() && state.backlog.is_empty() {
             if state.is_closed {
                 return Ok(false);
             }
             self.settlement_due.wait(&mut state);
         }
+        state.check()?;
+        let mut backlog = std::mem::take(&mut state.backlog);
         drop(state);
+        backlog.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        let result = backlog.iter().try_for_each(|file| file.sync_data());
+        self.state.lock().has_failed |= result.is_err();
+        result?;
         self.settle_if_due()?;
         Ok(true)
     }
@@ -406,7 +443,7 @@ impl State {
     fn sync_segments_of(&self, directory: &str) -> io::Result<()> {
         self.check()?;
         let files = self.halves.iter().flatten().filter_map(|half| half.segments.get(directory)?.as_ref());
-        files.into_iter().try_for_each(|file| file.sync_data())
+        files.into_iter().try_for_each(|segment| segment.file.sync_data())
     }
 
     fn half_to_settle(&self) -> Option<&Half> {

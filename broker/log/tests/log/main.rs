@@ -9,6 +9,7 @@ mod declared;
 mod directory;
 mod faults;
 mod files;
+mod journal;
 mod kafka_files;
 mod model;
 mod moving;
