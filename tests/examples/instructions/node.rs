@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use kafka_protocol::protocol::{Request, StrBytes};
 use moldau_broker::api::Reply;
 use moldau_broker::api::dispatch::Dispatcher;
+use moldau_broker::request_memory::HeldMemory;
 use moldau_broker::response::{Chunk, ResponseFrame};
 use moldau_broker::{BrokerHandle, BrokerOptions};
 use moldau_cluster::ControllerChannel;
@@ -97,7 +98,7 @@ impl Node {
 
     pub(crate) fn dispatch(&mut self, frame: BytesMut) -> Result<Reply> {
         let _entered = self.data.enter();
-        Ok(self.dispatcher.dispatch(frame, None)?.0)
+        Ok(self.dispatcher.dispatch(frame, HeldMemory::default())?.0)
     }
 
     pub(crate) fn resolve(&self, mut reply: Reply) -> Result<ResponseFrame> {

@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
 
+use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, FlockOperation};
 
 use super::{DirectoryEntry, File, FileLock, FileSystem, OpenFile, Space};
@@ -28,19 +28,18 @@ struct RealFile {
 /// The kernel tells of a failed write-back once for each descriptor, and the next sync says that all is well. Two threads sync
 /// a file: whoever comes second has to hear of it too.
 #[derive(Debug, Default)]
-struct SyncFailure(AtomicI32);
+struct SyncFailure(Mutex<Option<i32>>);
 
 impl SyncFailure {
+    /// One after the other: of two at once the kernel could have told one and this have looked for the other before that is known.
     fn remember(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        // What failed before this sync or while it was under way makes it fail.
+        let mut failure = self.0.lock();
+        if let Some(errno) = *failure {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
         let result = sync();
-        if let Err(error) = &result {
-            self.0.store(error.raw_os_error().unwrap_or(EIO), Ordering::SeqCst);
-        }
-        match self.0.load(Ordering::SeqCst) {
-            0 => result,
-            errno => Err(io::Error::from_raw_os_error(errno)),
-        }
+        *failure = result.as_ref().err().map(|error| error.raw_os_error().unwrap_or(EIO));
+        result
     }
 }
 
