@@ -3,8 +3,8 @@
 //! Records are written to their partition's segment first, always; there they are read, and there they stay. Syncing a
 //! segment costs the disk a round of its own, though, and with six partitions in a request that is six of them. So what a
 //! few tickets of little size have to make durable is copied to the end of the journal, which is synced once for all. Their
-//! segments are synced later and in bulk, when the journal's other half is to be used again ([`Journal::settle`]). After a crash
-//! the journal's records are written to their places again, before any log is opened (`replay`).
+//! segments are synced later and in bulk: by the megabyte, and what is left when the journal's other half is to be used again
+//! ([`Journal::settle_next`]). After a crash the journal's records are written to their places again, before any log is opened (`replay`).
 //!
 //! What keeps that right:
 //!
@@ -247,9 +247,12 @@ impl Journal {
         guard.has_failed |= result.is_err();
         if result.is_ok() {
             // Nobody waits for that segment any more, which may be gone: its room on the disk is not to be held.
-            let files =
-                guard.halves.iter_mut().flatten().filter_map(|half| half.segments.get_mut(&seat.directory));
-            files.for_each(|file| *file = None);
+            let State { halves, backlog, .. } = &mut *guard;
+            let segments =
+                halves.iter_mut().flatten().filter_map(|half| half.segments.get_mut(&seat.directory));
+            for segment in segments.filter_map(Option::take) {
+                backlog.retain(|file| !Arc::ptr_eq(file, &segment.file));
+            }
         }
         result
     }
@@ -297,12 +300,13 @@ impl Journal {
             self.settlement_due.wait(&mut state);
         }
         state.check()?;
-        let mut backlog = std::mem::take(&mut state.backlog);
+        let segment = state.backlog.pop();
         drop(state);
-        backlog.dedup_by(|a, b| Arc::ptr_eq(a, b));
-        let result = backlog.iter().try_for_each(|file| file.sync_data());
-        self.state.lock().has_failed |= result.is_err();
-        result?;
+        if let Some(segment) = segment {
+            let result = segment.sync_data();
+            self.state.lock().has_failed |= result.is_err();
+            result?;
+        }
         self.settle_if_due()?;
         Ok(true)
     }
