@@ -90,6 +90,7 @@ pub(super) struct Fetcher {
     next_correlation_id: i32,
     endpoint: Option<Endpoint>,
     is_closed: bool,
+    may_block: bool,
     /// Of connections, in a row.
     failures: u32,
 }
@@ -113,12 +114,14 @@ impl Fetcher {
             next_correlation_id: 0,
             endpoint: None,
             is_closed: false,
+            may_block: false,
             failures: 0,
         }
     }
 
-    /// Runs until the inbox is closed.
-    pub(super) async fn run(mut self) {
+    /// Runs until the inbox is closed. It syncs nothing itself unless it `may_block` its thread.
+    pub(super) async fn run(mut self, may_block: bool) {
+        self.may_block = may_block;
         // Before this broker is registered no leader would know whom it speaks for.
         if self.broker_epoch.wait_for(|epoch| epoch.0 >= 0).await.is_err() {
             return;
@@ -225,7 +228,7 @@ impl Fetcher {
                 frame = link.connection.receive(), if !link.in_flight.is_empty() => {
                     let frame = frame.map_err(|error| error.to_string());
                     let work = frame.and_then(|frame| self.take_answer(&mut link, frame));
-                    if let Err(error) = work.and_then(|work| self.apply(&link, work)) {
+                    if let Err(error) = work.and_then(|work| self.apply(&mut link, work)) {
                         return Ended::Failed(error);
                     }
                 }
@@ -391,13 +394,17 @@ impl Fetcher {
     }
 
     /// Takes in what was fetched. Blocks on the disk where a log is cut, and where what was appended is better synced at once.
-    fn apply(&mut self, link: &Link, work: Vec<Work>) -> Result<(), String> {
+    fn apply(&mut self, link: &mut Link, work: Vec<Work>) -> Result<(), String> {
+        let begun = Instant::now();
         let bytes: usize = work.iter().map(|work| work.fetched.records.len()).sum();
-        let syncs_itself = self.settings.syncs_itself && bytes <= SYNCED_HERE_BYTES_MAX;
+        let syncs_itself = self.may_block && self.settings.syncs_itself && bytes <= SYNCED_HERE_BYTES_MAX;
         let round_trip = if syncs_itself { link.round_trip } else { Duration::MAX };
         // The fetcher has to outlive what may be wrong with one answer.
         let outcomes = panic::catch_unwind(AssertUnwindSafe(|| follow_all(work, round_trip)))
             .map_err(|_| "taking in an answer panicked".to_owned())?;
+        // Nobody looked at the socket meanwhile: that is not the leader's time.
+        let took = begun.elapsed();
+        link.in_flight.iter_mut().for_each(|sent| sent.at += took);
         self.note_outcomes(link, outcomes);
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use moldau_metadata::config::BrokerConfig;
+use moldau_metadata::config::{BrokerConfig, FlushPolicy};
 use moldau_metadata::{MetadataDelta, MetadataImage};
 use moldau_model::{BrokerEpoch, BrokerId, LeaderEpoch, TopicIdPartition};
 use moldau_security::link::Dialer;
@@ -42,7 +42,8 @@ pub struct FetcherSettings {
     pub throttles: Arc<Throttles>,
     /// How leaders are dialled.
     pub dialer: Arc<Dialer>,
-    /// Fetchers may wait for the disk: there is one, and what stands still with it stands still in any case.
+    /// Fetchers may wait for the disk: there is one, what stands still with it stands still in any case, and what is not durable
+    /// does not count.
     pub(super) syncs_itself: bool,
     pub(super) response_limit: Duration,
 }
@@ -62,7 +63,7 @@ impl FetcherSettings {
             backoff_max: Duration::from_millis(u64::try_from(replication.fetch_backoff_ms).unwrap_or(0)),
             throttles,
             dialer,
-            syncs_itself: config.log_dirs.len() == 1,
+            syncs_itself: config.log_dirs.len() == 1 && config.flush_policy == FlushPolicy::OnAck,
             response_limit: Self::response_limit(
                 replication.fetch_wait_max_ms,
                 replication.socket_timeout_ms,
@@ -186,7 +187,9 @@ impl FetcherManager {
             );
             Running {
                 inbox,
-                thread: FetcherThread::start(format!("fetcher-{}-{}", key.0, key.1), fetcher.run()),
+                thread: FetcherThread::start(format!("fetcher-{}-{}", key.0, key.1), |has_thread| {
+                    fetcher.run(has_thread)
+                }),
                 partitions: 0,
             }
         });
@@ -202,7 +205,8 @@ impl FetcherManager {
         running.inbox.assign(id, Some(assignment));
     }
 
-    /// Ends all fetchers: nothing is appended to any follower after this.
+    /// Ends all fetchers. Nothing is appended to any follower after this, but by one that the disk holds up for longer than it is
+    /// waited for.
     pub(crate) async fn stop(&self) {
         let fetchers = {
             let mut state = self.state.lock();
@@ -214,8 +218,9 @@ impl FetcherManager {
         }
         let deadline = tokio::time::Instant::now() + STOP_LIMIT;
         for mut running in fetchers.into_values() {
-            // What does not end in time is ended by the drop.
-            let _ = tokio::time::timeout_at(deadline, running.thread.ended()).await;
+            if tokio::time::timeout_at(deadline, running.thread.ended()).await.is_err() {
+                running.thread.abort();
+            }
         }
     }
 }
@@ -238,8 +243,9 @@ impl State {
 
 impl Drop for FetcherManager {
     fn drop(&mut self) {
-        for running in self.state.lock().fetchers.values() {
+        for running in std::mem::take(&mut self.state.get_mut().fetchers).into_values() {
             running.inbox.close();
+            running.thread.abort();
         }
     }
 }

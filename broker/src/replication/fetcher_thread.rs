@@ -9,25 +9,31 @@ use tokio::sync::oneshot;
 
 type Fetching = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// What runs on it ends at its next wait when this is dropped.
+/// What runs on it goes on to its end when this is dropped.
 pub(super) struct FetcherThread {
     ended: oneshot::Receiver<()>,
-    /// Held, not used: dropping it is the word to end.
-    _wanted: oneshot::Sender<()>,
+    abort: oneshot::Sender<()>,
 }
 
 impl FetcherThread {
-    /// Where no thread can be had `fetching` is a task of the runtime in which this is called.
-    pub(super) fn start(name: String, fetching: impl Future<Output = ()> + Send + 'static) -> Self {
-        let (wanted, unwanted) = oneshot::channel::<()>();
+    /// `fetch` is told whether it has a thread of its own, where it may block. Where none can be had it is a task of the runtime in
+    /// which this is called.
+    pub(super) fn start<F>(name: String, fetch: impl FnOnce(bool) -> F) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (abort, aborted) = oneshot::channel::<()>();
         let (running, ended) = oneshot::channel::<()>();
-        let fetching: Fetching = Box::pin(async move {
-            tokio::select! {
-                () = fetching => {}
-                _ = unwanted => {}
-            }
-            drop(running);
-        });
+        let fetching = |has_thread| -> Fetching {
+            let fetching = fetch(has_thread);
+            Box::pin(async move {
+                tokio::select! {
+                    () = fetching => {}
+                    Ok(()) = aborted => {}
+                }
+                drop(running);
+            })
+        };
         // Given away once the thread is there: a thread that does not start would take it along.
         let (give, given) = mpsc::channel::<(Runtime, Fetching)>();
         let thread = std::thread::Builder::new().name(name).spawn(move || {
@@ -38,19 +44,25 @@ impl FetcherThread {
         match thread.and_then(|_| Builder::new_current_thread().enable_all().build()) {
             Ok(runtime) => {
                 // The thread waits for this alone.
-                let _ = give.send((runtime, fetching));
+                let _ = give.send((runtime, fetching(true)));
             }
             Err(error) => {
                 tracing::error!(%error, "no thread for a fetcher, it shares those of connections");
-                tokio::spawn(fetching);
+                tokio::spawn(fetching(false));
             }
         }
-        Self { ended, _wanted: wanted }
+        Self { ended, abort }
     }
 
     /// Waits for its end.
     pub(super) async fn ended(&mut self) {
         let _ = (&mut self.ended).await;
+    }
+
+    /// Has it end at its next wait.
+    pub(super) fn abort(self) {
+        // It may have ended.
+        let _ = self.abort.send(());
     }
 }
 
@@ -66,11 +78,12 @@ mod tests {
     async fn what_runs_on_it_may_block_and_use_timers() {
         let caller = std::thread::current().id();
         let (tell, told) = oneshot::channel();
-        let mut thread = FetcherThread::start("fetcher-test".to_owned(), async move {
+        let mut thread = FetcherThread::start("fetcher-test".to_owned(), |has_thread| async move {
             tokio::time::sleep(Duration::from_millis(1)).await;
             std::thread::sleep(Duration::from_millis(1));
             let thread = std::thread::current();
-            tell.send((thread.id() != caller, thread.name().map(str::to_owned))).unwrap();
+            let is_its_own = has_thread && thread.id() != caller;
+            tell.send((is_its_own, thread.name().map(str::to_owned))).unwrap();
         });
         let told = tokio::time::timeout(LIMIT, told).await.unwrap().unwrap();
         assert_eq!(told, (true, Some("fetcher-test".to_owned())));
@@ -78,13 +91,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_ends_when_nobody_wants_it_any_more() {
-        let (held, released) = oneshot::channel::<()>();
-        let thread = FetcherThread::start("fetcher-test".to_owned(), async move {
-            let _held = held;
-            std::future::pending().await
-        });
+    async fn it_is_cut_short_by_an_abort_alone() {
+        let start = || {
+            let (told_to_end, end) = oneshot::channel::<()>();
+            let (tell, told) = oneshot::channel();
+            let thread = FetcherThread::start("fetcher-test".to_owned(), |_| async move {
+                end.await.unwrap();
+                tell.send(()).unwrap();
+            });
+            (thread, told_to_end, told)
+        };
+        let (thread, told_to_end, told) = start();
         drop(thread);
-        assert!(tokio::time::timeout(LIMIT, released).await.unwrap().is_err(), "what it held is gone");
+        told_to_end.send(()).unwrap();
+        tokio::time::timeout(LIMIT, told).await.unwrap().unwrap();
+        let (thread, _told_to_end, told) = start();
+        thread.abort();
+        assert!(tokio::time::timeout(LIMIT, told).await.unwrap().is_err(), "what it held is gone");
     }
 }
