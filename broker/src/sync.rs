@@ -79,8 +79,8 @@ type Failed = dyn Fn(&LogDir) + Send + Sync;
 enum Runner {
     /// A thread of the directory's, which looks into the queue behind it.
     Thread,
-    /// A connection, which does not.
-    Connection,
+    /// A connection or a fetcher, which does not.
+    Guest,
 }
 
 #[derive(Default)]
@@ -311,7 +311,7 @@ pub(crate) fn sync_held(turns: &Turns, took: Duration) -> bool {
     match dir.sync.failed.get().and_then(Weak::upgrade) {
         Some(failed) if turn.is_some() && dir.sync.begin_inline() => {
             let _round = dir.sync.stall_watch.begin();
-            run_round(&dir, held, Runner::Connection, &*failed);
+            run_round(&dir, held, Runner::Guest, &*failed);
         }
         _ => APPENDED.with_borrow_mut(|plug| *plug = Some(held)),
     }
@@ -327,7 +327,7 @@ pub(crate) fn sync_held_by_follower(is_better: impl FnOnce(Duration) -> bool) {
     match dir.sync.failed.get().and_then(Weak::upgrade) {
         Some(failed) if is_of_one_dir && is_better(dir.sync.pace.mean()) && dir.sync.begin_inline() => {
             let _aborting = AbortOnPanic;
-            run_round(&dir, held, Runner::Connection, &*failed);
+            run_round(&dir, held, Runner::Guest, &*failed);
         }
         _ => APPENDED.with_borrow_mut(|plug| *plug = Some(held)),
     }

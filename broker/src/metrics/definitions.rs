@@ -194,7 +194,7 @@ metrics! {
     RequestsWaiting = "moldau_requests_waiting" Gauge Moldau Node ["request"] "Requests whose answer is waited for";
     RequestsRefused = "moldau_requests_refused_total" Counter Moldau Node ["request"] "Requests that ended their connection: unreadable, or Kafka's way to say no at acks=0";
     RequestMemory = "moldau_request_memory_bytes" Gauge Moldau Node [] "Bytes of large requests in memory";
-    RequestMemoryLimit = "moldau_request_memory_limit_bytes" Gauge Moldau Node [] "The budget for these bytes (queued.max.request.bytes)";
+    RequestMemoryLimit = "moldau_request_memory_limit_bytes" Gauge Moldau Node [] "The budget for these bytes (queued.max.request.bytes), which one request at a time may exceed";
     WorkerBusy = "moldau_worker_busy_seconds_total" Counter Moldau Node [] "Time for which workers of the data plane were busy";
     Workers = "moldau_workers" Gauge Moldau Node [] "Workers of the data plane";
     SyncSeconds = "moldau_sync_seconds" Histogram Moldau Node ["directory", "le"] "How long syncs of logs to the disk took";

@@ -165,6 +165,11 @@ impl Answers {
         self.state.lock().has_room()
     }
 
+    /// Requests that are not answered yet.
+    pub(super) fn count(&self) -> usize {
+        self.state.lock().slots.len()
+    }
+
     /// Writes what is ready, as far as the socket takes it. The task then waits: for its client's next request if it
     /// `may_read` one and there is room, and is not woken for answers that others write meanwhile.
     ///

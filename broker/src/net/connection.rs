@@ -1,4 +1,5 @@
-//! One connection: requests are read ahead up to a bound, take their effect in order, and are answered in order.
+//! One connection: requests are read ahead up to a bound, take their effect in order, and are answered in order. One that is alone
+//! has a turn's records with their followers before it reads on (ADR 49).
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,7 +18,7 @@ use super::answers::{Answers, Slot};
 use super::authentication::{Authentication, Taken};
 use super::frame_reader::{FrameReader, ReadError};
 use super::limits::ConnectionPlace;
-use super::pipeline::Pipeline;
+use super::pipeline::{Pipeline, ROUND_WAITED_MAX};
 use super::protection::{Accepted, Protection};
 use super::transport::Transport;
 use crate::api::Reply;
@@ -82,7 +83,7 @@ pub(super) enum Ended {
 struct Turn {
     requests: usize,
     bytes: usize,
-    /// No other connection has had one for a while, and this one's requests take less time than their sync.
+    /// No other client's connection has had one for a while, and this one's requests take less time than their sync.
     is_alone: bool,
     /// What serving them took, but the first.
     took: Duration,
@@ -112,8 +113,8 @@ struct Connection {
     /// Of this turn's requests, some have answers that wait for nothing.
     has_answered: bool,
     pipeline: Pipeline,
-    /// What the last turn appended is with its followers: nothing is served before that is answered.
-    is_round_out: bool,
+    /// Since when what the last turn appended is with its followers: nothing is served before that is answered.
+    round_since: Option<Instant>,
     /// `socket.request.max.bytes`, for who is authenticated.
     request_bytes_max: usize,
     /// Nothing is read any more: the connection ends for this reason once everything before it is answered.
@@ -177,7 +178,7 @@ async fn begin(
         number: context.broker.turns.number(),
         has_answered: false,
         pipeline: Pipeline::default(),
-        is_round_out: false,
+        round_since: None,
         request_bytes_max,
         ending: None,
         dispatcher: Dispatcher::new(context.broker, Arc::clone(&context.listener), peer, accepted.principal),
@@ -273,7 +274,8 @@ impl Connection {
                 if self.is_stopping {
                     return Ended::Stopping;
                 }
-                if std::mem::take(&mut self.is_round_out) {
+                if let Some(since) = self.round_since.take() {
+                    self.pipeline.note_round(since.elapsed());
                     continue;
                 }
             }
@@ -283,7 +285,7 @@ impl Connection {
             let refused_until = authentication.and_then(Authentication::refused_until);
             let deadline = authentication.and_then(Authentication::deadline);
             let muted_until = standing.muted_until;
-            let due = [muted_until, refused_until, deadline].into_iter().flatten().min();
+            let due = [muted_until, refused_until, deadline, self.round_until()].into_iter().flatten().min();
             if let Some(deadline) = standing.deadline {
                 match &mut late {
                     Some(late) if late.deadline() <= deadline => {}
@@ -303,7 +305,10 @@ impl Connection {
                 () = waited_until(due), if due.is_some() => {
                     let now = Instant::now();
                     let is_due = |until: Option<Instant>| until.is_some_and(|until| until <= now);
-                    if is_due(muted_until) {
+                    if is_due(self.round_until()) {
+                        self.round_since = None;
+                        self.pipeline.note_round(ROUND_WAITED_MAX);
+                    } else if is_due(muted_until) {
                         answers.unmute();
                     } else if is_due(refused_until) {
                         self.end_refused();
@@ -336,13 +341,17 @@ impl Connection {
         }
     }
 
+    fn round_until(&self) -> Option<Instant> {
+        self.round_since.map(|since| since + ROUND_WAITED_MAX)
+    }
+
     /// Whether another request may be read, as far as the answers have room.
     fn may_read(&self) -> bool {
         !self.is_stopping
             && self.ending.is_none()
             && self.authentication.as_ref().is_none_or(|it| it.refused_until().is_none())
             && !self.is_blocked
-            && !self.is_round_out
+            && self.round_since.is_none()
     }
 
     /// Serves the frames that have arrived. Whether frames may be left in the buffer.
@@ -397,7 +406,13 @@ impl Connection {
                     self.pipeline.overlap();
                 }
             }
-            HeldFor::Followers => self.is_round_out = turn.bytes <= GATHERED_BYTES_MAX,
+            HeldFor::Followers => {
+                // What waits in front of this turn, or does not come in one, would be waited for as well.
+                let is_whole = turn.bytes <= GATHERED_BYTES_MAX && turn.requests < REQUESTS_PER_TURN;
+                if is_whole && self.answers.count() <= turn.requests {
+                    self.round_since = Some(Instant::now());
+                }
+            }
         }
     }
 

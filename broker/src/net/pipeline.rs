@@ -12,6 +12,13 @@ const EXPLORED_EVERY: u32 = 32;
 /// Turns before it is tried again whether requests take less time than their sync.
 const OVERLAPPED_TURNS: u32 = 256;
 
+/// A round with the followers is waited for so long, then the connection goes on without its end;
+pub(super) const ROUND_WAITED_MAX: Duration = Duration::from_millis(20);
+/// and where they take longer than this on average it is better not to wait at all.
+const ROUND_US_MAX: u32 = 5_000;
+/// The newest round's weight in the average is one of so many parts.
+const MEAN_PARTS: u32 = 8;
+
 /// What came in the turns before.
 #[derive(Debug, Default)]
 pub(super) struct Pipeline {
@@ -19,12 +26,27 @@ pub(super) struct Pipeline {
     expected: usize,
     turns: u32,
     overlapped_turns: u32,
+    /// How long rounds took on average; 0 before the first.
+    round_us: u32,
 }
 
 impl Pipeline {
-    /// Requests took longer than their sync: for some turns a thread is to sync while this one goes on.
+    /// Requests took longer than their sync, or a round too long: for some turns others are to do theirs while this one goes on.
     pub(super) fn overlap(&mut self) {
         self.overlapped_turns = OVERLAPPED_TURNS;
+    }
+
+    /// A round with the followers has ended, or was waited for long enough.
+    pub(super) fn note_round(&mut self, took: Duration) {
+        let took_us = u32::try_from(took.min(ROUND_WAITED_MAX).as_micros()).unwrap_or(u32::MAX).max(1);
+        self.round_us = match self.round_us {
+            0 => took_us,
+            mean_us => (mean_us * (MEAN_PARTS - 1) + took_us).div_ceil(MEAN_PARTS),
+        };
+        if self.round_us > ROUND_US_MAX {
+            self.round_us = 0;
+            self.overlap();
+        }
     }
 
     /// Asked once for each turn of one that is alone.
@@ -108,6 +130,26 @@ mod tests {
         let overlapped = (0..).take_while(|_| pipeline.is_overlapped()).count();
         assert_eq!(overlapped, OVERLAPPED_TURNS as usize);
         assert!(!pipeline.is_overlapped());
+    }
+
+    #[test]
+    fn rounds_are_not_waited_for_where_the_followers_are_far() {
+        let near = Duration::from_micros(500);
+        let mut pipeline = Pipeline::default();
+        for _ in 0..100 {
+            pipeline.note_round(near);
+            assert!(!pipeline.is_overlapped());
+        }
+        pipeline.note_round(Duration::from_secs(3600));
+        assert!(!pipeline.is_overlapped(), "one that took long is chance");
+        let far = (1..).find(|_| {
+            pipeline.note_round(ROUND_WAITED_MAX);
+            pipeline.is_overlapped()
+        });
+        assert!(far.is_some_and(|rounds| rounds <= 3), "{far:?}");
+        while pipeline.is_overlapped() {}
+        pipeline.note_round(near);
+        assert!(!pipeline.is_overlapped(), "they are tried again, as if for the first time");
     }
 
     #[test]

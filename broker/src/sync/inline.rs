@@ -29,7 +29,7 @@ const COUNTED_US_MAX: u64 = 80_000;
 /// A worker that waits longer is stuck.
 const STALL: Duration = Duration::from_millis(20);
 
-/// Which of a broker's connections was served last, and how often in a row. Two that are served at the same moment may both be
+/// Which of a broker's connections was served last, and how often in a row; followers' do not count. Two that are served at the same moment may both be
 /// noted as the last: each then counts from the start.
 #[derive(Debug, Default)]
 pub(crate) struct Turns {

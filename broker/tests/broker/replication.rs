@@ -1,6 +1,6 @@
 //! Three replicas: what is acknowledged is on all that are in sync, durably, and byte for byte.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::ProduceRequest;
 use moldau_model::ErrorCode;
@@ -56,6 +56,9 @@ fn a_record_is_acknowledged_when_it_is_durable_on_the_isr_and_not_when_it_is_the
     assert_eq!(cluster.high_watermark(leader, &topic, 0), 2);
 }
 
+/// For so long a round with the followers is waited for.
+const ROUND_WAITED: Duration = Duration::from_millis(20);
+
 /// One sync of each replica is to cover all that a lone producer has in flight: what it sends while a round is out is the next one.
 #[test]
 fn a_producer_that_is_alone_has_one_round_with_the_followers_at_a_time() {
@@ -83,9 +86,10 @@ fn a_producer_that_is_alone_has_one_round_with_the_followers_at_a_time() {
             assert_eq!((answer.error_code, answer.base_offset + 1), (0, end));
         }
     };
+    let begun = Instant::now();
     send_two(&mut client);
-    std::thread::sleep(Duration::from_millis(500));
-    assert_eq!(end(), 41, "the second one waits for the first");
+    eventually("the second one is not held back for ever", || end() == 42);
+    assert!(begun.elapsed() >= ROUND_WAITED, "it was not held back: {:?}", begun.elapsed());
     receive_two(&mut client, [41, 42]);
     // With another client's requests there are others whose syncs cover this one's.
     produced(&mut cluster.connect(leader), &topic, batch(&[b"another's"]));

@@ -15,6 +15,7 @@ use super::Outcome;
 use super::transactions::Verified;
 use crate::broker::Broker;
 use crate::purgatory::DelayedOperation;
+use crate::purgatory::plug_fetches;
 use crate::replica_manager::AppendRefused;
 use crate::sync::plug_syncs;
 
@@ -70,7 +71,8 @@ impl Appending<'_> {
         let mut outcomes = Vec::new();
         let is_appended = std::thread::scope(|scope| {
             let other = std::thread::Builder::new().name("append".into()).spawn_scoped(scope, || {
-                let _plug = plug_syncs();
+                let _syncs = plug_syncs();
+                let _fetches = plug_fetches();
                 self.append_part(second_part.reborrow(), second, threads / 2)
             });
             outcomes = self.append_part(part, first, threads - threads / 2);
