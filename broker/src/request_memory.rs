@@ -79,6 +79,11 @@ impl RequestMemory {
 }
 
 impl HeldMemory {
+    /// Its frame is beside the budget.
+    pub(crate) fn is_beside(&self) -> bool {
+        self.beside.is_some()
+    }
+
     fn lacking(&self, bytes: usize) -> u32 {
         if self.beside.is_some() {
             return 0;

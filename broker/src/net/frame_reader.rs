@@ -29,6 +29,9 @@ const FRAME_STALL_MAX: Duration = Duration::from_secs(30);
 /// or when it was waited for longer than this in all, and less than this many bytes a second have come.
 const FRAME_WAIT_FREE: Duration = Duration::from_secs(30);
 const FRAME_BYTES_PER_SECOND_MIN: u64 = 4 * 1024;
+/// A frame that is beside the budget of memory is waited for so long, from then on: no other can be, and those that wait for memory
+/// wait for little longer.
+const BESIDE_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Why a connection's bytes end.
 #[derive(Debug, thiserror::Error)]
@@ -179,8 +182,12 @@ impl FrameReader {
     /// A wait that is broken off, because an answer was ready meanwhile, is not counted: a connection has few of those.
     async fn wait_for_rest(&mut self, stream: &Transport) -> Result<(), ReadError> {
         let since = Instant::now();
-        let readable = Box::pin(tokio::time::timeout(FRAME_STALL_MAX, stream.readable()));
-        readable.await.map_err(|_| ReadError::Stalled)??;
+        let is_beside = self.memory.is_beside();
+        let wait_max =
+            if is_beside { BESIDE_WAIT_MAX.saturating_sub(self.frame_wait) } else { FRAME_STALL_MAX };
+        let readable = Box::pin(tokio::time::timeout(wait_max, stream.readable()));
+        let late = |_| if is_beside { ReadError::TooSlow } else { ReadError::Stalled };
+        readable.await.map_err(late)??;
         self.frame_wait += since.elapsed();
         let have = u64::try_from(self.buffer.len()).unwrap_or(u64::MAX);
         if self.frame_wait > FRAME_WAIT_FREE && have / FRAME_BYTES_PER_SECOND_MIN < self.frame_wait.as_secs()
@@ -210,9 +217,14 @@ impl FrameReader {
 
     async fn take_memory(&mut self, bytes: usize) -> Result<(), ReadError> {
         let frame_bytes = self.buffer.len() + self.missing;
-        let is_small = bytes <= SMALL_FRAME_BYTES;
-        let is_held = is_small || self.budget.hold(&mut self.memory, bytes, frame_bytes).await;
-        is_held.then_some(()).ok_or(ReadError::NoMemory)
+        let was_beside = self.memory.is_beside();
+        if bytes > SMALL_FRAME_BYTES && !self.budget.hold(&mut self.memory, bytes, frame_bytes).await {
+            return Err(ReadError::NoMemory);
+        }
+        if self.memory.is_beside() && !was_beside {
+            self.frame_wait = Duration::ZERO;
+        }
+        Ok(())
     }
 }
 
@@ -371,6 +383,34 @@ mod tests {
         let (_, result) = tokio::join!(write, next(&mut reader, &server));
         assert!(matches!(result, Err(ReadError::NoMemory)));
         drop(all);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_frame_beside_the_budget_is_not_waited_for_longer_than_others_wait_for_memory() {
+        for pause_s in [1, 3600] {
+            let (mut client, server) = pair().await;
+            let budget = RequestMemory::new(1 << 20, 1 << 20);
+            let mut all = HeldMemory::default();
+            assert!(budget.hold(&mut all, 1 << 20, 1).await);
+            let mut reader = FrameReader::new(1 << 20, budget.clone());
+            let write = async {
+                client.write_all(&200_000i32.to_be_bytes()).await.unwrap();
+                client.write_all(&[1; 100_000]).await.unwrap();
+                loop {
+                    tokio::time::sleep(Duration::from_secs(pause_s)).await;
+                    client.write_all(&[1; 1000]).await.unwrap();
+                }
+            };
+            let begun = Instant::now();
+            let result = tokio::select! {
+                () = write => unreachable!(),
+                result = next(&mut reader, &server) => result,
+            };
+            assert!(matches!(result, Err(ReadError::TooSlow)), "{result:?}");
+            assert!(begun.elapsed() <= BESIDE_WAIT_MAX + Duration::from_secs(1), "{:?}", begun.elapsed());
+            drop(reader);
+            assert_eq!(budget.usage().0, 1 << 20, "the place beside is free again");
+        }
     }
 
     #[tokio::test(start_paused = true)]
