@@ -68,34 +68,38 @@ fn a_producer_that_is_alone_has_one_round_with_the_followers_at_a_time() {
     let slow = cluster.followers(&topic, 0)[0];
     let mut client = cluster.connect(leader);
     let end = || cluster.log_end(leader, &topic, 0);
-    for number in 0..40 {
-        produced(&mut client, &topic, batch(&[&value(number)]));
-    }
-    let send_two = |client: &mut Client| {
-        cluster.disk(slow).hold_syncs();
+    // For how long the second of two is not appended, while the first is on its way. Both are answered in their order.
+    let waited_with_second = |client: &mut Client| {
         let before = end();
+        cluster.disk(slow).hold_syncs();
+        let begun = Instant::now();
         client.send(9, &produce_request(9, &topic, 0, -1, batch(&[b"first"])));
         eventually("the first is with the follower", || cluster.log_end(slow, &topic, 0) == before + 1);
         client.send(9, &produce_request(9, &topic, 0, -1, batch(&[b"second"])));
-    };
-    let receive_two = |client: &mut Client, ends: [i64; 2]| {
+        eventually("the second is not held back for ever", || end() == before + 2);
+        let waited = begun.elapsed();
         cluster.disk(slow).release_syncs();
-        for end in ends {
+        for offset in [before, before + 1] {
             let (_, response) = client.receive::<ProduceRequest>(9);
             let answer = &response.responses[0].partition_responses[0];
-            assert_eq!((answer.error_code, answer.base_offset + 1), (0, end));
+            assert_eq!((answer.error_code, answer.base_offset), (0, offset));
         }
+        waited
     };
-    let begun = Instant::now();
-    send_two(&mut client);
-    eventually("the second one is not held back for ever", || end() == 42);
-    assert!(begun.elapsed() >= ROUND_WAITED, "it was not held back: {:?}", begun.elapsed());
-    receive_two(&mut client, [41, 42]);
+    // On a busy machine rounds take too long to be waited for, and are tried again after some turns.
+    let is_held_back = (0..20).any(|_| {
+        for number in 0..100 {
+            produced(&mut client, &topic, batch(&[&value(number)]));
+        }
+        waited_with_second(&mut client) >= ROUND_WAITED
+    });
+    assert!(is_held_back);
     // With another client's requests there are others whose syncs cover this one's.
-    produced(&mut cluster.connect(leader), &topic, batch(&[b"another's"]));
-    send_two(&mut client);
-    eventually("the second one is not waited with", || end() == 45);
-    receive_two(&mut client, [44, 45]);
+    let is_ever_at_once = (0..20).any(|_| {
+        produced(&mut cluster.connect(leader), &topic, batch(&[b"another's"]));
+        waited_with_second(&mut client) < ROUND_WAITED
+    });
+    assert!(is_ever_at_once);
 }
 
 #[test]
