@@ -18,6 +18,17 @@ pub(crate) struct Plug<T: 'static> {
     _not_send: PhantomData<*const ()>,
 }
 
+/// Leaves the item to the thread's plug; without one it comes back.
+pub(crate) fn hold<T>(held: &'static LocalKey<Held<T>>, item: T) -> Option<T> {
+    held.with_borrow_mut(|held| match held {
+        Some(held) => {
+            held.push(item);
+            None
+        }
+        None => Some(item),
+    })
+}
+
 impl<T: 'static> Plug<T> {
     pub(crate) fn new(held: &'static LocalKey<Held<T>>, release: fn(Vec<T>)) -> Self {
         let is_inner = held.with_borrow_mut(|held| {

@@ -27,7 +27,7 @@ pub(crate) use self::inline::Turns;
 use self::inline::{Pace, StallWatch};
 use crate::log_dirs::LogDir;
 use crate::metrics::Histogram;
-use crate::plug::{Held, Plug};
+use crate::plug::{Held, Plug, hold};
 use crate::purgatory::plug_answers;
 use crate::replica_manager::{Partition, SyncFailed};
 
@@ -269,14 +269,8 @@ pub(crate) fn plug_syncs() -> Plug<Arc<Partition>> {
 
 /// Queues the partition now, or when the thread's plug is pulled.
 pub(crate) fn push_or_hold(partition: &Arc<Partition>) {
-    let is_held = APPENDED.with_borrow_mut(|held| {
-        held.as_mut().is_some_and(|held| {
-            held.push(Arc::clone(partition));
-            true
-        })
-    });
-    if !is_held {
-        partition.push_to_sync_queue();
+    if let Some(unheld) = hold(&APPENDED, Arc::clone(partition)) {
+        unheld.push_to_sync_queue();
     }
 }
 
@@ -303,29 +297,32 @@ pub(crate) fn held_for() -> HeldFor {
 /// Makes durable what this thread's plug holds, on this thread, where that is better: see [`inline`]. Otherwise the plug holds it
 /// as before. `false` says that it is no use to try: to serve it took longer than a sync does, and a thread can sync meanwhile.
 pub(crate) fn sync_held(turns: &Turns, took: Duration) -> bool {
-    let held = APPENDED.with_borrow_mut(|held| held.as_mut().map(std::mem::take)).unwrap_or_default();
-    let Some(dir) = held.first().map(|partition| partition.dir()) else { return true };
-    let is_lone = held.iter().all(|partition| partition.dir().id == dir.id && partition.is_alone_in_isr());
-    let is_slow = dir.sync.pace.is_shorter_than(took);
-    let turn = if is_lone && !is_slow { turns.begin_round() } else { None };
-    match dir.sync.failed.get().and_then(Weak::upgrade) {
-        Some(failed) if turn.is_some() && dir.sync.begin_inline() => {
-            let _round = dir.sync.stall_watch.begin();
-            run_round(&dir, held, Runner::Guest, &*failed);
-        }
-        _ => APPENDED.with_borrow_mut(|plug| *plug = Some(held)),
-    }
+    let mut is_slow = false;
+    run_held(|dir, held| {
+        is_slow = dir.sync.pace.is_shorter_than(took);
+        let is_lone = !is_slow && held.iter().all(|partition| partition.is_alone_in_isr());
+        let turn = if is_lone { turns.begin_round()? } else { return None };
+        Some((turn, dir.sync.stall_watch.begin()))
+    });
     !is_slow
 }
 
 /// The same for a fetcher, whose thread may sleep, and with whatever else is in the ISR. `is_better` is asked with what a sync
 /// takes on average.
 pub(crate) fn sync_held_by_follower(is_better: impl FnOnce(Duration) -> bool) {
+    run_held(|dir, _| is_better(dir.sync.pace.mean()).then_some(()));
+}
+
+/// Runs a round with what this thread's plug holds, if that is of one directory, nobody else waits for the disk, and `begin` gives
+/// what is to live as long as the round.
+fn run_held<Guard>(begin: impl FnOnce(&LogDir, &[Arc<Partition>]) -> Option<Guard>) {
     let held = APPENDED.with_borrow_mut(|held| held.as_mut().map(std::mem::take)).unwrap_or_default();
     let Some(dir) = held.first().map(|partition| partition.dir()) else { return };
     let is_of_one_dir = held.iter().all(|partition| partition.dir().id == dir.id);
-    match dir.sync.failed.get().and_then(Weak::upgrade) {
-        Some(failed) if is_of_one_dir && is_better(dir.sync.pace.mean()) && dir.sync.begin_inline() => {
+    let failed = dir.sync.failed.get().and_then(Weak::upgrade).filter(|_| is_of_one_dir);
+    let begun = failed.and_then(|failed| Some((begin(&dir, &held)?, failed)));
+    match begun {
+        Some((_guard, failed)) if dir.sync.begin_inline() => {
             let _aborting = AbortOnPanic;
             run_round(&dir, held, Runner::Guest, &*failed);
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::plug::{Held, Plug};
+use crate::plug::{Held, Plug, hold};
 
 /// How long a follower's fetch goes on waiting for records once it has something else to tell: that the high watermark
 /// or the log's start moved. Under load the next records carry that along, and an answer of its own is saved.
@@ -64,10 +64,8 @@ impl FetchWaiter {
     /// Wakes the fetch, which looks at all its partitions again: now, or when the thread's plug is pulled.
     pub(crate) fn wake(self: &Arc<Self>) {
         self.is_woken.store(true, Ordering::Release);
-        let is_held =
-            WOKEN.with_borrow_mut(|held| held.as_mut().map(|held| held.push(Arc::clone(self)))).is_some();
-        if !is_held {
-            self.poked.notify_one();
+        if let Some(unheld) = hold(&WOKEN, Arc::clone(self)) {
+            unheld.poked.notify_one();
         }
     }
 

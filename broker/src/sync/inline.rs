@@ -16,8 +16,6 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use tokio::runtime::Handle;
 
-use super::AbortOnPanic;
-
 /// Turns in a row after which a connection counts as alone.
 const TURNS_ALONE: u32 = 16;
 /// What a sync takes on average at most, where a worker waits for it.
@@ -160,7 +158,7 @@ impl StallWatch {
                 self.changed.notify_one();
             }
         }
-        InlineRound { watch: Arc::clone(self), begun_us, _aborting: AbortOnPanic }
+        InlineRound { watch: Arc::clone(self), begun_us }
     }
 
     fn is_stalled(&self) -> bool {
@@ -200,7 +198,6 @@ impl StallWatch {
 pub(super) struct InlineRound {
     watch: Arc<StallWatch>,
     begun_us: u64,
-    _aborting: AbortOnPanic,
 }
 
 impl Drop for InlineRound {
